@@ -1,0 +1,147 @@
+"""Every error that dropforge raises on purpose.
+
+The class name is a contract: Lambda reports it as ``errorType``, the state machines' ``Retry`` and
+``Catch`` match on it, and the runbook is indexed by it. Renaming a class is a breaking change; a test
+compares the names used in ``statemachine/`` with this module.
+"""
+
+from __future__ import annotations
+
+
+class DropforgeError(Exception):
+    """Base of all errors raised on purpose. The message says what is wrong, where, and what to do."""
+
+
+class RetryableError(DropforgeError):
+    """The same call may succeed later: throttling, a lock held by another, an object not yet visible."""
+
+
+class PermanentError(DropforgeError):
+    """Repeating the call changes nothing; somebody has to change the data, the code or the settings."""
+
+
+# --- settings and input -----------------------------------------------------------------------------
+
+
+class InvalidSettings(PermanentError):
+    """An environment variable or parameter is missing or malformed; all problems are named at once."""
+
+
+class InvalidEvent(PermanentError):
+    """The event that started a function or a run has none of the documented shapes."""
+
+
+# --- data -------------------------------------------------------------------------------------------
+
+
+class DataError(PermanentError):
+    """The dropped data can't be used. The object itself is never changed or deleted."""
+
+
+class EmptyData(DataError):
+    """The file has no bytes, no header, or a header and no rows."""
+
+
+class UnreadableData(DataError):
+    """The file is damaged or is no table: truncated archive, wrong encoding, binary, broken Parquet."""
+
+
+class UnsupportedFormat(DataError):
+    """The file's extension or compression is none of the supported ones."""
+
+
+class UnsupportedColumn(DataError):
+    """A column has a type that has no tabular meaning here, for example a nested Parquet column."""
+
+
+class DuplicateColumn(DataError):
+    """Two columns of the file have the same name."""
+
+
+class MissingTarget(DataError):
+    """The target column is not among the file's columns."""
+
+
+class MissingKey(DataError):
+    """The id column is configured but is not among the file's columns."""
+
+
+class ConstantTarget(DataError):
+    """The target has a single value, so there is nothing to learn."""
+
+
+class TooFewRows(DataError):
+    """Too few rows remain to train, validate and judge a model."""
+
+
+class TooManyRejects(DataError):
+    """More rows broke the contract than the parameter allows."""
+
+
+class SchemaChanged(DataError):
+    """The columns or types differ from the pinned contract; the message carries the diff and the remedy."""
+
+
+class InvalidContract(DataError):
+    """``contract/schema.json`` was edited into something that is no contract."""
+
+
+# --- training and judging ---------------------------------------------------------------------------
+
+
+class InvalidTrainingOutput(PermanentError):
+    """The training job's archives lack a file, hold an unsafe path, or don't fit each other."""
+
+
+class NotComparable(PermanentError):
+    """Candidate and champion were not scored on the same hold-out rows."""
+
+
+# --- registry, approval and deployment --------------------------------------------------------------
+
+
+class NotApproved(PermanentError):
+    """The model package is not (or no longer) approved, so it may not be deployed."""
+
+
+class ArtifactMissing(PermanentError):
+    """The model archive that the package names is not in S3."""
+
+
+class ArtifactChanged(PermanentError):
+    """The model archive's digest is not the registered one."""
+
+
+class DeploymentInProgress(RetryableError):
+    """Another deployment holds the endpoint; this one waits its turn."""
+
+
+class DeploymentFailed(PermanentError):
+    """The endpoint did not come into service on the requested configuration."""
+
+
+class SmokeTestFailed(PermanentError):
+    """The endpoint answered, but not with the predictions that were made in training."""
+
+
+class LostLock(PermanentError):
+    """The run's fencing token is no longer the newest: another run has taken over."""
+
+
+class NothingToRollBackTo(PermanentError):
+    """There is no earlier approved version whose archive still loads."""
+
+
+# --- AWS --------------------------------------------------------------------------------------------
+
+
+class ServiceUnavailable(RetryableError):
+    """An AWS call was throttled, timed out or answered with a 5xx."""
+
+
+class AccessDenied(PermanentError):
+    """The role lacks a permission; the message names the action."""
+
+
+class ServiceRejected(PermanentError):
+    """An AWS call was refused for a reason that a retry does not mend."""
