@@ -1,0 +1,618 @@
+"""The ledger on one DynamoDB table: conditional writes and transactions, nothing read and then trusted."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from dropforge.adapters.aws_errors import code_of, translate, translated
+from dropforge.domain import ledger_keys as keys
+from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
+from dropforge.domain.records import (
+    Approval,
+    DropReceipt,
+    Lease,
+    Live,
+    LockName,
+    ModelVersion,
+    RecordedDrop,
+    Run,
+    RunStatus,
+    Stage,
+    StageChange,
+    iso,
+)
+from dropforge.domain.triggers import Drop
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_CONFLICT_ATTEMPTS = 8
+_CONFLICT_PAUSE_S = 0.05
+# TransactWriteItems takes 100 actions; two per drop, and one for the check of the lock.
+_DROPS_PER_TRANSACTION = 49
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+class DynamoDbLedger:
+    """See ``dropforge.domain.ledger.Ledger`` for what each method promises."""
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table: str,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._pause = pause
+
+    # --- drops ----------------------------------------------------------------------------------
+
+    def record_drop(self, drop: Drop, *, received_by: str, now: datetime) -> DropReceipt:
+        at = iso(now)
+        item = {
+            **keys.drop(drop.drop_id),
+            **drop.to_dict(),
+            "received_at": at,
+            "received_by": received_by,
+            "duplicates": 0,
+        }
+        marker = {**keys.pending(at, drop.drop_id), "drop_id": drop.drop_id}
+        if self._transact(
+            [self._put(item, "attribute_not_exists(pk)"), self._put(marker)],
+            "recording a drop",
+        ):
+            return DropReceipt(is_new=True, is_mine=True, run_id=None)
+        known = self._get(keys.drop(drop.drop_id))
+        if known is None:
+            raise ServiceUnavailable("A drop vanished while it was recorded; the next try settles it.")
+        if known["received_by"] == received_by:
+            return DropReceipt(is_new=False, is_mine=True, run_id=known.get("run_id"))
+        self._update(
+            keys.drop(drop.drop_id),
+            "SET duplicates = duplicates + :one, last_duplicate_at = :at",
+            {":one": 1, ":at": at},
+        )
+        return DropReceipt(is_new=False, is_mine=False, run_id=known.get("run_id"))
+
+    def pending_drops(self) -> list[RecordedDrop]:
+        markers = self._query(keys.PENDING_PARTITION)
+        drops = (self.get_drop(marker["drop_id"]) for marker in markers)
+        return [found for found in drops if found is not None and found.run_id is None]
+
+    def get_drop(self, drop_id: str) -> RecordedDrop | None:
+        item = self._get(keys.drop(drop_id))
+        if item is None:
+            return None
+        return RecordedDrop(
+            drop=Drop.from_dict(item),
+            received_at=item["received_at"],
+            received_by=item["received_by"],
+            run_id=item.get("run_id"),
+            duplicates=item["duplicates"],
+        )
+
+    # --- locks ----------------------------------------------------------------------------------
+
+    def acquire(
+        self, name: LockName, *, holder: str, subject: str, now: datetime, lease_s: int
+    ) -> Lease | None:
+        held = self.held_lease(name)
+        if held is not None and held.holder == holder:
+            return held
+        try:
+            item = self._update(
+                keys.lock(name),
+                "SET holder = :holder, subject = :subject, acquired_at = :now, expires_at = :until, "
+                "#token = if_not_exists(#token, :zero) + :one",
+                {
+                    ":holder": holder,
+                    ":subject": subject,
+                    ":now": iso(now),
+                    ":until": iso(now + timedelta(seconds=lease_s)),
+                    ":zero": 0,
+                    ":one": 1,
+                },
+                condition="attribute_not_exists(holder) OR expires_at < :now",
+                names={"#token": "token"},
+            )
+        except _ConditionFailed:
+            return None
+        return Lease.from_dict({**item, "name": name})
+
+    def release(self, name: LockName, *, token: int) -> bool:
+        try:
+            self._update(
+                keys.lock(name),
+                "REMOVE holder, subject, acquired_at, expires_at",
+                {":token": token},
+                condition="attribute_exists(holder) AND #token = :token",
+                names={"#token": "token"},
+            )
+        except _ConditionFailed:
+            return False
+        return True
+
+    def held_lease(self, name: LockName) -> Lease | None:
+        item = self._get(keys.lock(name))
+        return None if item is None or "holder" not in item else Lease.from_dict({**item, "name": name})
+
+    # --- runs -----------------------------------------------------------------------------------
+
+    def open_run(self, run: Run) -> Run:
+        for start in range(0, len(run.drop_ids), _DROPS_PER_TRANSACTION):
+            self._claim(run, run.drop_ids[start : start + _DROPS_PER_TRANSACTION])
+        item = {**keys.run(run.run_id), **run.to_dict(), "kind": keys.RUN_KIND, "at": run.started_at}
+        opened = self._transact(
+            [
+                self._check_lock(LockName.TRAINING, run.token),
+                self._put(item, "attribute_not_exists(pk)"),
+            ],
+            "opening a run",
+        )
+        if opened:
+            return run
+        known = self.get_run(run.run_id)
+        if known is None:
+            raise LostLock(_lost(LockName.TRAINING, run.token))
+        return known
+
+    def _claim(self, run: Run, drop_ids: Iterable[str]) -> None:
+        actions = [self._check_lock(LockName.TRAINING, run.token)]
+        for drop_id in drop_ids:
+            known = self.get_drop(drop_id)
+            if known is None or known.run_id is not None:
+                continue
+            actions.append(
+                self._conditional_update(
+                    keys.drop(drop_id),
+                    "SET run_id = :run",
+                    {":run": run.run_id},
+                    condition="attribute_not_exists(run_id)",
+                )
+            )
+            actions.append(self._delete(keys.pending(known.received_at, drop_id)))
+        if len(actions) > 1 and not self._transact(actions, "claiming drops"):
+            raise LostLock(_lost(LockName.TRAINING, run.token))
+
+    def get_run(self, run_id: str) -> Run | None:
+        item = self._get(keys.run(run_id))
+        return None if item is None else Run.from_dict(item)
+
+    def list_runs(self, limit: int = 100) -> list[Run]:
+        return [Run.from_dict(item) for item in self._newest(keys.RUN_KIND, limit)]
+
+    def advance_run(self, run_id: str, status: RunStatus, **changes: Any) -> Run:
+        values = {"status": str(status), **changes}
+        final = {f":final{number}": str(each) for number, each in enumerate(RunStatus) if each.is_final}
+        try:
+            item = self._update(
+                keys.run(run_id),
+                "SET " + ", ".join(f"#{name} = :{name}" for name in values),
+                {**{f":{name}": value for name, value in values.items()}, **final},
+                condition=f"attribute_exists(pk) AND NOT #status IN ({', '.join(final)})",
+                names={f"#{name}": name for name in values},
+            )
+        except _ConditionFailed:
+            known = self.get_run(run_id)
+            if known is None:
+                raise ServiceUnavailable(f"Run {run_id} is not in the ledger yet.") from None
+            return known
+        return Run.from_dict(item)
+
+    # --- model versions -------------------------------------------------------------------------
+
+    def register_model(self, model: ModelVersion, *, token: int, now: datetime) -> ModelVersion:
+        item = {
+            **keys.model(model.version),
+            **model.to_dict(),
+            "kind": keys.MODEL_KIND,
+            "at": model.registered_at,
+        }
+        registered = self._transact(
+            [
+                self._check_lock(LockName.TRAINING, token),
+                self._put(item, "attribute_not_exists(pk)"),
+                self._put(self._history_item(model, now, by=None, reason=None)),
+                self._conditional_update(
+                    keys.run(model.run_id),
+                    "SET #status = :status, version = :version, model_package_arn = :arn, metric = :metric",
+                    {
+                        ":status": str(RunStatus.AWAITING_APPROVAL),
+                        ":running": str(RunStatus.RUNNING),
+                        ":version": model.version,
+                        ":arn": model.model_package_arn,
+                        ":metric": model.metric,
+                    },
+                    condition="#status = :running",
+                    names={"#status": "status"},
+                ),
+            ],
+            f"registering version {model.version}",
+        )
+        if registered:
+            return model
+        known = self.get_model(model.version)
+        if known is None:
+            raise LostLock(_lost(LockName.TRAINING, token))
+        return known
+
+    def get_model(self, version: int) -> ModelVersion | None:
+        item = self._get(keys.model(version))
+        return None if item is None else ModelVersion.from_dict(item)
+
+    def list_models(self) -> list[ModelVersion]:
+        return [ModelVersion.from_dict(item) for item in self._query(keys.model(0)["pk"], newest_first=True)]
+
+    def history(self, version: int) -> list[StageChange]:
+        return [StageChange.from_dict(item) for item in self._query(keys.history_partition(version))]
+
+    def await_decision(self, version: int, *, task_token: str, execution: str, due_at: str) -> ModelVersion:
+        try:
+            item = self._update(
+                keys.model(version),
+                "SET task_token = :task, waiting_execution = :execution, due_at = :due",
+                {
+                    ":task": task_token,
+                    ":execution": execution,
+                    ":due": due_at,
+                    ":pending": str(Approval.PENDING),
+                },
+                condition="approval = :pending",
+            )
+        except _ConditionFailed:
+            return self._existing_model(version)
+        return ModelVersion.from_dict(item)
+
+    def decide(
+        self, version: int, approval: Approval, *, by: str | None, reason: str | None, now: datetime
+    ) -> ModelVersion:
+        known = self._existing_model(version)
+        if known.approval is approval:
+            return known
+        stage = Stage.STAGING if approval is Approval.APPROVED else Stage.ARCHIVED
+        if known.stage is Stage.PRODUCTION:
+            stage = Stage.PRODUCTION
+        decided = ModelVersion.from_dict(
+            {
+                **known.to_dict(),
+                "approval": approval,
+                "stage": stage,
+                "decided_at": iso(now),
+                "decided_by": by,
+                "decision_reason": reason,
+            }
+        )
+        changed = self._transact(
+            [
+                self._conditional_update(
+                    keys.model(version),
+                    "SET approval = :approval, stage = :stage, decided_at = :at, decided_by = :by, "
+                    "decision_reason = :reason",
+                    {
+                        ":approval": str(approval),
+                        ":stage": str(stage),
+                        ":at": iso(now),
+                        ":by": by,
+                        ":reason": reason,
+                        ":known": str(known.approval),
+                        ":known_stage": str(known.stage),
+                    },
+                    condition="approval = :known AND stage = :known_stage",
+                ),
+                self._put(self._history_item(decided, now, by=by, reason=reason)),
+            ],
+            f"recording the decision on version {version}",
+        )
+        if not changed:
+            raise ServiceUnavailable(
+                f"Version {version} was decided on by another call meanwhile; the next try sees it."
+            )
+        return decided
+
+    def expire_waiting(self, version: int) -> ModelVersion:
+        try:
+            item = self._update(
+                keys.model(version),
+                "REMOVE task_token, waiting_execution",
+                {":pending": str(Approval.PENDING)},
+                condition="approval = :pending",
+            )
+        except _ConditionFailed:
+            return self._existing_model(version)
+        return ModelVersion.from_dict(item)
+
+    def retire_model(self, version: int, *, now: datetime) -> None:
+        self._update(
+            keys.model(version),
+            "SET retired_at = :at REMOVE endpoint_config, model_name",
+            {":at": iso(now)},
+            condition="attribute_exists(pk)",
+        )
+
+    # --- the live pointer -----------------------------------------------------------------------
+
+    def live(self) -> Live | None:
+        item = self._get(keys.LIVE)
+        return None if item is None else Live.from_dict(item)
+
+    def promote(self, live: Live, *, by: str, now: datetime, settles_run: str | None) -> Live:
+        current = self.live()
+        if current is not None and current.token == live.token and current.version == live.version:
+            return current
+        candidate = self._existing_model(live.version)
+        if candidate.approval is not Approval.APPROVED:
+            raise NotApproved(_not_approved(candidate))
+        promoted = ModelVersion.from_dict({**candidate.to_dict(), "stage": Stage.PRODUCTION})
+        actions = [
+            self._check_lock(LockName.DEPLOYMENT, live.token),
+            self._put(
+                {**keys.LIVE, **live.to_dict()},
+                "attribute_not_exists(pk) OR #token < :token",
+                values={":token": live.token},
+                names={"#token": "token"},
+            ),
+            self._conditional_update(
+                keys.model(live.version),
+                "SET stage = :stage, promoted_at = :at, endpoint_config = :config, model_name = :name "
+                "REMOVE retired_at, task_token, waiting_execution",
+                {
+                    ":stage": str(Stage.PRODUCTION),
+                    ":at": iso(now),
+                    ":config": live.endpoint_config,
+                    ":name": live.model_name,
+                    ":approved": str(Approval.APPROVED),
+                },
+                condition="approval = :approved",
+            ),
+            self._put(self._history_item(promoted, now, by=by, reason=None)),
+        ]
+        if current is not None and current.version != live.version:
+            actions += self._archive(current.version, now=now, successor=live.version)
+        if settles_run is not None:
+            actions.append(
+                self._conditional_update(
+                    keys.run(settles_run),
+                    "SET #status = :status, ended_at = :at",
+                    {":status": str(RunStatus.SUCCEEDED), ":at": iso(now)},
+                    condition="attribute_exists(pk)",
+                    names={"#status": "status"},
+                )
+            )
+        if self._transact(actions, f"promoting version {live.version}"):
+            return live
+        current = self.live()
+        if current is not None and current.token == live.token and current.version == live.version:
+            return current
+        candidate = self._existing_model(live.version)
+        if candidate.approval is not Approval.APPROVED:
+            raise NotApproved(_not_approved(candidate))
+        raise LostLock(_lost(LockName.DEPLOYMENT, live.token))
+
+    def _archive(self, version: int, *, now: datetime, successor: int) -> list[dict[str, Any]]:
+        archived = ModelVersion.from_dict(
+            {**self._existing_model(version).to_dict(), "stage": Stage.ARCHIVED}
+        )
+        return [
+            self._conditional_update(
+                keys.model(version),
+                "SET stage = :stage",
+                {":stage": str(Stage.ARCHIVED)},
+                condition="attribute_exists(pk)",
+            ),
+            self._put(self._history_item(archived, now, by=None, reason=f"version {successor} went live")),
+        ]
+
+    # --- building blocks ------------------------------------------------------------------------
+
+    def _existing_model(self, version: int) -> ModelVersion:
+        known = self.get_model(version)
+        if known is None:
+            raise ServiceUnavailable(
+                f"Version {version} is not in the ledger (yet). Its run may still be registering it."
+            )
+        return known
+
+    @staticmethod
+    def _history_item(
+        model: ModelVersion, now: datetime, *, by: str | None, reason: str | None
+    ) -> dict[str, Any]:
+        change = StageChange(
+            version=model.version,
+            at=iso(now),
+            stage=model.stage,
+            approval=model.approval,
+            by=by,
+            reason=reason,
+        )
+        return {
+            **keys.history(model.version, change.at, change.approval, change.stage),
+            **change.to_dict(),
+        }
+
+    def _check_lock(self, name: LockName, token: int) -> dict[str, Any]:
+        return {
+            "ConditionCheck": {
+                "TableName": self._table,
+                "Key": _wire(keys.lock(name)),
+                "ConditionExpression": "attribute_exists(holder) AND #token = :token",
+                "ExpressionAttributeNames": {"#token": "token"},
+                "ExpressionAttributeValues": _wire({":token": token}),
+            }
+        }
+
+    def _put(
+        self,
+        item: Mapping[str, Any],
+        condition: str | None = None,
+        *,
+        values: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        put: dict[str, Any] = {"TableName": self._table, "Item": _wire(_without_none(item))}
+        if condition:
+            put["ConditionExpression"] = condition
+        if values:
+            put["ExpressionAttributeValues"] = _wire(values)
+        if names:
+            put["ExpressionAttributeNames"] = dict(names)
+        return {"Put": put}
+
+    def _delete(self, key: keys.Key) -> dict[str, Any]:
+        return {"Delete": {"TableName": self._table, "Key": _wire(key)}}
+
+    def _conditional_update(
+        self,
+        key: keys.Key,
+        expression: str,
+        values: Mapping[str, Any],
+        *,
+        condition: str,
+        names: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        update: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": _wire(key),
+            "UpdateExpression": expression,
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": _wire(values),
+        }
+        if names:
+            update["ExpressionAttributeNames"] = dict(names)
+        return {"Update": update}
+
+    def _update(
+        self,
+        key: keys.Key,
+        expression: str,
+        values: Mapping[str, Any],
+        *,
+        condition: str | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": _wire(key),
+            "UpdateExpression": expression,
+            "ExpressionAttributeValues": _wire(values),
+            "ReturnValues": "ALL_NEW",
+        }
+        if condition:
+            request["ConditionExpression"] = condition
+        if names:
+            request["ExpressionAttributeNames"] = dict(names)
+        with translated(f"updating {key['pk']} {key['sk']}"):
+            try:
+                return _plain(self._client.update_item(**request)["Attributes"])
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                raise _ConditionFailed from error
+
+    def _get(self, key: keys.Key) -> dict[str, Any] | None:
+        with translated(f"reading {key['pk']} {key['sk']}"):
+            found = self._client.get_item(TableName=self._table, Key=_wire(key), ConsistentRead=True)
+        return _plain(found["Item"]) if "Item" in found else None
+
+    def _query(self, partition: str, *, newest_first: bool = False) -> list[dict[str, Any]]:
+        with translated(f"listing {partition}"):
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues=_wire({":pk": partition}),
+                ConsistentRead=True,
+                ScanIndexForward=not newest_first,
+            )
+            return [_plain(item) for page in pages for item in page["Items"]]
+
+    def _newest(self, kind: str, limit: int) -> list[dict[str, Any]]:
+        with translated(f"listing the newest {kind} records"):
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                IndexName=keys.INDEX,
+                KeyConditionExpression="kind = :kind",
+                ExpressionAttributeValues=_wire({":kind": kind}),
+                ScanIndexForward=False,
+                PaginationConfig={"MaxItems": limit},
+            )
+            return [_plain(item) for page in pages for item in page["Items"]]
+
+    def _transact(self, actions: list[dict[str, Any]], doing: str) -> bool:
+        """Run the transaction. False when a condition failed; conflicts with other writers are retried."""
+        for attempt in range(_CONFLICT_ATTEMPTS):
+            try:
+                self._client.transact_write_items(TransactItems=actions)
+            except ClientError as error:
+                if code_of(error) != "TransactionCanceledException":
+                    raise translate(error, doing) from error
+                causes = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+                if "ConditionalCheckFailed" in causes:
+                    return False
+                if not causes & {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}:
+                    raise translate(error, doing) from error
+                # Full jitter: two writers that met once should not meet again.
+                self._pause(random.uniform(0, _CONFLICT_PAUSE_S * 2**attempt))  # noqa: S311 - no secret
+            else:
+                return True
+        raise ServiceUnavailable(f"Other writers were in the way {_CONFLICT_ATTEMPTS} times while {doing}.")
+
+
+class _ConditionFailed(Exception):
+    """The write's condition did not hold; nothing was written."""
+
+
+def _lost(name: LockName, token: int) -> str:
+    return (
+        f"The {name} lock's token {token} is no longer the newest: another execution took over after the "
+        "lease ran out. Nothing was changed; the other execution covers the work."
+    )
+
+
+def _not_approved(model: ModelVersion) -> str:
+    return (
+        f"Version {model.version} is {model.approval}, not approved, so it was not promoted. "
+        f"Approve {model.model_package_arn} to deploy it."
+    )
+
+
+def _without_none(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if value is not None}
+
+
+def _wire(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _serialize(_to_dynamodb(value)) for name, value in item.items()}
+
+
+def _to_dynamodb(value: Any) -> Any:
+    """DynamoDB has no NaN, no infinity and no binary floats: those become null, or a decimal's text."""
+    if isinstance(value, float):
+        return Decimal(repr(value)) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _to_dynamodb(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_dynamodb(each) for each in value]
+    return value
+
+
+def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _from_dynamodb(_deserialize(value)) for name, value in item.items()}
+
+
+def _from_dynamodb(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _from_dynamodb(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_from_dynamodb(each) for each in value]
+    return value

@@ -1,0 +1,51 @@
+"""Where each record stands in the ledger table: the one place that knows its keys.
+
+The table has a partition key ``pk`` and a sort key ``sk``; index ``ByTime`` (``kind``, ``at``) lists runs and
+model versions newest first. Pending drops have items of their own in the base table, because a drop that was
+just recorded must be seen by the run that ends now, and an index is read with a delay.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dropforge.domain.records import LockName
+
+INDEX: Final = "ByTime"
+RUN_KIND: Final = "run"
+MODEL_KIND: Final = "model"
+PENDING_PARTITION: Final = "PENDING"
+
+Key = dict[str, str]
+
+
+def drop(drop_id: str) -> Key:
+    return {"pk": "DROP", "sk": drop_id}
+
+
+def pending(received_at: str, drop_id: str) -> Key:
+    return {"pk": PENDING_PARTITION, "sk": f"{received_at}#{drop_id}"}
+
+
+def lock(name: LockName) -> Key:
+    return {"pk": "LOCK", "sk": str(name)}
+
+
+def run(run_id: str) -> Key:
+    return {"pk": "RUN", "sk": run_id}
+
+
+def model(version: int) -> Key:
+    return {"pk": "MODEL", "sk": f"{version:08d}"}
+
+
+def history_partition(version: int) -> str:
+    return f"HISTORY#{version:08d}"
+
+
+def history(version: int, at: str, approval: str, stage: str) -> Key:
+    """One entry per change; the same change written twice at the same instant is the same entry."""
+    return {"pk": history_partition(version), "sk": f"{at}#{stage}#{approval}"}
+
+
+LIVE: Final[Key] = {"pk": "LIVE", "sk": "LIVE"}

@@ -1,0 +1,236 @@
+"""What the ledger holds: runs, drops, locks, model versions and the live pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from dropforge.domain.triggers import Drop
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. A verdict (rejected, superseded, expired) is an end, not a failure."""
+
+    RUNNING = "running"
+    AWAITING_APPROVAL = "awaiting_approval"
+    DEPLOYING = "deploying"
+    SUCCEEDED = "succeeded"
+    REJECTED_BY_GATE = "rejected_by_gate"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+    STOPPED = "stopped"
+    REPLAYED = "replayed"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run's execution has nothing left to do."""
+        return self not in (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL, RunStatus.DEPLOYING)
+
+
+class Approval(StrEnum):
+    """Where a model version stands with its reviewers."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+
+
+class Stage(StrEnum):
+    """SageMaker's ``ModelLifeCycle`` stages, in the order a version passes through them."""
+
+    DEVELOPMENT = "Development"
+    STAGING = "Staging"
+    PRODUCTION = "Production"
+    ARCHIVED = "Archived"
+
+
+class LockName(StrEnum):
+    """What one execution at a time may do."""
+
+    TRAINING = "training"
+    DEPLOYMENT = "deployment"
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A frozen record that reads itself from, and writes itself to, plain JSON values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        names = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+@dataclass(frozen=True)
+class Run(_Record):
+    """One run of the training state machine, from its start to its end.
+
+    Times are ISO 8601 in UTC. ``token`` is the training lock's fencing token; ``error`` is
+    ``{"class", "message"}``; ``reasons`` says why a gate or a person said no.
+    """
+
+    run_id: str
+    status: RunStatus
+    trigger: str
+    execution_arn: str
+    token: int
+    started_at: str
+    manifest_uri: str
+    drop_ids: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    requested_by: str | None = None
+    replay_of: str | None = None
+    ended_at: str | None = None
+    version: int | None = None
+    model_package_arn: str | None = None
+    metric: dict[str, Any] | None = None
+    reasons: list[dict[str, Any]] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", RunStatus(self.status))
+
+
+@dataclass(frozen=True)
+class Lease(_Record):
+    """A lock that is held. Its token grows with every acquisition, so a late holder can be told apart."""
+
+    name: LockName
+    holder: str
+    subject: str
+    token: int
+    acquired_at: str
+    expires_at: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", LockName(self.name))
+
+
+@dataclass(frozen=True)
+class ModelVersion(_Record):
+    """One registered model: what it is, who decided on it, and where it is in its life.
+
+    ``judgement_sha256`` is the digest of the metrics that reviewers are shown; a decision is bound to it.
+    ``task_token`` and ``waiting_execution`` are there while a run waits for the decision.
+    """
+
+    version: int
+    model_package_arn: str
+    run_id: str
+    registered_at: str
+    model_data_url: str
+    model_sha256: str
+    model_digest: str
+    contract_uri: str
+    contract_hash: str
+    profile_uri: str
+    evaluation_uri: str
+    judgement_uri: str
+    judgement_sha256: str
+    smoke_uri: str
+    task: str
+    metric: dict[str, Any]
+    stage: Stage = Stage.DEVELOPMENT
+    approval: Approval = Approval.PENDING
+    due_at: str | None = None
+    decided_at: str | None = None
+    decided_by: str | None = None
+    decision_reason: str | None = None
+    task_token: str | None = None
+    waiting_execution: str | None = None
+    endpoint_config: str | None = None
+    model_name: str | None = None
+    promoted_at: str | None = None
+    retired_at: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stage", Stage(self.stage))
+        object.__setattr__(self, "approval", Approval(self.approval))
+
+
+@dataclass(frozen=True)
+class StageChange(_Record):
+    """One entry of a version's history."""
+
+    version: int
+    at: str
+    stage: Stage
+    approval: Approval
+    by: str | None
+    reason: str | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stage", Stage(self.stage))
+        object.__setattr__(self, "approval", Approval(self.approval))
+
+
+@dataclass(frozen=True)
+class Live(_Record):
+    """What serves now. All of it flips in one transaction, so a reader never sees a mix of two versions.
+
+    ``token`` is the deployment lock's fencing token of the deployment that promoted it.
+    """
+
+    version: int
+    model_package_arn: str
+    run_id: str
+    endpoint_name: str
+    endpoint_config: str
+    model_name: str
+    model_data_url: str
+    model_sha256: str
+    contract_uri: str
+    contract_hash: str
+    profile_uri: str
+    smoke_uri: str
+    task: str
+    metric: dict[str, Any]
+    promoted_at: str
+    token: int
+    previous_version: int | None = None
+
+
+@dataclass(frozen=True)
+class RecordedDrop:
+    """A drop as the ledger knows it. ``run_id`` is None while no run covers it."""
+
+    drop: Drop
+    received_at: str
+    received_by: str
+    run_id: str | None
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class DropReceipt:
+    """What recording a drop found. ``is_mine``: the same execution had recorded it before (a retry)."""
+
+    is_new: bool
+    is_mine: bool
+    run_id: str | None
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, so that text order is time order.
+
+    >>> iso(datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))
+    '2026-01-02T03:04:05.678Z'
+    """
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_iso(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,143 @@
+"""What may start a run, and the identity that makes a start exactly-once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dropforge.domain.errors import InvalidEvent
+
+TriggerKind = Literal["drop", "schedule", "manual", "follow-up", "replay"]
+
+_SLUG_CHARACTERS = 20
+_DIGEST_CHARACTERS = 12
+
+
+@dataclass(frozen=True)
+class Drop:
+    """One version of one object that somebody put under ``incoming/``."""
+
+    bucket: str
+    key: str
+    version_id: str | None
+    etag: str
+    sequencer: str
+    size: int
+
+    @property
+    def drop_id(self) -> str:
+        """The drop's identity: the same for every delivery of the same event, another for a new version.
+
+        EventBridge delivers at least once, and S3's sequencer orders events of one key, so bucket, key,
+        version (the ETag where the bucket has no versions) and sequencer name one write and no other.
+        """
+        parts = (self.bucket, self.key, self.version_id or self.etag, self.sequencer)
+        return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """A name for the run that this drop starts: readable, unique, and derived from the drop alone.
+
+        >>> Drop("b", "incoming/Breast Cancer.csv", "v1", "e", "01", 9).run_id.rsplit("-", 1)[0]
+        'breast-cancer'
+        """
+        return f"{_slug(self.key)}-{self.drop_id[:_DIGEST_CHARACTERS]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "bucket": self.bucket,
+            "key": self.key,
+            "version_id": self.version_id,
+            "etag": self.etag,
+            "sequencer": self.sequencer,
+            "size": self.size,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Drop:
+        return cls(
+            bucket=fields["bucket"],
+            key=fields["key"],
+            version_id=fields.get("version_id"),
+            etag=fields["etag"],
+            sequencer=fields["sequencer"],
+            size=int(fields["size"]),
+        )
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Why an execution was started. ``drop`` is there only for kind ``drop``."""
+
+    kind: TriggerKind
+    drop: Drop | None = None
+    requested_by: str | None = None
+    replay_of: str | None = None
+
+
+def parse_trigger(event: Mapping[str, Any]) -> Trigger:
+    """Read the input of the training state machine.
+
+    Accepts S3's ``Object Created`` event as EventBridge delivers it (keys are not URL-encoded there, and
+    ``version-id`` is absent for an unversioned bucket), or ``{"trigger": "schedule" | "manual" |
+    "follow-up" | "replay", …}``.
+
+    Raises:
+        InvalidEvent: the input has none of these shapes.
+    """
+    if event.get("source") == "aws.s3":
+        return Trigger(kind="drop", drop=_drop_from_s3_event(event))
+    kind = event.get("trigger")
+    if kind in ("schedule", "manual", "follow-up"):
+        return Trigger(kind=kind, requested_by=_optional_text(event, "requested_by"))
+    if kind == "replay":
+        run_id = event.get("run_id")
+        if not isinstance(run_id, str) or not run_id:
+            raise InvalidEvent("A replay must name the run: {'trigger': 'replay', 'run_id': '…'}.")
+        return Trigger(kind="replay", requested_by=_optional_text(event, "requested_by"), replay_of=run_id)
+    raise InvalidEvent(
+        "The run's input is neither an S3 'Object Created' event from EventBridge nor "
+        "{'trigger': 'schedule' | 'manual' | 'follow-up' | 'replay'}; "
+        f"it has the fields {sorted(event)}."
+    )
+
+
+def run_id_of_execution(kind: TriggerKind, execution_name: str) -> str:
+    """The id of a run that no single drop started: derived from the execution, so that a retry finds it."""
+    digest = hashlib.sha256(execution_name.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+    return f"{kind}-{digest}"
+
+
+def _drop_from_s3_event(event: Mapping[str, Any]) -> Drop:
+    try:
+        bucket = event["detail"]["bucket"]["name"]
+        s3_object = event["detail"]["object"]
+        return Drop(
+            bucket=bucket,
+            key=s3_object["key"],
+            version_id=s3_object.get("version-id"),
+            etag=s3_object["etag"],
+            sequencer=s3_object["sequencer"],
+            size=int(s3_object["size"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidEvent(
+            f"The S3 event lacks a field or has it malformed: {error!s}. Expected detail.bucket.name and "
+            "detail.object.{key, etag, sequencer, size}, as EventBridge delivers 'Object Created'."
+        ) from error
+
+
+def _optional_text(event: Mapping[str, Any], name: str) -> str | None:
+    value = event.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidEvent(f"'{name}' must be a string, but is {type(value).__name__}.")
+
+
+def _slug(key: str) -> str:
+    """The file's stem in the characters that SageMaker allows in a job name."""
+    stem = key.rsplit("/", 1)[-1].split(".", 1)[0].lower()
+    return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_SLUG_CHARACTERS].strip("-") or "drop"
