@@ -89,6 +89,26 @@ class InvalidContract(DataError):
 # --- training and judging ---------------------------------------------------------------------------
 
 
+class InvalidHyperparameters(PermanentError):
+    """A hyperparameter is unknown or has a value that can't be used; all problems are named at once."""
+
+
+class UnusableEstimator(PermanentError):
+    """What ``build_model`` returned can't be trained, or doesn't predict what its task needs."""
+
+
+class InvalidModel(PermanentError):
+    """A model folder lacks a file, or a file is not the one that was written in training."""
+
+
+class UnsafeArchive(PermanentError):
+    """An archive is damaged, too large, or holds a link, a device or a path outside its folder."""
+
+
+class InvalidRequest(PermanentError):
+    """A prediction request breaks the contract; every problem is named by instance and column."""
+
+
 class InvalidTrainingOutput(PermanentError):
     """The training job's archives lack a file, hold an unsafe path, or don't fit each other."""
 
