@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
@@ -551,7 +551,7 @@ class DynamoDbLedger:
         """Run the transaction. False when a condition failed; conflicts with other writers are retried."""
         for attempt in range(_CONFLICT_ATTEMPTS):
             try:
-                self._client.transact_write_items(TransactItems=actions)
+                self._client.transact_write_items(TransactItems=cast("Any", actions))
             except ClientError as error:
                 if code_of(error) != "TransactionCanceledException":
                     raise translate(error, doing) from error

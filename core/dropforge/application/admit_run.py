@@ -1,0 +1,214 @@
+"""Admit: exactly once per drop, one training run at a time, later drops coalesce into one more run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dropforge.application.training_lock import release_training_lock
+from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.ledger import Ledger, newest
+from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.records import Lease, Live, LockName, RecordedDrop, Run, RunStatus, iso
+from dropforge.domain.services import Workflows
+from dropforge.domain.training_code import TrainingCode
+from dropforge.domain.triggers import Trigger, parse_trigger, run_id_of_execution
+
+_KEYS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class AdmitPolicy:
+    """``lease_s`` bounds how long a run may train before its lock counts as abandoned."""
+
+    data_bucket: str
+    lease_s: int
+    training_data: str = "new-drops"
+
+
+@dataclass(frozen=True)
+class Admission:
+    """``outcome`` is ``admitted``, ``duplicate``, ``coalesced`` or ``nothing-new``."""
+
+    outcome: str
+    message: str
+    run: Run | None = None
+    code: TrainingCode | None = None
+    champion: Live | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the next states read; everything about a run only where one was admitted."""
+        base: dict[str, Any] = {"outcome": self.outcome, "message": self.message}
+        if self.run is None or self.code is None:
+            return base
+        champion = self.champion
+        return {
+            **base,
+            "run_id": self.run.run_id,
+            "token": self.run.token,
+            "trigger": self.run.trigger,
+            "replay_of": self.run.replay_of,
+            "manifest_uri": self.run.manifest_uri,
+            "started_at": self.run.started_at,
+            "code_uri": self.code.uri(self.run.manifest_uri),
+            "code_sha256": self.code.sha256,
+            "champion": None
+            if champion is None
+            else {
+                "version": champion.version,
+                "model_package_arn": champion.model_package_arn,
+                "model_data_url": champion.model_data_url,
+                "model_sha256": champion.model_sha256,
+            },
+        }
+
+
+def admit_run(
+    event: Mapping[str, Any],
+    *,
+    execution_arn: str,
+    ledger: Ledger,
+    store: ObjectStore,
+    code: TrainingCode,
+    workflows: Workflows,
+    training_machine_arn: str,
+    policy: AdmitPolicy,
+    now: datetime,
+) -> Admission:
+    """Decide whether this execution trains, and if so on what.
+
+    Effect: the drop is in the ledger; an admitted run holds the training lock, has its manifest and its
+    training code in S3 and has claimed every drop it covers. Safe to run twice for one execution.
+
+    Raises:
+        InvalidEvent: the input is no trigger, or a replay names an unknown run.
+        LostLock: the execution was so slow that another one took over its lock.
+    """
+    trigger = parse_trigger(event)
+    if trigger.drop is not None:
+        receipt = ledger.record_drop(trigger.drop, received_by=execution_arn, now=now)
+        if not receipt.is_mine:
+            covered = f"run {receipt.run_id} covers it" if receipt.run_id else "a run will cover it"
+            return Admission(
+                "duplicate", f"s3://{trigger.drop.bucket}/{trigger.drop.key} is known; {covered}."
+            )
+    waiting = ledger.pending_drops()
+    lease = ledger.acquire(
+        LockName.TRAINING,
+        holder=execution_arn,
+        subject=_run_id(trigger, waiting, execution_arn),
+        now=now,
+        lease_s=policy.lease_s,
+    )
+    if lease is None:
+        return Admission("coalesced", "Another run is training; one more run will follow and cover this.")
+
+    def step_back(outcome: str, message: str) -> Admission:
+        # Drops whose executions met the lock in this short while wait for whoever held it: for us.
+        release_training_lock(
+            token=lease.token,
+            ledger=ledger,
+            workflows=workflows,
+            training_machine_arn=training_machine_arn,
+        )
+        return Admission(outcome, message)
+
+    run = ledger.get_run(lease.subject)
+    if run is None:
+        drops, objects = _objects(trigger, ledger, store, policy)
+        if not objects:
+            return step_back("nothing-new", "No drop came since the last run: there is nothing to train on.")
+        run = _run(trigger, lease, drops, objects, bucket=policy.data_bucket, now=now)
+        store.write(run.manifest_uri, _manifest(run, objects), content_type="application/json")
+        run = ledger.open_run(run)
+    if run.execution_arn != execution_arn:
+        return step_back("coalesced", f"Run {run.run_id} has covered this meanwhile.")
+    code.publish(store, run.manifest_uri)
+    return Admission("admitted", _admitted(run), run, code, ledger.live())
+
+
+def _run_id(trigger: Trigger, waiting: Sequence[RecordedDrop], execution_arn: str) -> str:
+    """A drop's run is named after the drop; a follow-up after the newest drop that waits."""
+    if trigger.drop is not None:
+        return trigger.drop.run_id
+    if trigger.kind == "follow-up" and waiting:
+        return newest(waiting).drop.run_id
+    return run_id_of_execution(trigger.kind, execution_arn.rsplit(":", 1)[-1])
+
+
+def _objects(
+    trigger: Trigger, ledger: Ledger, store: ObjectStore, policy: AdmitPolicy
+) -> tuple[list[RecordedDrop], list[ObjectRef]]:
+    """The drops that this run claims and the objects that it trains on, the newest first."""
+    if trigger.kind == "replay":
+        return [], _manifest_of(trigger.replay_of or "", ledger, store)
+    # Read again under the lock: a drop recorded after the first look is covered as well.
+    drops = sorted(ledger.pending_drops(), key=lambda each: each.received_at, reverse=True)
+    objects = [
+        ObjectRef(each.drop.bucket, each.drop.key, each.drop.version_id, each.drop.etag, each.drop.size)
+        for each in drops
+    ]
+    wants_earlier = policy.training_data == "all-drops" and (objects or trigger.kind == "manual")
+    if wants_earlier or (trigger.kind == "manual" and not objects):
+        last = _last_trained(ledger)
+        if last is not None:
+            seen = {each.identity for each in objects}
+            objects += [each for each in _manifest_of(last, ledger, store) if each.identity not in seen]
+    return drops, objects
+
+
+def _last_trained(ledger: Ledger) -> str | None:
+    """The newest run whose data were good enough to train on."""
+    for run in ledger.list_runs():
+        if run.replay_of is None and run.status not in (RunStatus.RUNNING, RunStatus.FAILED):
+            return run.run_id
+    return None
+
+
+def _manifest_of(run_id: str, ledger: Ledger, store: ObjectStore) -> list[ObjectRef]:
+    run = ledger.get_run(run_id)
+    if run is None:
+        raise InvalidEvent(f"There is no run {run_id!r}. 'dropforge runs' lists those there are.")
+    return [ObjectRef.from_dict(each) for each in json.loads(store.read(run.manifest_uri))["objects"]]
+
+
+def _run(
+    trigger: Trigger,
+    lease: Lease,
+    drops: Sequence[RecordedDrop],
+    objects: Sequence[ObjectRef],
+    *,
+    bucket: str,
+    now: datetime,
+) -> Run:
+    return Run(
+        run_id=lease.subject,
+        status=RunStatus.RUNNING,
+        trigger=trigger.kind,
+        execution_arn=lease.holder,
+        token=lease.token,
+        started_at=iso(now),
+        manifest_uri=f"s3://{bucket}/runs/{lease.subject}/manifest.json",
+        drop_ids=[each.drop.drop_id for each in drops],
+        keys=[each.key for each in objects[:_KEYS_SHOWN]],
+        requested_by=trigger.requested_by,
+        replay_of=trigger.replay_of,
+    )
+
+
+def _manifest(run: Run, objects: Sequence[ObjectRef]) -> bytes:
+    document = {
+        "format": 1,
+        "run_id": run.run_id,
+        "trigger": run.trigger,
+        "replay_of": run.replay_of,
+        "objects": [each.to_dict() for each in objects],
+    }
+    return json.dumps(document, indent=1).encode()
+
+
+def _admitted(run: Run) -> str:
+    return f"Run {run.run_id} trains on {len(run.drop_ids) or len(run.keys)} object(s)."

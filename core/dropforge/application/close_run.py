@@ -1,0 +1,80 @@
+"""The end of a run that does not end with a promotion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from dropforge.application.training_lock import release_training_lock
+from dropforge.domain.ledger import Ledger
+from dropforge.domain.records import RunStatus, iso
+from dropforge.domain.services import Workflows
+
+_MESSAGE_CHARACTERS = 2000
+
+
+def close_run(
+    *,
+    run_id: str,
+    token: int,
+    status: RunStatus,
+    error: Mapping[str, Any] | None,
+    details: Mapping[str, Any],
+    ledger: Ledger,
+    workflows: Workflows,
+    training_machine_arn: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """Record how the run ended, free the training lock, and start the follow-up if drops wait.
+
+    ``error`` is what Step Functions caught (``Error``, ``Cause``). Safe to run twice.
+
+    Returns:
+        ``status``, ``error_class`` and ``message``, for the notification and the Fail state.
+    """
+    readable = None if error is None else readable_error(error)
+    run = ledger.advance_run(run_id, status, ended_at=iso(now), error=readable, **details)
+    release_training_lock(
+        token=token, ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn
+    )
+    shown = run.error or {}
+    return {
+        "run_id": run_id,
+        "status": str(run.status),
+        "error_class": shown.get("class", ""),
+        "message": shown.get("message", ""),
+    }
+
+
+def readable_error(error: Mapping[str, Any]) -> dict[str, str]:
+    """The class and the message, dug out of the JSON that Step Functions puts into ``Cause``.
+
+    >>> readable_error({"Error": "EmptyData", "Cause": '{"errorMessage": "no rows"}'})
+    {'class': 'EmptyData', 'message': 'no rows'}
+    >>> readable_error({"Error": "States.TaskFailed", "Cause": '{"FailureReason": "AlgorithmError: x"}'})
+    {'class': 'TrainingFailed', 'message': 'AlgorithmError: x'}
+    """
+    name, cause = str(error.get("Error", "Unknown")), str(error.get("Cause", ""))
+    try:
+        document = json.loads(cause)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        if "errorMessage" in document:
+            return _error(str(document.get("errorType") or name), str(document["errorMessage"]))
+        if "FailureReason" in document:
+            return _error("TrainingFailed", str(document["FailureReason"]))
+        if "TrainingJobStatus" in document:
+            reason = document.get("SecondaryStatus", document["TrainingJobStatus"])
+            return _error("TrainingFailed", f"The training job ended as {reason}.")
+        if "Cause" in document and "Error" in document:
+            return readable_error(document)
+        if "Error" in document:
+            return _error(str(document["Error"]), cause)
+    return _error(name, cause)
+
+
+def _error(name: str, message: str) -> dict[str, str]:
+    return {"class": name, "message": message[:_MESSAGE_CHARACTERS]}

@@ -1,0 +1,300 @@
+"""Deployment: plan, smoke test, promote, settle, retire; the state machine moves the endpoint in between."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from dropforge.domain.errors import (
+    ArtifactChanged,
+    ArtifactMissing,
+    DeploymentInProgress,
+    NotApproved,
+    NothingToRollBackTo,
+    SmokeTestFailed,
+)
+from dropforge.domain.ledger import Ledger
+from dropforge.domain.ports import ObjectStore
+from dropforge.domain.records import Approval, Live, LockName, ModelVersion, RunStatus, Stage, iso
+from dropforge.domain.services import Endpoints, Registry
+
+# Probabilities travel as JSON text of binary64 and are computed by the same library versions.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One deployment: what goes live, under which names, and what to go back to."""
+
+    version: int
+    token: int
+    already_live: bool
+    model_package_arn: str
+    run_id: str
+    settles_run: str | None
+    requested_by: str | None
+    reason: str
+    endpoint_name: str
+    endpoint_config: str
+    model_name: str
+    model_data_url: str
+    smoke_uri: str
+    previous_config: str | None
+    previous_version: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan_deployment(
+    *,
+    version: int | None,
+    reason: str,
+    run_id: str | None,
+    requested_by: str | None,
+    execution_arn: str,
+    endpoint_name: str,
+    ledger: Ledger,
+    store: ObjectStore,
+    lease_s: int,
+    now: datetime,
+) -> Plan:
+    """Take the endpoint's lock and decide what is to be deployed.
+
+    ``version`` None asks for a rollback: the newest earlier version that was live, is still approved and
+    whose archive is still there, unchanged. Safe to run twice for one execution: the same lock, token and
+    names.
+
+    Raises:
+        DeploymentInProgress: another deployment holds the endpoint; try again later.
+        NotApproved, ArtifactMissing, ArtifactChanged, NothingToRollBackTo: nothing may be deployed; the
+            lock is free again.
+    """
+    lease = ledger.acquire(
+        LockName.DEPLOYMENT,
+        holder=execution_arn,
+        subject=run_id or reason,
+        now=now,
+        lease_s=lease_s,
+    )
+    if lease is None:
+        raise DeploymentInProgress("Another deployment is moving the endpoint; this one waits its turn.")
+    live = ledger.live()
+    try:
+        model = _rollback_target(ledger, store, live) if version is None else _approved(ledger, version)
+        _verify_artifact(model, store)
+    except (NotApproved, ArtifactMissing, ArtifactChanged, NothingToRollBackTo):
+        ledger.release(LockName.DEPLOYMENT, token=lease.token)
+        raise
+    already_live = live is not None and live.version == model.version and reason != "repair"
+    if run_id is not None and not already_live:
+        ledger.advance_run(run_id, RunStatus.DEPLOYING)
+    name = f"{endpoint_name}-v{model.version}-{lease.token}"
+    return Plan(
+        version=model.version,
+        token=lease.token,
+        already_live=already_live,
+        model_package_arn=model.model_package_arn,
+        run_id=model.run_id,
+        settles_run=run_id,
+        requested_by=requested_by,
+        reason=reason,
+        endpoint_name=endpoint_name,
+        endpoint_config=name,
+        model_name=name,
+        model_data_url=model.model_data_url,
+        smoke_uri=model.smoke_uri,
+        previous_config=live.endpoint_config if live else None,
+        previous_version=live.version if live else None,
+    )
+
+
+def _approved(ledger: Ledger, version: int) -> ModelVersion:
+    model = ledger.get_model(version)
+    if model is None or model.approval is not Approval.APPROVED:
+        state = "unknown" if model is None else str(model.approval)
+        raise NotApproved(
+            f"Version {version} is {state}. Only an approved version is deployed: approve it first."
+        )
+    return model
+
+
+def _rollback_target(ledger: Ledger, store: ObjectStore, live: Live | None) -> ModelVersion:
+    tried = []
+    for model in sorted(ledger.list_models(), key=lambda each: each.promoted_at or "", reverse=True):
+        was_live = model.promoted_at is not None and (live is None or model.version != live.version)
+        if not was_live or model.approval is not Approval.APPROVED:
+            continue
+        try:
+            _verify_artifact(model, store)
+        except (ArtifactMissing, ArtifactChanged) as error:
+            tried.append(str(error))
+        else:
+            return model
+    raise NothingToRollBackTo(
+        "No earlier version was live, is still approved and has its archive unchanged. "
+        + " ".join(tried)
+        + " The endpoint is left as it is; approve another version to replace it."
+    )
+
+
+def _verify_artifact(model: ModelVersion, store: ObjectStore) -> None:
+    if not store.exists(model.model_data_url):
+        raise ArtifactMissing(
+            f"{model.model_data_url}, the archive of version {model.version}, is gone. "
+            "Restore the object's version in S3, or train again."
+        )
+    digest = store.sha256(model.model_data_url)
+    if digest != model.model_sha256:
+        raise ArtifactChanged(
+            f"{model.model_data_url} has the SHA-256 {digest}, but version {model.version} was registered "
+            f"with {model.model_sha256}. Restore the object's version in S3, or train again."
+        )
+
+
+def smoke_test(*, endpoint_name: str, smoke_uri: str, store: ObjectStore, endpoints: Endpoints) -> int:
+    """Send hold-out rows to the endpoint and compare with the answers that training recorded.
+
+    Returns:
+        The number of rows compared.
+
+    Raises:
+        SmokeTestFailed: an answer differs: another label, or a number off by more than 1e-6 (relative
+            above 1, else absolute).
+    """
+    smoke = json.loads(store.read(smoke_uri))
+    request = json.dumps({"instances": smoke["instances"]}).encode()
+    answer = json.loads(endpoints.invoke(endpoint_name, request))
+    got, expected = answer.get("predictions"), smoke["predictions"]
+    if not isinstance(got, list) or len(got) != len(expected):
+        raise SmokeTestFailed(
+            f"{endpoint_name} answered {0 if not isinstance(got, list) else len(got)} predictions to "
+            f"{len(expected)} rows."
+        )
+    for row, (said, should) in enumerate(zip(got, expected, strict=True), start=1):
+        problem = _difference(said, should)
+        if problem:
+            raise SmokeTestFailed(
+                f"{endpoint_name}, row {row} of {smoke_uri}: {problem}. The archive that serves is not the "
+                "one that was judged, or its libraries differ."
+            )
+    return len(expected)
+
+
+def _difference(said: Mapping[str, Any], should: Mapping[str, Any]) -> str | None:
+    if "label" in should:
+        if said.get("label") != should["label"]:
+            return f"label {said.get('label')!r} instead of {should['label']!r}"
+        answered = said.get("probabilities") or {}
+        for label, probability in should["probabilities"].items():
+            if not _close(answered.get(label), probability):
+                return f"probability of {label!r} {answered.get(label)!r} instead of {probability!r}"
+        return None
+    if not _close(said.get("value"), should["value"]):
+        return f"value {said.get('value')!r} instead of {should['value']!r}"
+    return None
+
+
+def _close(said: Any, should: float) -> bool:
+    return isinstance(said, (int, float)) and math.isclose(
+        said, should, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE
+    )
+
+
+def promote_model(plan: Plan, *, ledger: Ledger, registry: Registry, now: datetime) -> Live:
+    """Make the deployed version the live one, in one transaction, and free the endpoint's lock.
+
+    Effect: pointer, drift baseline, contract in force, stages and run record flip together; the registry's
+    life-cycle stages follow. Safe to run twice.
+
+    Raises:
+        LostLock, NotApproved: see ``Ledger.promote``; nothing has changed.
+    """
+    model = _approved(ledger, plan.version)
+    live = ledger.promote(
+        Live(
+            version=model.version,
+            model_package_arn=model.model_package_arn,
+            run_id=model.run_id,
+            endpoint_name=plan.endpoint_name,
+            endpoint_config=plan.endpoint_config,
+            model_name=plan.model_name,
+            model_data_url=model.model_data_url,
+            model_sha256=model.model_sha256,
+            contract_uri=model.contract_uri,
+            contract_hash=model.contract_hash,
+            profile_uri=model.profile_uri,
+            smoke_uri=model.smoke_uri,
+            task=model.task,
+            metric=model.metric,
+            promoted_at=iso(now),
+            token=plan.token,
+            previous_version=plan.previous_version,
+        ),
+        by=plan.requested_by or "dropforge",
+        now=now,
+        settles_run=plan.settles_run,
+    )
+    registry.set_stage(model.model_package_arn, str(Stage.PRODUCTION), "Live")
+    if plan.previous_version is not None and plan.previous_version != plan.version:
+        previous = ledger.get_model(plan.previous_version)
+        if previous is not None:
+            status = "Rejected" if previous.approval is Approval.REJECTED else "Replaced"
+            registry.set_stage(previous.model_package_arn, str(Stage.ARCHIVED), status)
+    ledger.release(LockName.DEPLOYMENT, token=plan.token)
+    return live
+
+
+def settle_deployment(plan: Plan, *, ledger: Ledger, endpoints: Endpoints) -> None:
+    """After a deployment that failed or was not needed: drop what it made, unless it serves, free the lock.
+
+    Safe to run twice.
+    """
+    state = endpoints.describe(plan.endpoint_name)
+    live = ledger.live()
+    in_use = {state.config if state else None, live.endpoint_config if live else None}
+    if plan.endpoint_config not in in_use:
+        endpoints.delete_config(plan.endpoint_config)
+        endpoints.delete_model(plan.model_name)
+    ledger.release(LockName.DEPLOYMENT, token=plan.token)
+
+
+def retire_models(
+    *, endpoint_name: str, grace: timedelta, ledger: Ledger, endpoints: Endpoints, now: datetime
+) -> list[str]:
+    """Delete configurations and models of this endpoint that nothing uses and that are older than the grace.
+
+    Never the live ones, the previous ones, or those the endpoint serves right now. The archives in S3 stay,
+    so a rollback to any approved version remains possible. Safe to run twice.
+
+    Returns:
+        The names deleted.
+    """
+    live = ledger.live()
+    if live is None or ledger.held_lease(LockName.DEPLOYMENT) is not None:
+        return []
+    state = endpoints.describe(endpoint_name)
+    kept = {live.endpoint_config, live.model_name, state.config if state else None}
+    if live.previous_version is not None:
+        previous = ledger.get_model(live.previous_version)
+        if previous is not None:
+            kept |= {previous.endpoint_config, previous.model_name}
+    before, prefix = now - grace, f"{endpoint_name}-v"
+    deleted = []
+    for name in endpoints.configs_created_before(prefix, before):
+        if name not in kept:
+            endpoints.delete_config(name)
+            deleted.append(name)
+    for name in endpoints.models_created_before(prefix, before):
+        if name not in kept:
+            endpoints.delete_model(name)
+            deleted.append(name)
+    gone = set(deleted)
+    for model in ledger.list_models():
+        if model.endpoint_config in gone:
+            ledger.retire_model(model.version, now=now)
+    return deleted

@@ -1,0 +1,106 @@
+"""Reconcile: what an execution that died left behind is put right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from dropforge.application.training_lock import release_training_lock, start_follow_up
+from dropforge.domain.ledger import Ledger
+from dropforge.domain.records import Live, LockName, RunStatus, iso
+from dropforge.domain.services import Endpoints, Workflows
+
+_SETTLED = ("InService", "Failed")
+
+
+@dataclass
+class Repairs:
+    """What was found and put right, for the log and the metrics."""
+
+    runs_failed: list[str] = field(default_factory=list)
+    runs_expired: list[str] = field(default_factory=list)
+    locks_freed: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "runs_failed": self.runs_failed,
+            "runs_expired": self.runs_expired,
+            "locks_freed": self.locks_freed,
+            "started": self.started,
+        }
+
+
+def reconcile(
+    *,
+    ledger: Ledger,
+    workflows: Workflows,
+    endpoints: Endpoints,
+    training_machine_arn: str,
+    deployment_machine_arn: str,
+    now: datetime,
+) -> Repairs:
+    """Settle runs whose execution has ended, free their locks, start what waits, repair the endpoint.
+
+    Runs on a schedule and after every execution that failed, timed out or was stopped, so nothing hangs for
+    longer than the schedule's period. Safe to run at any time and twice at once.
+    """
+    repairs = Repairs()
+    stamp = f"r{int(now.timestamp())}"
+    _settle_runs(ledger, workflows, repairs, now)
+    training = ledger.held_lease(LockName.TRAINING)
+    if training is not None and not workflows.is_running(training.holder):
+        repairs.locks_freed.append(str(LockName.TRAINING))
+        started = release_training_lock(
+            token=training.token,
+            ledger=ledger,
+            workflows=workflows,
+            training_machine_arn=training_machine_arn,
+        )
+    else:
+        started = start_follow_up(
+            ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn, after=stamp
+        )
+    if started is not None:
+        repairs.started.append(started)
+    deployment = ledger.held_lease(LockName.DEPLOYMENT)
+    if deployment is not None and not workflows.is_running(deployment.holder):
+        ledger.release(LockName.DEPLOYMENT, token=deployment.token)
+        repairs.locks_freed.append(str(LockName.DEPLOYMENT))
+        deployment = None
+    if deployment is None:
+        live = ledger.live()
+        if live is not None and _serves_another(live, endpoints):
+            repairs.started.append(_repair(live, workflows, deployment_machine_arn, stamp))
+    return repairs
+
+
+def _settle_runs(ledger: Ledger, workflows: Workflows, repairs: Repairs, now: datetime) -> None:
+    for run in ledger.list_runs():
+        if run.status.is_final or workflows.is_running(run.execution_arn):
+            continue
+        if run.status is RunStatus.AWAITING_APPROVAL and run.version is not None:
+            ledger.expire_waiting(run.version)
+            ledger.advance_run(run.run_id, RunStatus.EXPIRED, ended_at=iso(now))
+            repairs.runs_expired.append(run.run_id)
+            continue
+        error = {
+            "class": "ExecutionEnded",
+            "message": f"The execution {run.execution_arn} ended while the run was {run.status}: it was "
+            "stopped, timed out, or failed before it could record why.",
+        }
+        ledger.advance_run(run.run_id, RunStatus.FAILED, ended_at=iso(now), error=error)
+        repairs.runs_failed.append(run.run_id)
+
+
+def _serves_another(live: Live, endpoints: Endpoints) -> bool:
+    """Whether the endpoint has settled on a configuration that was never promoted, or is gone."""
+    state = endpoints.describe(live.endpoint_name)
+    return state is None or (state.status in _SETTLED and state.config != live.endpoint_config)
+
+
+def _repair(live: Live, workflows: Workflows, deployment_machine_arn: str, stamp: str) -> str:
+    """Deploy the live version again."""
+    payload = {"reason": "repair", "version": live.version, "run_id": None, "requested_by": "dropforge"}
+    return workflows.start(deployment_machine_arn, name=f"repair-v{live.version}-{stamp}", payload=payload)

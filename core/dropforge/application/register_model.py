@@ -1,0 +1,162 @@
+"""Register: a model package that waits for approval, a version in the ledger, and the lock passed on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dropforge.application.training_lock import release_training_lock
+from dropforge.domain.errors import LostLock
+from dropforge.domain.ledger import Ledger
+from dropforge.domain.records import Approval, ModelVersion, Stage, iso
+from dropforge.domain.services import NewPackage, Package, Registry, Workflows
+
+_CLIENT_TOKEN_CHARACTERS = 36
+
+
+@dataclass(frozen=True)
+class ServingImage:
+    """What SageMaker runs to serve the model: the container image, and how it finds ``inference.py``."""
+
+    uri: str
+    region: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The scikit-learn container's own settings; it unpacks the archive to ``/opt/ml/model``."""
+        return {
+            "SAGEMAKER_PROGRAM": "inference.py",
+            "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+            "SAGEMAKER_REGION": self.region,
+            "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
+            # One worker: a serverless endpoint scales by instances, and memory is what it is billed by.
+            "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+        }
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One registered version and how long its run waits between reminders."""
+
+    model: ModelVersion
+    superseded: list[int]
+    follow_up: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "version": self.model.version,
+            "model_package_arn": self.model.model_package_arn,
+            "superseded": self.superseded,
+            "follow_up": self.follow_up,
+        }
+
+
+def register_model(
+    *,
+    run_id: str,
+    token: int,
+    execution_arn: str,
+    code_sha256: str,
+    prepared: Mapping[str, Any],
+    judgement: Mapping[str, Any],
+    image: ServingImage,
+    ledger: Ledger,
+    registry: Registry,
+    workflows: Workflows,
+    training_machine_arn: str,
+    now: datetime,
+) -> Registration:
+    """Register the accepted candidate, supersede those that still wait, and free the training lock.
+
+    Effect: the package is in the registry with its metrics, baselines and lineage; the ledger has the
+    version; older versions that wait for a decision are rejected with the reason; drops that came during
+    the run have their follow-up. Safe to run twice.
+
+    Raises:
+        LostLock: a newer run took over; the package just made is rejected, so that nobody approves it.
+    """
+    package = registry.register(
+        NewPackage(
+            client_token=hashlib.sha256(run_id.encode()).hexdigest()[:_CLIENT_TOKEN_CHARACTERS],
+            description=f"Trained by run {run_id}",
+            image=image.uri,
+            model_data_url=judgement["model_data_url"],
+            environment=image.environment,
+            evaluation_uri=judgement["evaluation_uri"],
+            profile_uri=prepared["profile_uri"],
+            contract_uri=prepared["contract_uri"],
+            metadata={
+                "run_id": run_id,
+                "model_digest": judgement["model_digest"],
+                "model_sha256": judgement["model_sha256"],
+                "judgement_sha256": judgement["judgement_sha256"],
+                "contract_hash": prepared["contract_hash"],
+                "data_version": prepared["data_version"],
+                "code_sha256": code_sha256,
+            },
+            commit_id=code_sha256,
+            generated_by=execution_arn,
+        )
+    )
+    try:
+        model = ledger.register_model(
+            _version(package, run_id, prepared, judgement, now), token=token, now=now
+        )
+    except LostLock:
+        registry.reject(package.arn, f"run {run_id} was overtaken by a newer run before it registered")
+        raise
+    superseded = _supersede_waiting(model.version, ledger, registry, now)
+    follow_up = release_training_lock(
+        token=token, ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn
+    )
+    return Registration(model, superseded, follow_up)
+
+
+def _version(
+    package: Package,
+    run_id: str,
+    prepared: Mapping[str, Any],
+    judgement: Mapping[str, Any],
+    now: datetime,
+) -> ModelVersion:
+    return ModelVersion(
+        version=package.version,
+        model_package_arn=package.arn,
+        run_id=run_id,
+        registered_at=iso(now),
+        model_data_url=judgement["model_data_url"],
+        model_sha256=judgement["model_sha256"],
+        model_digest=judgement["model_digest"],
+        contract_uri=prepared["contract_uri"],
+        contract_hash=prepared["contract_hash"],
+        profile_uri=prepared["profile_uri"],
+        evaluation_uri=judgement["evaluation_uri"],
+        judgement_uri=judgement["judgement_uri"],
+        judgement_sha256=judgement["judgement_sha256"],
+        smoke_uri=judgement["smoke_uri"],
+        task=prepared["task"],
+        metric=dict(judgement["metric"]),
+        stage=Stage.DEVELOPMENT,
+        approval=Approval.PENDING,
+    )
+
+
+def _supersede_waiting(version: int, ledger: Ledger, registry: Registry, now: datetime) -> list[int]:
+    """Reject what still waits: reviewers should see one candidate, the newest.
+
+    The registry's event then ends the waiting run, the same way as any other decision does.
+    """
+    superseded = []
+    for model in ledger.list_models():
+        is_waiting = model.approval is Approval.PENDING
+        if model.version >= version or not (is_waiting or model.approval is Approval.SUPERSEDED):
+            continue
+        reason = f"superseded by version {version}"
+        if is_waiting:
+            ledger.decide(model.version, Approval.SUPERSEDED, by="dropforge", reason=reason, now=now)
+            registry.reject(model.model_package_arn, reason)
+            superseded.append(model.version)
+    return superseded

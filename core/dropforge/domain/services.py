@@ -1,0 +1,107 @@
+"""The ports to AWS's services besides S3 and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+
+class Workflows(Protocol):
+    """Step Functions."""
+
+    def start(self, state_machine_arn: str, *, name: str, payload: Mapping[str, Any]) -> str:
+        """Start an execution and return its ARN. The same name twice is one execution."""
+        ...
+
+    def is_running(self, execution_arn: str) -> bool:
+        """Whether the execution has not ended. One that Step Functions has forgotten has ended."""
+        ...
+
+    def resolve(self, task_token: str, result: Mapping[str, Any]) -> bool:
+        """Give a waiting task its result. False if nobody waits on the token any more."""
+        ...
+
+
+@dataclass(frozen=True)
+class NewPackage:
+    """What a model package is registered with."""
+
+    client_token: str
+    description: str
+    image: str
+    model_data_url: str
+    environment: Mapping[str, str]
+    evaluation_uri: str
+    profile_uri: str
+    contract_uri: str
+    metadata: Mapping[str, str]
+    commit_id: str
+    generated_by: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A model package as the registry has it now. ``status`` is SageMaker's ModelApprovalStatus."""
+
+    arn: str
+    version: int
+    status: str
+    description: str | None
+    modified_by: str | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Registry(Protocol):
+    """SageMaker's model registry."""
+
+    def register(self, package: NewPackage) -> Package:
+        """Create the package, waiting for approval; the same client token twice is one package."""
+        ...
+
+    def describe(self, package_arn: str) -> Package: ...
+
+    def reject(self, package_arn: str, reason: str) -> None:
+        """Set the approval status to Rejected, with the reason."""
+        ...
+
+    def set_stage(self, package_arn: str, stage: str, status: str) -> None:
+        """Set the package's ``ModelLifeCycle``."""
+        ...
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """``status`` is SageMaker's EndpointStatus; ``config`` the configuration that serves or is rolled out."""
+
+    status: str
+    config: str
+
+
+class Endpoints(Protocol):
+    """SageMaker hosting."""
+
+    def describe(self, endpoint_name: str) -> EndpointState | None:
+        """The endpoint's state, or None if there is no such endpoint."""
+        ...
+
+    def invoke(self, endpoint_name: str, body: bytes) -> bytes:
+        """Send a JSON request and return the JSON answer.
+
+        Raises:
+            SmokeTestFailed: the container answered with an error.
+        """
+        ...
+
+    def configs_created_before(self, name_prefix: str, moment: datetime) -> list[str]: ...
+
+    def models_created_before(self, name_prefix: str, moment: datetime) -> list[str]: ...
+
+    def delete_config(self, name: str) -> None:
+        """Delete the configuration; one that is gone already is fine."""
+        ...
+
+    def delete_model(self, name: str) -> None:
+        """Delete the model; one that is gone already is fine."""
+        ...
