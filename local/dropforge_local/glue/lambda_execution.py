@@ -1,0 +1,131 @@
+"""Runs Python functions in our execution environments instead of MiniStack's workers.
+
+MiniStack's worker sees the host's packages and environment, reports every error as ``Runtime.HandlerError``,
+ends after an error, and extracts every layer at every start.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from dropforge_local.glue.lambda_worker import Environment, ExecutionEnvironments, Outcome
+from dropforge_local.glue.seams import require, require_parameters
+
+if TYPE_CHECKING:
+    from dropforge_local.glue import Installed
+    from dropforge_local.settings import HostSettings
+
+_log = logging.getLogger("dropforge.lambda")
+_peak_memory_mb: contextvars.ContextVar[int] = contextvars.ContextVar("peak_memory_mb", default=0)
+
+
+def install(settings: HostSettings, installed: Installed) -> None:
+    """Replace MiniStack's warm-worker executor for Python runtimes."""
+    from ministack.core import lambda_runtime  # noqa: PLC0415 - reads the environment at import
+    from ministack.services import lambda_svc  # noqa: PLC0415
+
+    require(lambda_runtime, "_lock", "_workers", "acquire_worker", "release_worker", "kill_workers", "reset")
+    require(lambda_svc, "_execute_function_warm", "_probe_peak_memory_mb", "_resolve_layer_zip")
+    require(lambda_svc, "_RESERVED_RUNTIME_ENV_VARS", "_xray_trace_id_for_invocation")
+    require_parameters(lambda_svc._execute_function_warm, "func", "event", "request_id")
+    require_parameters(lambda_runtime._worker_class_for, "config")
+
+    shared = ExecutionEnvironments(settings)
+    reserved = frozenset(lambda_svc._RESERVED_RUNTIME_ENV_VARS)
+    their_class, their_executor = lambda_runtime._worker_class_for, lambda_svc._execute_function_warm
+
+    class PythonWorker:
+        """The pool entry of one environment; the pool leases it to one invocation at a time."""
+
+        def __init__(self, func_name: str, config: dict[str, Any], code_zip: bytes) -> None:
+            self.func_name, self.config, self.code_zip = func_name, config, code_zip
+            self.in_use = False
+            self.last_used = time.time()
+            self._lock = threading.Lock()
+            self._environment: Environment | None = None
+
+        @property
+        def _proc(self) -> Any:
+            """What the pool's ``kill_workers`` signals; ours ends in ``_discard_tmpdir``."""
+            return None
+
+        @_proc.setter
+        def _proc(self, value: Any) -> None:
+            del value
+
+        def invoke(self, invocation: dict[str, Any]) -> Outcome:
+            """Run one invocation, with a cold start where the environment is new or has ended."""
+            timeout_s = float(self.config.get("Timeout", 3))
+            with self._lock:
+                environment = self._environment
+                if environment is None or not environment.alive:
+                    self._discard_tmpdir()
+                    environment = self._environment = self._start()
+                    failed = environment.wait_ready(timeout_s)
+                    if failed is not None:
+                        self._discard_tmpdir()
+                        return failed
+                return environment.invoke(invocation, timeout_s)
+
+        def _start(self) -> Environment:
+            layers = [lambda_svc._resolve_layer_zip(layer) for layer in self.config.get("Layers") or []]
+            return Environment(
+                shared,
+                self.config,
+                shared.unpack(self.code_zip),
+                [shared.unpack(layer) for layer in layers if layer],
+                lambda_runtime.execution_credentials(self.config),
+                reserved,
+            )
+
+        def _discard_tmpdir(self) -> None:
+            environment, self._environment = self._environment, None
+            if environment is not None:
+                environment.close()
+
+    def worker_class_for(config: dict[str, Any]) -> Any:
+        if str(config.get("Runtime", "")).startswith("python"):
+            return PythonWorker
+        return their_class(config)
+
+    def execute(func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
+        config = func.get("config") or func
+        if not str(config.get("Runtime", "")).startswith("python"):
+            result: dict[str, Any] = their_executor(func, event, request_id)
+            return result
+        lambda_svc._ensure_reaper_thread()
+        worker, _reason = lambda_runtime.acquire_worker(
+            config.get("FunctionName", ""),
+            config,
+            func["code_zip"],
+            qualifier=config.get("Version", "$LATEST"),
+        )
+        try:
+            outcome = worker.invoke(
+                {
+                    "event": event,
+                    "request_id": request_id,
+                    "invoked_function_arn": config.get("FunctionArn", ""),
+                    "trace_id": lambda_svc._xray_trace_id_for_invocation(config),
+                }
+            )
+        finally:
+            lambda_runtime.release_worker(worker)
+        _peak_memory_mb.set(outcome.peak_memory_mb)
+        if outcome.error is not None:
+            return {"body": outcome.error, "error": True, "function_error": "Unhandled", "log": outcome.log}
+        return {"body": json.loads(outcome.payload or "null"), "log": outcome.log}
+
+    def probe_peak_memory_mb(func: dict[str, Any]) -> int:
+        del func
+        return _peak_memory_mb.get()
+
+    lambda_runtime._worker_class_for = worker_class_for
+    lambda_svc._execute_function_warm = execute
+    lambda_svc._probe_peak_memory_mb = probe_peak_memory_mb
+    installed.closing.append(lambda_runtime.reset)

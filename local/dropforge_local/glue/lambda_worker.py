@@ -1,0 +1,292 @@
+"""One Lambda execution environment: a process that sees what AWS's runtime gives it, and no more."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import queue
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dropforge_local.archive import adopt, extract_zip
+from dropforge_local.glue.lambda_bootstrap import _LOG_END
+from dropforge_local.glue.runtime_packages import link_runtime_packages
+from dropforge_local.glue.spawner import end_group, spawn
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from dropforge_local.settings import HostSettings
+
+# AWS: the initialisation may take 10 s before it is repeated under the function's own timeout.
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+_INIT_S = 10.0
+_POLL_S = 0.05
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, synchronous invocation payload.
+MAX_RESPONSE_BYTES = 6 * 1024 * 1024
+_BOOTSTRAP = Path(__file__).with_name("lambda_bootstrap.py")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an invocation ended: ``payload`` (JSON text) or ``error`` (Lambda's error document)."""
+
+    payload: str | None
+    error: dict[str, Any] | None
+    log: str
+    peak_memory_mb: int
+
+
+class ExecutionEnvironments:
+    """Makes what the workers share: the runtime's packages and the unpacked archives."""
+
+    def __init__(self, settings: HostSettings) -> None:
+        self._settings = settings
+        self._unpacking = threading.Lock()
+        self._digests: dict[int, tuple[bytes, str]] = {}
+        self.runtime_dir = settings.state_dir / "runtime"
+        self.endpoint_url = f"http://127.0.0.1:{settings.port}"
+        self.region = settings.region
+        link_runtime_packages(self.runtime_dir)
+
+    def unpack(self, archive: bytes) -> Path:
+        """The folder with the archive's files; each archive is extracted once, ever."""
+        with self._unpacking:
+            folder = self._settings.unpacked_dir / self._digest(archive)
+            if not folder.is_dir():
+                self._settings.unpacked_dir.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(
+                    dir=self._settings.unpacked_dir, prefix=".extracting-"
+                ) as name:
+                    content = Path(name) / "content"
+                    content.mkdir()
+                    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+                        extract_zip(opened, content)
+                    adopt(content, folder)
+            return folder
+
+    def _digest(self, archive: bytes) -> str:
+        """SHA-256 of an archive that stays in memory; remembered, since a layer is hashed at every cold start."""
+        known = self._digests.get(id(archive))
+        if known is None or known[0] is not archive:
+            known = (archive, hashlib.sha256(archive).hexdigest())
+            self._digests[id(archive)] = known
+        return known[1]
+
+    def private_dir(self) -> Path:
+        """A new folder for one environment's temporary files."""
+        return Path(tempfile.mkdtemp(prefix="lambda-", dir=self._settings.temporary_dir))
+
+
+class Environment:
+    """The process of one execution environment and the protocol with it. Not safe for concurrent calls."""
+
+    def __init__(
+        self,
+        shared: ExecutionEnvironments,
+        config: Mapping[str, Any],
+        code: Path,
+        layers: list[Path],
+        credentials: Mapping[str, str],
+        reserved: frozenset[str],
+    ) -> None:
+        self._private = shared.private_dir()
+        self._config = config
+        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._log: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.peak_memory_mb = 0
+        self.process: subprocess.Popen[str] = spawn(
+            [sys.executable, "-S", "-s", "-P", str(_BOOTSTRAP)],
+            cwd=code,
+            env=self._variables(shared, code, credentials, reserved),
+            stdin=-1,
+            stdout=-1,
+            stderr=-1,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        threading.Thread(target=self._read, args=(self.process.stdout, self._answers), daemon=True).start()
+        threading.Thread(target=self._read, args=(self.process.stderr, self._log), daemon=True).start()
+        search_path = [str(code)]
+        for layer in reversed(layers):
+            search_path += [str(layer / "python/lib/python3.12/site-packages"), str(layer / "python")]
+        search_path.append(str(shared.runtime_dir))
+        self._send(
+            {
+                "parent_pid": os.getpid(),
+                "handler": config.get("Handler", ""),
+                "search_path": [path for path in search_path if os.path.isdir(path)],
+                "mounted": {str(code): "/var/task", **{str(layer): "/opt" for layer in layers}},
+            }
+        )
+
+    def _variables(
+        self,
+        shared: ExecutionEnvironments,
+        code: Path,
+        credentials: Mapping[str, str],
+        reserved: frozenset[str],
+    ) -> dict[str, str]:
+        """https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime"""
+        name = str(self._config.get("FunctionName", ""))
+        logging = self._config.get("LoggingConfig") or {}
+        declared = (self._config.get("Environment") or {}).get("Variables") or {}
+        variables = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "HOME": str(self._private),
+            "TMPDIR": str(self._private),
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": shared.endpoint_url,
+            **{key: str(value) for key, value in declared.items() if key not in reserved},
+            "_HANDLER": str(self._config.get("Handler", "")),
+            "AWS_REGION": shared.region,
+            "AWS_DEFAULT_REGION": shared.region,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{self._config.get('Runtime', '')}",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self._config.get("MemorySize", 128)),
+            "AWS_LAMBDA_FUNCTION_VERSION": str(self._config.get("Version", "$LATEST")),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": logging.get("LogGroup") or f"/aws/lambda/{name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d')}/[$LATEST]{os.urandom(16).hex()}",
+            "AWS_LAMBDA_LOG_FORMAT": logging.get("LogFormat") or "Text",
+            "LAMBDA_TASK_ROOT": str(code),
+            "LAMBDA_RUNTIME_DIR": str(shared.runtime_dir),
+            **{key: value for key, value in credentials.items() if value},
+        }
+        if level := logging.get("ApplicationLogLevel"):
+            variables["AWS_LAMBDA_LOG_LEVEL"] = level
+        return variables
+
+    def wait_ready(self, timeout_s: float) -> Outcome | None:
+        """Wait for the end of the initialisation; None once ready, otherwise how it failed."""
+        answer = self._answer(time.monotonic() + _INIT_S + timeout_s)
+        log = self._drain_log()
+        if answer is None:
+            return self._ended(None, _INIT_S + timeout_s, log)
+        if "init_error" in answer:
+            return Outcome(None, answer["init_error"], log, self.peak_memory_mb)
+        return None
+
+    def invoke(self, invocation: Mapping[str, Any], timeout_s: float) -> Outcome:
+        """Run one invocation; the environment is unusable afterwards where ``alive`` is false."""
+        deadline = time.monotonic() + timeout_s
+        self._send({**invocation, "deadline": time.time() + timeout_s})
+        answer = self._answer(deadline)
+        if answer is None:
+            return self._ended(invocation["request_id"], timeout_s, self._drain_log())
+        log = self._drain_log()
+        if "error" in answer:
+            return Outcome(None, answer["error"], log, self.peak_memory_mb)
+        payload: str = answer["payload"]
+        if (size := len(payload.encode())) > MAX_RESPONSE_BYTES:
+            message = (
+                f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
+            )
+            error = {"errorMessage": message, "errorType": "Function.ResponseSizeTooLarge"}
+            return Outcome(None, error, f"{log}\nThe response has {size} bytes.", self.peak_memory_mb)
+        return Outcome(payload, None, log, self.peak_memory_mb)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process can take another invocation."""
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        """End the process with all it started and remove its private files."""
+        end_group(self.process)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass
+        shutil.rmtree(self._private, ignore_errors=True)
+
+    # --- the protocol --------------------------------------------------------------------------------
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        stream = self.process.stdin
+        try:
+            if stream is not None:
+                stream.write(json.dumps(message) + "\n")
+                stream.flush()
+        except (BrokenPipeError, OSError):
+            pass  # the process has ended; waiting for the answer reports it
+
+    @staticmethod
+    def _read(stream: Any, lines: queue.SimpleQueue[str | None]) -> None:
+        try:
+            for line in stream:
+                lines.put(line.rstrip("\n"))
+        except ValueError:
+            pass  # closed while reading
+        lines.put(None)
+
+    def _answer(self, deadline: float) -> dict[str, Any] | None:
+        """The next answer; None where the process ended, ran out of time or out of memory."""
+        limit_mb = int(self._config.get("MemorySize", 128))
+        while True:
+            try:
+                line = self._answers.get(timeout=_POLL_S)
+            except queue.Empty:
+                if self._resident_mb() > limit_mb or time.monotonic() > deadline:
+                    return None
+                continue
+            if line is None:
+                return None
+            self._resident_mb()
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+
+    def _resident_mb(self) -> int:
+        try:
+            with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as statm:
+                resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024)
+        except (OSError, IndexError):
+            return 0
+        self.peak_memory_mb = max(self.peak_memory_mb, resident)
+        return resident
+
+    def _ended(self, request_id: str | None, timeout_s: float, log: str) -> Outcome:
+        """Why there was no answer, named as AWS names it."""
+        label = f"RequestId: {request_id} " if request_id else ""
+        limit_mb = int(self._config.get("MemorySize", 128))
+        if self.alive and self._resident_mb() <= limit_mb:
+            message, name = f"{label}Error: Task timed out after {timeout_s:.2f} seconds", "Sandbox.Timedout"
+        else:
+            if self.alive:
+                end_group(self.process)
+            code = self.process.wait()
+            how = "signal: killed" if code < 0 else f"exit status {code}"
+            message, name = f"{label}Error: Runtime exited with error: {how}", "Runtime.ExitError"
+        self.close()
+        error = {"errorType": name, "errorMessage": message}
+        return Outcome(None, error, f"{log}\n{message}".strip(), self.peak_memory_mb)
+
+    def _drain_log(self) -> str:
+        """The log up to the end of the invocation, or up to the end of the process."""
+        lines: list[str] = []
+        while True:
+            try:
+                line = self._log.get(timeout=None if not self.alive else 0.5)
+            except queue.Empty:
+                break
+            if line is None or line == _LOG_END:
+                break
+            lines.append(line)
+        return "\n".join(lines)

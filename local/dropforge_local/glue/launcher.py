@@ -1,0 +1,68 @@
+"""Runs MiniStack with the glue installed, on the listening socket that the launcher bound on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+
+from dropforge_local.settings import HostSettings
+
+# A shutdown that hangs must not leave a process behind once its launcher is gone.
+_LAST_RESORT_S = 10.0
+
+
+def run(settings: HostSettings) -> None:
+    """Serve until SIGTERM, SIGINT, or until the launching process is gone."""
+    shutil.rmtree(settings.temporary_dir, ignore_errors=True)
+    settings.temporary_dir.mkdir(parents=True)
+    tempfile.tempdir = str(settings.temporary_dir)
+    threading.Thread(target=_watch_launcher, args=(settings.lifeline_fd,), daemon=True).start()
+    _raise_file_limit()
+
+    from dropforge_local.glue import install  # noqa: PLC0415 - MiniStack reads the environment when imported
+
+    installed = install(settings)
+    try:
+        asyncio.run(_serve(settings))
+    finally:
+        installed.close()
+        shutil.rmtree(settings.temporary_dir, ignore_errors=True)
+        # Non-daemon threads of a service must not keep a stopped host alive.
+        sys.stdout.flush()
+        os._exit(0)
+
+
+async def _serve(settings: HostSettings) -> None:
+    from hypercorn.asyncio import serve  # noqa: PLC0415
+    from hypercorn.config import Config  # noqa: PLC0415
+    from ministack.app import app  # noqa: PLC0415
+
+    config = Config()
+    config.bind = [f"fd://{settings.listener_fd}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = 0.5
+    config.shutdown_timeout = 5.0
+    config.accesslog = None
+    await serve(app, config)  # type: ignore[arg-type]
+
+
+def _watch_launcher(lifeline_fd: int) -> None:
+    """End this process when the launcher has ended, cleanly at first."""
+    while os.read(lifeline_fd, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(_LAST_RESORT_S)
+    os._exit(1)
+
+
+def _raise_file_limit() -> None:
+    """A burst of connections and worker pipes passes the usual soft limit of 1024 files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,29 @@
+"""Starts child processes from one thread that lives as long as the host.
+
+Linux's parent-death signal fires when the *thread* that forked the child ends, so a child forked by a request's
+thread would die with the request.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dropforge-spawner")
+
+
+def spawn(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    """Start ``command`` in a process group of its own."""
+    return _thread.submit(subprocess.Popen, command, start_new_session=True, **options).result()
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """SIGKILL the process and everything that it started, and reap it."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

@@ -1,0 +1,303 @@
+"""The local host's life cycle: start it, deploy to it, talk to it, stop it, or kill it to see what survives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+
+from dropforge_local.announcement import Announcement, announce, read_announcement, withdraw
+from dropforge_local.build import Builder
+from dropforge_local.deploy import Deployer
+from dropforge_local.errors import HostAlreadyRunning, HostNotReady
+from dropforge_local.settings import HostSettings
+from dropforge_local.state_lock import StateLock
+
+REGION = "us-east-1"
+ACCOUNT_ID = "000000000000"
+_READY_WITHIN_S = 30.0
+_STOP_WITHIN_S = 15.0
+
+
+class LocalHost:
+    """A local AWS on 127.0.0.1, as a child process. A context manager.
+
+    Args:
+        root: the project's folder; ``<root>/.dropforge`` holds the build cache and the announcement.
+        state_dir: what survives a restart; None for a temporary folder that is removed on stop.
+        port: the port to listen on, 0 for a free one.
+        wait_scale: factor on Step Functions' waits and retry intervals (0.01 makes a minute 0.6 s).
+        auth: enforce IAM for Lambda roles and signed callers.
+        log_path: where the host process's log goes; None for ``<state_dir>/host.log``.
+        announce: write ``<root>/.dropforge/local.json`` while running.
+    """
+
+    region = REGION
+    account_id = ACCOUNT_ID
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        state_dir: Path | None = None,
+        port: int = 0,
+        wait_scale: float = 1.0,
+        auth: bool = False,
+        log_path: Path | None = None,
+        announce: bool = False,
+    ) -> None:
+        self.root = root.resolve()
+        self._temporary = state_dir is None
+        self._given_state_dir = state_dir
+        self._port = port
+        self._wait_scale = wait_scale
+        self._auth = auth
+        self._log_path = log_path
+        self._announce = announce
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline = -1
+        self._lock: StateLock | None = None
+        self._announced: Announcement | None = None
+        self.state_dir = Path()
+
+    # --- life cycle ----------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def endpoint_url(self) -> str:
+        """The URL that every AWS client is given; set once started."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The host process's id while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def log_path(self) -> Path:
+        """The host process's log."""
+        return self._log_path or self.state_dir / "host.log"
+
+    def start(self) -> Self:
+        """Start the process and wait until it answers.
+
+        Raises:
+            HostAlreadyRunning: another host uses the state directory, or is announced for this project.
+            HostNotReady: the process ended or did not answer in time; its log is quoted.
+        """
+        if self._process is not None:
+            return self
+        self._refuse_second_announcement()
+        if self.state_dir == Path():
+            self.state_dir = self._make_state_dir()
+        self._lock = StateLock(self.state_dir)
+        self._lock.acquire()
+        try:
+            self._spawn()
+            self._await_ready()
+            self._announce_now()
+        except BaseException:
+            self.kill()
+            self._remove_temporary_state()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the host cleanly: state saved, every child process ended, temporary state removed."""
+        self._end(signal.SIGTERM)
+        self._remove_temporary_state()
+
+    def kill(self) -> None:
+        """End the host with SIGKILL, as a crash would; the state directory stays as the crash left it."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> Self:
+        """Stop cleanly and start again on the same state and port."""
+        self._end(signal.SIGTERM)
+        return self.start()
+
+    # --- use -----------------------------------------------------------------------------------------
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of ``service`` on this host."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.endpoint_url,
+            region_name=self.region,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the host accepts any; it guards nothing
+            config=Config(
+                retries={"total_max_attempts": 1},
+                s3={"addressing_style": "path"},
+                proxies={},
+                read_timeout=900,
+            ),
+        )
+
+    def deploy(
+        self,
+        stack_name: str = "dropforge",
+        parameters: Mapping[str, str] | None = None,
+        template: Path | None = None,
+    ) -> dict[str, str]:
+        """Build the template (``<root>/template.yaml`` by default), deploy it, and return the outputs.
+
+        Raises:
+            InvalidTemplate, BuildFailed, DeployFailed: with what to mend.
+        """
+        built = Builder(template or self.root / "template.yaml", self._cache).build()
+        deployer = Deployer(
+            self.client("s3"),
+            self.client("cloudformation"),
+            bucket=f"dropforge-artifacts-{self.account_id}-{self.region}",
+        )
+        outputs = deployer.deploy(stack_name, built, parameters or {})
+        self._announced_stack = (stack_name, outputs)
+        self._announce_now()
+        return outputs
+
+    def announce_console(self, url: str) -> None:
+        """Add the console's URL to the announcement."""
+        self._console_url = url
+        self._announce_now()
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    _announced_stack: tuple[str | None, dict[str, str]] = (None, {})
+    _console_url: str | None = None
+
+    @property
+    def _cache(self) -> Path:
+        return self.root / ".dropforge"
+
+    def _make_state_dir(self) -> Path:
+        if self._given_state_dir is None:
+            return Path(tempfile.mkdtemp(prefix="dropforge-host-")).resolve()
+        self._given_state_dir.mkdir(parents=True, exist_ok=True)
+        return self._given_state_dir.resolve()
+
+    def _refuse_second_announcement(self) -> None:
+        other = read_announcement(self.root) if self._announce else None
+        if other is not None:
+            raise HostAlreadyRunning(
+                f"A local host already runs for {self.root} (process {other.pid}, {other.endpoint_url}). "
+                "Use it, or stop it with Ctrl-C where it was started."
+            )
+
+    def _spawn(self) -> None:
+        if self._lock is None:
+            raise HostNotReady("The state directory is not locked.")
+        listener = socket.create_server(("127.0.0.1", self._port), backlog=512)
+        self._port = listener.getsockname()[1]
+        reading, self._lifeline = os.pipe()
+        settings = HostSettings(
+            state_dir=self.state_dir,
+            unpacked_dir=self._cache / "unpacked",
+            port=self._port,
+            listener_fd=listener.fileno(),
+            lifeline_fd=reading,
+            wait_scale=self._wait_scale,
+            auth=self._auth,
+            region=self.region,
+            account_id=self.account_id,
+        )
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.log_path.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "dropforge_local.glue", settings.to_json()],
+                    env=settings.environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(listener.fileno(), reading, self._lock.fd),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(reading)
+            listener.close()
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise HostNotReady(
+                    f"The local host ended while starting. Its log ends with:\n{self._log_end()}"
+                )
+            try:
+                with opener.open(f"{self.endpoint_url}/_ministack/health", timeout=_READY_WITHIN_S) as answer:
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.02)
+        raise HostNotReady(f"No answer within {_READY_WITHIN_S:g} s. The log ends with:\n{self._log_end()}")
+
+    def _log_end(self) -> str:
+        try:
+            return self.log_path.read_text(encoding="utf-8", errors="replace")[-4000:]
+        except OSError:
+            return "(no log)"
+
+    def _announce_now(self) -> None:
+        if not self._announce or self._process is None:
+            return
+        stack_name, outputs = self._announced_stack
+        announce(
+            self.root,
+            Announcement(
+                endpoint_url=self.endpoint_url,
+                region=self.region,
+                pid=self._process.pid,
+                stack_name=stack_name,
+                api_url=outputs.get("ApiUrl"),
+                console_url=self._console_url,
+                outputs=outputs,
+            ),
+        )
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(how)
+            try:
+                process.wait(_STOP_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if self._announce:
+                withdraw(self.root, process.pid)
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _remove_temporary_state(self) -> None:
+        if self._temporary and self.state_dir != Path():
+            shutil.rmtree(self.state_dir, ignore_errors=True)
+            self.state_dir = Path()

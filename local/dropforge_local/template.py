@@ -1,0 +1,67 @@
+"""Reads CloudFormation templates: YAML with the short intrinsic tags, into the long JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dropforge_local.errors import InvalidTemplate
+
+# Tags whose long form has no "Fn::" in front.
+_PLAIN = frozenset({"Ref", "Condition"})
+
+
+class _TemplateLoader(yaml.SafeLoader):
+    """SafeLoader that keeps dates as text: a policy's ``Version: 2012-10-17`` is a string to CloudFormation."""
+
+
+_TemplateLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        if suffix == "GetAtt":
+            value = str(value).split(".", 1)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
+    return {suffix if suffix in _PLAIN else f"Fn::{suffix}": value}
+
+
+_TemplateLoader.add_multi_constructor("!", _intrinsic)
+
+
+def load_template(path: Path) -> dict[str, Any]:
+    """The template at ``path`` with every intrinsic function in its long form.
+
+    Raises:
+        InvalidTemplate: the file is missing, is no YAML, or has no ``Resources``.
+    """
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_TemplateLoader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise InvalidTemplate(f"{path}: the template can't be read ({error.strerror}).") from error
+    except yaml.YAMLError as error:
+        raise InvalidTemplate(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("Resources"), dict):
+        raise InvalidTemplate(f"{path}: the template has no Resources section.")
+    return document
+
+
+def resource_property(template: Mapping[str, Any], logical_id: str, name: str) -> Any:
+    """A serverless resource's property, or the one that ``Globals`` gives its type; None where neither does."""
+    resource = template["Resources"][logical_id]
+    properties = resource.get("Properties") or {}
+    if name in properties:
+        return properties[name]
+    kind = str(resource.get("Type", "")).rpartition("::")[2]
+    return ((template.get("Globals") or {}).get(kind) or {}).get(name)
