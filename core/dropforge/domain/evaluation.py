@@ -1,0 +1,63 @@
+"""How a model's quality is written down: SageMaker's ``evaluation.json`` and the training job's metric lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from dropforge.domain.metrics import METRICS, Scored, confusion_matrix, roc_curve
+
+_SECTIONS = {
+    "binary": "binary_classification_metrics",
+    "multiclass": "multiclass_classification_metrics",
+    "regression": "regression_metrics",
+}
+
+METRIC_NAMES = tuple(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
+
+METRIC_DEFINITIONS = tuple(
+    {"Name": f"validation:{name}", "Regex": rf"validation:{name}=([-+0-9.eE]+);"} for name in METRIC_NAMES
+)
+"""``AlgorithmSpecification.MetricDefinitions`` of the training job: every metric of every task, measured on
+the validation split. SageMaker allows 40 of them and takes group 1 as the value."""
+
+
+def metric_line(name: str, value: float) -> str:
+    """Return the log line that METRIC_DEFINITIONS finds; an undefined value is spelled so that none does."""
+    return f"validation:{name}={value:.9g};" if math.isfinite(value) else f"validation:{name}: undefined"
+
+
+def evaluation(
+    scored: Scored, values: Mapping[str, float], deviations: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return ``evaluation.json`` in SageMaker's model-quality schema.
+
+    Args:
+        scored: the hold-out rows with the model's scores.
+        values: metric name -> value.
+        deviations: metric name -> standard deviation of the value, for example from a bootstrap.
+
+    An undefined number is the string "NaN", as in SageMaker's own files, because JSON has none. Classes are
+    named by their codes.
+    """
+    section: dict[str, Any] = {
+        name: {"value": _number(value), "standard_deviation": _number(deviations.get(name, math.nan))}
+        for name, value in values.items()
+    }
+    if scored.task != "regression":
+        section["confusion_matrix"] = {
+            str(actual): {str(predicted): count for predicted, count in enumerate(row)}
+            for actual, row in enumerate(confusion_matrix(scored).tolist())
+        }
+    if scored.task == "binary":
+        false_rates, true_rates = roc_curve(scored)
+        section["receiver_operating_characteristic_curve"] = {
+            "false_positive_rates": false_rates.tolist(),
+            "true_positive_rates": true_rates.tolist(),
+        }
+    return {"dataset": {"item_count": len(scored.target)}, _SECTIONS[scored.task]: section}
+
+
+def _number(value: float) -> float | str:
+    return float(value) if math.isfinite(value) else "NaN"

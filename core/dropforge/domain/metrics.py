@@ -1,0 +1,274 @@
+"""Model quality in plain numpy, on weighted rows, for many weightings at once.
+
+A weighting says how often each row counts: all ones for the point estimate, the draws of a bootstrap resample
+for its interval. So a metric has a single implementation for both. Values agree with ``sklearn.metrics``
+(tests hold them together); where a value is undefined it is NaN, never a substitute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropforge.domain.errors import InvalidSettings
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A measure of quality: its name in every file, and whether more of it is better."""
+
+    name: str
+    greater_is_better: bool
+    family: str
+
+    def gain(self, value: Floats | float, over: Floats | float) -> Floats | float:
+        """Return how much better `value` is than `over`; positive is better whatever the direction."""
+        return value - over if self.greater_is_better else over - value
+
+
+METRICS: Mapping[str, Mapping[str, Metric]] = {
+    task: {
+        name: Metric(name, greater_is_better, family)
+        for family, greater_is_better, names in families
+        for name in names
+    }
+    for task, families in {
+        "binary": (
+            ("ranking", True, ("auc", "average_precision")),
+            ("counts", True, ("accuracy", "balanced_accuracy", "precision", "recall", "f1")),
+            ("probabilities", False, ("log_loss", "brier")),
+        ),
+        "multiclass": (
+            ("ranking", True, ("auc",)),
+            (
+                "counts",
+                True,
+                ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
+            ),
+            ("probabilities", False, ("log_loss",)),
+        ),
+        "regression": (
+            ("squares", True, ("r2",)),
+            ("squares", False, ("rmse", "mse")),
+            ("absolutes", False, ("mae", "median_absolute_error")),
+        ),
+    }.items()
+}
+"""The metrics of each task. In a binary task the positive class is code 1; labels are the class of highest
+probability. ``auc`` of a multiclass task is the mean over classes of one against the rest."""
+
+DEFAULT_METRIC: Mapping[str, str] = {"binary": "auc", "multiclass": "accuracy", "regression": "r2"}
+
+
+def metric_named(task: str, name: str) -> Metric:
+    """Return a task's metric; ``auto`` gives its default.
+
+    Raises:
+        InvalidSettings: the task has no such metric; the message names those it has.
+    """
+    name = DEFAULT_METRIC[task] if name == "auto" else name
+    if name not in METRICS[task]:
+        known = ", ".join(METRICS[task])
+        raise InvalidSettings(f"metric {name!r} is none of a {task} task's: auto, {known}.")
+    return METRICS[task][name]
+
+
+class Scored:
+    """Rows with their true targets and a model's scores, ready to be measured under any weighting.
+
+    Args:
+        task: binary, multiclass or regression.
+        target: int64 class codes (n,), or float64 values (n,).
+        scores: float64 probabilities (n, n_classes), or float64 values (n,).
+    """
+
+    def __init__(self, task: str, target: NDArray[np.generic], scores: Floats) -> None:
+        self.task = task
+        self.target = target
+        self.scores = np.asarray(scores, dtype=np.float64)
+
+    def measure(
+        self, names: tuple[str, ...] | None = None, weights: Floats | None = None
+    ) -> dict[str, Floats]:
+        """Return the metrics of those names (all by default), each float64 (n_weightings,).
+
+        Args:
+            names: metrics of the task.
+            weights: float64 (n_weightings, n), not negative; None stands for one weighting of all ones.
+        """
+        if weights is None:
+            weights = np.ones((1, len(self.target)))
+        wanted = tuple(METRICS[self.task]) if names is None else names
+        families = dict.fromkeys(METRICS[self.task][name].family for name in wanted)
+        if len(self.target) == 0:
+            return {name: np.full(len(weights), np.nan) for name in wanted}
+        values: dict[str, Floats] = {}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for family in families:
+                values |= getattr(self, f"_{family}")(weights)
+        return {name: values[name] for name in wanted}
+
+    def value(self, name: str) -> float:
+        """Return one metric, every row counting once."""
+        return float(self.measure((name,))[name][0])
+
+    @cached_property
+    def labels(self) -> Codes:
+        """The codes of the classes of highest probability, the first of equals: int64 (n,)."""
+        return self.scores.argmax(axis=1)
+
+    @cached_property
+    def n_classes(self) -> int:
+        return self.scores.shape[1]
+
+    def _ranking(self, weights: Floats) -> dict[str, Floats]:
+        if self.task == "binary":
+            positives, negatives = self._rankers[0](weights)
+            return {
+                "auc": _auc(positives, negatives),
+                "average_precision": _average_precision(positives, negatives),
+            }
+        each = [_auc(*ranked(weights)) for ranked in self._rankers]
+        return {"auc": np.array(each).mean(axis=0)}
+
+    @cached_property
+    def _rankers(self) -> list[Callable[[Floats], tuple[Floats, Floats]]]:
+        classes = [1] if self.task == "binary" else range(self.n_classes)
+        return [_ranker(self.target == code, self.scores[:, code]) for code in classes]
+
+    def _counts(self, weights: Floats) -> dict[str, Floats]:
+        actual, predicted, hits = (weights @ indicators for indicators in self._indicators)
+        total = weights.sum(axis=1)
+        recall = hits / actual
+        accuracy = hits.sum(axis=1) / total
+        balanced = np.nanmean(np.where(actual > 0, recall, np.nan), axis=1)
+        precision = np.where(predicted > 0, hits / predicted, 0.0)
+        recall = np.where(actual > 0, recall, 0.0)
+        f1 = np.where(actual + predicted > 0, 2 * hits / (actual + predicted), 0.0)
+        values = {"accuracy": accuracy, "balanced_accuracy": balanced}
+        if self.task == "binary":
+            return values | {"precision": precision[:, 1], "recall": recall[:, 1], "f1": f1[:, 1]}
+        seen = (actual + predicted) > 0
+        n_seen = seen.sum(axis=1)
+        return values | {
+            f"macro_{name}": np.where(seen, each, 0.0).sum(axis=1) / n_seen
+            for name, each in (("precision", precision), ("recall", recall), ("f1", f1))
+        }
+
+    @cached_property
+    def _indicators(self) -> tuple[Floats, Floats, Floats]:
+        """Rows as indicators of true class, predicted class, and of both where they agree: (n, n_classes)."""
+        identity = np.eye(self.n_classes)
+        actual, predicted = identity[self.target.astype(np.int64)], identity[self.labels]
+        return actual, predicted, actual * predicted
+
+    def _probabilities(self, weights: Floats) -> dict[str, Floats]:
+        total = weights.sum(axis=1)
+        values = {"log_loss": weights @ self._log_losses / total}
+        if self.task == "binary":
+            values["brier"] = weights @ (self.scores[:, 1] - self.target) ** 2 / total
+        return values
+
+    @cached_property
+    def _log_losses(self) -> Floats:
+        # Clipped at the spacing of float64 as in sklearn.metrics.log_loss, so that a confident error is finite.
+        tiny = np.finfo(np.float64).eps
+        given = self.scores[np.arange(len(self.scores)), self.target.astype(np.int64)]
+        return -np.log(np.clip(given, tiny, 1 - tiny))
+
+    def _squares(self, weights: Floats) -> dict[str, Floats]:
+        total = weights.sum(axis=1)
+        # Centring on the plain mean keeps the sums of squares accurate for targets far from zero.
+        centred = self.target - self.target.mean()
+        residual = weights @ (self.target - self.scores) ** 2
+        spread = weights @ centred**2 - (weights @ centred) ** 2 / total
+        return {
+            "r2": np.where(spread > 0, 1 - residual / spread, np.nan),
+            "mse": residual / total,
+            "rmse": np.sqrt(residual / total),
+        }
+
+    def _absolutes(self, weights: Floats) -> dict[str, Floats]:
+        order, ordered = self._absolute_errors
+        total = weights.sum(axis=1)
+        cumulated = np.cumsum(weights[:, order], axis=1)
+        # The lower and upper medians are the same row unless half of the weight ends exactly between two.
+        half = (total / 2)[:, None]
+        last = len(ordered) - 1
+        lower = ordered[np.minimum((cumulated < half).sum(axis=1), last)]
+        upper = ordered[np.minimum((cumulated <= half).sum(axis=1), last)]
+        return {
+            "mae": weights[:, order] @ ordered / total,
+            "median_absolute_error": (lower + upper) / 2,
+        }
+
+    @cached_property
+    def _absolute_errors(self) -> tuple[NDArray[np.intp], Floats]:
+        errors = np.abs(self.target - self.scores)
+        order = np.argsort(errors, kind="stable")
+        return order, errors[order]
+
+
+def confusion_matrix(scored: Scored) -> Codes:
+    """Return int64 (n_classes, n_classes): rows are true classes, columns predicted ones."""
+    size = scored.n_classes
+    cells = np.bincount(scored.target.astype(np.int64) * size + scored.labels, minlength=size * size)
+    return cells.reshape(size, size)
+
+
+def roc_curve(scored: Scored, maximum_points: int = 200) -> tuple[Floats, Floats]:
+    """Return false and true positive rates of a binary task, from (0, 0) to (1, 1), each rising.
+
+    Beyond `maximum_points` the curve is thinned evenly; both ends stay. Without both classes the curve is
+    undefined and empty.
+    """
+    positives, negatives = (part[0] for part in scored._rankers[0](np.ones((1, len(scored.target)))))
+    if not positives.sum() or not negatives.sum():
+        return np.empty(0), np.empty(0)
+    true_rate = np.concatenate([[0.0], np.cumsum(positives[::-1]) / positives.sum()])
+    false_rate = np.concatenate([[0.0], np.cumsum(negatives[::-1]) / negatives.sum()])
+    if len(true_rate) > maximum_points:
+        kept = np.unique(np.linspace(0, len(true_rate) - 1, maximum_points).round().astype(int))
+        true_rate, false_rate = true_rate[kept], false_rate[kept]
+    return false_rate, true_rate
+
+
+def _ranker(is_positive: NDArray[np.bool_], score: Floats) -> Callable[[Floats], tuple[Floats, Floats]]:
+    """Sort once; return a function from weights to the weight of positives and negatives per distinct score.
+
+    The scores rise along the last axis: float64 (n_weightings, n_distinct) each.
+    """
+    order = np.argsort(score, kind="stable")
+    ordered = score[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    positive = is_positive[order].astype(np.float64)
+
+    def ranked(weights: Floats) -> tuple[Floats, Floats]:
+        sorted_weights = weights[:, order]
+        positives = np.add.reduceat(sorted_weights * positive, starts, axis=1)
+        return positives, np.add.reduceat(sorted_weights, starts, axis=1) - positives
+
+    return ranked
+
+
+def _auc(positives: Floats, negatives: Floats) -> Floats:
+    """Probability that a positive scores above a negative, ties counting half (Mann-Whitney's U)."""
+    below = np.cumsum(negatives, axis=1) - negatives
+    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    return np.where(pairs > 0, (positives * (below + negatives / 2)).sum(axis=1) / pairs, np.nan)
+
+
+def _average_precision(positives: Floats, negatives: Floats) -> Floats:
+    """Sum of precision times gain in recall over falling thresholds, as in scikit-learn."""
+    hits = np.cumsum(positives[:, ::-1], axis=1)
+    chosen = hits + np.cumsum(negatives[:, ::-1], axis=1)
+    precision = np.where(chosen > 0, hits / chosen, 0.0)
+    total = positives.sum(axis=1)
+    return np.where(total > 0, (positives[:, ::-1] * precision).sum(axis=1) / total, np.nan)

@@ -1,0 +1,127 @@
+"""Lays out a training job's folders from tables, as SageMaker and the preparation would, and runs the job."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
+from dropforge.domain.contract import ROW_KEY, Column, Contract
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TRAINING = REPOSITORY / "training"
+
+ARROW_TYPES = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "category": pa.string(),
+    "text": pa.string(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
+
+
+def builtin(name: str) -> tuple[Contract, pd.DataFrame]:
+    """Return one of scikit-learn's data sets with its contract: breast-cancer, wine or diabetes."""
+    load, task, target = {
+        "breast-cancer": (load_breast_cancer, "binary", "diagnosis"),
+        "wine": (load_wine, "multiclass", "cultivar"),
+        "diabetes": (load_diabetes, "regression", "progression"),
+    }[name]
+    data = load(as_frame=True)
+    frame = data.frame.drop(columns="target").astype(float)
+    features = tuple(Column(column, "number") for column in frame.columns)
+    if task == "regression":
+        frame[target] = data.target.astype(float)
+        return Contract(target, None, task, None, (*features, Column(target, "number", "target"))), frame
+    frame[target] = data.target_names[data.target].astype(str)
+    classes = tuple(sorted(map(str, data.target_names)))
+    return Contract(target, None, task, classes, (*features, Column(target, "category", "target"))), frame
+
+
+def write_job(
+    root: Path,
+    contract: Contract,
+    frame: pd.DataFrame,
+    hyperparameters: Mapping[str, str] | None = None,
+    model_py: str | None = None,
+) -> Path:
+    """Write the input side of `root`: an 80/10/10 shuffled split, two parts for train, contract and code."""
+    shuffled = frame.sample(frac=1.0, random_state=7).reset_index(drop=True)
+    first, second = int(len(frame) * 0.8), int(len(frame) * 0.9)
+    half = first // 2
+    pieces = {
+        "train/part-00000": shuffled[:half],
+        "train/part-00001": shuffled[half:first],
+        "validation/part-00000": shuffled[first:second],
+        "test/part-00000": shuffled[second:],
+    }
+    names = [column.name for column in contract.prepared]
+    schema = pa.schema(
+        [(column.name, ARROW_TYPES[column.type]) for column in contract.prepared] + [(ROW_KEY, pa.uint64())]
+    )
+    for place, piece in pieces.items():
+        path = root / "input" / "data" / f"{place}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = piece[names].assign(**{ROW_KEY: piece.index.to_numpy(np.uint64)})
+        pq.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False), path)
+    (root / "input" / "data" / "contract").mkdir(exist_ok=True)
+    (root / "input" / "data" / "contract" / "schema.json").write_text(contract.to_json())
+    config = root / "input" / "config"
+    config.mkdir(exist_ok=True)
+    (config / "hyperparameters.json").write_text(
+        json.dumps(dict(hyperparameters or {"metric": "auto", "seed": "0"}))
+    )
+    code = root / "input" / "data" / "code"
+    code.mkdir(exist_ok=True)
+    for name in ("train.py", "inference.py", "model.py"):
+        shutil.copy(TRAINING / name, code / name)
+    if model_py is not None:
+        (code / "model.py").write_text(model_py)
+    package = code / "dropforge"
+    shutil.copytree(
+        REPOSITORY / "core" / "dropforge" / "domain",
+        package / "domain",
+        ignore=shutil.ignore_patterns("__pycache__"),
+        dirs_exist_ok=True,
+    )
+    (package / "__init__.py").touch()
+    return root
+
+
+def run_job(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the job's own copy of train.py as SageMaker would, with `ML_ROOT` for ``/opt/ml``."""
+    return subprocess.run(
+        [sys.executable, str(root / "input" / "data" / "code" / "train.py")],
+        env={**os.environ, "ML_ROOT": str(root), **environment},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """Pack a folder's content as SageMaker packs ``/opt/ml/model``."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz") as tar:
+        for entry in sorted(folder.iterdir()):
+            tar.add(entry, arcname=entry.name)
+    return archive
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())

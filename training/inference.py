@@ -1,0 +1,272 @@
+"""Serves a trained model: SageMaker's scikit-learn functions, and scoring of a Parquet split.
+
+SageMaker's serving stack imports this file from the model archive's ``code/`` folder and calls `model_fn`
+once per worker and `transform_fn` per request. As a program it scores a prepared split, which is how a later
+training job asks the live model for its predictions with the live model's own code:
+
+    python inference.py score --model DIR --data PARQUET_DIR --out FILE.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# The archive's own copy of dropforge and model.py must win over any that is installed beside it.
+if str(Path(__file__).parent) not in sys.path[:1]:
+    sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np  # noqa: E402 - see above
+from numpy.typing import NDArray  # noqa: E402
+
+from dropforge.domain import manifest  # noqa: E402
+from dropforge.domain.contract import ROW_KEY, Contract  # noqa: E402
+from dropforge.domain.encoding import Encoding  # noqa: E402
+from dropforge.domain.errors import (  # noqa: E402
+    DropforgeError,
+    EmptyData,
+    SchemaChanged,
+    UnreadableData,
+    UnusableEstimator,
+)
+from dropforge.domain.instances import InvalidInstances, columns_of_csv, columns_of_json  # noqa: E402
+
+if TYPE_CHECKING:
+    import pyarrow
+    from flask import Response
+
+JSON = "application/json"
+CSV = "text/csv"
+
+READERS: dict[str, Callable[[Contract, bytes], dict[str, NDArray[Any]]]] = {
+    JSON: columns_of_json,
+    CSV: columns_of_csv,
+}
+
+PARQUET_TYPES: dict[str, tuple[str, ...]] = {
+    "number": ("double",),
+    "integer": ("int64",),
+    "boolean": ("bool",),
+    "category": ("string", "large_string"),
+    "timestamp": ("timestamp[us, tz=UTC]",),
+}
+"""Types of prepared Parquet that hold a column of the contract's type."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model. `predict` maps the encoded matrix to float64 scores.
+
+    Scores are (n, n_classes) probabilities in the order of ``contract.classes``, or (n,) values.
+    """
+
+    contract: Contract
+    encoding: Encoding
+    predict: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+    def score(self, columns: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+        """Predict from column arrays; see `dropforge.domain.encoding` for their form."""
+        return self.predict(self.encoding.encode(columns))
+
+
+def model_fn(model_dir: str) -> Model:
+    """Load the model in `model_dir`. Nothing is unpickled before every file has its registered digest.
+
+    Raises:
+        InvalidModel: a file is missing or is not the one that was written in training.
+    """
+    folder = Path(model_dir)
+    manifest.verify(folder)
+    contract = Contract.from_json((folder / "contract.json").read_bytes())
+    encoding = Encoding.from_json((folder / "encoding.json").read_bytes(), contract)
+    return Model(contract, encoding, load_predictor(folder, contract))
+
+
+def load_predictor(folder: Path, contract: Contract) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return the function from encoded matrix to scores; a faster form of the model would be chosen here."""
+    import joblib  # noqa: PLC0415 - only this form of the model needs it
+
+    return predictor_of(joblib.load(folder / "model.joblib"), contract)
+
+
+def predictor_of(estimator: Any, contract: Contract) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Wrap a fitted scikit-learn estimator, so that scores are in the order of the contract's classes.
+
+    The estimator was fitted on class codes; a class that it has never seen gets probability 0.
+
+    Raises:
+        UnusableEstimator: a prediction has the wrong shape, isn't finite, or is no probability.
+    """
+    n_classes = len(contract.classes) if contract.classes is not None else 0
+
+    def probabilities(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        raw = np.asarray(estimator.predict_proba(matrix), dtype=np.float64)
+        codes = np.asarray(estimator.classes_, dtype=np.int64)
+        if raw.shape != (len(matrix), len(codes)) or not np.isfinite(raw).all():
+            raise UnusableEstimator(f"predict_proba must give finite (n, {len(codes)}), gave {raw.shape}.")
+        if (raw < 0).any() or not np.allclose(raw.sum(axis=1), 1.0, atol=1e-6):
+            raise UnusableEstimator("predict_proba must give probabilities that add up to 1 per row.")
+        scores = np.zeros((len(matrix), n_classes))
+        scores[:, codes] = raw
+        return scores
+
+    def values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        raw = np.asarray(estimator.predict(matrix), dtype=np.float64)
+        if raw.shape != (len(matrix),) or not np.isfinite(raw).all():
+            raise UnusableEstimator(f"predict must give finite values of shape (n,), gave {raw.shape}.")
+        return raw
+
+    return probabilities if contract.is_classification else values
+
+
+def predictions_of(contract: Contract, scores: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Return the answer's ``predictions``: label and probabilities per row, or a value per row.
+
+    The label is the class of highest probability, the first of equals.
+    """
+    if contract.classes is None:
+        return [{"value": value} for value in scores.tolist()]
+    classes = contract.classes
+    labels = scores.argmax(axis=1).tolist()
+    return [
+        {"label": classes[label], "probabilities": dict(zip(classes, row, strict=True))}
+        for label, row in zip(labels, scores.tolist(), strict=True)
+    ]
+
+
+def answer(model: Model, body: bytes | str, content_type: str | None, accept: str | None) -> tuple[int, str]:
+    """Answer one request: HTTP status and JSON text. Every refusal says what is wrong.
+
+    400 the request breaks the contract; 406 only JSON is given; 415 only JSON and CSV are read.
+    """
+    reader = READERS.get(_media_type(content_type or JSON))
+    if reader is None:
+        return 415, _error(
+            "UnsupportedMediaType", f"content type {content_type!r} is none of {', '.join(READERS)}"
+        )
+    if not _accepts_json(accept):
+        return 406, _error("NotAcceptable", f"answers are {JSON}; {accept!r} excludes it")
+    try:
+        columns = reader(model.contract, body.encode() if isinstance(body, str) else bytes(body))
+    except InvalidInstances as error:
+        problems = [problem.to_dict() for problem in error.problems]
+        return 400, json.dumps(
+            {"error": {"type": "InvalidRequest", "problems": problems}}, ensure_ascii=False
+        )
+    predictions = predictions_of(model.contract, model.score(columns))
+    return 200, json.dumps({"predictions": predictions}, ensure_ascii=False)
+
+
+def transform_fn(model: Model, body: bytes | str, content_type: str, accept: str) -> Response:
+    """Answer one request for SageMaker's stack, which passes a flask.Response through with its status."""
+    from flask import Response  # noqa: PLC0415 - scoring as a program needs no web framework
+
+    status, text = answer(model, body, content_type, accept)
+    return Response(text, status=status, mimetype=JSON)
+
+
+def read_split(folder: Path, contract: Contract) -> pyarrow.Table:
+    """Read a prepared split: the contract's features and target and the row keys, rows in the parts' order.
+
+    Raises:
+        EmptyData: there is no Parquet in the folder.
+        SchemaChanged: the Parquet lacks a column of the contract or holds another type in it.
+        UnreadableData: a file is no Parquet.
+    """
+    import pyarrow  # noqa: PLC0415 - serving reads no Parquet
+    import pyarrow.parquet  # noqa: PLC0415
+
+    parts = sorted(folder.rglob("*.parquet"))
+    if not parts:
+        raise EmptyData(f"the channel {folder.name!r} holds no Parquet file.")
+    names = [column.name for column in contract.features] + [contract.target, ROW_KEY]
+    tables = []
+    for part in parts:
+        try:
+            found = pyarrow.parquet.read_schema(part)
+            if missing := [name for name in names if name not in found.names]:
+                raise SchemaChanged(f"{folder.name}/{part.name} lacks the contract's column(s) {missing}.")
+            tables.append(pyarrow.parquet.ParquetFile(part).read(names))
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise UnreadableData(f"{folder.name}/{part.name} is no Parquet: {error}") from error
+    try:
+        table = pyarrow.concat_tables(tables)
+    except pyarrow.ArrowInvalid as error:
+        raise SchemaChanged(f"the parts of {folder.name} differ in their types: {error}") from error
+    for column in contract.features:
+        kind = table.schema.field(column.name).type
+        if str(kind) not in PARQUET_TYPES[column.type]:
+            raise SchemaChanged(
+                f"{folder.name}: column {column.name!r} is {kind}, the contract says {column.type}."
+            )
+    return table
+
+
+def columns_of_table(table: pyarrow.Table, contract: Contract) -> dict[str, NDArray[Any]]:
+    """Return the features of a prepared split as column arrays; see `dropforge.domain.encoding`."""
+    import pyarrow  # noqa: PLC0415 - serving reads no Parquet
+
+    arrays: dict[str, NDArray[Any]] = {}
+    for column in contract.features:
+        values = table.column(column.name)
+        if column.type == "category":
+            arrays[column.name] = values.cast(pyarrow.string()).to_numpy(zero_copy_only=False)
+            continue
+        if column.type == "boolean":
+            values = values.cast(pyarrow.uint8())
+        elif column.type == "timestamp":
+            values = values.cast(pyarrow.timestamp("us", "UTC")).cast(pyarrow.int64())
+        # An integer beyond 2**53 rounds, which a safe cast would refuse.
+        values = values.cast(pyarrow.float64(), safe=False)
+        arrays[column.name] = values.to_numpy(zero_copy_only=False)
+    return arrays
+
+
+def score_split(model: Model, folder: Path) -> dict[str, NDArray[Any]]:
+    """Score a prepared split: row_key uint64 (n,), scores as `Model` gives them, classes str (k,)."""
+    table = read_split(folder, model.contract)
+    return {
+        "row_key": table.column(ROW_KEY).to_numpy(),
+        "scores": model.score(columns_of_table(table, model.contract)),
+        "classes": np.array(model.contract.classes or (), dtype=np.str_),
+    }
+
+
+def _error(kind: str, problem: str) -> str:
+    problems = [{"instance": None, "column": None, "problem": problem}]
+    return json.dumps({"error": {"type": kind, "problems": problems}}, ensure_ascii=False)
+
+
+def _media_type(header: str) -> str:
+    return header.partition(";")[0].strip().lower()
+
+
+def _accepts_json(accept: str | None) -> bool:
+    accepted = {_media_type(part) for part in (accept or JSON).split(",")}
+    return bool(accepted & {JSON, "application/*", "*/*", ""})
+
+
+def main(arguments: list[str]) -> int:
+    """Score a split and write it to a file; problems go to standard error as ``ErrorClass: message``."""
+    parser = argparse.ArgumentParser(prog="inference.py")
+    score = parser.add_subparsers(dest="command", required=True).add_parser("score")
+    for name in ("--model", "--data", "--out"):
+        score.add_argument(name, type=Path, required=True)
+    options = parser.parse_args(arguments)
+    try:
+        scored = score_split(model_fn(str(options.model)), options.data)
+    except DropforgeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    with options.out.open("wb") as file:
+        np.savez(file, **scored)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

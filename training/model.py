@@ -1,0 +1,354 @@
+"""The model. This is the one file to change for a model of your own.
+
+`build_model` gets the contract and the hyperparameters and returns an unfitted scikit-learn estimator. It is
+fitted on the float64 matrix that `dropforge.domain.encoding` describes (`matrix_columns(schema)` lists its
+columns) and on class codes 0, 1, … or float values. If its ``fit`` takes ``X_val`` and ``y_val``, it gets the
+validation split there. A classifier needs ``predict_proba``. Whatever it is made of must be defined here or be
+installed in the image, since serving unpickles it with this file beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from dropforge.domain.contract import Contract
+from dropforge.domain.encoding import matrix_columns
+from dropforge.domain.errors import InvalidHyperparameters
+from dropforge.domain.metrics import Scored, metric_named
+
+Matrix = NDArray[np.float64]
+
+C_GRID = (0.01, 0.1, 1.0, 10.0)
+"""Inverse strengths of the logistic regression's L2 penalty, on standardised columns."""
+
+ALPHA_GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
+"""Strengths of the ridge regression's penalty, on standardised columns."""
+
+FOLDS = 5
+"""Folds of the selection: with 5, each fit has 80 % of the rows, at half the cost of 10."""
+
+SELECTION_ROWS = 50_000
+"""Rows that estimators are compared on; the chosen one is then fitted on all."""
+
+ONE_HOT_CATEGORIES = 30
+"""Most frequent categories per column that get an indicator of their own in the linear model."""
+
+LARGEST = 1e150
+"""Magnitude at which the linear model cuts its input, so that squares of it stay finite."""
+
+Number = float | int
+# name: (type, lowest, highest)
+BOOSTED_PARAMETERS: Mapping[str, tuple[type, Number, Number]] = {
+    "learning_rate": (float, 1e-4, 1.0),
+    "max_iter": (int, 1, 10_000),
+    "max_leaf_nodes": (int, 2, 4096),
+    "min_samples_leaf": (int, 1, 1_000_000),
+    "l2_regularization": (float, 0.0, 1e9),
+}
+LINEAR_PARAMETERS: Mapping[str, tuple[type, Number, Number]] = {
+    "C": (float, 1e-9, 1e9),
+    "alpha": (float, 1e-9, 1e12),
+}
+
+
+def build_model(schema: Contract, hyperparameters: Mapping[str, Any]) -> BaseEstimator:
+    """Return the better of a regularised linear model and gradient boosting, unfitted.
+
+    Args:
+        schema: the contract of the data.
+        hyperparameters: ``metric`` (a name), ``seed`` (int), and optionally ``estimator`` (auto, linear or
+            boosted), those of BOOSTED_PARAMETERS, and ``C`` (classification) or ``alpha`` (regression), which
+            otherwise are chosen from a grid.
+
+    Raises:
+        InvalidHyperparameters: one is unknown or out of its bounds.
+    """
+    chosen = dict(hyperparameters)
+    metric, seed, kind = chosen.pop("metric", "auto"), chosen.pop("seed", 0), chosen.pop("estimator", "auto")
+    strength = "alpha" if schema.task == "regression" else "C"
+    known = {**BOOSTED_PARAMETERS, strength: LINEAR_PARAMETERS[strength]}
+    problems = [f"estimator {kind!r} is none of auto, linear, boosted"]
+    problems = [] if kind in ("auto", "linear", "boosted") else problems
+    problems += [
+        f"{name!r} is none of metric, seed, estimator, {', '.join(known)}"
+        for name in chosen
+        if name not in known
+    ]
+    for name in sorted(chosen.keys() & known.keys()):
+        type_, lowest, highest = known[name]
+        value = chosen[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (type_ is int and value != int(value)) or not lowest <= value <= highest:
+            problems.append(f"{name} must be {type_.__name__} from {lowest} to {highest}, not {value!r}")
+        else:
+            chosen[name] = type_(value)
+    if problems:
+        raise InvalidHyperparameters(f"hyperparameters: {'; '.join(problems)}.")
+    build = BestRegressor if schema.task == "regression" else BestClassifier
+    return build(
+        task=schema.task,
+        categorical=tuple(c.kind == "categorical" for c in matrix_columns(schema)),
+        metric=metric_named(schema.task, metric).name,
+        seed=seed,
+        estimator=kind,
+        strength=chosen.pop(strength, None),
+        boosting=chosen,
+    )
+
+
+class Design:
+    """The linear model's view of the matrix, learned from training rows.
+
+    Numbers: missing ones become the median, with an indicator column where training rows lack any; then all
+    are standardised. Categories: indicators of the ONE_HOT_CATEGORIES most frequent codes; a missing, rare
+    or unseen category has none.
+    """
+
+    def __init__(self, categorical: tuple[bool, ...], matrix: Matrix) -> None:
+        self.categorical = np.array(categorical, dtype=bool)
+        numbers = np.clip(matrix[:, ~self.categorical], -LARGEST, LARGEST)
+        missing = np.isnan(numbers)
+        self.indicated = np.flatnonzero(missing.any(axis=0) & ~missing.all(axis=0))
+        self.medians = np.zeros(numbers.shape[1])
+        known = ~missing.all(axis=0)
+        if known.any():
+            self.medians[known] = np.nanmedian(numbers[:, known], axis=0)
+        filled = np.where(missing, self.medians, numbers)
+        self.means = filled.mean(axis=0)
+        scales = filled.std(axis=0)
+        # A constant column differs from its mean by rounding only: dividing by that would make noise of it.
+        constant = scales <= 1e-12 * np.maximum(np.abs(self.means), np.finfo(np.float64).tiny)
+        self.scales = np.where(constant, 1.0, scales)
+        self.codes = [
+            codes[codes < ONE_HOT_CATEGORIES]
+            for codes in (np.unique(column[~np.isnan(column)]) for column in matrix[:, self.categorical].T)
+        ]
+
+    def __call__(self, matrix: Matrix) -> Matrix:
+        numbers = np.clip(matrix[:, ~self.categorical], -LARGEST, LARGEST)
+        missing = np.isnan(numbers)
+        standard = (np.where(missing, self.medians, numbers) - self.means) / self.scales
+        parts = [standard, missing[:, self.indicated].astype(np.float64)]
+        parts += [
+            (column[:, None] == codes).astype(np.float64)
+            for column, codes in zip(matrix[:, self.categorical].T, self.codes, strict=True)
+        ]
+        return np.hstack(parts)
+
+
+class Linear:
+    """Ridge or L2-regularised logistic regression on a `Design`."""
+
+    def __init__(self, task: str, design: Design, strength: float) -> None:
+        self.design = design
+        if task == "regression":
+            self.estimator = Ridge(alpha=strength)
+        else:
+            self.estimator = LogisticRegression(C=strength, max_iter=1000)
+
+    def fit(self, matrix: Matrix, target: NDArray[Any]) -> Self:
+        self.estimator.fit(self.design(matrix), target)
+        return self
+
+    def predict(self, matrix: Matrix) -> Matrix:
+        return self.estimator.predict(self.design(matrix))
+
+    def predict_proba(self, matrix: Matrix) -> Matrix:
+        return self.estimator.predict_proba(self.design(matrix))
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        return self.estimator.classes_
+
+
+class _Best(BaseEstimator):
+    """Chooses by cross-validation on the training rows, then fits the chosen estimator on all of them.
+
+    Boosting stops early on `X_val`, `y_val`, or without them on a seventh of the rows it is given. Equal
+    scores go to the linear model, and within it to the stronger penalty.
+
+    Attributes:
+        selected_: ``linear`` or ``boosted``.
+        scores_: per estimator tried ``{"mean", "deviation", "folds"}`` of the metric; empty where one
+            estimator alone was asked for and nothing had to be chosen.
+        parameters_: the chosen estimator's parameters.
+        best_: the fitted estimator.
+    """
+
+    def __init__(
+        self,
+        task: str = "binary",
+        categorical: tuple[bool, ...] = (),
+        metric: str = "auc",
+        seed: int = 0,
+        estimator: str = "auto",
+        strength: float | None = None,
+        boosting: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.task = task
+        self.categorical = categorical
+        self.metric = metric
+        self.seed = seed
+        self.estimator = estimator
+        self.strength = strength
+        self.boosting = boosting
+
+    def _fit(self, X: Matrix, y: NDArray[Any], X_val: Matrix | None, y_val: NDArray[Any] | None) -> None:
+        rows = self._selection_rows(y)
+        scores = self._cross_validate(X[rows], y[rows], X_val, y_val)
+        direction = 1 if metric_named(self.task, self.metric).greater_is_better else -1
+        self.scores_ = {
+            name: {
+                "mean": float(np.mean(folds)),
+                "deviation": float(np.std(folds)),
+                "folds": [float(fold) for fold in folds],
+            }
+            for name, folds in scores.items()
+        }
+        names = list(scores) or list(self._candidates())
+        ranks = {n: direction * self.scores_[n]["mean"] if scores else 0.0 for n in names}
+        # max() keeps the first of equals; a metric that is undefined on these rows (NaN) never wins.
+        chosen = max(names, key=lambda name: ranks[name] if np.isfinite(ranks[name]) else -np.inf)
+        self.selected_, strength = self._candidates()[chosen]
+        self.parameters_ = dict(self.boosting or {}) if strength is None else {"strength": strength}
+        self.best_ = self._fit_one(self.selected_, strength, X, y, X_val, y_val)
+        self.n_features_in_ = X.shape[1]
+
+    def _candidates(self) -> dict[str, tuple[str, float | None]]:
+        """What competes, by name: (linear or boosted, the linear model's strength)."""
+        candidates: dict[str, tuple[str, float | None]] = {}
+        if self.estimator != "boosted":
+            label = "alpha" if self.task == "regression" else "C"
+            grid = tuple(reversed(ALPHA_GRID)) if self.task == "regression" else C_GRID
+            for strength in grid if self.strength is None else (self.strength,):
+                candidates[f"linear ({label}={strength:g})"] = ("linear", strength)
+        if self.estimator != "linear":
+            candidates["boosted"] = ("boosted", None)
+        return candidates
+
+    def _cross_validate(
+        self, X: Matrix, y: NDArray[Any], X_val: Matrix | None, y_val: NDArray[Any] | None
+    ) -> dict[str, list[float]]:
+        candidates = self._candidates()
+        if len(candidates) == 1:
+            return {}
+        scores: dict[str, list[float]] = {name: [] for name in candidates}
+        for fitting, held_out in self._folds(y, FOLDS):
+            design = Design(self.categorical, X[fitting])
+            for name, (kind, strength) in candidates.items():
+                model = self._fit_one(kind, strength, X[fitting], y[fitting], X_val, y_val, design)
+                predicted = self._scores(model, X[held_out])
+                scores[name].append(Scored(self.task, y[held_out], predicted).value(self.metric))
+        return scores
+
+    def _fit_one(
+        self,
+        kind: str,
+        strength: float | None,
+        X: Matrix,
+        y: NDArray[Any],
+        X_val: Matrix | None,
+        y_val: NDArray[Any] | None,
+        design: Design | None = None,
+    ) -> Any:
+        if kind == "linear" and strength is not None:
+            return Linear(self.task, design or Design(self.categorical, X), strength).fit(X, y)
+        if X_val is not None and y_val is not None and self.task != "regression":
+            known = np.isin(y_val, y)  # boosting can't rate a class that it has no training row of
+            X_val, y_val = X_val[known], y_val[known]
+        if X_val is None or y_val is None or not len(y_val):
+            fitting, stopping = next(self._folds(y, 7))
+            X, y, X_val, y_val = X[fitting], y[fitting], X[stopping], y[stopping]
+            if self.task != "regression":
+                known = np.isin(y_val, y)
+                X_val, y_val = X_val[known], y_val[known]
+        settings: dict[str, Any] = {"max_iter": 500, **(self.boosting or {})}
+        build = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
+        boosted = build(
+            **settings,
+            early_stopping=True,
+            n_iter_no_change=15,
+            categorical_features=np.array(self.categorical, dtype=bool) if any(self.categorical) else None,
+            random_state=self.seed,
+        ).fit(X, y, X_val=X_val, y_val=y_val)
+        # The trees are the same whatever the number of threads; only this attribute records it, and it would
+        # make the pickled model differ between machines. None means "as many as there are".
+        boosted._bin_mapper.n_threads = None
+        return boosted
+
+    def _scores(self, model: Any, X: Matrix) -> Matrix:
+        if self.task == "regression":
+            return model.predict(X)
+        probabilities = np.zeros((len(X), len(self.classes_)))
+        probabilities[:, model.classes_] = model.predict_proba(X)
+        return probabilities
+
+    def _folds(self, y: NDArray[Any], n: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Yield n (fitting rows, held-out rows), shuffled by the seed and stratified by class."""
+        shuffled = np.random.default_rng(self.seed).permutation(len(y))
+        if self.task != "regression":
+            shuffled = shuffled[np.argsort(y[shuffled], kind="stable")]
+        fold = np.empty(len(y), dtype=np.int64)
+        fold[shuffled] = np.arange(len(y)) % n
+        for held_out in range(n):
+            yield np.flatnonzero(fold != held_out), np.flatnonzero(fold == held_out)
+
+    def _selection_rows(self, y: NDArray[Any]) -> NDArray[np.intp]:
+        if len(y) <= SELECTION_ROWS:
+            return np.arange(len(y))
+        return next(self._folds(y, -(-len(y) // SELECTION_ROWS)))[1]
+
+
+class BestClassifier(ClassifierMixin, _Best):
+    """The better of logistic regression and HistGradientBoostingClassifier."""
+
+    def fit(
+        self,
+        X: Matrix,
+        y: NDArray[Any],
+        X_val: Matrix | None = None,
+        y_val: NDArray[Any] | None = None,
+    ) -> Self:
+        """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` any labels (n,)."""
+        X = np.asarray(X, dtype=np.float64)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        codes_val = None
+        if y_val is not None and X_val is not None:
+            known = np.isin(y_val, self.classes_)
+            X_val, codes_val = X_val[known], np.searchsorted(self.classes_, np.asarray(y_val)[known])
+        self._fit(X, codes, X_val, codes_val)
+        return self
+
+    def predict_proba(self, X: Matrix) -> Matrix:
+        """Return float64 (n, n_classes), in the order of ``classes_``."""
+        return self._scores(self.best_, np.asarray(X, dtype=np.float64))
+
+    def predict(self, X: Matrix) -> NDArray[Any]:
+        """Return the labels of highest probability, the first of equals."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+class BestRegressor(RegressorMixin, _Best):
+    """The better of ridge regression and HistGradientBoostingRegressor."""
+
+    def fit(
+        self,
+        X: Matrix,
+        y: NDArray[Any],
+        X_val: Matrix | None = None,
+        y_val: NDArray[Any] | None = None,
+    ) -> Self:
+        """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` float64 (n,)."""
+        self._fit(np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64), X_val, y_val)
+        return self
+
+    def predict(self, X: Matrix) -> Matrix:
+        """Return float64 (n,)."""
+        return self._scores(self.best_, np.asarray(X, dtype=np.float64))

@@ -1,0 +1,577 @@
+"""Trains, scores and packs one model: the process of a SageMaker training job.
+
+    python3 /opt/ml/input/data/code/train.py
+
+It reads ``/opt/ml`` as SageMaker lays it out (or the folder that the environment variable ``ML_ROOT`` names)
+and writes the files described in ``docs/architecture.md`` (Training job). Under SageMaker's own toolkit, which
+tuning jobs need, it does the same: it takes nothing from the command line or the toolkit's variables.
+
+Exit 0: trained. Exit 1: ``output/failure`` says why, beginning with the error's class name. On SIGTERM it
+removes what it has written of the model and exits 143.
+"""
+
+from __future__ import annotations
+
+import os
+
+if __name__ == "__main__":
+    # Sums over several BLAS threads round differently from machine to machine, which would change the
+    # model's digest; has to be set before numpy is loaded. Boosting's threads (OpenMP) don't matter to it.
+    for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"):
+        os.environ[_name] = "1"
+
+import contextlib  # noqa: E402 - see above
+import importlib.metadata  # noqa: E402
+import inspect  # noqa: E402
+import json  # noqa: E402
+import math  # noqa: E402
+import platform  # noqa: E402
+import shutil  # noqa: E402
+import signal  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+from collections.abc import Iterator, Mapping  # noqa: E402
+from dataclasses import dataclass, field  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import inference  # noqa: E402
+import joblib  # noqa: E402
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+import dropforge.domain  # noqa: E402
+from dropforge.domain import archive, manifest  # noqa: E402
+from dropforge.domain.contract import ROW_KEY, Contract  # noqa: E402
+from dropforge.domain.encoding import Encoding  # noqa: E402
+from dropforge.domain.errors import (  # noqa: E402
+    ArtifactChanged,
+    ArtifactMissing,
+    ConstantTarget,
+    DataError,
+    DropforgeError,
+    InvalidContract,
+    InvalidHyperparameters,
+    TooFewRows,
+    UnusableEstimator,
+)
+from dropforge.domain.evaluation import metric_line  # noqa: E402
+from dropforge.domain.instances import json_value  # noqa: E402
+from dropforge.domain.metrics import Metric, Scored, metric_named  # noqa: E402
+
+SMOKE_ROWS = 32
+MAXIMUM_SLICES = 32
+SLICE_LABELS = 20
+"""Most frequent values of a category that get a slice of their own; the rest belong to none."""
+
+IMPORTANCE_ROWS = 1000
+IMPORTANCE_REPEATS = 3
+
+CHAMPION_TIMEOUT_S = 1800
+"""Time that the champion has for the hold-out; it runs beside the candidate's training."""
+
+TOOLKIT_PREFIXES = ("sagemaker_", "_tuning_")
+"""Hyperparameters that SageMaker's toolkit and tuning jobs add; they are none of ours."""
+
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "pyarrow")
+
+LINEAGE_VARIABLES = {
+    "run_id": "DROPFORGE_RUN_ID",
+    "execution_arn": "DROPFORGE_EXECUTION_ARN",
+    "data_version": "DROPFORGE_DATA_VERSION",
+    "code_sha256": "DROPFORGE_CODE_SHA256",
+    "training_job": "TRAINING_JOB_NAME",
+}
+
+CODE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Folders:
+    """SageMaker's folders under ``/opt/ml``."""
+
+    root: Path
+
+    def channel(self, name: str) -> Path:
+        return self.root / "input" / "data" / name
+
+    @property
+    def config(self) -> Path:
+        return self.root / "input" / "config"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def output(self) -> Path:
+        return self.root / "output" / "data"
+
+    @property
+    def failure(self) -> Path:
+        return self.root / "output" / "failure"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The job's hyperparameters: ours by name, the rest for `build_model`."""
+
+    metric: str
+    seed: int
+    champion_sha256: str | None
+    model: Mapping[str, Any]
+    given: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A prepared split: features as column arrays, their encoding, and the target as codes or values."""
+
+    columns: Mapping[str, NDArray[Any]]
+    target: NDArray[Any]
+    row_key: NDArray[np.uint64]
+
+
+@dataclass
+class Clock:
+    """Seconds per step, for the report."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 4)
+
+
+class Champion:
+    """The live model, scored on the hold-out by its own code in a process of its own.
+
+    Its archive is opened only after its digest was found to be the registered one.
+
+    Raises:
+        ArtifactMissing: the channel has no model.tar.gz.
+        ArtifactChanged: the archive is not the registered one.
+    """
+
+    def __init__(self, channel: Path, sha256: str, data: Path, work: Path) -> None:
+        self.sha256 = sha256
+        self._folder = work / "champion"
+        self._scores = work / "champion.npz"
+        self._log = work / "champion.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.reason: str | None = None
+        try:
+            packed = (channel / "model.tar.gz").open("rb")
+        except FileNotFoundError as error:
+            raise ArtifactMissing("the channel 'champion' holds no model.tar.gz.") from error
+        with packed:
+            found = manifest.sha256_of(packed)
+            if found != sha256:
+                raise ArtifactChanged(
+                    f"the champion's model.tar.gz has the SHA-256 {found}, registered is {sha256}; "
+                    "it was not opened. Find out who replaced it."
+                )
+            packed.seek(0)
+            archive.extract(packed, self._folder)
+        program = self._folder / "code" / "inference.py"
+        if not program.is_file():
+            self.reason = "InvalidModel: its archive has no code/inference.py"
+            return
+        # PYTHONPATH could put the candidate's modules before the champion's own.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        places = {"--model": self._folder, "--data": data, "--out": self._scores}
+        command = [sys.executable, str(program), "score"]
+        command += [str(part) for option in places.items() for part in option]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def scores(self, contract: Contract, row_key: NDArray[np.uint64]) -> NDArray[np.float64] | None:
+        """Wait for the scores, aligned with `row_key`; None with `reason` set where there are none."""
+        if self._process is not None:
+            try:
+                code = self._process.wait(CHAMPION_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.stop()
+                self.reason = f"it took more than {CHAMPION_TIMEOUT_S} s for the hold-out"
+                return None
+            if code != 0:
+                said = self._log.read_text(errors="replace").strip().splitlines()
+                self.reason = said[-1][:500] if said else f"its code/inference.py ended with {code}"
+        if self.reason is not None:
+            return None
+        self.reason = self._difference(contract)
+        if self.reason is not None:
+            return None
+        with np.load(self._scores, allow_pickle=False) as scored:
+            scores = scored["scores"]
+            width = () if contract.classes is None else (len(contract.classes),)
+            if not np.array_equal(scored["row_key"], row_key) or scores.shape != (len(row_key), *width):
+                self.reason = "NotComparable: it answered for other rows than the hold-out's"
+            elif not np.isfinite(scores).all():
+                self.reason = "it gave predictions that are not finite"
+        return None if self.reason else np.asarray(scores, dtype=np.float64)
+
+    def stop(self) -> None:
+        """End the process, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _difference(self, contract: Contract) -> str | None:
+        try:
+            its = Contract.from_json((self._folder / "contract.json").read_bytes())
+        except (OSError, InvalidContract) as error:
+            return f"InvalidModel: its contract.json can't be read: {error}"
+        for name in ("target", "task", "classes"):
+            if getattr(its, name) != getattr(contract, name):
+                return f"SchemaChanged: it predicts {name} {getattr(its, name)!r}, not {getattr(contract, name)!r}"
+        return None
+
+
+def read_settings(folders: Folders) -> Settings:
+    """Read hyperparameters.json, whose values are all strings (a tuning job's are JSON in strings).
+
+    Raises:
+        InvalidHyperparameters: one of ours is malformed.
+    """
+    path = folders.config / "hyperparameters.json"
+    raw = json.loads(path.read_bytes()) if path.is_file() else {}
+    given = {n: str(v) for n, v in sorted(raw.items()) if not n.startswith(TOOLKIT_PREFIXES)}
+    typed = {name: _typed(text) for name, text in given.items()}
+    seed, sha256 = typed.pop("seed", 0), _typed_text(given.get("champion_sha256", ""))
+    typed.pop("champion_sha256", None)
+    metric = str(typed.pop("metric", "auto"))
+    problems = []
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        problems.append(f"seed must be an integer from 0 to 2**32 - 1, not {seed!r}")
+    if sha256 and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
+        problems.append(f"champion_sha256 must be 64 lower-case hexadecimal digits, not {sha256!r}")
+    has_champion = folders.channel("champion").is_dir()
+    if has_champion != bool(sha256):
+        problems.append("the channel champion and the hyperparameter champion_sha256 need each other")
+    hosts = folders.config / "resourceconfig.json"
+    if hosts.is_file() and len(json.loads(hosts.read_bytes()).get("hosts", [])) > 1:
+        problems.append("training runs on one instance; set InstanceCount to 1")
+    if problems:
+        raise InvalidHyperparameters(f"hyperparameters: {'; '.join(problems)}.")
+    return Settings(metric, int(seed), sha256 or None, typed, given)
+
+
+def _typed(text: str) -> Any:
+    """Read a number, boolean or quoted string as JSON does; anything else is the text itself."""
+    try:
+        value = json.loads(text, parse_constant=str)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float | str) else text
+
+
+def _typed_text(text: str) -> str:
+    """Read a string that may be JSON-quoted; a digest of digits alone must not become a number."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def read_split(folders: Folders, name: str, contract: Contract) -> Split:
+    """Read a channel of prepared Parquet.
+
+    Raises:
+        TooFewRows: it has none.
+        DataError: the target is missing in a row or is no class of the contract.
+    """
+    table = inference.read_split(folders.channel(name), contract)
+    if table.num_rows == 0:
+        raise TooFewRows(f"the split {name!r} has no rows; drop more data.")
+    target = table.column(contract.target).to_numpy(zero_copy_only=False)
+    if contract.classes is not None:
+        codes = {label: code for code, label in enumerate(contract.classes)}
+        unknown = sorted({str(label) for label in target if label not in codes})
+        if unknown:
+            raise DataError(
+                f"{name}: target {contract.target!r} holds {unknown[:5]}, no classes of the contract."
+            )
+        target = np.array([codes[label] for label in target], dtype=np.int64)
+    else:
+        target = target.astype(np.float64)
+        if not np.isfinite(target).all():
+            raise DataError(f"{name}: target {contract.target!r} is missing or not finite in a row.")
+    return Split(inference.columns_of_table(table, contract), target, table.column(ROW_KEY).to_numpy())
+
+
+def fit(estimator: Any, train: tuple[Any, Any], validation: tuple[Any, Any]) -> Any:
+    """Fit, with the validation split where the estimator's ``fit`` takes it.
+
+    Raises:
+        UnusableEstimator: it is no estimator.
+    """
+    if not callable(getattr(estimator, "fit", None)):
+        raise UnusableEstimator(f"build_model must return an estimator, not {type(estimator).__name__}.")
+    if {"X_val", "y_val"} <= inspect.signature(estimator.fit).parameters.keys():
+        return estimator.fit(*train, X_val=validation[0], y_val=validation[1])
+    return estimator.fit(*train)
+
+
+def write_model(
+    folder: Path, estimator: Any, encoding: Encoding, settings: Settings, run_id: str | None
+) -> str:
+    """Write the model folder with its code and digests. Returns the model digest."""
+    clear(folder)
+    joblib.dump(estimator, folder / "model.joblib")
+    (folder / "contract.json").write_text(encoding.contract.to_json(), encoding="utf-8")
+    (folder / "encoding.json").write_text(encoding.to_json(), encoding="utf-8")
+    domain = Path(dropforge.domain.__file__ or "").parent
+    package = folder / "code" / "dropforge"
+    shutil.copytree(domain, package / "domain", ignore=shutil.ignore_patterns("__pycache__"))
+    # Without it a dropforge that is installed beside the archive would be imported instead.
+    (package / "__init__.py").touch()
+    for name in ("inference.py", "model.py"):
+        shutil.copyfile(CODE / name, folder / "code" / name)
+    files = manifest.file_digests(folder)
+    digest = manifest.model_digest(files)
+    content = {
+        "format": manifest.FORMAT,
+        "run_id": run_id,
+        "task": encoding.contract.task,
+        "estimator": getattr(estimator, "selected_", type(estimator).__name__),
+        "files": files,
+        "model_digest": digest,
+        "libraries": libraries(),
+        "hyperparameters": settings.given,
+        "contract_hash": encoding.contract.hash,
+        "seed": settings.seed,
+    }
+    write_json(folder / manifest.FILE_NAME, content)
+    return digest
+
+
+def importance(
+    model: inference.Model, split: Split, metric: Metric, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Return per feature how much of the metric is lost when its values are shuffled (mean and deviation).
+
+    Permutation importance on up to IMPORTANCE_ROWS validation rows (Breiman 2001, section 10). Undefined
+    values are None.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(split.target))[:IMPORTANCE_ROWS])
+    matrix = model.encoding.encode({name: values[rows] for name, values in split.columns.items()})
+    task, target = model.contract.task, split.target[rows]
+    base = Scored(task, target, model.predict(matrix)).value(metric.name)
+    sources = [column.source for column in model.encoding.columns]
+    losses: dict[str, dict[str, float | None]] = {}
+    for source in dict.fromkeys(sources):
+        places = [place for place, name in enumerate(sources) if name == source]
+        lost = []
+        for _ in range(IMPORTANCE_REPEATS):
+            shuffled = matrix.copy()
+            shuffled[:, places] = matrix[rng.permutation(len(matrix))][:, places]
+            value = Scored(task, target, model.predict(shuffled)).value(metric.name)
+            lost.append(float(metric.gain(base, value)))
+        losses[source] = {"mean": finite(np.mean(lost)), "deviation": finite(np.std(lost))}
+    return losses
+
+
+def slices(
+    encoding: Encoding, columns: Mapping[str, NDArray[Any]]
+) -> tuple[list[dict[str, Any]], NDArray[np.int16]]:
+    """Return the slices (name and labels) of categories and booleans, and each row's label int16 (n, n_slices).
+
+    A row with a missing or a rare value belongs to none: −1.
+    """
+    described: list[dict[str, Any]] = []
+    codes: list[NDArray[np.int16]] = []
+    for column in encoding.contract.features:
+        if column.type not in ("category", "boolean") or len(described) == MAXIMUM_SLICES:
+            continue
+        values = columns[column.name]
+        if column.type == "boolean":
+            labels = ["false", "true"]
+            codes.append(np.where(np.isnan(values), -1, values).astype(np.int16))
+        else:
+            labels = list(encoding.vocabularies[column.name][:SLICE_LABELS])
+            position = {label: code for code, label in enumerate(labels)}
+            codes.append(np.array([position.get(value, -1) for value in values], dtype=np.int16))
+        described.append({"name": column.name, "labels": labels})
+    rows = len(next(iter(columns.values())))
+    return described, np.stack(codes, axis=1) if codes else np.empty((rows, 0), dtype=np.int16)
+
+
+def smoke(model: inference.Model, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Send up to SMOKE_ROWS evenly spaced rows as one request through the serving code; keep the answer.
+
+    Raises:
+        UnusableEstimator: the serving code refuses rows of the hold-out.
+    """
+    n = len(next(iter(columns.values())))
+    rows = np.unique(np.linspace(0, n - 1, min(SMOKE_ROWS, n)).round().astype(int))
+    instances = [
+        {c.name: json_value(c, columns[c.name][row]) for c in model.contract.features} for row in rows
+    ]
+    body = json.dumps({"instances": instances}, ensure_ascii=False)
+    status, text = inference.answer(model, body, inference.JSON, inference.JSON)
+    if status != 200:
+        raise UnusableEstimator(f"the saved model answers {status} to rows of the hold-out: {text[:500]}")
+    predictions = json.loads(text)["predictions"]
+    return {"format": 1, "content_type": inference.JSON, "instances": instances, "predictions": predictions}
+
+
+def train(folders: Folders, environment: Mapping[str, str], work: Path, running: list[Champion]) -> None:
+    """Run the whole job; see the module's text. `running` receives the champion's process for clean-up."""
+    from model import build_model  # noqa: PLC0415 - the user's file: its errors must reach output/failure
+
+    clock = Clock()
+    settings = read_settings(folders)
+    contract = Contract.from_json(_contract_text(folders))
+    metric = metric_named(contract.task, settings.metric)
+    clear(folders.output)
+    if settings.champion_sha256 is not None:
+        with clock.step("open_champion"):
+            places = folders.channel("champion"), settings.champion_sha256, folders.channel("test"), work
+            running.append(Champion(*places))
+    with clock.step("read"):
+        fitting, validation, holdout = (
+            read_split(folders, name, contract) for name in ("train", "validation", "test")
+        )
+    if contract.classes is not None and len(np.unique(fitting.target)) < 2:
+        raise ConstantTarget(
+            f"every training row has the same {contract.target!r}; there is nothing to learn."
+        )
+    with clock.step("fit"):
+        encoding = Encoding.learn(contract, fitting.columns)
+        known = {**settings.model, "metric": metric.name, "seed": settings.seed}
+        pairs = [(encoding.encode(split.columns), split.target) for split in (fitting, validation)]
+        estimator = fit(build_model(contract, known), *pairs)
+    lineage = {name: environment.get(variable) or None for name, variable in LINEAGE_VARIABLES.items()}
+    with clock.step("save"):
+        digest = write_model(folders.model, estimator, encoding, settings, lineage["run_id"])
+        saved = inference.model_fn(str(folders.model))
+    with clock.step("score"):
+        measured = Scored(contract.task, validation.target, saved.score(dict(validation.columns))).measure()
+        for name, (value,) in measured.items():
+            print(metric_line(name, value), flush=True)
+        candidate = saved.score(dict(holdout.columns))
+        important = importance(saved, validation, metric, settings.seed)
+        answers = smoke(saved, holdout.columns)
+    described, codes = slices(encoding, holdout.columns)
+    arrays = {
+        "row_key": holdout.row_key,
+        "target": holdout.target,
+        "candidate": candidate,
+        "slice_codes": codes,
+    }
+    champion: dict[str, Any] | None = None
+    for live in running:
+        with clock.step("wait_for_champion"):
+            scores = live.scores(contract, holdout.row_key)
+        if scores is not None:
+            arrays["champion"] = scores
+        champion = {"scored": scores is not None, "reason": live.reason, "sha256": live.sha256}
+        print(f"champion: {'scored' if scores is not None else f'not scored: {live.reason}'}", flush=True)
+    with (folders.output / "holdout.npz").open("wb") as file:
+        np.savez(file, **arrays)
+    report = {
+        "format": 1,
+        "task": contract.task,
+        "metric": metric.name,
+        "estimator": getattr(estimator, "selected_", type(estimator).__name__),
+        "parameters": getattr(estimator, "parameters_", None),
+        "cross_validation": getattr(estimator, "scores_", None),
+        "validation": {name: finite(value) for name, (value,) in measured.items()},
+        "rows": {"train": len(pairs[0][1]), "validation": len(pairs[1][1]), "test": len(holdout.target)},
+        "classes": contract.classes,
+        "contract_hash": contract.hash,
+        "importance": important,
+        "slices": described,
+        "champion": champion,
+        "model_digest": digest,
+        "hyperparameters": settings.given,
+        "seed": settings.seed,
+        "libraries": libraries(),
+        "lineage": lineage,
+        "seconds": clock.seconds,
+    }
+    write_json(folders.output / "training_report.json", report)
+    write_json(folders.output / "smoke.json", answers)
+    print(f"trained {report['estimator']}, model_digest {digest}", flush=True)
+
+
+def _contract_text(folders: Folders) -> bytes:
+    try:
+        return (folders.channel("contract") / "schema.json").read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidContract("the channel 'contract' holds no schema.json.") from error
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that a model depends on."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **versions}
+
+
+def finite(value: float) -> float | None:
+    """Return the number, or None where it is NaN or infinite, since JSON has neither."""
+    return float(value) if math.isfinite(value) else None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON that any parser reads (numpy's numbers become plain ones, NaN is an error)."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def clear(folder: Path) -> None:
+    """Empty a folder, so that a second run leaves nothing of the first; create it where it is absent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in folder.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def main() -> int:
+    """Run the job. Returns the exit code."""
+    folders = Folders(Path(os.environ.get("ML_ROOT") or "/opt/ml"))
+    running: list[Champion] = []
+    work = Path(tempfile.mkdtemp(prefix="training-"))
+
+    def stop(_signal: int, _frame: object) -> None:
+        # SageMaker uploads the model folder of a stopped job as well: half a model must not be in it. The
+        # process ends here at once, because an estimator's threads may not return within the 120 s it has.
+        for champion in running:
+            champion.stop()
+        clear(folders.model)
+        shutil.rmtree(work, ignore_errors=True)
+        print("Stopped: SIGTERM received; no model was written.", flush=True)
+        os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        train(folders, os.environ, work, running)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}\n"
+        if not isinstance(error, DropforgeError):
+            message += "\n" + traceback.format_exc()
+        folders.failure.parent.mkdir(parents=True, exist_ok=True)
+        folders.failure.write_text(message, encoding="utf-8")
+        print(message, file=sys.stderr, flush=True)
+        clear(folders.model)
+        return 1
+    finally:
+        for champion in running:
+            champion.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
