@@ -86,6 +86,10 @@ class InvalidContract(DataError):
     """``contract/schema.json`` was edited into something that is no contract."""
 
 
+class UnsuitableTarget(DataError):
+    """The target's values fit no task: dates, too many classes, or text where a regression was asked for."""
+
+
 # --- training and judging ---------------------------------------------------------------------------
 
 
@@ -150,6 +154,17 @@ class LostLock(PermanentError):
 
 class NothingToRollBackTo(PermanentError):
     """There is no earlier approved version whose archive still loads."""
+
+
+# --- objects in S3 ----------------------------------------------------------------------------------
+
+
+class ObjectMissing(PermanentError):
+    """There is no such object, or no such version of it."""
+
+
+class ObjectChanged(RetryableError):
+    """The object was replaced while it was being read, so what was read belongs to no single version."""
 
 
 # --- AWS --------------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ Location = str | ObjectRef
 class ObjectStore(Protocol):
     """Objects under ``s3://bucket/key``.
 
-    Every method raises ArtifactMissing for an object that is not there, AccessDenied, ServiceUnavailable
-    (worth a retry) or ServiceRejected. Every method is safe to repeat.
+    Every method that reads raises ObjectMissing for an object that is not there. All raise AccessDenied,
+    ServiceUnavailable (worth a retry) or ServiceRejected, and all are safe to repeat.
     """
 
     def read(self, location: Location) -> bytes:
@@ -89,7 +89,11 @@ class ObjectStore(Protocol):
         ...
 
     def open(self, location: Location) -> BinaryIO:
-        """Open for reading: seekable, fetched in ranges, never whole in memory, of one version throughout."""
+        """Open for reading: seekable, fetched in ranges, never whole in memory.
+
+        Raises:
+            ObjectChanged: while reading, when the object is replaced and the location names no version.
+        """
         ...
 
     def write(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> None:
