@@ -10,6 +10,7 @@ from typing import Any
 
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.evaluation import METRIC_DEFINITIONS
 from dropforge.domain.ledger import Ledger, newest
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Lease, Live, LockName, RecordedDrop, Run, RunStatus, iso
@@ -55,6 +56,7 @@ class Admission:
             "started_at": self.run.started_at,
             "code_uri": self.code.uri(self.run.manifest_uri),
             "code_sha256": self.code.sha256,
+            "metric_definitions": list(METRIC_DEFINITIONS),
             "champion": None
             if champion is None
             else {

@@ -1,0 +1,176 @@
+"""SageMaker's model registry and hosting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from botocore.exceptions import ClientError
+
+from dropforge.adapters.aws_errors import code_of, translated
+from dropforge.domain.errors import SmokeTestFailed
+from dropforge.domain.services import EndpointState, NewPackage, Package
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+_JSON = "application/json"
+# SageMaker says "Could not find …" with this code where other services have a class of their own.
+_NOT_FOUND_CODE = "ValidationException"
+_REASON_CHARACTERS = 1024
+
+
+class SageMakerRegistry:
+    """See ``dropforge.domain.services.Registry``."""
+
+    def __init__(self, client: SageMakerClient, group: str) -> None:
+        self._client = client
+        self._group = group
+
+    def register(self, package: NewPackage) -> Package:
+        def json_file(uri: str) -> dict[str, str]:
+            return {"ContentType": _JSON, "S3Uri": uri}
+
+        request: dict[str, Any] = {
+            "ModelPackageGroupName": self._group,
+            "ModelPackageDescription": package.description,
+            "ModelApprovalStatus": "PendingManualApproval",
+            "ClientToken": package.client_token,
+            # The archive was trained and judged by our own job; SageMaker's validation would run it again.
+            "SkipModelValidation": "All",
+            "InferenceSpecification": {
+                "Containers": [
+                    {
+                        "Image": package.image,
+                        "ModelDataUrl": package.model_data_url,
+                        "Environment": dict(package.environment),
+                        "Framework": "SKLEARN",
+                    }
+                ],
+                "SupportedContentTypes": [_JSON, "text/csv"],
+                "SupportedResponseMIMETypes": [_JSON],
+            },
+            "ModelMetrics": {"ModelQuality": {"Statistics": json_file(package.evaluation_uri)}},
+            "DriftCheckBaselines": {
+                "ModelDataQuality": {
+                    "Statistics": json_file(package.profile_uri),
+                    "Constraints": json_file(package.contract_uri),
+                }
+            },
+            "CustomerMetadataProperties": dict(package.metadata),
+            "MetadataProperties": {
+                "CommitId": package.commit_id,
+                "GeneratedBy": package.generated_by,
+            },
+            "ModelLifeCycle": {"Stage": "Development", "StageStatus": "PendingApproval"},
+        }
+        with translated(f"registering a model of {self._group}"):
+            created = self._client.create_model_package(**request)
+        return self.describe(created["ModelPackageArn"])
+
+    def describe(self, package_arn: str) -> Package:
+        with translated(f"describing {package_arn}"):
+            found = self._client.describe_model_package(ModelPackageName=package_arn)
+        modified_by = cast("Mapping[str, Any]", found.get("LastModifiedBy") or {})
+        identity = modified_by.get("IamIdentity") or {}
+        return Package(
+            arn=found["ModelPackageArn"],
+            version=found["ModelPackageVersion"],
+            status=found["ModelApprovalStatus"],
+            description=found.get("ApprovalDescription"),
+            modified_by=modified_by.get("UserProfileName") or identity.get("Arn"),
+            metadata=found.get("CustomerMetadataProperties", {}),
+        )
+
+    def reject(self, package_arn: str, reason: str) -> None:
+        with translated(f"rejecting {package_arn}"):
+            self._client.update_model_package(
+                ModelPackageArn=package_arn,
+                ModelApprovalStatus="Rejected",
+                ApprovalDescription=reason[:_REASON_CHARACTERS],
+            )
+
+    def set_stage(self, package_arn: str, stage: str, status: str) -> None:
+        with translated(f"setting the stage of {package_arn}"):
+            self._client.update_model_package(
+                ModelPackageArn=package_arn,
+                ModelLifeCycle={"Stage": stage, "StageStatus": status},
+            )
+
+
+class SageMakerEndpoints:
+    """See ``dropforge.domain.services.Endpoints``."""
+
+    def __init__(self, client: SageMakerClient, runtime: SageMakerRuntimeClient) -> None:
+        self._client = client
+        self._runtime = runtime
+
+    def describe(self, endpoint_name: str) -> EndpointState | None:
+        with translated(f"describing endpoint {endpoint_name}"):
+            try:
+                found = self._client.describe_endpoint(EndpointName=endpoint_name)
+            except ClientError as error:
+                if not _is_not_found(error):
+                    raise
+                return None
+        return EndpointState(status=found["EndpointStatus"], config=found.get("EndpointConfigName", ""))
+
+    def invoke(self, endpoint_name: str, body: bytes) -> bytes:
+        with translated(f"invoking endpoint {endpoint_name}"):
+            try:
+                answer = self._runtime.invoke_endpoint(
+                    EndpointName=endpoint_name, ContentType=_JSON, Accept=_JSON, Body=body
+                )
+            except ClientError as error:
+                if code_of(error) != "ModelError":
+                    raise
+                raise SmokeTestFailed(
+                    f"The container of {endpoint_name} answered "
+                    f"{error.response.get('OriginalStatusCode')}: {error.response.get('OriginalMessage')}"
+                ) from error
+        content: bytes = answer["Body"].read()
+        json.loads(content)
+        return content
+
+    def configs_created_before(self, name_prefix: str, moment: datetime) -> list[str]:
+        with translated("listing endpoint configurations"):
+            pages = self._client.get_paginator("list_endpoint_configs").paginate(
+                NameContains=name_prefix, CreationTimeBefore=moment
+            )
+            names = [each["EndpointConfigName"] for page in pages for each in page["EndpointConfigs"]]
+        return [name for name in names if name.startswith(name_prefix)]
+
+    def models_created_before(self, name_prefix: str, moment: datetime) -> list[str]:
+        with translated("listing models"):
+            pages = self._client.get_paginator("list_models").paginate(
+                NameContains=name_prefix, CreationTimeBefore=moment
+            )
+            names = [each["ModelName"] for page in pages for each in page["Models"]]
+        return [name for name in names if name.startswith(name_prefix)]
+
+    def delete_config(self, name: str) -> None:
+        self._delete("endpoint_config", name)
+
+    def delete_model(self, name: str) -> None:
+        self._delete("model", name)
+
+    def _delete(self, kind: Literal["endpoint_config", "model"], name: str) -> None:
+        with translated(f"deleting {name}"):
+            try:
+                if kind == "model":
+                    self._client.delete_model(ModelName=name)
+                else:
+                    self._client.delete_endpoint_config(EndpointConfigName=name)
+            except ClientError as error:
+                if not _is_not_found(error):
+                    raise
+
+
+def _is_not_found(error: ClientError) -> bool:
+    message = error.response.get("Error", {}).get("Message", "").lower()
+    return code_of(error) == "ResourceNotFound" or (
+        code_of(error) == _NOT_FOUND_CODE and "could not find" in message
+    )

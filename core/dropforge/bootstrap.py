@@ -1,0 +1,76 @@
+"""The composition root: the only place that builds adapters. Clients are made once per environment."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+import dropforge
+from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
+from dropforge.adapters.object_store import S3ObjectStore
+from dropforge.adapters.sagemaker import SageMakerEndpoints, SageMakerRegistry
+from dropforge.adapters.step_functions import StepFunctionsWorkflows
+from dropforge.domain.training_code import TrainingCode
+
+if TYPE_CHECKING:
+    from dropforge.domain.ledger import Ledger
+    from dropforge.domain.ports import ObjectStore
+    from dropforge.domain.services import Endpoints, Registry, Workflows
+
+# Throttling and 5xx are retried with jitter by the SDK first, then by the state machine's Retry.
+_CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=60)
+_TRAINING_MODULES = ("train", "inference", "model")
+
+
+@functools.cache
+def _client(service: str) -> Any:
+    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+
+
+def ledger(table: str) -> Ledger:
+    return DynamoDbLedger(_client("dynamodb"), table)
+
+
+def object_store() -> ObjectStore:
+    return S3ObjectStore(_client("s3"))
+
+
+def workflows() -> Workflows:
+    return StepFunctionsWorkflows(_client("stepfunctions"))
+
+
+def registry(group: str) -> Registry:
+    return SageMakerRegistry(_client("sagemaker"), group)
+
+
+def endpoints() -> Endpoints:
+    return SageMakerEndpoints(_client("sagemaker"), _client("sagemaker-runtime"))
+
+
+@functools.cache
+def training_code() -> TrainingCode:
+    """The training scripts of their layer, and the domain that they import, as the ``code`` channel has them.
+
+    Raises:
+        ModuleNotFoundError: the function lacks the layer that holds the training code.
+    """
+    files: dict[str, bytes] = {}
+    for name in _TRAINING_MODULES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"The training code's layer has no {name}.py.")
+        files[f"{name}.py"] = Path(spec.origin).read_bytes()
+    package = Path(dropforge.__file__).parent
+    for path in sorted([package / "__init__.py", *(package / "domain").rglob("*.py")]):
+        files[str(Path("dropforge") / path.relative_to(package))] = path.read_bytes()
+    return TrainingCode(files)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,53 @@
+"""Settings: each function declares what it reads; everything is parsed once, and all problems are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, Self, get_type_hints
+
+from dropforge.domain.errors import InvalidSettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of the functions' settings: a field ``data_bucket: str`` reads the variable ``DATA_BUCKET``."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read every field of the class from the environment.
+
+        Raises:
+            InvalidSettings: variables are missing or malformed; the message names all of them.
+        """
+        hints = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for field in fields(cls):
+            variable = field.name.upper()
+            text = env.get(variable, "")
+            if not text and not _has_default(field):
+                problems.append(f"{variable} is missing")
+            elif text:
+                try:
+                    values[field.name] = _parsed(text, hints[field.name])
+                except ValueError as error:
+                    problems.append(f"{variable}={text!r}: {error}")
+        if problems:
+            raise InvalidSettings(
+                f"{cls.__name__}: {'; '.join(problems)}. These come from the function's environment in "
+                "template.yaml."
+            )
+        return cls(**values)
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+def _parsed(text: str, kind: Any) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return text.lower() == "true"
+    return kind(text)

@@ -1,0 +1,7 @@
+"""One logger for every function: structured, with the run's id, never with data rows."""
+
+from __future__ import annotations
+
+from aws_lambda_powertools import Logger
+
+logger = Logger(service="dropforge", use_rfc3339=True)

@@ -1,0 +1,38 @@
+"""Act on a model package's approval or rejection, wherever it was made.
+
+Example event: ``events/apply_decision.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.decide import DecisionDesk
+from dropforge.config import Settings
+from dropforge.observability import logger
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+    package_group: str
+    deployment_machine_arn: str
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    desk = DecisionDesk(
+        ledger=bootstrap.ledger(settings.ledger_table),
+        registry=bootstrap.registry(settings.package_group),
+        store=bootstrap.object_store(),
+        workflows=bootstrap.workflows(),
+        deployment_machine_arn=settings.deployment_machine_arn,
+        package_group=settings.package_group,
+    )
+    outcome = desk.apply(event, now=bootstrap.now())
+    logger.info("decision applied", **outcome)
+    return outcome

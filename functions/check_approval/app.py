@@ -1,0 +1,36 @@
+"""After a wait without a decision: remind and wait on, or give up.
+
+Example event: ``events/check_approval.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.decide import check_approval
+from dropforge.config import Settings
+from dropforge.observability import logger
+
+_SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+    approval_reminder_hours: float
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    outcome = check_approval(
+        version=event["version"],
+        reminder_s=max(1, int(settings.approval_reminder_hours * _SECONDS_PER_HOUR)),
+        ledger=bootstrap.ledger(settings.ledger_table),
+        now=bootstrap.now(),
+    )
+    logger.info("no decision yet", version=event["version"], outcome=outcome["outcome"])
+    return outcome

@@ -1,0 +1,40 @@
+"""Record how a run ended, free the training lock, start the run that waits.
+
+Example event: ``events/close_run.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.close_run import close_run
+from dropforge.config import Settings
+from dropforge.domain.records import RunStatus
+from dropforge.observability import logger
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+    training_machine_arn: str
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    closing = close_run(
+        run_id=event["run_id"],
+        token=event["token"],
+        status=RunStatus(event["status"]),
+        error=event["error"],
+        details=event["details"],
+        ledger=bootstrap.ledger(settings.ledger_table),
+        workflows=bootstrap.workflows(),
+        training_machine_arn=settings.training_machine_arn,
+        now=bootstrap.now(),
+    )
+    logger.info("run closed", **closing)
+    return closing

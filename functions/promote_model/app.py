@@ -1,0 +1,34 @@
+"""Make the deployed and tested version the live one, in one transaction.
+
+Example event: ``events/promote_model.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.deploy import Plan, promote_model
+from dropforge.config import Settings
+from dropforge.observability import logger
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+    package_group: str
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    live = promote_model(
+        Plan(**event["plan"]),
+        ledger=bootstrap.ledger(settings.ledger_table),
+        registry=bootstrap.registry(settings.package_group),
+        now=bootstrap.now(),
+    )
+    logger.info("promoted", version=live.version, endpoint_config=live.endpoint_config)
+    return {"version": live.version, "endpoint_config": live.endpoint_config}

@@ -1,0 +1,37 @@
+"""Put right what an execution that died left behind.
+
+Example event: ``events/reconcile_runs.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.reconcile import reconcile
+from dropforge.config import Settings
+from dropforge.observability import logger
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+    training_machine_arn: str
+    deployment_machine_arn: str
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    repairs = reconcile(
+        ledger=bootstrap.ledger(settings.ledger_table),
+        workflows=bootstrap.workflows(),
+        endpoints=bootstrap.endpoints(),
+        training_machine_arn=settings.training_machine_arn,
+        deployment_machine_arn=settings.deployment_machine_arn,
+        now=bootstrap.now(),
+    ).to_dict()
+    logger.info("reconciled", **repairs)
+    return repairs

@@ -1,0 +1,45 @@
+"""Register the accepted candidate, supersede older ones that wait, pass the training lock on.
+
+Example event: ``events/register_model.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.register_model import ServingImage, register_model
+from dropforge.config import Settings
+from dropforge.observability import logger
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+    package_group: str
+    training_image: str
+    training_machine_arn: str
+    aws_region: str
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    registration = register_model(
+        run_id=event["run_id"],
+        token=event["token"],
+        execution_arn=event["execution_arn"],
+        code_sha256=event["code_sha256"],
+        prepared=event["prepared"],
+        judgement=event["judgement"],
+        image=ServingImage(settings.training_image, settings.aws_region),
+        ledger=bootstrap.ledger(settings.ledger_table),
+        registry=bootstrap.registry(settings.package_group),
+        workflows=bootstrap.workflows(),
+        training_machine_arn=settings.training_machine_arn,
+        now=bootstrap.now(),
+    )
+    logger.info("registered", run_id=event["run_id"], version=registration.model.version)
+    return registration.to_dict()

@@ -1,0 +1,39 @@
+"""Note which run waits for the decision on its version; a decision made already is passed on.
+
+Example event: ``events/request_approval.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.decide import request_approval
+from dropforge.config import Settings
+from dropforge.observability import logger
+
+_SECONDS_PER_DAY = 86400
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+    approval_timeout_days: float
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    due_at = request_approval(
+        version=event["version"],
+        task_token=event["task_token"],
+        execution_arn=event["execution_arn"],
+        timeout_s=int(settings.approval_timeout_days * _SECONDS_PER_DAY),
+        ledger=bootstrap.ledger(settings.ledger_table),
+        workflows=bootstrap.workflows(),
+        now=bootstrap.now(),
+    )
+    logger.info("waiting for a decision", version=event["version"], due_at=due_at)
+    return {"due_at": due_at}
