@@ -1,0 +1,206 @@
+"""Containers without a container engine: a process with a clean environment and a private ``/opt/ml``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+_INIT = Path(__file__).with_name("container_init.py")
+_SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+#: Where a script finds its files when the host has no namespaces to give it the real ``/opt/ml``.
+ML_ROOT_VARIABLE = "ML_ROOT"
+
+
+@cache
+def has_namespaces(python: str) -> bool:
+    """Whether this machine lets us give a process its own ``/opt/ml`` (tried once, by doing it)."""
+    if sys.platform != "linux":
+        return False
+    probe = (
+        "import importlib.util, os, sys, tempfile\n"
+        "spec = importlib.util.spec_from_file_location('container_init', sys.argv[1])\n"
+        "init = importlib.util.module_from_spec(spec); spec.loader.exec_module(init)\n"
+        "root = sys.argv[2]\n"
+        "init.enter_namespaces(root, False)\n"
+        "open('/opt/ml/probe', 'w').close()\n"
+    )
+    root = Path(_temporary_root())
+    try:
+        (root / "opt" / "ml").mkdir(parents=True)
+        done = subprocess.run(
+            [python, "-I", "-S", "-c", probe, str(_INIT), str(root)],
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        return done.returncode == 0 and (root / "opt" / "ml" / "probe").exists()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _temporary_root() -> str:
+    import tempfile  # noqa: PLC0415 - only the probe needs it
+
+    return tempfile.mkdtemp(prefix="dropforge-probe-")
+
+
+@dataclass
+class Image:
+    """What a container image gives: an interpreter and a search path.
+
+    Args:
+        python: the interpreter that ``python3`` means inside a container.
+        path: folders that go first in PATH.
+        scripts: a private folder for a ``python3`` of ours, used where ``path`` has none.
+    """
+
+    python: str
+    path: list[str]
+    scripts: Path
+    namespaces: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.namespaces = has_namespaces(self.python)
+        found = shutil.which("python3", path=os.pathsep.join(self.path))
+        if found is None or not os.path.samefile(os.path.dirname(found), os.path.dirname(self.python)):
+            self.scripts.mkdir(parents=True, exist_ok=True)
+            for name in ("python3", "python"):
+                script = self.scripts / name
+                script.write_text(f'#!/bin/sh\nexec "{self.python}" "$@"\n')
+                script.chmod(0o755)
+            self.path = [str(self.scripts), *self.path]
+
+    @property
+    def search_path(self) -> str:
+        """The container's PATH."""
+        return os.pathsep.join([*self.path, *_SYSTEM_PATH])
+
+
+class Root:
+    """A container's private folder: ``opt/ml``, a home and a folder for temporary files."""
+
+    def __init__(self, path: Path, namespaces: bool) -> None:
+        self.path = path
+        self.ml = path / "opt" / "ml"
+        self._namespaces = namespaces
+        for folder in (self.ml, path / "home", path / "tmp"):
+            folder.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+
+    def outside(self, inside: str) -> Path:
+        """The real path of a path below ``/opt/ml`` as the container sees it."""
+        return self.ml / Path(inside).relative_to("/opt/ml")
+
+    def inside(self, text: str) -> str:
+        """A path or argument for the container: unchanged, or with the prefix where there is no namespace."""
+        if self._namespaces or not (text == "/opt/ml" or text.startswith("/opt/ml/")):
+            return text
+        return str(self.ml) + text[len("/opt/ml") :]
+
+    def environment(self, image: Image, extra: dict[str, str]) -> dict[str, str]:
+        """The whole environment of a container's process; nothing of the host's own leaks into it."""
+        base = {
+            "PATH": image.search_path,
+            "HOME": str(self.path / "home"),
+            "TMPDIR": str(self.path / "tmp"),
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONIOENCODING": "UTF-8",
+            "PYTHONUNBUFFERED": "1",
+        }
+        if not self._namespaces:
+            base[ML_ROOT_VARIABLE] = str(self.ml)
+        return base | {key: self.inside(value) for key, value in extra.items()}
+
+    def remove(self) -> None:
+        """Delete the folder and all in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Container:
+    """A running container. Its output is one stream, ``output``: stdout and stderr as they come."""
+
+    def __init__(
+        self,
+        image: Image,
+        root: Root,
+        argv: list[str],
+        environment: dict[str, str],
+        *,
+        network: bool = True,
+        keep: tuple[int, ...] = (),
+    ) -> None:
+        reading, self._lifeline = os.pipe()
+        self._letting_go = threading.Lock()
+        spec = {
+            "root": str(root.path),
+            "cwd": str(root.path / "home"),
+            "argv": [root.inside(argument) for argument in argv],
+            "lifeline": reading,
+            "namespaces": image.namespaces,
+            "network": network,
+        }
+        try:
+            self._process = subprocess.Popen(
+                [image.python, "-I", "-S", str(_INIT), json.dumps(spec)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=root.environment(image, environment),
+                cwd=root.path,
+                pass_fds=(reading, *keep),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(reading)
+        if self._process.stdout is None:
+            raise RuntimeError("the container's output is not a pipe")
+        self.output = self._process.stdout
+
+    @property
+    def pid(self) -> int:
+        """The process that supervises the container."""
+        return self._process.pid
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """The exit code (128 + signal when killed), or None when the container still runs at the timeout."""
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        self._let_go()
+        return code if code >= 0 else 128 - code
+
+    def terminate(self) -> None:
+        """Ask the entrypoint to end (SIGTERM)."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End every process of the container and wait until they are gone."""
+        self._let_go()
+        self._process.wait()
+
+    def _let_go(self) -> None:
+        with self._letting_go:
+            if self._lifeline >= 0:
+                os.close(self._lifeline)
+                self._lifeline = -1
+
+    def close(self) -> None:
+        """Kill what still runs and close the output."""
+        self.kill()
+        self.output.close()

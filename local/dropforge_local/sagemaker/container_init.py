@@ -1,0 +1,186 @@
+"""The first process of a container: gives the entrypoint its own /opt/ml and ends all it started.
+
+Run as a script by ``container.py``, with nothing but the standard library: ``container_init.py <json>``.
+The JSON names ``root`` (the private folder, holding ``opt/ml``), ``cwd``, ``argv``, ``lifeline`` (a file
+descriptor), ``namespaces`` and ``network``. The environment is the container's.
+
+On Linux the process enters a user and a mount namespace of its own, where ``/opt/ml`` is the private folder
+and the rest of ``/opt`` stays visible; nothing outside ``root`` is written for it. Without namespaces the
+entrypoint finds the folder's name in the environment variable ``ML_ROOT``.
+
+The lifeline is the read end of a pipe whose other end the host holds. When it closes, because the host let go
+or was killed, every process of the container is killed. SIGTERM is passed on to the entrypoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+from typing import Any
+
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18  # linux/mount.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_KILLED = 128 + signal.SIGKILL
+_SET_UP_FAILED = 125  # docker's exit code for a container that could not be set up
+_NOT_EXECUTABLE = 126
+_NOT_FOUND = 127
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(source.encode(), target.encode(), kind.encode() if kind else None, flags, None) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def enter_namespaces(root: str, network: bool) -> None:
+    """Make ``<root>/opt/ml`` the process's ``/opt/ml``; without ``network`` leave it no interface at all.
+
+    Raises:
+        OSError: the kernel refuses namespaces, or there is no ``/opt``.
+    """
+    user, group = os.getuid(), os.getgid()
+    flags = os.CLONE_NEWUSER | os.CLONE_NEWNS
+    os.unshare(flags if network else flags | os.CLONE_NEWNET)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"0 {user} 1")
+    _write("/proc/self/gid_map", f"0 {group} 1")
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    if os.path.isdir("/opt/ml"):
+        _mount(f"{root}/opt/ml", "/opt/ml", None, _MS_BIND)
+        return
+    # /opt has no folder to mount on, and may not be ours to write: show a copy of it that has one.
+    view = f"{root}/view"
+    os.makedirs(view, exist_ok=True)
+    _mount("tmpfs", view, "tmpfs", 0)
+    for entry in os.scandir("/opt"):
+        target = f"{view}/{entry.name}"
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), target)
+        elif entry.is_dir():
+            os.mkdir(target)
+            _mount(entry.path, target, None, _MS_BIND | _MS_REC)
+        else:
+            _write(target, "")
+            _mount(entry.path, target, None, _MS_BIND)
+    os.mkdir(f"{view}/ml")
+    _mount(f"{root}/opt/ml", f"{view}/ml", None, _MS_BIND)
+    _mount(view, "/opt", None, _MS_BIND | _MS_REC)
+
+
+def _execute(argv: list[str], cwd: str, parent: int) -> None:
+    """In the child: become the entrypoint. Never returns."""
+    code = _SET_UP_FAILED
+    try:
+        if sys.platform == "linux":
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(_KILLED)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.chdir(cwd)
+        os.execvpe(argv[0], argv, os.environ)
+    except FileNotFoundError:
+        print(f"exec {argv[0]}: no such file or directory", file=sys.stderr)
+        code = _NOT_FOUND
+    except OSError as error:
+        print(f"exec {argv[0]}: {error.strerror}", file=sys.stderr)
+        code = _NOT_EXECUTABLE
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _children() -> list[int]:
+    with contextlib.suppress(OSError):
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    return []
+
+
+def _kill_all(entrypoint: int) -> None:
+    """Kill the entrypoint's process group and, being the reaper of orphans, whatever else is left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(entrypoint, signal.SIGKILL)
+    for _ in range(1000):  # a killed process hands its children to us: look until none is left
+        for pid in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _supervise(entrypoint: int, lifeline: int, wakeup: int) -> int:
+    """Wait for the entrypoint's end, or for the host's; returns the container's exit code."""
+    while True:
+        ready, _, _ = select.select([lifeline, wakeup], [], [])
+        if lifeline in ready:
+            _kill_all(entrypoint)
+            return _KILLED
+        numbers = os.read(wakeup, 64)
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(entrypoint, signal.SIGTERM)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return _KILLED
+            if pid == 0:
+                break
+            if pid == entrypoint:
+                _kill_all(entrypoint)
+                return _exit_code(status)
+
+
+def main(spec: dict[str, Any]) -> int:
+    """Run the container; returns its exit code (docker's: 128 + the signal's number when killed)."""
+    lifeline = int(spec["lifeline"])
+    os.set_inheritable(lifeline, False)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    try:
+        if spec["namespaces"]:
+            enter_namespaces(spec["root"], bool(spec["network"]))
+    except OSError as error:
+        print(f"container set-up failed: {error}", file=sys.stderr)
+        return _SET_UP_FAILED
+    if sys.platform == "linux":
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    parent = os.getpid()
+    entrypoint = os.fork()
+    if entrypoint == 0:
+        os.setpgid(0, 0)
+        _execute(spec["argv"], spec["cwd"], parent)
+    with contextlib.suppress(OSError):
+        os.setpgid(entrypoint, entrypoint)
+    return _supervise(entrypoint, lifeline, reading)
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

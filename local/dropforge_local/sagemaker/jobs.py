@@ -1,0 +1,357 @@
+"""Executes one training job: channels in, the entrypoint in its container, archives out."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dropforge_local.sagemaker.archives import UnsafeArchive, files_below, pack
+from dropforge_local.sagemaker.container import Container, Root
+from dropforge_local.sagemaker.context import Context
+from dropforge_local.sagemaker.logs import LogPump, Metrics
+from dropforge_local.sagemaker.objects import (
+    FolderSync,
+    Interrupted,
+    MissingObjects,
+    Objects,
+    StorageError,
+    join_uri,
+    split_uri,
+)
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_FAILURE_CHARACTERS = 1024  # of output/failure; also the length of a FailureReason
+_SET_UP_FAILED = 125
+
+
+@dataclass
+class Control:
+    """The strings attached to a running job."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    abandon: threading.Event = field(default_factory=threading.Event)
+    wake: threading.Event = field(default_factory=threading.Event)
+    deadline: float = float("inf")
+
+    def request_stop(self) -> None:
+        """StopTrainingJob."""
+        self.stop.set()
+        self.wake.set()
+
+    def request_abandon(self) -> None:
+        """The host stops: end the processes, leave the job as it is."""
+        self.abandon.set()
+        self.wake.set()
+
+    @property
+    def overran(self) -> bool:
+        """Whether MaxRuntimeInSeconds is over."""
+        return time.monotonic() >= self.deadline
+
+    def check(self) -> None:
+        """Raise ``Interrupted`` when the job is to go no further."""
+        if self.abandon.is_set() or self.stop.is_set() or self.overran:
+            raise Interrupted
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended; ``members`` go into its description."""
+
+    status: str
+    secondary: str
+    message: str
+    members: dict[str, Any]
+
+
+class JobFailure(Exception):
+    """The job has failed; the text is its FailureReason."""
+
+
+class Job:
+    """One attempt at one job.
+
+    Args:
+        document: the job's description.
+        root: the attempt's private folder.
+        advance: (secondary status, message, members): records a step on the way.
+    """
+
+    def __init__(
+        self, context: Context, document: dict[str, Any], root: Path, control: Control, advance: Any
+    ):
+        self._context = context
+        self._document = document
+        self._root = Root(root, context.image.namespaces)
+        self._control = control
+        self._advance = advance
+        self._metrics = Metrics(document["AlgorithmSpecification"].get("MetricDefinitions", []))
+        self._outputs = document["OutputDataConfig"]
+        self._checkpoints: FolderSync | None = None
+
+    def run(self) -> Outcome:
+        """Run to the end.
+
+        Raises:
+            Interrupted: the host stops; the job is as it was and is to be started again.
+        """
+        limit = self._document["StoppingCondition"]["MaxRuntimeInSeconds"]
+        try:
+            self._control.check()
+            if reason := self._document.get("_CapacityError"):
+                raise JobFailure(f"CapacityError: {reason}")
+            self._control.deadline = time.monotonic() + limit
+            self._advance(
+                "Downloading", "Downloading input data", {"TrainingStartTime": self._context.clock()}
+            )
+            self._download()
+            self._advance("Training", "Training image download completed. Training in progress.", {})
+            code = self._train()
+        except Interrupted:
+            return self._interrupted()
+        except JobFailure as failure:
+            return self._failed(str(failure))
+        if self._control.stop.is_set() or self._control.overran:
+            return self._interrupted()
+        if code != 0:
+            return self._failed(self._algorithm_error(code))
+        self._advance("Uploading", "Uploading generated training model", {})
+        try:
+            members = self._upload(self._context.objects(self._check_abandoned), model=True)
+        except JobFailure as failure:
+            return self._failed(str(failure))
+        return Outcome("Completed", "Completed", "Training job completed", self._finals(members))
+
+    def finish_stop(self) -> Outcome:
+        """End a job that was being stopped when the host went away: what it left behind is uploaded."""
+        return self._interrupted()
+
+    def clean(self) -> None:
+        """Remove the private folder."""
+        self._root.remove()
+
+    def _check_abandoned(self) -> None:
+        if self._control.abandon.is_set():
+            raise Interrupted
+
+    # --- in ---
+
+    def _download(self) -> None:
+        objects = self._context.objects(self._control.check)
+        ml = self._root.ml
+        for folder in ("input/config", "input/data", "model", "output/data", "checkpoints"):
+            (ml / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in self._configuration().items():
+            (ml / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
+        try:
+            for channel in self._document.get("InputDataConfig", []):
+                self._download_channel(objects, channel)
+            if checkpoint := self._document.get("CheckpointConfig"):
+                folder = self._root.outside(checkpoint.get("LocalPath", "/opt/ml/checkpoints"))
+                pushing = self._context.objects(self._check_abandoned)
+                self._checkpoints = FolderSync(pushing, folder, checkpoint["S3Uri"])
+                self._checkpoints.restore(objects)
+        except StorageError as error:
+            raise JobFailure(f"ClientError: Data download failed:{error}") from error
+
+    def _download_channel(self, objects: Objects, channel: dict[str, Any]) -> None:
+        source = channel["DataSource"]["S3DataSource"]["S3Uri"]
+        folder = self._root.ml / "input" / "data" / channel["ChannelName"]
+        try:
+            objects.download_prefix(source, folder, decompress=channel.get("CompressionType") == "Gzip")
+        except MissingObjects as error:
+            bucket, _ = split_uri(source)
+            raise StorageError(
+                f'No S3 objects found under S3 URL "{source}" given in input data source. Please ensure that '
+                f"the bucket exists in the selected region ({self._context.arns.region}), that objects exist "
+                f'under that S3 prefix, and that the role "{self._document["RoleArn"]}" has "s3:ListBucket" '
+                f'permissions on bucket "{bucket}".'
+            ) from error
+
+    def _configuration(self) -> dict[str, Any]:
+        mode = self._document["AlgorithmSpecification"]["TrainingInputMode"]
+        instance = self._document["ResourceConfig"]["InstanceType"]
+        channels = {}
+        for channel in self._document.get("InputDataConfig", []):
+            source = channel["DataSource"]["S3DataSource"]
+            settings = {
+                "TrainingInputMode": channel.get("InputMode", mode),
+                "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
+                "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+            }
+            if content_type := channel.get("ContentType"):
+                settings = {"ContentType": content_type, **settings}
+            channels[channel["ChannelName"]] = settings
+        return {
+            "hyperparameters": self._document.get("HyperParameters", {}),
+            "inputdataconfig": channels,
+            "resourceconfig": {
+                "current_host": "algo-1",
+                "current_instance_type": instance,
+                "current_group_name": "homogeneousCluster",
+                "hosts": ["algo-1"],
+                "instance_groups": [
+                    {
+                        "instance_group_name": "homogeneousCluster",
+                        "instance_type": instance,
+                        "hosts": ["algo-1"],
+                    }
+                ],
+                "network_interface_name": "eth0",
+            },
+        }
+
+    # --- the container ---
+
+    def _environment(self) -> dict[str, str]:
+        environment: dict[str, str] = {}
+        if not self._document.get("EnableNetworkIsolation"):
+            environment |= self._context.ports.environment(self._document["RoleArn"])
+        environment |= self._document.get("Environment", {})
+        return environment | {
+            "TRAINING_JOB_NAME": self._document["TrainingJobName"],
+            "TRAINING_JOB_ARN": self._document["TrainingJobArn"],
+        }
+
+    def _train(self) -> int:
+        algorithm = self._document["AlgorithmSpecification"]
+        name = self._document["TrainingJobName"]
+        stream = f"{name}/algo-1-{int(self._context.clock())}"
+        self._control.check()
+        container = Container(
+            self._context.image,
+            self._root,
+            [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])],
+            self._environment(),
+            network=not self._document.get("EnableNetworkIsolation"),
+        )
+        pump = LogPump(
+            container.output,
+            lambda lines: self._context.ports.put_log(LOG_GROUP, stream, lines),
+            clock=self._context.clock,
+            flush_s=self._context.limits.log_flush_s,
+            on_line=self._metrics.read,
+        )
+        pump.start()
+        watcher = threading.Thread(target=self._watch, args=(container,), daemon=True)
+        watcher.start()
+        try:
+            code = self._await(container)
+        finally:
+            container.kill()
+            pump.join()
+            watcher.join()
+            container.close()
+        self._push_checkpoints()
+        return code
+
+    def _watch(self, container: Container) -> None:
+        container.wait()
+        self._control.wake.set()
+
+    def _await(self, container: Container) -> int:
+        interval = self._context.limits.checkpoint_interval_s if self._checkpoints else float("inf")
+        while True:
+            timeout = min(self._control.deadline - time.monotonic(), interval, threading.TIMEOUT_MAX)
+            self._control.wake.wait(max(timeout, 0.0))
+            self._control.wake.clear()
+            if (code := container.wait(0)) is not None:
+                return code
+            if self._control.abandon.is_set():
+                raise Interrupted
+            if self._control.stop.is_set() or self._control.overran:
+                return self._end(container)
+            self._push_checkpoints()
+
+    def _end(self, container: Container) -> int:
+        """SIGTERM, then SIGKILL after the grace that SageMaker gives."""
+        container.terminate()
+        deadline = time.monotonic() + self._context.limits.stop_grace_s
+        while (code := container.wait(0)) is None and time.monotonic() < deadline:
+            self._control.wake.wait(min(deadline - time.monotonic(), 1.0))
+            self._control.wake.clear()
+            if self._control.abandon.is_set():
+                raise Interrupted
+        if code is None:
+            container.kill()
+            code = container.wait(None)
+        return -1 if code is None else code
+
+    def _push_checkpoints(self) -> None:
+        if self._checkpoints is None:
+            return
+        try:
+            self._checkpoints.push()
+        except (StorageError, UnsafeArchive) as error:
+            raise JobFailure(f"ClientError: Checkpoint upload failed: {error}") from error
+
+    # --- out ---
+
+    def _upload(self, objects: Objects, *, model: bool) -> dict[str, Any]:
+        """Upload what the container left; returns the members that name it."""
+        base = join_uri(self._outputs["S3OutputPath"], self._document["TrainingJobName"], "output")
+        members: dict[str, Any] = {}
+        try:
+            if model and (uri := self._upload_folder(objects, "model", base)):
+                members["ModelArtifacts"] = {"S3ModelArtifacts": uri}
+            self._upload_folder(objects, "output/data", base)
+        except (StorageError, UnsafeArchive, OSError) as error:
+            raise JobFailure(f"ClientError: Artifact upload failed:{error}") from error
+        return members
+
+    def _upload_folder(self, objects: Objects, folder: str, base: str) -> str | None:
+        path = self._root.ml / folder
+        if not path.is_dir() or not any(True for _ in files_below(path)):
+            return None
+        name = folder.split("/")[0]
+        key = self._outputs.get("KmsKeyId") or None
+        if self._outputs.get("CompressionType") == "NONE":
+            uri = join_uri(base, name, "")
+            objects.upload_folder(path, uri, kms_key=key)
+            return uri
+        archive = self._root.path / f"{name}.tar.gz"
+        pack(path, archive)
+        uri = join_uri(base, archive.name)
+        objects.upload(archive, uri, kms_key=key)
+        return uri
+
+    def _algorithm_error(self, code: int) -> str:
+        if code == _SET_UP_FAILED:
+            return "InternalServerError: We encountered an internal error. The container could not be set up."
+        path = self._root.ml / "output" / "failure"
+        text = ""
+        if path.is_file() and not path.is_symlink():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                text = file.read(_FAILURE_CHARACTERS)
+        return f"AlgorithmError: {text}, exit code: {code}"
+
+    def _finals(self, members: dict[str, Any]) -> dict[str, Any]:
+        metrics = self._metrics.final()
+        return members | ({"FinalMetricDataList": metrics} if metrics else {})
+
+    def _failed(self, reason: str) -> Outcome:
+        members: dict[str, Any] = {"FailureReason": reason}
+        try:
+            self._upload(self._context.objects(self._check_abandoned), model=False)
+        except JobFailure:
+            pass  # the first reason is the one that matters
+        return Outcome("Failed", "Failed", "Training job failed", self._finals(members))
+
+    def _interrupted(self) -> Outcome:
+        self._check_abandoned()
+        overran = self._control.overran and not self._control.stop.is_set()
+        try:
+            members = self._upload(self._context.objects(self._check_abandoned), model=True)
+        except JobFailure as failure:
+            members = {"FailureReason": str(failure)}
+        secondary = "MaxRuntimeExceeded" if overran else "Stopped"
+        message = (
+            "Training job stopped because it exceeded MaxRuntimeInSeconds"
+            if overran
+            else "Training job stopped"
+        )
+        return Outcome("Stopped", secondary, message, self._finals(members))

@@ -1,0 +1,215 @@
+"""A SageMaker that executes on this machine: training jobs, endpoints and the model registry.
+
+Not SageMaker's whole interface: an operation that isn't listed here answers ``UnsupportedOperation``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dropforge_local.sagemaker import faults as fault_operations
+from dropforge_local.sagemaker.arns import Arns
+from dropforge_local.sagemaker.container import Image
+from dropforge_local.sagemaker.context import Context
+from dropforge_local.sagemaker.errors import UNAVAILABLE_OPERATION, ServiceError
+from dropforge_local.sagemaker.events import Outbox
+from dropforge_local.sagemaker.faults import FaultSwitch
+from dropforge_local.sagemaker.ports import HostPorts, Limits
+from dropforge_local.sagemaker.registry import Registry
+from dropforge_local.sagemaker.store import Store
+from dropforge_local.sagemaker.tags import Tags
+from dropforge_local.sagemaker.training import TrainingJobs
+from dropforge_local.sagemaker.validation import check_request, service_model
+from dropforge_local.sagemaker.wire import InvocationResult, dispatch
+
+__all__ = ["HostPorts", "InvocationResult", "Limits", "SageMaker", "ServiceError"]
+
+logger = logging.getLogger(__name__)
+
+Operation = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class SageMaker:
+    """The service. ``start`` before the first call, ``stop`` at the end; safe to call from many threads.
+
+    Args:
+        state_dir: everything that survives a restart, and the private folders of what runs now.
+        ports: the host's side.
+        python: the interpreter that jobs and model servers run with; it has the image's packages.
+        clock: epoch seconds, for the times that the service shows.
+        container_path: folders put first in a container's PATH; by default the interpreter's own.
+        limits: waits and sizes; the defaults are SageMaker's.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        ports: HostPorts,
+        *,
+        account_id: str = "000000000000",
+        region: str = "us-east-1",
+        python: str = sys.executable,
+        clock: Callable[[], float] = time.time,
+        container_path: list[str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.faults = FaultSwitch()
+        self._state_dir = state_dir.absolute()
+        self._ports = ports
+        self._arns = Arns(account_id, region)
+        self._python = python
+        self._clock = clock
+        self._container_path = container_path
+        self._limits = limits or Limits()
+        self._running: _Running | None = None
+
+    def start(self) -> None:
+        """Open the state and go on with what was running when the last process ended, however it ended."""
+        if self._running is not None:
+            return
+        self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._container_path if self._container_path is not None else [str(Path(self._python).parent)]
+        context = Context(
+            state_dir=self._state_dir,
+            store=Store(self._state_dir / "sagemaker.sqlite"),
+            arns=self._arns,
+            ports=self._ports,
+            limits=self._limits,
+            image=Image(self._python, path, self._state_dir / "bin"),
+            clock=self._clock,
+        )
+        self._running = _Running(context, self.faults)
+        self._running.recover()
+
+    def stop(self) -> None:
+        """End every process of the service and close the state, which stays for the next start."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.shut_down()
+
+    def handle(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one operation of the control plane; times in the answer are epoch seconds.
+
+        ``dropforge:SetFault``, ``dropforge:ClearFaults`` and ``dropforge:ListFaults`` work the fault switch.
+
+        Raises:
+            ServiceError: the operation is refused, unsupported, or fails by an injected fault.
+        """
+        running = self._started()
+        if (admin := running.admin.get(operation)) is not None:
+            return admin(request)
+        if operation not in service_model().operation_names:
+            raise ServiceError("UnknownOperationException", f"SageMaker has no operation {operation}.", 404)
+        carry_out = running.operations.get(operation)
+        if carry_out is None:
+            raise ServiceError(
+                UNAVAILABLE_OPERATION, f"The local host does not support {operation} of SageMaker."
+            )
+        capacity_error = self.faults.check(operation)
+        check_request(operation, request)
+        try:
+            return carry_out(request, capacity_error)
+        except ServiceError:
+            raise
+        except Exception as error:
+            logger.exception("%s broke", operation)
+            raise ServiceError(
+                "InternalFailure", f"{operation} failed inside the local host: {error}", 500
+            ) from error
+
+    def invoke_endpoint(
+        self,
+        endpoint_name: str,
+        body: bytes,
+        *,
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_variant: str | None = None,
+        inference_id: str | None = None,
+    ) -> InvocationResult:
+        """InvokeEndpoint of the runtime: the model's answer.
+
+        Raises:
+            ServiceError: ``ValidationError`` without such an endpoint in service, ``ModelError`` (424) with
+                ``OriginalStatusCode``, ``OriginalMessage`` and ``LogStreamArn`` where the model answered no
+                2xx, 413 for too large a payload, or an injected fault.
+        """
+        self.faults.check("InvokeEndpoint")
+        raise ServiceError("ValidationError", f"Endpoint {endpoint_name} of account not found.")
+
+    def http(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        query: Mapping[str, Any] | None = None,  # noqa: ARG002 - neither protocol has query parameters
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Answer an HTTP request of either protocol; never raises a ``ServiceError``."""
+        return dispatch(self, method, path, headers, body)
+
+    def wait_training_job(self, name: str, timeout_s: float | None = None) -> dict[str, Any]:
+        """Block until a training job has ended; returns the output of Step Functions' ``.sync``.
+
+        Raises:
+            ServiceError: there is no such job.
+            TimeoutError: it runs still after ``timeout_s`` seconds.
+        """
+        return self._started().training.wait(name, timeout_s)
+
+    def _started(self) -> _Running:
+        if self._running is None:
+            raise ServiceError("ServiceUnavailable", "The SageMaker service is not started.", 503)
+        return self._running
+
+
+class _Running:
+    """The parts of a started service, and which of them carries out which operation."""
+
+    def __init__(self, context: Context, faults: FaultSwitch) -> None:
+        self._context = context
+        self._outbox = Outbox(context.store, context.ports.emit_event)
+        self.training = TrainingJobs(context)
+        self.registry = Registry(context)
+        tags = Tags(context)
+        plain: dict[str, Operation] = {
+            "DescribeTrainingJob": self.training.describe,
+            "ListTrainingJobs": self.training.list,
+            "StopTrainingJob": self.training.stop,
+            "CreateModelPackageGroup": self.registry.create_group,
+            "DescribeModelPackageGroup": self.registry.describe_group,
+            "ListModelPackageGroups": self.registry.list_groups,
+            "DeleteModelPackageGroup": self.registry.delete_group,
+            "CreateModelPackage": self.registry.create,
+            "DescribeModelPackage": self.registry.describe,
+            "UpdateModelPackage": self.registry.update,
+            "ListModelPackages": self.registry.list,
+            "DeleteModelPackage": self.registry.delete,
+            "AddTags": tags.add,
+            "ListTags": tags.list,
+            "DeleteTags": tags.delete,
+        }
+        self.operations: dict[str, Callable[[dict[str, Any], str | None], dict[str, Any]]] = {
+            name: lambda request, _capacity, call=call: call(request) for name, call in plain.items()
+        }
+        self.operations["CreateTrainingJob"] = self.training.create
+        self.admin: dict[str, Operation] = {
+            "dropforge:SetFault": lambda request: fault_operations.set_fault(faults, request),
+            "dropforge:ClearFaults": lambda request: fault_operations.clear_faults(faults, request),
+            "dropforge:ListFaults": lambda request: fault_operations.list_faults(faults, request),
+        }
+
+    def recover(self) -> None:
+        self._outbox.start()
+        self.training.recover()
+
+    def shut_down(self) -> None:
+        self.training.shut_down()
+        self._outbox.stop()
+        self._context.store.close()

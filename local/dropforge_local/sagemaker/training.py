@@ -1,0 +1,407 @@
+"""Training jobs: the operations, and the threads that execute the jobs."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from dropforge_local.sagemaker.context import Context, check_image
+from dropforge_local.sagemaker.errors import ServiceError, unsupported, validation
+from dropforge_local.sagemaker.events import milliseconds
+from dropforge_local.sagemaker.jobs import Control, Job, Outcome
+from dropforge_local.sagemaker.objects import Interrupted
+from dropforge_local.sagemaker.store import Query, Resource, Transaction
+from dropforge_local.sagemaker.validation import shaped, timestamp
+
+logger = logging.getLogger(__name__)
+
+KIND = "training-job"
+EVENT = "SageMaker Training Job State Change"
+TERMINAL = ("Completed", "Failed", "Stopped")
+_DEFAULT_MAX_RUNTIME_S = 86_400  # SageMaker's default of MaxRuntimeInSeconds
+# Members that would change what is executed, and that this host can't carry out.
+_REFUSED = (
+    "DebugRuleConfigurations",
+    "ProfilerRuleConfigurations",
+    "TensorBoardOutputConfig",
+    "SessionChainingConfig",
+    "ServerlessJobConfig",
+    "MlflowConfig",
+    "ModelPackageConfig",
+)
+
+
+class TrainingJobs:
+    """The training jobs of one service."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._folder = context.state_dir / "training"
+        self._controls: dict[str, Control] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._stopping = False
+
+    # --- operations ---
+
+    def create(self, request: dict[str, Any], capacity_error: str | None = None) -> dict[str, Any]:
+        """CreateTrainingJob: the job runs in a thread of its own."""
+        _check_executable(request)
+        name = request["TrainingJobName"]
+        arn = self._context.arns.of(KIND, name)
+        now = self._context.clock()
+        document = {key: value for key, value in request.items() if key != "Tags"} | {
+            "TrainingJobArn": arn,
+            "TrainingJobStatus": "InProgress",
+            "SecondaryStatus": "Starting",
+            "CreationTime": now,
+            "LastModifiedTime": now,
+            "StoppingCondition": {
+                "MaxRuntimeInSeconds": _DEFAULT_MAX_RUNTIME_S,
+                **request.get("StoppingCondition", {}),
+            },
+            "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
+            "EnableInterContainerTrafficEncryption": request.get(
+                "EnableInterContainerTrafficEncryption", False
+            ),
+            "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
+            "SecondaryStatusTransitions": [
+                {
+                    "Status": "Starting",
+                    "StartTime": now,
+                    "StatusMessage": "Preparing the instances for training",
+                }
+            ],
+        }
+        if capacity_error is not None:
+            document["_CapacityError"] = capacity_error
+        with self._context.store.transaction() as tx:
+            if tx.get(KIND, name) is not None:
+                raise ServiceError(
+                    "ResourceInUse",
+                    "Job name must be unique within an AWS account and region, and a training job with this "
+                    f"name already exists ({arn})",
+                )
+            tx.set_tags(arn, {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])})
+            self._put(tx, document)
+        self._launch(name)
+        return {"TrainingJobArn": arn}
+
+    def describe(self, request: dict[str, Any]) -> dict[str, Any]:
+        """DescribeTrainingJob."""
+        return shaped("DescribeTrainingJob", self._document(request["TrainingJobName"]))
+
+    def list(self, request: dict[str, Any]) -> dict[str, Any]:
+        """ListTrainingJobs."""
+        for member in ("WarmPoolStatusEquals", "TrainingPlanArnEquals"):
+            if request.get(member):
+                raise unsupported(f"the filter {member}")
+        with self._context.store.transaction() as tx:
+            resources, token = tx.page(
+                Query(
+                    KIND,
+                    status=request.get("StatusEquals"),
+                    name_contains=request.get("NameContains"),
+                    created_after=timestamp(request.get("CreationTimeAfter")),
+                    created_before=timestamp(request.get("CreationTimeBefore")),
+                    modified_after=timestamp(request.get("LastModifiedTimeAfter")),
+                    modified_before=timestamp(request.get("LastModifiedTimeBefore")),
+                    sort_by=request.get("SortBy", "CreationTime"),
+                    descending=request.get("SortOrder", "Ascending") == "Descending",
+                    limit=request.get("MaxResults", 10),
+                    next_token=request.get("NextToken"),
+                )
+            )
+        members = (
+            "TrainingJobName",
+            "TrainingJobArn",
+            "CreationTime",
+            "TrainingEndTime",
+            "LastModifiedTime",
+            "TrainingJobStatus",
+            "SecondaryStatus",
+        )
+        summaries = [
+            {member: found.document[member] for member in members if member in found.document}
+            for found in resources
+        ]
+        return {"TrainingJobSummaries": summaries} | ({"NextToken": token} if token else {})
+
+    def stop(self, request: dict[str, Any]) -> dict[str, Any]:
+        """StopTrainingJob: SIGTERM now, SIGKILL after the grace; the model folder is uploaded still."""
+        name = request["TrainingJobName"]
+        with self._context.store.transaction() as tx:
+            document = self._document(name)
+            status = document["TrainingJobStatus"]
+            if status in TERMINAL:
+                raise validation(f"The request was rejected because the training job is in status {status}.")
+            if status == "InProgress":
+                document["TrainingJobStatus"] = "Stopping"
+                self._move(document, "Stopping", "Stopping the training job")
+                self._put(tx, document)
+        with self._lock:
+            control = self._controls.get(document["TrainingJobName"])
+        if control is not None:
+            control.request_stop()
+        return {}
+
+    def wait(self, name: str, timeout_s: float | None = None) -> dict[str, Any]:
+        """Block until the job has ended; returns what Step Functions' ``.sync`` returns.
+
+        PascalCase members, times in epoch milliseconds, ``Tags`` a map.
+
+        Raises:
+            ServiceError: there is no such job.
+            TimeoutError: the job runs still after ``timeout_s`` seconds.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        store = self._context.store
+        with store.changed:
+            while (document := self._document(name))["TrainingJobStatus"] not in TERMINAL:
+                remaining = None if deadline is None else deadline - time.monotonic()
+                if remaining is not None and remaining <= 0:
+                    raise TimeoutError(f"training job {name} runs still after {timeout_s} s")
+                store.changed.wait(remaining)
+            with store.transaction() as tx:
+                tags = tx.tags(document["TrainingJobArn"])
+        return _times_in_milliseconds(document) | {"Tags": tags}
+
+    # --- life cycle of the service ---
+
+    def recover(self) -> None:
+        """Go on with the jobs that an earlier process left unfinished: from the start, as on a new instance."""
+        with self._context.store.transaction() as tx:
+            names = []
+            for found in tx.all(KIND):
+                document = found.document
+                if document["TrainingJobStatus"] == "InProgress":
+                    self._move(document, "Starting", "Restarting the training job after an interruption")
+                    self._put(tx, document)
+                if document["TrainingJobStatus"] in ("InProgress", "Stopping"):
+                    names.append(document["TrainingJobName"])
+        if self._folder.exists():
+            for folder in self._folder.iterdir():
+                if folder.name not in names:
+                    shutil.rmtree(folder, ignore_errors=True)
+        for name in names:
+            self._launch(name)
+
+    def shut_down(self) -> None:
+        """End all processes; the jobs go on at the next start."""
+        with self._lock:
+            self._stopping = True
+            controls, threads = list(self._controls.values()), list(self._threads.values())
+        for control in controls:
+            control.request_abandon()
+        for thread in threads:
+            thread.join(30.0)
+
+    # --- inside ---
+
+    def _document(self, name: str) -> dict[str, Any]:
+        with self._context.store.transaction() as tx:
+            found = tx.get(KIND, name)
+        if found is None:
+            raise validation("Requested resource not found.")
+        return found.document
+
+    def _put(self, tx: Transaction, document: dict[str, Any]) -> None:
+        """Store a job's new state, and the event that tells of it."""
+        now = self._context.clock()
+        document["LastModifiedTime"] = now
+        arn, name = document["TrainingJobArn"], document["TrainingJobName"]
+        tx.put(
+            Resource(KIND, name, arn, document),
+            created=document["CreationTime"],
+            modified=now,
+            status=document["TrainingJobStatus"],
+        )
+        tx.emit(EVENT, _times_in_milliseconds(document) | {"Tags": tx.tags(arn)}, [arn])
+
+    def _move(self, document: dict[str, Any], secondary: str, message: str) -> None:
+        now = self._context.clock()
+        transitions = document["SecondaryStatusTransitions"]
+        transitions[-1]["EndTime"] = now
+        transition = {"Status": secondary, "StartTime": now, "StatusMessage": message}
+        if secondary in (*TERMINAL, "MaxRuntimeExceeded"):
+            transition["EndTime"] = now
+        transitions.append(transition)
+        document["SecondaryStatus"] = secondary
+
+    def _advance(self, name: str, secondary: str, message: str, members: dict[str, Any]) -> None:
+        with self._context.store.transaction() as tx:
+            document = self._document(name)
+            if document["TrainingJobStatus"] != "InProgress":
+                raise Interrupted
+            document |= members
+            self._move(document, secondary, message)
+            self._put(tx, document)
+
+    def _launch(self, name: str) -> None:
+        control = Control()
+        thread = threading.Thread(
+            target=self._run, args=(name, control), name=f"sagemaker-training-{name}", daemon=True
+        )
+        with self._lock:
+            if self._stopping:
+                return
+            self._controls[name] = control
+            self._threads[name] = thread
+        thread.start()
+
+    def _run(self, name: str, control: Control) -> None:
+        try:
+            with self._context.store.transaction() as tx:
+                document = self._document(name)
+                stopping = document["TrainingJobStatus"] == "Stopping"
+                last = document.get("_Attempt", 0)
+                document["_Attempt"] = attempt = last if stopping and last else last + 1
+                found = tx.get(KIND, name)
+                if found is None:
+                    return
+                tx.put(
+                    Resource(KIND, name, found.arn, document),
+                    created=document["CreationTime"],
+                    modified=document["LastModifiedTime"],
+                    status=document["TrainingJobStatus"],
+                )
+            if stopping:
+                control.request_stop()
+            self._execute(name, document, self._folder / name / str(attempt), control)
+        except Interrupted:
+            pass
+        except Exception:
+            logger.exception("training job %s broke inside the host", name)
+            self._end(
+                name,
+                Outcome(
+                    "Failed",
+                    "Failed",
+                    "Training job failed",
+                    {
+                        "FailureReason": "InternalServerError: We encountered an internal error. Please try again."
+                    },
+                ),
+            )
+        finally:
+            with self._lock:
+                self._controls.pop(name, None)
+                self._threads.pop(name, None)
+
+    def _execute(self, name: str, document: dict[str, Any], root: Path, control: Control) -> None:
+        for leftover in root.parent.glob("*"):
+            if leftover != root:
+                shutil.rmtree(leftover, ignore_errors=True)
+        job = Job(
+            self._context,
+            document,
+            root,
+            control,
+            lambda secondary, message, members: self._advance(name, secondary, message, members),
+        )
+        outcome = job.finish_stop() if document["TrainingJobStatus"] == "Stopping" else job.run()
+        self._end(name, outcome)
+        shutil.rmtree(root.parent, ignore_errors=True)
+
+    def _end(self, name: str, outcome: Outcome) -> None:
+        with self._context.store.transaction() as tx:
+            document = self._document(name)
+            now = self._context.clock()
+            document |= outcome.members
+            document["TrainingJobStatus"] = outcome.status
+            document["TrainingEndTime"] = now
+            if "FailureReason" in document:
+                document["FailureReason"] = document["FailureReason"][:1100]
+            started = document.get("TrainingStartTime")
+            if started is not None:
+                document["TrainingTimeInSeconds"] = document["BillableTimeInSeconds"] = max(
+                    1, round(now - started)
+                )
+            if outcome.status == "Completed":
+                # SageMaker names the model's place whether or not the script wrote a model.
+                document.setdefault("ModelArtifacts", {"S3ModelArtifacts": _model_uri(document)})
+            self._move(document, outcome.secondary, outcome.message)
+            self._put(tx, document)
+
+
+def _model_uri(document: dict[str, Any]) -> str:
+    base = document["OutputDataConfig"]["S3OutputPath"].rstrip("/")
+    return f"{base}/{document['TrainingJobName']}/output/model.tar.gz"
+
+
+def _times_in_milliseconds(document: dict[str, Any]) -> dict[str, Any]:
+    shown = milliseconds(shaped("DescribeTrainingJob", document))
+    return shown if isinstance(shown, dict) else {}
+
+
+def _check_executable(request: dict[str, Any]) -> None:
+    """Refuse what this host would have to pretend."""
+    for member in _REFUSED:
+        if request.get(member):
+            raise unsupported(member)
+    if request.get("RemoteDebugConfig", {}).get("EnableRemoteDebug"):
+        raise unsupported("RemoteDebugConfig")
+    algorithm = request.get("AlgorithmSpecification")
+    resources = request.get("ResourceConfig")
+    if algorithm is None or resources is None:
+        raise validation("AlgorithmSpecification and ResourceConfig are required.")
+    _check_algorithm(algorithm)
+    if resources.get("InstanceGroups"):
+        raise unsupported("ResourceConfig.InstanceGroups")
+    if resources.get("InstanceType") is None:
+        raise validation("ResourceConfig.InstanceType is required.")
+    if resources.get("InstanceCount", 1) != 1:
+        raise unsupported("distributed training: ResourceConfig.InstanceCount must be 1")
+    names = [channel["ChannelName"] for channel in request.get("InputDataConfig", [])]
+    if len(set(names)) != len(names):
+        raise validation("Channel names in InputDataConfig must be unique.")
+    for channel in request.get("InputDataConfig", []):
+        _check_channel(channel)
+    path = request.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints")
+    if not path.startswith("/opt/ml/") or ".." in path.split("/"):
+        raise unsupported("a CheckpointConfig.LocalPath outside /opt/ml")
+    for variable, value in request.get("Environment", {}).items():
+        if "\0" in variable or "\0" in value:
+            raise validation(f"The environment variable {variable!r} holds a null character.")
+
+
+def _check_algorithm(algorithm: dict[str, Any]) -> None:
+    if algorithm.get("AlgorithmName"):
+        raise unsupported("AlgorithmSpecification.AlgorithmName")
+    check_image(algorithm.get("TrainingImage"), "AlgorithmSpecification.TrainingImage")
+    if not algorithm.get("ContainerEntrypoint"):
+        raise unsupported(
+            "a training job without AlgorithmSpecification.ContainerEntrypoint: it has no toolkit of the image "
+            'that would find the script. Name it, for example ["python3", "/opt/ml/input/data/code/train.py"]'
+        )
+    if algorithm["TrainingInputMode"] == "Pipe":
+        raise unsupported("TrainingInputMode Pipe")
+    for definition in algorithm.get("MetricDefinitions", []):
+        try:
+            groups = re.compile(definition["Regex"]).groups
+        except re.error as error:
+            raise validation(
+                f"The regular expression of metric {definition['Name']} is invalid: {error}"
+            ) from error
+        if groups < 1:
+            raise validation(f"The regular expression of metric {definition['Name']} has no capture group.")
+
+
+def _check_channel(channel: dict[str, Any]) -> None:
+    name = channel["ChannelName"]
+    source = channel["DataSource"].get("S3DataSource")
+    if source is None:
+        raise unsupported(f"a data source other than S3DataSource (channel {name})")
+    if source["S3DataType"] != "S3Prefix":
+        raise unsupported(f"S3DataType {source['S3DataType']} (channel {name}); use S3Prefix")
+    if channel.get("InputMode") == "Pipe":
+        raise unsupported(f"InputMode Pipe (channel {name})")
+    if channel.get("RecordWrapperType", "None") != "None":
+        raise unsupported(f"RecordWrapperType {channel['RecordWrapperType']} (channel {name})")
+    if not source["S3Uri"].startswith("s3://"):
+        raise validation(f"The S3Uri of channel {name} must begin with s3://")

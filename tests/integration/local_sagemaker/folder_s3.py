@@ -1,0 +1,85 @@
+"""An S3 client over a folder: what the service calls of boto3's, shared by every process that knows the path."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from botocore.exceptions import ClientError
+
+
+class FolderS3:
+    """Objects are files: ``<root>/<bucket>/<key>``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def _path(self, bucket: str, key: str, operation: str) -> Path:
+        path = self.root / bucket / key
+        if not path.is_file():
+            code = "NoSuchKey" if (self.root / bucket).is_dir() else "NoSuchBucket"
+            if operation == "HeadObject":
+                code = "404"
+            raise ClientError(
+                {
+                    "Error": {"Code": code, "Message": "Not Found"},
+                    "ResponseMetadata": {"HTTPStatusCode": 404},
+                },
+                operation,
+            )
+        return path
+
+    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
+        file: BinaryIO = self._path(Bucket, Key, "GetObject").open("rb")
+        return {"Body": file}
+
+    def head_object(self, Bucket: str, Key: str) -> dict[str, Any]:
+        return {"ContentLength": self._path(Bucket, Key, "HeadObject").stat().st_size}
+
+    def put_object(self, Bucket: str, Key: str, Body: bytes) -> None:
+        path = self.root / Bucket / Key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(Body)
+
+    def upload_file(
+        self, filename: str, bucket: str, key: str, ExtraArgs: dict[str, Any] | None = None
+    ) -> None:
+        path = self.root / bucket / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(filename, path)
+
+    def delete_object(self, Bucket: str, Key: str) -> None:
+        (self.root / Bucket / Key).unlink(missing_ok=True)
+
+    def keys(self, bucket: str = "data") -> list[str]:
+        base = self.root / bucket
+        return sorted(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
+
+    def read(self, key: str, bucket: str = "data") -> bytes:
+        return (self.root / bucket / key).read_bytes()
+
+    def get_paginator(self, name: str) -> _Pages:
+        assert name == "list_objects_v2"
+        return _Pages(self)
+
+
+class _Pages:
+    def __init__(self, s3: FolderS3) -> None:
+        self._s3 = s3
+
+    def paginate(self, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:
+        if not (self._s3.root / Bucket).is_dir():
+            raise ClientError(
+                {
+                    "Error": {"Code": "NoSuchBucket", "Message": "The specified bucket does not exist"},
+                    "ResponseMetadata": {"HTTPStatusCode": 404},
+                },
+                "ListObjectsV2",
+            )
+        found = [{"Key": key} for key in self._s3.keys(Bucket) if key.startswith(Prefix)]
+        for start in range(0, len(found), 2):
+            yield {"Contents": found[start : start + 2]}
+        if not found:
+            yield {}
