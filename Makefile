@@ -1,0 +1,58 @@
+# The verbs. CI calls only these. `make demo` and `make test` work from a fresh clone.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+# A real python3.12, uv and the project's tools come first for everything that a verb starts.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Without byte code every process compiles the libraries again.
+unexport PYTHONDONTWRITEBYTECODE
+SAM_VERSION := 1.170.0
+SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==$(SAM_VERSION) sam
+ENV ?= default
+TESTS ?= tests
+
+.PHONY: help setup demo up test check format lock build deploy clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:
+	@scripts/bootstrap.sh
+
+demo: setup ## the whole way from a dropped file to a prediction, on this machine; then stop
+	@dropforge demo
+
+up: setup ## the same host, kept running; Ctrl-C stops it, its state survives
+	@dropforge up $(ARGS)
+
+test: setup ## every test
+	pytest -n 2 --dist loadgroup $(TESTS)
+
+check: setup ## format, lint, types, import rules, template and state machines
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	cfn-lint template.yaml
+	python scripts/lint_state_machines.py
+	scripts/check_requirements.sh
+
+format: setup ## put the code into the house's form
+	ruff format .
+	ruff check --fix .
+
+lock: setup ## resolve again, and export what the layers install
+	uv lock
+	uv export --quiet --frozen --only-group core-layer --no-hashes --no-annotate --no-header -o core/requirements.txt
+	uv export --quiet --frozen --only-group data-layer --no-hashes --no-annotate --no-header -o layers/data/requirements.txt
+
+build: setup ## sam validate and sam build
+	$(SAM) validate --lint
+	$(SAM) build
+
+deploy: build ## to AWS: make deploy ENV=dev|stage|prod TARGET=column
+	$(SAM) deploy --config-env $(ENV) $(if $(TARGET),--parameter-overrides TargetColumn=$(TARGET))
+
+clean: ## remove what the verbs made, except the local host's state
+	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .dropforge/cache
