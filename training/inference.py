@@ -21,20 +21,20 @@ from typing import TYPE_CHECKING, Any
 if str(Path(__file__).parent) not in sys.path[:1]:
     sys.path.insert(0, str(Path(__file__).parent))
 
-import numpy as np  # noqa: E402 - see above
-from numpy.typing import NDArray  # noqa: E402
+import numpy as np
+from numpy.typing import NDArray
 
-from dropforge.domain import manifest  # noqa: E402
-from dropforge.domain.contract import ROW_KEY, Contract  # noqa: E402
-from dropforge.domain.encoding import Encoding  # noqa: E402
-from dropforge.domain.errors import (  # noqa: E402
+from dropforge.domain import manifest
+from dropforge.domain.contract import ROW_KEY, Contract
+from dropforge.domain.encoding import Encoding
+from dropforge.domain.errors import (
     DropforgeError,
     EmptyData,
     SchemaChanged,
     UnreadableData,
     UnusableEstimator,
 )
-from dropforge.domain.instances import InvalidInstances, columns_of_csv, columns_of_json  # noqa: E402
+from dropforge.domain.instances import InvalidInstances, columns_of_csv, columns_of_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -227,7 +227,7 @@ def columns_of_table(table: pyarrow.Table, contract: Contract) -> dict[str, NDAr
     return arrays
 
 
-def score_split(model: Model, folder: Path) -> dict[str, NDArray[Any]]:
+def score_split(model: Model, folder: Path) -> dict[str, Any]:
     """Score a prepared split: row_key uint64 (n,), scores as `Model` gives them, classes str (k,)."""
     table = read_split(folder, model.contract)
     return {

@@ -2,9 +2,9 @@
 
 `build_model` gets the contract and the hyperparameters and returns an unfitted scikit-learn estimator. It is
 fitted on the float64 matrix that `dropforge.domain.encoding` describes (`matrix_columns(schema)` lists its
-columns) and on class codes 0, 1, … or float values. If its ``fit`` takes ``X_val`` and ``y_val``, it gets the
-validation split there. A classifier needs ``predict_proba``. Whatever it is made of must be defined here or be
-installed in the image, since serving unpickles it with this file beside it.
+columns) and on class codes 0, 1, … or float values. If its ``fit`` takes ``X_val`` and ``y_val``, it gets
+the validation split there. A classifier needs ``predict_proba``. Whatever it is made of must be defined here
+or be installed in the image, since serving unpickles it with this file beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from dropforge.domain.errors import InvalidHyperparameters
 from dropforge.domain.metrics import Scored, metric_named
 
 Matrix = NDArray[np.float64]
+Validation = tuple[Matrix, NDArray[Any]]
+Candidate = tuple[str, float | None]
+"""What competes: linear or boosted, and the linear model's strength."""
 
 C_GRID = (0.01, 0.1, 1.0, 10.0)
 """Inverse strengths of the logistic regression's L2 penalty, on standardised columns."""
@@ -33,6 +36,9 @@ ALPHA_GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 FOLDS = 5
 """Folds of the selection: with 5, each fit has 80 % of the rows, at half the cost of 10."""
+
+STOPPING_FOLDS = 7
+"""Boosting without a validation split stops early on one in so many of its own rows."""
 
 SELECTION_ROWS = 50_000
 """Rows that estimators are compared on; the chosen one is then fitted on all."""
@@ -184,6 +190,7 @@ class _Best(BaseEstimator):
 
     def __init__(
         self,
+        *,
         task: str = "binary",
         categorical: tuple[bool, ...] = (),
         metric: str = "auc",
@@ -200,30 +207,25 @@ class _Best(BaseEstimator):
         self.strength = strength
         self.boosting = boosting
 
-    def _fit(self, X: Matrix, y: NDArray[Any], X_val: Matrix | None, y_val: NDArray[Any] | None) -> None:
+    def _fit(self, X: Matrix, y: NDArray[Any], validation: Validation | None) -> None:
         rows = self._selection_rows(y)
-        scores = self._cross_validate(X[rows], y[rows], X_val, y_val)
-        direction = 1 if metric_named(self.task, self.metric).greater_is_better else -1
+        scores = self._cross_validate(X[rows], y[rows], validation)
         self.scores_ = {
-            name: {
-                "mean": float(np.mean(folds)),
-                "deviation": float(np.std(folds)),
-                "folds": [float(fold) for fold in folds],
-            }
+            name: {"mean": _mean(folds), "deviation": float(np.std(folds)), "folds": folds}
             for name, folds in scores.items()
         }
-        names = list(scores) or list(self._candidates())
-        ranks = {n: direction * self.scores_[n]["mean"] if scores else 0.0 for n in names}
+        candidates = self._candidates()
+        direction = 1 if metric_named(self.task, self.metric).greater_is_better else -1
         # max() keeps the first of equals; a metric that is undefined on these rows (NaN) never wins.
-        chosen = max(names, key=lambda name: ranks[name] if np.isfinite(ranks[name]) else -np.inf)
-        self.selected_, strength = self._candidates()[chosen]
+        ranks = {name: direction * _mean(scores.get(name, [0.0])) for name in candidates}
+        chosen = max(candidates, key=lambda name: ranks[name] if np.isfinite(ranks[name]) else -np.inf)
+        self.selected_, strength = candidates[chosen]
         self.parameters_ = dict(self.boosting or {}) if strength is None else {"strength": strength}
-        self.best_ = self._fit_one(self.selected_, strength, X, y, X_val, y_val)
+        self.best_ = self._fit_one(candidates[chosen], X, y, validation)
         self.n_features_in_ = X.shape[1]
 
-    def _candidates(self) -> dict[str, tuple[str, float | None]]:
-        """What competes, by name: (linear or boosted, the linear model's strength)."""
-        candidates: dict[str, tuple[str, float | None]] = {}
+    def _candidates(self) -> dict[str, Candidate]:
+        candidates: dict[str, Candidate] = {}
         if self.estimator != "boosted":
             label = "alpha" if self.task == "regression" else "C"
             grid = tuple(reversed(ALPHA_GRID)) if self.task == "regression" else C_GRID
@@ -234,50 +236,51 @@ class _Best(BaseEstimator):
         return candidates
 
     def _cross_validate(
-        self, X: Matrix, y: NDArray[Any], X_val: Matrix | None, y_val: NDArray[Any] | None
+        self, X: Matrix, y: NDArray[Any], validation: Validation | None
     ) -> dict[str, list[float]]:
         candidates = self._candidates()
         if len(candidates) == 1:
             return {}
         scores: dict[str, list[float]] = {name: [] for name in candidates}
         for fitting, held_out in self._folds(y, FOLDS):
+            if len(held_out) == 0 or (self.task != "regression" and len(np.unique(y[fitting])) < 2):
+                continue  # a class of a single row leaves nothing to learn where that row is held out
             design = Design(self.categorical, X[fitting])
-            for name, (kind, strength) in candidates.items():
-                model = self._fit_one(kind, strength, X[fitting], y[fitting], X_val, y_val, design)
+            for name, candidate in candidates.items():
+                model = self._fit_one(candidate, X[fitting], y[fitting], validation, design)
                 predicted = self._scores(model, X[held_out])
                 scores[name].append(Scored(self.task, y[held_out], predicted).value(self.metric))
         return scores
 
     def _fit_one(
         self,
-        kind: str,
-        strength: float | None,
+        candidate: Candidate,
         X: Matrix,
         y: NDArray[Any],
-        X_val: Matrix | None,
-        y_val: NDArray[Any] | None,
+        validation: Validation | None,
         design: Design | None = None,
     ) -> Any:
+        kind, strength = candidate
         if kind == "linear" and strength is not None:
             return Linear(self.task, design or Design(self.categorical, X), strength).fit(X, y)
-        if X_val is not None and y_val is not None and self.task != "regression":
+        if validation is None:
+            fitting, stopping = next(self._folds(y, STOPPING_FOLDS))
+            validation = X[stopping], y[stopping]
+            X, y = X[fitting], y[fitting]
+        X_val, y_val = validation
+        if self.task != "regression":
             known = np.isin(y_val, y)  # boosting can't rate a class that it has no training row of
             X_val, y_val = X_val[known], y_val[known]
-        if X_val is None or y_val is None or not len(y_val):
-            fitting, stopping = next(self._folds(y, 7))
-            X, y, X_val, y_val = X[fitting], y[fitting], X[stopping], y[stopping]
-            if self.task != "regression":
-                known = np.isin(y_val, y)
-                X_val, y_val = X_val[known], y_val[known]
         settings: dict[str, Any] = {"max_iter": 500, **(self.boosting or {})}
+        stopping_rows = {"X_val": X_val, "y_val": y_val} if len(y_val) else {}
         build = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
         boosted = build(
             **settings,
-            early_stopping=True,
+            early_stopping=bool(stopping_rows),
             n_iter_no_change=15,
             categorical_features=np.array(self.categorical, dtype=bool) if any(self.categorical) else None,
             random_state=self.seed,
-        ).fit(X, y, X_val=X_val, y_val=y_val)
+        ).fit(X, y, **stopping_rows)
         # The trees are the same whatever the number of threads; only this attribute records it, and it would
         # make the pickled model differ between machines. None means "as many as there are".
         boosted._bin_mapper.n_threads = None
@@ -319,11 +322,11 @@ class BestClassifier(ClassifierMixin, _Best):
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` any labels (n,)."""
         X = np.asarray(X, dtype=np.float64)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        codes_val = None
-        if y_val is not None and X_val is not None:
+        validation = None
+        if X_val is not None and y_val is not None:
             known = np.isin(y_val, self.classes_)
-            X_val, codes_val = X_val[known], np.searchsorted(self.classes_, np.asarray(y_val)[known])
-        self._fit(X, codes, X_val, codes_val)
+            validation = X_val[known], np.searchsorted(self.classes_, np.asarray(y_val)[known])
+        self._fit(X, codes, validation)
         return self
 
     def predict_proba(self, X: Matrix) -> Matrix:
@@ -346,9 +349,16 @@ class BestRegressor(RegressorMixin, _Best):
         y_val: NDArray[Any] | None = None,
     ) -> Self:
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` float64 (n,)."""
-        self._fit(np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64), X_val, y_val)
+        validation = None if X_val is None or y_val is None else (X_val, y_val)
+        self._fit(np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64), validation)
         return self
 
     def predict(self, X: Matrix) -> Matrix:
         """Return float64 (n,)."""
         return self._scores(self.best_, np.asarray(X, dtype=np.float64))
+
+
+def _mean(folds: list[float]) -> float:
+    """Mean over the folds in which the metric is defined; NaN where it is in none."""
+    known = [fold for fold in folds if np.isfinite(fold)]
+    return float(np.mean(known)) if known else float("nan")

@@ -3,8 +3,8 @@
     python3 /opt/ml/input/data/code/train.py
 
 It reads ``/opt/ml`` as SageMaker lays it out (or the folder that the environment variable ``ML_ROOT`` names)
-and writes the files described in ``docs/architecture.md`` (Training job). Under SageMaker's own toolkit, which
-tuning jobs need, it does the same: it takes nothing from the command line or the toolkit's variables.
+and writes the files described in ``docs/architecture.md`` (Training job). Under SageMaker's own toolkit,
+which tuning jobs need, it does the same: it takes nothing from the command line or the toolkit's variables.
 
 Exit 0: trained. Exit 1: ``output/failure`` says why, beginning with the error's class name. On SIGTERM it
 removes what it has written of the model and exits 143.
@@ -20,34 +20,34 @@ if __name__ == "__main__":
     for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"):
         os.environ[_name] = "1"
 
-import contextlib  # noqa: E402 - see above
-import importlib.metadata  # noqa: E402
-import inspect  # noqa: E402
-import json  # noqa: E402
-import math  # noqa: E402
-import platform  # noqa: E402
-import shutil  # noqa: E402
-import signal  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-import traceback  # noqa: E402
-from collections.abc import Iterator, Mapping  # noqa: E402
-from dataclasses import dataclass, field  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import contextlib
+import importlib.metadata
+import inspect
+import json
+import math
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import inference  # noqa: E402
-import joblib  # noqa: E402
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+import joblib
+import numpy as np
+from numpy.typing import NDArray
 
-import dropforge.domain  # noqa: E402
-from dropforge.domain import archive, manifest  # noqa: E402
-from dropforge.domain.contract import ROW_KEY, Contract  # noqa: E402
-from dropforge.domain.encoding import Encoding  # noqa: E402
-from dropforge.domain.errors import (  # noqa: E402
+import dropforge.domain
+import inference
+from dropforge.domain import archive, manifest
+from dropforge.domain.contract import ROW_KEY, Contract
+from dropforge.domain.encoding import Encoding
+from dropforge.domain.errors import (
     ArtifactChanged,
     ArtifactMissing,
     ConstantTarget,
@@ -58,9 +58,9 @@ from dropforge.domain.errors import (  # noqa: E402
     TooFewRows,
     UnusableEstimator,
 )
-from dropforge.domain.evaluation import metric_line  # noqa: E402
-from dropforge.domain.instances import json_value  # noqa: E402
-from dropforge.domain.metrics import Metric, Scored, metric_named  # noqa: E402
+from dropforge.domain.evaluation import metric_line
+from dropforge.domain.instances import json_value
+from dropforge.domain.metrics import Metric, Scored, metric_named
 
 SMOKE_ROWS = 32
 MAXIMUM_SLICES = 32
@@ -231,7 +231,8 @@ class Champion:
             return f"InvalidModel: its contract.json can't be read: {error}"
         for name in ("target", "task", "classes"):
             if getattr(its, name) != getattr(contract, name):
-                return f"SchemaChanged: it predicts {name} {getattr(its, name)!r}, not {getattr(contract, name)!r}"
+                old, new = getattr(its, name), getattr(contract, name)
+                return f"SchemaChanged: it predicts {name} {old!r}, not {new!r}"
         return None
 
 
@@ -352,11 +353,10 @@ def write_model(
 
 def importance(
     model: inference.Model, split: Split, metric: Metric, seed: int
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, float]]:
     """Return per feature how much of the metric is lost when its values are shuffled (mean and deviation).
 
-    Permutation importance on up to IMPORTANCE_ROWS validation rows (Breiman 2001, section 10). Undefined
-    values are None.
+    Permutation importance on up to IMPORTANCE_ROWS validation rows (Breiman 2001, section 10).
     """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(split.target))[:IMPORTANCE_ROWS])
@@ -364,7 +364,7 @@ def importance(
     task, target = model.contract.task, split.target[rows]
     base = Scored(task, target, model.predict(matrix)).value(metric.name)
     sources = [column.source for column in model.encoding.columns]
-    losses: dict[str, dict[str, float | None]] = {}
+    losses: dict[str, dict[str, float]] = {}
     for source in dict.fromkeys(sources):
         places = [place for place, name in enumerate(sources) if name == source]
         lost = []
@@ -373,14 +373,14 @@ def importance(
             shuffled[:, places] = matrix[rng.permutation(len(matrix))][:, places]
             value = Scored(task, target, model.predict(shuffled)).value(metric.name)
             lost.append(float(metric.gain(base, value)))
-        losses[source] = {"mean": finite(np.mean(lost)), "deviation": finite(np.std(lost))}
+        losses[source] = {"mean": float(np.mean(lost)), "deviation": float(np.std(lost))}
     return losses
 
 
 def slices(
     encoding: Encoding, columns: Mapping[str, NDArray[Any]]
 ) -> tuple[list[dict[str, Any]], NDArray[np.int16]]:
-    """Return the slices (name and labels) of categories and booleans, and each row's label int16 (n, n_slices).
+    """Return what to slice by (name and labels), and each row's label: int16 (n, n_slices).
 
     A row with a missing or a rare value belongs to none: −1.
     """
@@ -459,7 +459,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         important = importance(saved, validation, metric, settings.seed)
         answers = smoke(saved, holdout.columns)
     described, codes = slices(encoding, holdout.columns)
-    arrays = {
+    arrays: dict[str, Any] = {
         "row_key": holdout.row_key,
         "target": holdout.target,
         "candidate": candidate,
@@ -482,7 +482,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "estimator": getattr(estimator, "selected_", type(estimator).__name__),
         "parameters": getattr(estimator, "parameters_", None),
         "cross_validation": getattr(estimator, "scores_", None),
-        "validation": {name: finite(value) for name, (value,) in measured.items()},
+        "validation": {name: value for name, (value,) in measured.items()},
         "rows": {"train": len(pairs[0][1]), "validation": len(pairs[1][1]), "test": len(holdout.target)},
         "classes": contract.classes,
         "contract_hash": contract.hash,
@@ -514,21 +514,22 @@ def libraries() -> dict[str, str]:
     return {"python": platform.python_version(), **versions}
 
 
-def finite(value: float) -> float | None:
-    """Return the number, or None where it is NaN or infinite, since JSON has neither."""
-    return float(value) if math.isfinite(value) else None
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON that any parser reads (numpy's numbers become plain ones, NaN is an error)."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    """Write JSON that any parser reads: numpy's numbers become plain ones, NaN and infinity null."""
+    text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return str(value)
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int | str | bool | None) else str(value)
 
 
 def clear(folder: Path) -> None:
@@ -557,7 +558,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     try:
         train(folders, os.environ, work, running)
-    except Exception as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         message = f"{type(error).__name__}: {error}\n"
         if not isinstance(error, DropforgeError):
             message += "\n" + traceback.format_exc()

@@ -1,4 +1,4 @@
-"""How a model's quality is written down: SageMaker's ``evaluation.json`` and the training job's metric lines."""
+"""How quality is written down: SageMaker's ``evaluation.json`` and the training job's metric lines."""
 
 from __future__ import annotations
 

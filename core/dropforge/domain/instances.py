@@ -28,6 +28,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+class _Refused(Exception):
+    """A value breaks its column's rules; the text says how."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What is wrong with one value. ``instance`` counts from 0; None means the request as a whole."""
@@ -137,7 +141,7 @@ def columns_of(contract: Contract, instances: Sequence[Any]) -> dict[str, NDArra
         for column, read in readers:
             try:
                 values[column.name].append(read(instance))
-            except ValueError as problem:
+            except _Refused as problem:
                 problems.append(Problem(index, column.name, str(problem)))
     if problems:
         raise InvalidInstances(problems)
@@ -166,16 +170,16 @@ def _array(column: Column, values: list[Any]) -> NDArray[Any]:
 
 
 def _reader_of(column: Column) -> Callable[[Mapping[str, Any]], Any]:
-    """Return a function that takes the column's checked value out of an instance or raises ValueError."""
+    """Return a function that takes the column's checked value out of an instance or raises _Refused."""
     name, nullable, check = column.name, column.nullable, _CHECKS[column.type]
 
     def read(instance: Mapping[str, Any]) -> Any:
         if name not in instance:
-            raise ValueError("is missing" + ("; send null where the value is unknown" if nullable else ""))
+            raise _Refused("is missing" + ("; send null where the value is unknown" if nullable else ""))
         value = instance[name]
         if value is None:
             if not nullable:
-                raise ValueError("must not be null")
+                raise _Refused("must not be null")
             return None if column.type in ("category", "text") else math.nan
         return check(column, value)
 
@@ -184,56 +188,56 @@ def _reader_of(column: Column) -> Callable[[Mapping[str, Any]], Any]:
 
 def _check_number(column: Column, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must be a number, not {_kind(value)}")
+        raise _Refused(f"must be a number, not {_kind(value)}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError("must be a finite number")
+        raise _Refused("must be a finite number")
     _check_range(column, value)
     return number
 
 
 def _check_integer(column: Column, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must be an integer, not {_kind(value)}")
+        raise _Refused(f"must be an integer, not {_kind(value)}")
     if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"must be an integer, not {value!r}")
+        raise _Refused(f"must be an integer, not {value!r}")
     if not INT64_MIN <= value <= INT64_MAX:
-        raise ValueError("must be a 64-bit integer")
+        raise _Refused("must be a 64-bit integer")
     _check_range(column, value)
     return float(value)
 
 
 def _check_range(column: Column, value: float) -> None:
     if column.minimum is not None and value < column.minimum:
-        raise ValueError(f"{value!r} is below the minimum {column.minimum!r}")
+        raise _Refused(f"{value!r} is below the minimum {column.minimum!r}")
     if column.maximum is not None and value > column.maximum:
-        raise ValueError(f"{value!r} is above the maximum {column.maximum!r}")
+        raise _Refused(f"{value!r} is above the maximum {column.maximum!r}")
 
 
 def _check_boolean(_column: Column, value: Any) -> float:
     if not isinstance(value, bool):
-        raise ValueError(f"must be true or false, not {_kind(value)}")
+        raise _Refused(f"must be true or false, not {_kind(value)}")
     return float(value)
 
 
 def _check_text(column: Column, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"must be a string, not {_kind(value)}")
+        raise _Refused(f"must be a string, not {_kind(value)}")
     if column.categories is not None and value not in column.categories:
-        raise ValueError(f"{_shortened(value)} is none of the categories {', '.join(column.categories)}")
+        raise _Refused(f"{_shortened(value)} is none of the categories {', '.join(column.categories)}")
     return value
 
 
 def _check_timestamp(_column: Column, value: Any) -> float:
     if not isinstance(value, str):
-        raise ValueError(f"must be a timestamp in ISO 8601, not {_kind(value)}")
+        raise _Refused(f"must be a timestamp in ISO 8601, not {_kind(value)}")
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"{_shortened(value)} is no timestamp in ISO 8601") from None
+        raise _Refused(f"{_shortened(value)} is no timestamp in ISO 8601") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return float((moment - _EPOCH) // _MICROSECOND)

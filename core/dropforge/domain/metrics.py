@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ class Scored:
         scores: float64 probabilities (n, n_classes), or float64 values (n,).
     """
 
-    def __init__(self, task: str, target: NDArray[np.generic], scores: Floats) -> None:
+    def __init__(self, task: str, target: NDArray[Any], scores: Floats) -> None:
         self.task = task
         self.target = target
         self.scores = np.asarray(scores, dtype=np.float64)
@@ -178,7 +179,7 @@ class Scored:
 
     @cached_property
     def _log_losses(self) -> Floats:
-        # Clipped at the spacing of float64 as in sklearn.metrics.log_loss, so that a confident error is finite.
+        # Clipped by float64's spacing as in sklearn.metrics.log_loss, so that a confident error is finite.
         tiny = np.finfo(np.float64).eps
         given = self.scores[np.arange(len(self.scores)), self.target.astype(np.int64)]
         return -np.log(np.clip(given, tiny, 1 - tiny))

@@ -1,0 +1,281 @@
+"""Judge: check what a training job uploaded, run the gate on it, and write down the verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from dropforge.domain import archive, manifest
+from dropforge.domain.errors import (
+    InvalidEvent,
+    InvalidModel,
+    InvalidTrainingOutput,
+    NotComparable,
+    UnsafeArchive,
+)
+from dropforge.domain.evaluation import evaluation
+from dropforge.domain.gate import GatePolicy, Judgement, judge
+from dropforge.domain.holdout import HoldOut
+from dropforge.domain.metrics import Scored
+from dropforge.domain.ports import ObjectStore
+
+MAXIMUM_OUTPUT_BYTES = 1024**3 + 64 * 1024**2
+"""Decompressed bytes of output.tar.gz: the hold-out's bound and room for the report and the smoke rows."""
+
+_OUTPUT_FILES = ("holdout.npz", "training_report.json", "smoke.json")
+_MAXIMUM_MANIFEST_BYTES = 16 * 1024**2
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model version that serves now, as the run was admitted with it."""
+
+    model_package_arn: str
+    model_sha256: str
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """What to judge, and by what policy.
+
+    Attributes:
+        run_id: the run's name, part of where the results go.
+        model_data_url: ``s3://…/output/model.tar.gz``.
+        output_data_url: ``s3://…/output/output.tar.gz``.
+        models_prefix: ``s3://bucket/models``; results go to ``<models_prefix>/<run_id>/``.
+        policy: of the gate.
+        champion: the live version, None for a first model.
+        lineage: facts about the run that the training job doesn't know; kept as they are.
+    """
+
+    run_id: str
+    model_data_url: str
+    output_data_url: str
+    models_prefix: str
+    policy: GatePolicy
+    champion: Champion | None
+    lineage: Mapping[str, Any]
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> JudgeRequest:
+        """Read the state machine's input. Without `output_data_url`, output.tar.gz lies beside the model.
+
+        Raises:
+            InvalidEvent: a field is missing or has the wrong type; all of them are named.
+            InvalidSettings: the policy is malformed.
+        """
+        texts = ("run_id", "model_data_url", "models_prefix")
+        problems = [name for name in texts if not isinstance(raw.get(name), str) or not raw[name]]
+        champion = raw.get("champion")
+        if champion is not None and not (
+            isinstance(champion, Mapping)
+            and all(isinstance(champion.get(n), str) for n in ("model_package_arn", "model_sha256"))
+        ):
+            problems.append("champion")
+        problems += [n for n in ("policy", "lineage") if not isinstance(raw.get(n) or {}, Mapping)]
+        output = raw.get("output_data_url")
+        if output is not None and not isinstance(output, str):
+            problems.append("output_data_url")
+        if problems:
+            raise InvalidEvent(f"judge_model: missing or of the wrong type: {', '.join(problems)}.")
+        model = str(raw["model_data_url"])
+        return cls(
+            run_id=raw["run_id"],
+            model_data_url=model,
+            output_data_url=output or f"{model.rpartition('/')[0]}/output.tar.gz",
+            models_prefix=raw["models_prefix"].rstrip("/"),
+            policy=GatePolicy.from_dict(raw.get("policy") or {}),
+            champion=None
+            if champion is None
+            else Champion(champion["model_package_arn"], champion["model_sha256"]),
+            lineage=dict(raw.get("lineage") or {}),
+        )
+
+
+def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
+    """Judge a training job's model and write evaluation, judgement, smoke and lineage beside it.
+
+    Effect: ``<models_prefix>/<run_id>/{evaluation,judgement,smoke,lineage}.json`` exist. A rerun writes the
+    same bytes. A rejected candidate is a result: nothing is raised for it.
+
+    Returns:
+        What the next states need, small enough to travel between them: ``accepted``, ``metric``, ``metrics``,
+        ``champion``, ``reasons``, the URIs, and the digests that tie the verdict to the archive.
+
+    Raises:
+        InvalidTrainingOutput: an archive lacks a file, is unsafe, or the two don't belong together.
+        NotComparable: the job was not given the champion that the run was admitted with.
+        InvalidSettings: the policy doesn't fit the task.
+    """
+    model_sha256, model = _read_model(request.model_data_url, store)
+    files = _read_output(request.output_data_url, store)
+    report, smoke = (_object(files[name], name) for name in ("training_report.json", "smoke.json"))
+    _check_consistency(report, smoke, model)
+    champion_reason = _champion_reason(request.champion, report)
+    holdout = HoldOut.from_npz(files["holdout.npz"], report)
+    if (holdout.champion is None) == bool((report["champion"] or {}).get("scored")):
+        raise InvalidTrainingOutput(
+            "holdout.npz and training_report.json disagree on whether a champion was scored."
+        )
+    judgement = judge(holdout, request.policy, champion_reason)
+    champion = _champion_summary(request.champion, judgement, champion_reason)
+    folder = f"{request.models_prefix}/{request.run_id}"
+    uris = {name: f"{folder}/{name}.json" for name in ("evaluation", "judgement", "smoke", "lineage")}
+    scored = Scored(holdout.task, holdout.target, holdout.candidate)
+    values = {name: interval.value for name, interval in judgement.metrics.items()}
+    deviations = {name: interval.deviation for name, interval in judgement.metrics.items()}
+    digests = {
+        "model_digest": report["model_digest"],
+        "model_sha256": model_sha256,
+        "model_data_url": request.model_data_url,
+    }
+    verdict = {**judgement.to_dict(), "run_id": request.run_id, "champion": champion, **digests}
+    contents = {
+        "evaluation": evaluation(scored, values, deviations),
+        "smoke": smoke,
+        "lineage": _lineage(request, report, model, digests),
+        "judgement": verdict,
+    }
+    written = {name: _json(content) for name, content in contents.items()}
+    for name, data in written.items():
+        store.write(uris[name], data, content_type="application/json")
+    return {
+        "accepted": judgement.accepted,
+        "metric": {name: value for name, value in verdict["metric"].items() if name != "greater_is_better"},
+        "metrics": verdict["metrics"],
+        "champion": champion,
+        "reasons": verdict["reasons"],
+        **{f"{name}_uri": uri for name, uri in uris.items()},
+        "judgement_sha256": hashlib.sha256(written["judgement"]).hexdigest(),
+        **digests,
+    }
+
+
+def _read_model(uri: str, store: ObjectStore) -> tuple[str, dict[str, Any]]:
+    """Return the SHA-256 of model.tar.gz and its model.json, once every file in it has its listed digest."""
+    digest = hashlib.sha256()
+    found: dict[str, str] = {}
+    text: bytes | None = None
+    with tempfile.TemporaryFile() as local, store.open(uri) as remote:
+        # One pass over S3: the bytes that are hashed are the bytes that are read.
+        while block := remote.read(_BLOCK):
+            digest.update(block)
+            local.write(block)
+        local.seek(0)
+        try:
+            for path, content in archive.files_of(cast(BinaryIO, local)):
+                if path == manifest.FILE_NAME:
+                    text = content.read(_MAXIMUM_MANIFEST_BYTES)
+                else:
+                    found[path] = manifest.sha256_of(content)
+            if text is None:
+                raise InvalidTrainingOutput(
+                    f"{uri} holds no {manifest.FILE_NAME}; it isn't what train.py writes."
+                )
+            model = manifest.parse(text)
+        except (UnsafeArchive, InvalidModel) as error:
+            raise InvalidTrainingOutput(f"{uri}: {error}") from error
+    problems = manifest.differences(model["files"], found)
+    if problems:
+        raise InvalidTrainingOutput(f"{uri}: its files are not those of model.json: {'; '.join(problems)}.")
+    return digest.hexdigest(), model
+
+
+def _read_output(uri: str, store: ObjectStore) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    try:
+        with store.open(uri) as packed:
+            for path, content in archive.files_of(packed, MAXIMUM_OUTPUT_BYTES):
+                # The archive's paths may begin with a folder, depending on what packed /opt/ml/output/data.
+                name = path.rpartition("/")[2]
+                if name in _OUTPUT_FILES:
+                    files[name] = content.read()
+    except UnsafeArchive as error:
+        raise InvalidTrainingOutput(f"{uri}: {error}") from error
+    missing = [name for name in _OUTPUT_FILES if name not in files]
+    if missing:
+        raise InvalidTrainingOutput(f"{uri} holds no {', '.join(missing)}; it isn't what train.py writes.")
+    return files
+
+
+def _check_consistency(report: Mapping[str, Any], smoke: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    needed = ("task", "classes", "slices", "champion", "model_digest", "contract_hash", "lineage")
+    problems = [f"training_report.json lacks {name}" for name in needed if name not in report]
+    for name in ("model_digest", "contract_hash", "task"):
+        if name in report and report[name] != model.get(name):
+            problems.append(
+                f"{name} is {report[name]!r} in training_report.json, {model.get(name)!r} in model.json"
+            )
+    rows = [smoke.get(name) for name in ("instances", "predictions")]
+    if not all(isinstance(each, list) for each in rows) or len(rows[0] or ()) != len(rows[1] or ()):
+        problems.append("smoke.json must hold as many predictions as instances")
+    if problems:
+        raise InvalidTrainingOutput(f"the job's archives don't fit each other: {'; '.join(problems)}.")
+
+
+def _champion_reason(champion: Champion | None, report: Mapping[str, Any]) -> str | None:
+    """Return why the champion was not scored; None where it was, or where there is none."""
+    reported = report["champion"]
+    given = None if reported is None else reported.get("sha256")
+    wanted = None if champion is None else champion.model_sha256
+    if given != wanted:
+        raise NotComparable(
+            f"the run's champion has the SHA-256 {wanted}, the training job was given {given}; train again."
+        )
+    if reported is None or reported.get("scored"):
+        return None
+    return str(reported.get("reason") or "the training job gave no reason")
+
+
+def _champion_summary(
+    champion: Champion | None, judgement: Judgement, reason: str | None
+) -> dict[str, Any] | None:
+    if champion is None:
+        return None
+    return {
+        "model_package_arn": champion.model_package_arn,
+        "model_sha256": champion.model_sha256,
+        "scored": reason is None,
+        "reason": reason,
+        "metric": None if judgement.champion is None else judgement.champion.to_dict(),
+        "difference": None if judgement.difference is None else judgement.difference.to_dict(),
+    }
+
+
+def _lineage(
+    request: JudgeRequest, report: Mapping[str, Any], model: Mapping[str, Any], digests: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "run_id": request.run_id,
+        **digests,
+        "contract_hash": report["contract_hash"],
+        "estimator": model.get("estimator"),
+        "hyperparameters": model.get("hyperparameters"),
+        "libraries": model.get("libraries"),
+        "seed": model.get("seed"),
+        "training": report["lineage"],
+        "run": dict(request.lineage),
+    }
+
+
+def _object(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise InvalidTrainingOutput(f"{name} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidTrainingOutput(f"{name} must be a JSON object.")
+    return content
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    """One spelling per content, so that a rerun writes the same bytes."""
+    return (
+        json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()

@@ -1,0 +1,388 @@
+"""The gate: whether a candidate is good enough to be put before a reviewer.
+
+`judge` is a pure function of the hold-out's predictions and a policy. Its verdict is a result, never an
+exception: "not good enough" ends a run well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropforge.domain.errors import InvalidSettings
+from dropforge.domain.holdout import HoldOut
+from dropforge.domain.metrics import Metric, Scored, metric_named
+from dropforge.domain.resampling import resample_weights, resamples_for
+
+CONFIDENCE = 0.95
+
+AUTO_THRESHOLDS: Mapping[str, str] = {
+    "auc": "0.70, the usual bound of acceptable discrimination (Hosmer and Lemeshow 2013, section 5.2.4)",
+    "accuracy": "0.5, or if that is more, a tenth fewer errors than always guessing the largest class makes",
+    "r2": "0.1: a tenth of the hold-out's variance explained",
+}
+"""What the threshold ``auto`` means per metric. Every other metric needs a number of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """What a candidate has to meet.
+
+    Attributes:
+        metric: ``auto`` or a metric of the task.
+        threshold: ``auto`` or a number as text; an upper bound where less of the metric is better.
+        champion_tolerance: how much worse than the champion the candidate may be, in units of the metric.
+        minimum_holdout_rows: below this the hold-out decides nothing and the candidate is rejected.
+        minimum_slice_rows: slices with fewer rows are left out of the report.
+        resamples: bootstrap resamples (fewer on a very large hold-out, see `resamples_for`).
+        seed: of the bootstrap.
+    """
+
+    metric: str = "auto"
+    threshold: str = "auto"
+    champion_tolerance: float = 0.01
+    minimum_holdout_rows: int = 10
+    minimum_slice_rows: int = 30
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.threshold != "auto" and _number(self.threshold) is None:
+            problems.append(f"threshold must be auto or a finite number, not {self.threshold!r}")
+        if not math.isfinite(self.champion_tolerance) or self.champion_tolerance < 0:
+            problems.append(f"champion_tolerance must be at least 0, not {self.champion_tolerance!r}")
+        lowest = {"minimum_holdout_rows": 2, "minimum_slice_rows": 2, "resamples": 100, "seed": 0}
+        problems += [
+            f"{name} must be at least {least}, not {getattr(self, name)!r}"
+            for name, least in lowest.items()
+            if getattr(self, name) < least
+        ]
+        if problems:
+            raise InvalidSettings(f"gate policy: {'; '.join(problems)}.")
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> GatePolicy:
+        """Read a policy whose numbers may be text, as template parameters are; absent means default.
+
+        Raises:
+            InvalidSettings: an unknown name or a malformed value; all problems are named.
+        """
+        kinds = {f.name: f.type for f in fields(cls)}
+        problems = [f"{name!r} is none of {', '.join(kinds)}" for name in raw if name not in kinds]
+        values: dict[str, Any] = {}
+        for name, value in raw.items():
+            if kinds.get(name) == "str":
+                values[name] = str(value)
+            elif name in kinds:
+                number = _number(value)
+                if number is None or (kinds[name] == "int" and number != int(number)):
+                    problems.append(f"{name} must be a finite {kinds[name]}, not {value!r}")
+                else:
+                    values[name] = int(number) if kinds[name] == "int" else number
+        if problems:
+            raise InvalidSettings(f"gate policy: {'; '.join(problems)}.")
+        return cls(**values)
+
+    def metric_of(self, task: str) -> Metric:
+        """Return the metric that decides.
+
+        Raises:
+            InvalidSettings: the task has no such metric, or its threshold can't be ``auto``.
+        """
+        metric = metric_named(task, self.metric)
+        if self.threshold == "auto" and metric.name not in AUTO_THRESHOLDS:
+            raise InvalidSettings(
+                f"the metric {metric.name!r} has no threshold 'auto'; set the threshold to a number "
+                f"(only {', '.join(AUTO_THRESHOLDS)} have one)."
+            )
+        return metric
+
+    def threshold_for(self, holdout: HoldOut) -> float:
+        """Return the number to meet on this hold-out; see AUTO_THRESHOLDS."""
+        metric = self.metric_of(holdout.task)
+        if self.threshold != "auto":
+            return float(self.threshold)
+        if metric.name == "accuracy":
+            counts = np.bincount(holdout.target.astype(np.int64), minlength=1)
+            majority = float(counts.max() / max(len(holdout.target), 1))
+            return max(0.5, majority + 0.1 * (1 - majority))
+        return {"auc": 0.70, "r2": 0.1}[metric.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why the verdict is what it is: a stable code to match on, and a sentence with the numbers."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with its 95 % bootstrap percentile interval and standard deviation; NaN where undefined."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    deviation: float = math.nan
+
+    @classmethod
+    def of(cls, value: float, resampled: NDArray[np.float64]) -> Interval:
+        """Summarise a statistic's values on resamples; those where it is undefined are left out."""
+        known = resampled[np.isfinite(resampled)]
+        if len(known) < 2 or not math.isfinite(value):
+            return cls(value)
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(known, (tail, 1 - tail))
+        return cls(value, float(low), float(high), float(known.std(ddof=1)))
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return JSON-ready numbers, None where undefined."""
+        return {name: _finite(getattr(self, name)) for name in ("value", "low", "high")}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict and all numbers behind it."""
+
+    accepted: bool
+    reasons: tuple[Reason, ...]
+    metric: Metric
+    threshold: float
+    candidate: Interval
+    metrics: Mapping[str, Interval]
+    rows: int
+    resamples: int
+    champion: Interval | None = None
+    difference: Interval | None = None
+    slices: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``judgement.json``; undefined numbers are null. A difference above 0 is a gain."""
+        return {
+            "format": 1,
+            "accepted": self.accepted,
+            "reasons": [{"code": reason.code, "message": reason.message} for reason in self.reasons],
+            "metric": {
+                "name": self.metric.name,
+                "greater_is_better": self.metric.greater_is_better,
+                **self.candidate.to_dict(),
+                "threshold": _finite(self.threshold),
+            },
+            "metrics": {name: _finite(interval.value) for name, interval in self.metrics.items()},
+            "champion": None if self.champion is None else self.champion.to_dict(),
+            "difference": None if self.difference is None else self.difference.to_dict(),
+            "slices": [dict(entry) for entry in self.slices],
+            "rows": self.rows,
+            "resamples": self.resamples,
+            "confidence": CONFIDENCE,
+        }
+
+
+def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = None) -> Judgement:
+    """Judge a candidate on the hold-out. The same arguments give the same judgement.
+
+    A candidate is accepted if the hold-out has enough rows, all predictions are finite, the metric is defined
+    and meets the threshold, and, where a champion was scored, it is neither significantly worse (the 95 %
+    interval of the paired bootstrap difference lies below 0) nor worse by more than the tolerance.
+
+    Intervals are bootstrap percentile intervals, both models measured on the same resamples (Efron and
+    Tibshirani 1993, sections 13.3 and 16.4); a classification's resamples are stratified by class.
+
+    Args:
+        holdout: both models' predictions.
+        policy: what to meet.
+        champion_reason: why a champion that exists could not be scored; the threshold alone decides then.
+
+    Raises:
+        InvalidSettings: the policy doesn't fit the task.
+
+    Example:
+        >>> target = np.array([0, 1] * 20)
+        >>> sure = np.stack([1.0 - target, target.astype(float)], axis=1)
+        >>> rows = np.arange(40, dtype=np.uint64)
+        >>> judge(HoldOut("binary", ("no", "yes"), rows, target, sure), GatePolicy()).accepted
+        True
+    """
+    metric = policy.metric_of(holdout.task)
+    threshold = policy.threshold_for(holdout)
+    rows = len(holdout.target)
+    blocking = list(_unusable(holdout, policy))
+    if blocking:
+        nothing = Interval(math.nan)
+        return Judgement(False, tuple(blocking), metric, threshold, nothing, {}, rows, 0)
+    resamples = resamples_for(rows, policy.resamples)
+    candidate = Scored(holdout.task, holdout.target, holdout.candidate)
+    champion = None if holdout.champion is None else Scored(holdout.task, holdout.target, holdout.champion)
+    strata = holdout.target if holdout.classes is not None else np.zeros(rows, dtype=np.int64)
+    drawn: list[dict[str, NDArray[np.float64]]] = []
+    drawn_champion: list[NDArray[np.float64]] = []
+    for weights in resample_weights(strata.astype(np.int64), resamples, policy.seed):
+        drawn.append(candidate.measure(weights=weights))
+        if champion is not None:
+            drawn_champion.append(champion.measure((metric.name,), weights)[metric.name])
+    resampled = {name: np.concatenate([block[name] for block in drawn]) for name in drawn[0]}
+    metrics = {
+        name: Interval.of(float(value[0]), resampled[name]) for name, value in candidate.measure().items()
+    }
+    value = metrics[metric.name]
+    its = difference = None
+    if champion is not None:
+        theirs = np.concatenate(drawn_champion)
+        its = Interval.of(champion.value(metric.name), theirs)
+        gain = float(metric.gain(value.value, its.value))
+        difference = Interval.of(gain, np.asarray(metric.gain(resampled[metric.name], theirs)))
+    blocking += _absolute(metric, value, threshold)
+    blocking += _relative(metric, its, difference, policy)
+    remarks = _remarks(metric, value, threshold, difference, champion_reason)
+    return Judgement(
+        accepted=not blocking,
+        reasons=tuple(blocking or remarks) + (tuple(remarks[1:]) if blocking and champion_reason else ()),
+        metric=metric,
+        threshold=threshold,
+        candidate=value,
+        metrics=metrics,
+        rows=rows,
+        resamples=resamples,
+        champion=its,
+        difference=difference,
+        slices=tuple(_slices(holdout, metric, policy.minimum_slice_rows)),
+    )
+
+
+def _unusable(holdout: HoldOut, policy: GatePolicy) -> list[Reason]:
+    reasons = []
+    rows = len(holdout.target)
+    if rows < policy.minimum_holdout_rows:
+        reasons.append(
+            Reason(
+                "TooFewHoldOutRows",
+                f"the hold-out has {rows} rows; at least {policy.minimum_holdout_rows} are needed to judge.",
+            )
+        )
+    for name, scores in (("candidate", holdout.candidate), ("champion", holdout.champion)):
+        if scores is not None and not np.isfinite(scores).all():
+            rows_hit = int((~np.isfinite(scores)).reshape(rows, -1).any(axis=1).sum())
+            reasons.append(
+                Reason("NonFinitePredictions", f"{rows_hit} of the {name}'s predictions are not finite.")
+            )
+    if holdout.classes is None and not np.isfinite(holdout.target).all():
+        reasons.append(Reason("NonFiniteTarget", "the hold-out's target is not finite in every row."))
+    return reasons
+
+
+def _absolute(metric: Metric, value: Interval, threshold: float) -> list[Reason]:
+    if not math.isfinite(value.value):
+        message = (
+            f"{metric.name} is undefined on this hold-out, for example because a class is missing from it."
+        )
+        return [Reason("UndefinedMetric", message)]
+    if float(metric.gain(value.value, threshold)) < 0:
+        side = "below" if metric.greater_is_better else "above"
+        return [
+            Reason(
+                "ThresholdMissed", f"{metric.name} {value.value:.4g} is {side} the threshold {threshold:.4g}."
+            )
+        ]
+    return []
+
+
+def _relative(
+    metric: Metric, champion: Interval | None, difference: Interval | None, policy: GatePolicy
+) -> list[Reason]:
+    if champion is None or difference is None:
+        return []
+    if not math.isfinite(difference.value) or not math.isfinite(difference.high):
+        return [Reason("UndefinedMetric", f"the champion's {metric.name} is undefined on this hold-out.")]
+    shown = (
+        f"{metric.name} differs by {difference.value:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
+    )
+    reasons = []
+    if difference.high < 0:
+        reasons.append(
+            Reason(
+                "SignificantlyWorse",
+                f"{shown} from the champion's {champion.value:.4g}: worse beyond chance.",
+            )
+        )
+    # The spacing of float64 must not decide about a loss of exactly the tolerance.
+    if difference.value < -policy.champion_tolerance - 1e-12:
+        reasons.append(
+            Reason(
+                "WorseThanTolerance",
+                f"{shown} from the champion's {champion.value:.4g}; the tolerance is "
+                f"{policy.champion_tolerance:.4g}.",
+            )
+        )
+    return reasons
+
+
+def _remarks(
+    metric: Metric,
+    value: Interval,
+    threshold: float,
+    difference: Interval | None,
+    champion_reason: str | None,
+) -> list[Reason]:
+    remarks = [
+        Reason("ThresholdMet", f"{metric.name} {value.value:.4g} meets the threshold {threshold:.4g}.")
+    ]
+    if difference is not None:
+        shown = f"{difference.value:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
+        remarks.append(
+            Reason("NotWorseThanChampion", f"{metric.name} differs from the champion's by {shown}.")
+        )
+    elif champion_reason is not None:
+        remarks.append(
+            Reason("ChampionNotScored", f"the champion could not be compared with: {champion_reason}")
+        )
+    else:
+        remarks.append(Reason("FirstModel", "there is no champion to compare with."))
+    return remarks
+
+
+def _slices(holdout: HoldOut, metric: Metric, minimum_rows: int) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    if holdout.slice_codes is None:
+        return entries
+    for column, described in enumerate(holdout.slices):
+        for code, label in enumerate(described.labels):
+            rows = np.flatnonzero(holdout.slice_codes[:, column] == code)
+            if len(rows) < minimum_rows:
+                continue
+            values = [
+                None
+                if scores is None
+                else _finite(Scored(holdout.task, holdout.target[rows], scores[rows]).value(metric.name))
+                for scores in (holdout.candidate, holdout.champion)
+            ]
+            entries.append(
+                {
+                    "slice": described.name,
+                    "label": label,
+                    "rows": len(rows),
+                    "value": values[0],
+                    "champion": values[1],
+                }
+            )
+    return entries
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,105 @@
+"""The hold-out as the training job hands it over: true targets and both models' predictions, no pickles."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropforge.domain.errors import InvalidTrainingOutput
+
+MAXIMUM_BYTES = 1024**3
+"""Bytes of all arrays together; 1 GiB is about 20 million rows of a binary task with a champion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A column by whose values quality is reported; ``labels`` are the values, by code."""
+
+    name: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Rows that neither model has learned from.
+
+    Attributes:
+        task: binary, multiclass or regression.
+        classes: the class labels by code, None for a regression.
+        row_key: uint64 (n,).
+        target: int64 codes (n,), or float64 (n,).
+        candidate: float64 probabilities (n, n_classes), or values (n,).
+        champion: likewise, None where none was scored.
+        slices: what the columns of `slice_codes` are.
+        slice_codes: int16 (n, n_slices), −1 for a row of none.
+    """
+
+    task: str
+    classes: tuple[str, ...] | None
+    row_key: NDArray[np.uint64]
+    target: NDArray[Any]
+    candidate: NDArray[np.float64]
+    champion: NDArray[np.float64] | None = None
+    slices: tuple[Slice, ...] = ()
+    slice_codes: NDArray[np.int16] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.target)
+        scores = (n,) if self.classes is None else (n, len(self.classes))
+        expected: dict[str, tuple[tuple[int, ...], str]] = {
+            "row_key": ((n,), "u"),
+            "target": ((n,), "f" if self.classes is None else "i"),
+            "candidate": (scores, "f"),
+            "champion": (scores, "f"),
+            "slice_codes": ((n, len(self.slices)), "i"),
+        }
+        problems = []
+        for name, (shape, kind) in expected.items():
+            array = getattr(self, name)
+            if array is not None and (array.shape != shape or array.dtype.kind != kind):
+                problems.append(f"{name} is {array.dtype}{list(array.shape)}, expected {kind}{list(shape)}")
+        codes = np.arange(len(self.classes or ()))
+        if not problems and self.classes is not None and not np.isin(self.target, codes).all():
+            problems.append(f"target holds codes outside 0..{len(self.classes) - 1}")
+        if not problems and len(np.unique(self.row_key)) != n:
+            problems.append("row_key holds a row twice")
+        if problems:
+            raise InvalidTrainingOutput(f"holdout.npz: {'; '.join(problems)}.")
+
+    @classmethod
+    def from_npz(cls, data: bytes, report: Mapping[str, Any]) -> HoldOut:
+        """Read ``holdout.npz`` with the task, classes and slices of ``training_report.json``.
+
+        Raises:
+            InvalidTrainingOutput: the file is damaged, too large, holds objects, or doesn't fit the report.
+        """
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as zipped:
+                size = sum(entry.file_size for entry in zipped.infolist())
+            if size > MAXIMUM_BYTES:
+                raise InvalidTrainingOutput(
+                    f"holdout.npz holds {size} bytes, at most {MAXIMUM_BYTES} are read; hold out fewer rows."
+                )
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+            classes = report["classes"]
+            return cls(
+                task=report["task"],
+                classes=None if classes is None else tuple(map(str, classes)),
+                row_key=found["row_key"],
+                target=found["target"],
+                candidate=found["candidate"],
+                champion=found.get("champion"),
+                slices=tuple(Slice(s["name"], tuple(s["labels"])) for s in report["slices"]),
+                slice_codes=found["slice_codes"],
+            )
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, TypeError) as error:
+            raise InvalidTrainingOutput(
+                f"holdout.npz can't be read ({error!r}); it isn't what train.py writes."
+            ) from error
