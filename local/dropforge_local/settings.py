@@ -55,7 +55,7 @@ class HostSettings:
         """
         inherited = {
             name: os.environ[name]
-            for name in ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "PYTHONDONTWRITEBYTECODE")
+            for name in ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
             if name in os.environ
         }
         return {
@@ -80,7 +80,6 @@ class HostSettings:
             "S3_DATA_DIR": str(self.state_dir / "s3"),
             "SFN_WAIT_SCALE": repr(self.wait_scale),
             "LAMBDA_EXECUTOR": "local",
-            "LAMBDA_ASYNC_RETRY_BASE_SECONDS": repr(max(0.01, self.wait_scale)),
             # Listeners and daemons that the product doesn't use.
             "IOT_MTLS_ENABLED": "0",
             "IOT_MTLS_PORT": "0",

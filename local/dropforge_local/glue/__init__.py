@@ -1,7 +1,7 @@
 """Everything that touches MiniStack's internals: one module per seam, each guarded by a test.
 
-MiniStack is pinned exactly. ``require`` names the internals that a seam builds on, so that another version
-fails at once and says where.
+MiniStack is pinned exactly. ``seams.require`` names the internals that a seam builds on, so that another
+version fails at once and says where.
 """
 
 from __future__ import annotations
@@ -17,9 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass
 class Installed:
-    """What has to be ended with the host, in reverse order of its start."""
+    """What runs once the services' state is restored, before the host stops serving, and at its end.
 
+    The last two run in reverse order.
+    """
+
+    starting: list[Callable[[], None]] = field(default_factory=list)
+    suspending: list[Callable[[], None]] = field(default_factory=list)
     closing: list[Callable[[], None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Run everything that waited for the restored state."""
+        for step in self.starting:
+            step()
+        self.starting.clear()
+
+    def suspend(self) -> None:
+        """Hold what must not notice that the host goes away, such as executions in the middle of a task."""
+        while self.suspending:
+            self.suspending.pop()()
 
     def close(self) -> None:
         """End everything."""
@@ -33,8 +49,32 @@ def install(settings: HostSettings) -> Installed:
     Raises:
         SeamChanged: MiniStack is not the version that the glue was written for.
     """
-    from dropforge_local.glue import lambda_execution  # noqa: PLC0415 - MiniStack reads the environment at import
+    # MiniStack reads the environment when it is imported, so nothing here may import it earlier.
+    from dropforge_local.glue import (  # noqa: PLC0415
+        alarms,
+        cloudformation,
+        dynamodb_log,
+        lambda_blobs,
+        lambda_execution,
+        lambda_queue,
+        sagemaker_mount,
+        seams,
+        snapshots,
+    )
+    from dropforge_local.glue.journal import Journal  # noqa: PLC0415
+    from dropforge_local.glue.workflow import mount as workflow_mount  # noqa: PLC0415
 
+    seams.require_version()
     installed = Installed()
+    journal = Journal(settings.state_dir / "journal.sqlite")
+    installed.closing.append(journal.close)
+    lambda_blobs.install(settings)
     lambda_execution.install(settings, installed)
+    lambda_queue.install(settings, journal, installed)
+    alarms.install()
+    sagemaker = sagemaker_mount.install(settings, installed)
+    cloudformation.install(sagemaker)
+    workflow_mount.install(settings, journal, sagemaker, installed)
+    dynamodb_log.install(journal)
+    snapshots.install(settings, installed)
     return installed

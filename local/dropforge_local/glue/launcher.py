@@ -10,8 +10,12 @@ import signal
 import sys
 import tempfile
 import threading
+from typing import TYPE_CHECKING, Any
 
 from dropforge_local.settings import HostSettings
+
+if TYPE_CHECKING:
+    from dropforge_local.glue import Installed
 
 # A shutdown that hangs must not leave a process behind once its launcher is gone.
 _LAST_RESORT_S = 10.0
@@ -29,7 +33,7 @@ def run(settings: HostSettings) -> None:
 
     installed = install(settings)
     try:
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, installed))
     finally:
         installed.close()
         shutil.rmtree(settings.temporary_dir, ignore_errors=True)
@@ -38,7 +42,7 @@ def run(settings: HostSettings) -> None:
         os._exit(0)
 
 
-async def _serve(settings: HostSettings) -> None:
+async def _serve(settings: HostSettings, installed: Installed) -> None:
     from hypercorn.asyncio import serve  # noqa: PLC0415
     from hypercorn.config import Config  # noqa: PLC0415
     from ministack.app import app  # noqa: PLC0415
@@ -49,7 +53,26 @@ async def _serve(settings: HostSettings) -> None:
     config.graceful_timeout = 0.5
     config.shutdown_timeout = 5.0
     config.accesslog = None
-    await serve(app, config)  # type: ignore[arg-type]
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def send_once_started(message: Any) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                # The services' state has been restored; nothing is served yet.
+                await asyncio.to_thread(installed.start)
+            await send(message)
+
+        await app(scope, receive, send_once_started if scope["type"] == "lifespan" else send)
+
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signalled in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signalled, ended.set)
+
+    async def until_ended() -> None:
+        await ended.wait()
+        await asyncio.to_thread(installed.suspend)
+
+    await serve(application, config, shutdown_trigger=until_ended)
 
 
 def _watch_launcher(lifeline_fd: int) -> None:

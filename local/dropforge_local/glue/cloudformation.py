@@ -1,0 +1,96 @@
+"""CloudFormation's SageMaker resource types, made by our SageMaker service."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.workflow.definition import problems
+from dropforge_local.sagemaker.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dropforge_local.sagemaker.service import SageMaker
+
+
+def install(sagemaker: SageMaker) -> None:
+    """Register ``AWS::SageMaker::{ModelPackageGroup,Model,EndpointConfig,Endpoint}``; other types stay refused."""
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
+
+    require(provisioners, "_RESOURCE_HANDLERS", "_physical_name")
+    require_parameters(provisioners._sfn_definition, "props")
+    read_definition = provisioners._sfn_definition
+
+    def checked_definition(props: dict[str, Any]) -> str:
+        """CloudFormation calls CreateStateMachine, which refuses a definition that can't run."""
+        text: str = read_definition(props)
+        if found := problems(text):
+            raise ValueError(f"Invalid State Machine Definition: '{', '.join(found)}'")
+        return text
+
+    provisioners._sfn_definition = checked_definition
+
+    def name_of(props: dict[str, Any], key: str, stack_name: str, logical_id: str) -> str:
+        given = props.get(key)
+        if given:
+            return str(given)
+        made: str = provisioners._physical_name(stack_name, logical_id, max_len=63)
+        return re.sub(r"[^a-zA-Z0-9-]", "-", made)
+
+    def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return sagemaker.handle(operation, request)
+        except ServiceError as error:
+            raise ValueError(f"{error.message} (Service: SageMaker, Error Code: {error.code})") from error
+
+    def delete(operation: str, key: str, name: Callable[[str], str]) -> Callable[..., None]:
+        def remove(physical_id: str, props: dict[str, Any]) -> None:
+            del props
+            try:
+                sagemaker.handle(operation, {key: name(physical_id)})
+            except ServiceError as error:
+                # Deleting what is gone already is CloudFormation's success.
+                if not re.search(r"(?i)does not exist|could not find|not found", error.message):
+                    raise ValueError(error.message) from error
+
+        return remove
+
+    def group(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
+        name = name_of(props, "ModelPackageGroupName", stack_name, logical_id)
+        arn = call("CreateModelPackageGroup", {**props, "ModelPackageGroupName": name})["ModelPackageGroupArn"]
+        return arn, {"ModelPackageGroupArn": arn, "ModelPackageGroupStatus": "Completed"}
+
+    def model(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
+        name = name_of(props, "ModelName", stack_name, logical_id)
+        arn = call("CreateModel", {**props, "ModelName": name})["ModelArn"]
+        return arn, {"ModelName": name}
+
+    def endpoint_config(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
+        name = name_of(props, "EndpointConfigName", stack_name, logical_id)
+        arn = call("CreateEndpointConfig", {**props, "EndpointConfigName": name})["EndpointConfigArn"]
+        return arn, {"EndpointConfigName": name}
+
+    def endpoint(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
+        name = name_of(props, "EndpointName", stack_name, logical_id)
+        arn = call("CreateEndpoint", {**props, "EndpointName": name})["EndpointArn"]
+        return arn, {"EndpointName": name}
+
+    def last(arn: str) -> str:
+        return arn.rpartition("/")[2]
+
+    handlers = provisioners._RESOURCE_HANDLERS
+    handlers["AWS::SageMaker::ModelPackageGroup"] = {
+        "create": group,
+        "delete": delete("DeleteModelPackageGroup", "ModelPackageGroupName", last),
+    }
+    handlers["AWS::SageMaker::Model"] = {"create": model, "delete": delete("DeleteModel", "ModelName", last)}
+    handlers["AWS::SageMaker::EndpointConfig"] = {
+        "create": endpoint_config,
+        "delete": delete("DeleteEndpointConfig", "EndpointConfigName", last),
+    }
+    handlers["AWS::SageMaker::Endpoint"] = {
+        "create": endpoint,
+        "delete": delete("DeleteEndpoint", "EndpointName", last),
+    }

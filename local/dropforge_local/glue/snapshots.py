@@ -1,0 +1,173 @@
+"""Saves the services' state while the host runs: promptly, whole files only, and only what changed.
+
+MiniStack saves at a clean shutdown; a kill would lose everything since the start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dropforge_local.glue.seams import require, require_parameters
+
+if TYPE_CHECKING:
+    from dropforge_local.glue import Installed
+    from dropforge_local.settings import HostSettings
+
+_log = logging.getLogger("dropforge.snapshots")
+
+# A burst of requests is saved once. Saving takes the interpreter, so it may use a tenth of the time at most.
+_DEBOUNCE_S = 0.05
+_DUTY = 10
+# Services whose state other services change in passing: logs and metrics of every call.
+_BY_THE_WAY = frozenset({"cloudwatch_logs", "cloudwatch"})
+_READS = ("Get", "List", "Describe", "Head", "BatchGet", "Query", "Scan", "Filter", "Lookup", "Validate")
+
+
+class Snapshots:
+    """A thread that saves what requests have marked as changed."""
+
+    def __init__(self, folder: Path) -> None:
+        from ministack import app  # noqa: PLC0415
+        from ministack.core import persistence  # noqa: PLC0415
+
+        self._app, self._persistence = app, persistence
+        self._folder = folder
+        self._digests: dict[str, bytes] = {}
+        self._changed: set[str] = set()
+        self._all = False
+        self._wake = threading.Condition()
+        self._saving = threading.Lock()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="dropforge-snapshots", daemon=True)
+
+    def start(self) -> None:
+        """Start saving; everything counts as changed at first."""
+        self.mark(None)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread and save everything a last time."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.save(None)
+
+    def mark(self, service: str | None) -> None:
+        """Note that a service (None for all) may have changed."""
+        with self._wake:
+            if service is None:
+                self._all = True
+            else:
+                self._changed.add(service)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._closing or self._all or self._changed):
+                    self._wake.wait()
+                if self._closing:
+                    return
+                self._wake.wait(_DEBOUNCE_S)
+                wanted = None if self._all else {*self._changed, *_BY_THE_WAY}
+                self._all = False
+                self._changed.clear()
+            started = time.monotonic()
+            self.save(wanted)
+            pause = (time.monotonic() - started) * _DUTY
+            with self._wake:
+                if not self._closing:
+                    self._wake.wait_for(lambda: self._closing, pause)
+
+    def save(self, services: set[str] | None) -> None:
+        """Write the state of these services (None for all) where it differs from what was written last."""
+        with self._saving:
+            for name, get_state in self._app._build_persistence_save_dict().items():
+                if services is not None and name not in services:
+                    continue
+                try:
+                    self._save_one(name, self._stable(get_state))
+                except Exception:
+                    _log.exception("the state of %s was not saved", name)
+
+    @staticmethod
+    def _stable(get_state: Any) -> Any:
+        """The state, read again where another thread changed it meanwhile."""
+        for _ in range(20):
+            try:
+                return get_state()
+            except RuntimeError:  # dictionary changed size during iteration
+                time.sleep(0.002)
+        return get_state()
+
+    def _save_one(self, name: str, state: Any) -> None:
+        if state is None:
+            return
+        document = {"__ministack_format__": self._persistence._state_format_version(name), "payload": state}
+        text = json.dumps(document, default=self._persistence._json_default).encode()
+        digest = hashlib.blake2b(text).digest()
+        if self._digests.get(name) == digest:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        scratch = self._folder / f".{name}.tmp"
+        scratch.write_bytes(text)
+        scratch.replace(self._folder / f"{name}.json")
+        self._digests[name] = digest
+
+
+def install(settings: HostSettings, installed: Installed) -> None:
+    """Save continuously, and instead of MiniStack's own saving at shutdown."""
+    from ministack import app  # noqa: PLC0415
+    from ministack.core import persistence  # noqa: PLC0415
+
+    require(app, "_build_persistence_save_dict", "save_all", "SERVICE_HANDLERS", "SERVICE_REGISTRY")
+    require(persistence, "_json_default", "_state_format_version")
+    require_parameters(app._dispatch_service_request, "method", "path", "headers", "body")
+    snapshots = Snapshots(settings.state_dir / "services")
+    state_keys = {
+        service: entry.get("state_key", entry["module"]) for service, entry in app.SERVICE_REGISTRY.items()
+    }
+
+    def watched(service: str, handle: Any) -> Any:
+        key = state_keys.get(service)
+
+        async def call(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+            answer = await handle(method, path, headers, body, query)
+            if key is not None and _changes(service, method, headers, body, query):
+                # A deployment touches any service, and goes on after its request was answered.
+                snapshots.mark(None if service == "cloudformation" else key)
+            return answer
+
+        return call
+
+    for service, handle in list(app.SERVICE_HANDLERS.items()):
+        app.SERVICE_HANDLERS[service] = watched(service, handle)
+    app.save_all = lambda services: snapshots.save(None)
+    installed.starting.append(snapshots.start)
+    installed.closing.append(snapshots.close)
+
+
+def _changes(service: str, method: str, headers: Any, body: bytes, query: Any) -> bool:
+    """Whether a request may change state, by its operation's name or its method."""
+    if service == "cloudformation":
+        return True
+    if service in {"dynamodb", "states"}:  # in the journal; tables and machines change with deployments
+        operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        return operation.startswith(("Create", "Update", "Delete", "Tag", "Untag")) and "Item" not in operation
+    target = headers.get("x-amz-target", "").rpartition(".")[2]
+    if not target:
+        action = query.get("Action") if query else None
+        target = (action[0] if isinstance(action, list) else action) or ""
+        if not target and body.startswith(b"Action="):
+            target = body[7:40].decode("latin-1").partition("&")[0]
+    if target:
+        return not target.startswith(_READS)
+    return method not in {"GET", "HEAD", "OPTIONS"}

@@ -1,0 +1,131 @@
+"""Puts our run of executions in the place of MiniStack's."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import TYPE_CHECKING, Any
+
+from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.workflow import run as runs
+from dropforge_local.glue.workflow.api import Api
+from dropforge_local.glue.workflow.concurrent import Concurrent
+from dropforge_local.glue.workflow.fields import error_matches
+from dropforge_local.glue.workflow.integrations import Integrations
+from dropforge_local.glue.workflow.machine import Machine
+from dropforge_local.glue.workflow.records import Records
+from dropforge_local.glue.workflow.sagemaker_tasks import SageMakerTasks
+from dropforge_local.glue.workflow.task import Tasks
+from dropforge_local.glue.workflow.tokens import Tokens
+
+if TYPE_CHECKING:
+    from dropforge_local.glue import Installed
+    from dropforge_local.glue.journal import Journal
+    from dropforge_local.sagemaker.service import SageMaker
+    from dropforge_local.settings import HostSettings
+
+_USED = (
+    "_ExecutionError _apply_catcher _apply_input_path _apply_jsonata_arguments _apply_jsonata_output "
+    "_apply_jsonata_template _apply_output_path _apply_parameters _apply_result_path _apply_result_selector "
+    "_apply_state_assign _execute_choice _execute_pass _execute_wait _execution_version_arn _executions "
+    "_extract_lambda_ref _fail_state_error _find_matching_catcher _invoke_resource _jsonata_state_field "
+    "_jsonata_wait_seconds _jsonata_wait_timestamp _nested_start_execution_request _next_or_end _parse_ts "
+    "_resolve_lambda_function_ref _resolve_params_obj _resolve_path_or_ctx _resolve_state_machine_arn "
+    "_run_distributed_map _state_machine_versions _state_machines _state_query_language "
+    "_validate_definition_jsonata get_state"
+).split()
+
+# MiniStack's get_state without "executions".
+_SAVED = ("state_machines", "tags", "activities", "state_machine_versions", "state_machine_aliases", "map_runs")
+
+
+class _SageMakerCodes(dict[str, str]):
+    """SageMaker models three errors; every other code is the SDK's base exception."""
+
+    def get(self, code: str, default: Any = None) -> Any:
+        del default
+        return dict.get(self, code, "SageMakerException")
+
+
+def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, installed: Installed) -> None:
+    """Replace MiniStack's run of executions; they are resumed once the services' state is restored."""
+    from ministack.core import responses  # noqa: PLC0415
+    from ministack.services import lambda_svc  # noqa: PLC0415
+    from ministack.services import stepfunctions as asl  # noqa: PLC0415
+
+    require(asl, *_USED, *(f"_{name}" for name in _SAVED))
+    require(lambda_svc, "_get_func_record_for_ref", "_execution_record_for_config")
+    require_parameters(asl._run_execution, "exec_arn")
+    require_parameters(asl._run_sub_machine, "states", "start_at", "input_data", "execution", "ctx")
+    require_parameters(asl._add_event, "execution", "event_type", "details")
+
+    records = Records(asl._executions, journal)
+    tokens = Tokens(records)
+    tasks_of_sagemaker = SageMakerTasks(sagemaker, asl._ExecutionError)
+    integrations = Integrations(
+        asl,
+        lambda_svc,
+        records,
+        tokens,
+        tasks_of_sagemaker,
+        lambda data: api.start_execution(data),
+        lambda data: api.stop_execution(data),
+    )
+    tasks = Tasks(asl, records, integrations, settings.wait_scale, random.Random())  # noqa: S311 - spreads retries
+    machine = Machine(asl, records, tasks, settings.wait_scale)
+    machine.concurrent = Concurrent(asl, records, machine)
+    api = Api(asl, responses, records, tokens, machine, journal)
+
+    asl._run_execution = machine.run
+    asl._add_event = records.add_event
+    asl._emit_execution_status_event = records.emit_status
+    asl._error_matches = error_matches
+    asl._apply_state_assign = _assign_together(asl)
+    asl._call_lambda = integrations.call_lambda
+    asl._run_sub_machine = lambda states, start_at, value, execution, ctx: machine.run_inner(
+        {"States": states, "StartAt": start_at}, value, execution, ctx
+    )
+    asl._start_execution = api.start_execution
+    asl._stop_execution = api.stop_execution
+    asl._start_sync_execution = api.start_sync_execution(asl._start_sync_execution)
+    asl._send_task_success = api.send_task_success
+    asl._send_task_failure = api.send_task_failure
+    asl._send_task_heartbeat = api.send_task_heartbeat
+    asl._create_state_machine = api.validated(asl._create_state_machine)
+    asl._update_state_machine = api.validated(asl._update_state_machine)
+    asl._validate_state_machine_definition = api.validate
+    asl._delete_state_machine = api.delete_state_machine(asl._delete_state_machine)
+    asl._AWS_SDK_SERVICE_MAP["sagemaker"] = {"target_prefix": "SageMaker", "protocol": "json"}
+    asl._AWS_SDK_ERROR_PREFIX["sagemaker"] = "SageMaker"
+    asl._AWS_SDK_ERROR_CODE_OVERRIDES["sagemaker"] = _SageMakerCodes(
+        ResourceInUse="ResourceInUseException",
+        ResourceLimitExceeded="ResourceLimitExceededException",
+        ResourceNotFound="ResourceNotFoundException",
+        ConflictException="ConflictException",
+    )
+
+    def state_without_executions() -> dict[str, Any]:
+        """The journal holds the executions; in a snapshot they would be taken for crashed ones."""
+        return {name: copy.deepcopy(getattr(asl, f"_{name}")) for name in _SAVED}
+
+    asl.get_state = state_without_executions
+    installed.starting.append(lambda: api.resume(responses.set_request_account_id, responses.set_request_region))
+    installed.suspending.append(lambda: runs.suspend_all(records.runs()))
+
+
+def _assign_together(asl: Any) -> Any:
+    """A state's ``Assign`` reads the variables as they were when the state was entered.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html
+    """
+
+    def assign(
+        state: dict[str, Any], raw_input: Any, ctx: dict[str, Any] | None, result: Any = None, error_output: Any = None
+    ) -> None:
+        wanted = state.get("Assign")
+        if ctx is None or not isinstance(wanted, dict) or asl._state_query_language(state, ctx) != "JSONata":
+            return
+        values = asl._apply_jsonata_template(wanted, raw_input, ctx, result=result, error_output=error_output)
+        ctx.setdefault("variables", {}).update(values)
+
+    return assign
