@@ -94,7 +94,7 @@ def _execute(argv: list[str], cwd: str, parent: int) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         os.chdir(cwd)
-        os.execvpe(argv[0], argv, os.environ)
+        os.execvpe(argv[0], argv, os.environ)  # noqa: S606 - running what it is told is this file's purpose
     except FileNotFoundError:
         print(f"exec {argv[0]}: no such file or directory", file=sys.stderr)
         code = _NOT_FOUND
@@ -107,10 +107,11 @@ def _execute(argv: list[str], cwd: str, parent: int) -> None:
 
 
 def _children() -> list[int]:
-    with contextlib.suppress(OSError):
+    try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             return [int(pid) for pid in file.read().split()]
-    return []
+    except OSError:
+        return []
 
 
 def _kill_all(entrypoint: int) -> None:

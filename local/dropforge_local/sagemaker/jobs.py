@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -103,7 +104,7 @@ class Job:
         try:
             self._control.check()
             if reason := self._document.get("_CapacityError"):
-                raise JobFailure(f"CapacityError: {reason}")
+                return self._failed(f"CapacityError: {reason}")
             self._control.deadline = time.monotonic() + limit
             self._advance(
                 "Downloading", "Downloading input data", {"TrainingStartTime": self._context.clock()}
@@ -151,9 +152,9 @@ class Job:
             for channel in self._document.get("InputDataConfig", []):
                 self._download_channel(objects, channel)
             if checkpoint := self._document.get("CheckpointConfig"):
-                folder = self._root.outside(checkpoint.get("LocalPath", "/opt/ml/checkpoints"))
+                kept = self._root.outside(checkpoint.get("LocalPath", "/opt/ml/checkpoints"))
                 pushing = self._context.objects(self._check_abandoned)
-                self._checkpoints = FolderSync(pushing, folder, checkpoint["S3Uri"])
+                self._checkpoints = FolderSync(pushing, kept, checkpoint["S3Uri"])
                 self._checkpoints.restore(objects)
         except StorageError as error:
             raise JobFailure(f"ClientError: Data download failed:{error}") from error
@@ -307,7 +308,7 @@ class Job:
         path = self._root.ml / folder
         if not path.is_dir() or not any(True for _ in files_below(path)):
             return None
-        name = folder.split("/")[0]
+        name = folder.partition("/")[0]
         key = self._outputs.get("KmsKeyId") or None
         if self._outputs.get("CompressionType") == "NONE":
             uri = join_uri(base, name, "")
@@ -335,10 +336,8 @@ class Job:
 
     def _failed(self, reason: str) -> Outcome:
         members: dict[str, Any] = {"FailureReason": reason}
-        try:
+        with contextlib.suppress(JobFailure):  # the first reason is the one that matters
             self._upload(self._context.objects(self._check_abandoned), model=False)
-        except JobFailure:
-            pass  # the first reason is the one that matters
         return Outcome("Failed", "Failed", "Training job failed", self._finals(members))
 
     def _interrupted(self) -> Outcome:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 logger = logging.getLogger(__name__)
 
-# CloudWatch Logs refuses an event above 1 MiB and a batch above 10,000 events; longer lines are cut in pieces.
+# CloudWatch Logs refuses an event above 1 MiB and a batch above 10,000 events; longer lines are cut.
 _MAX_LINE_BYTES = 256 * 1024
 _MAX_BATCH = 1_000
 # What is kept while CloudWatch Logs can't be reached; beyond it the oldest lines are dropped.

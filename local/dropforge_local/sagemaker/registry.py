@@ -162,7 +162,7 @@ class Registry:
         with self._context.store.transaction() as tx:
             return shaped("DescribeModelPackage", self.find(tx, request["ModelPackageName"]).document)
 
-    def list(self, request: dict[str, Any]) -> dict[str, Any]:
+    def list_page(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListModelPackages. All packages here are versioned, so a list of unversioned ones is empty.
 
         Without a group that is what SageMaker lists by default.

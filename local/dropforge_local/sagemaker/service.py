@@ -16,11 +16,14 @@ from dropforge_local.sagemaker import faults as fault_operations
 from dropforge_local.sagemaker.arns import Arns
 from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.context import Context
+from dropforge_local.sagemaker.endpoints import Endpoints
 from dropforge_local.sagemaker.errors import UNAVAILABLE_OPERATION, ServiceError
 from dropforge_local.sagemaker.events import Outbox
 from dropforge_local.sagemaker.faults import FaultSwitch
+from dropforge_local.sagemaker.models import Models
 from dropforge_local.sagemaker.ports import HostPorts, Limits
 from dropforge_local.sagemaker.registry import Registry
+from dropforge_local.sagemaker.runtime import Runtime
 from dropforge_local.sagemaker.store import Store
 from dropforge_local.sagemaker.tags import Tags
 from dropforge_local.sagemaker.training import TrainingJobs
@@ -140,8 +143,21 @@ class SageMaker:
                 ``OriginalStatusCode``, ``OriginalMessage`` and ``LogStreamArn`` where the model answered no
                 2xx, 413 for too large a payload, or an injected fault.
         """
+        running = self._started()
         self.faults.check("InvokeEndpoint")
-        raise ServiceError("ValidationError", f"Endpoint {endpoint_name} of account not found.")
+        live = running.endpoints.live(endpoint_name)
+        if live is None:
+            raise ServiceError(
+                "ValidationError", f"Endpoint {endpoint_name} of account {self._arns.account_id} not found."
+            )
+        sent = {
+            "Content-Type": content_type,
+            "Accept": accept,
+            "X-Amzn-SageMaker-Custom-Attributes": custom_attributes,
+            "X-Amzn-SageMaker-Inference-Id": inference_id,
+        }
+        headers = {name: value for name, value in sent.items() if value is not None}
+        return running.runtime.invoke(live.traffic, endpoint_name, body, headers, target_variant)
 
     def http(
         self,
@@ -149,9 +165,12 @@ class SageMaker:
         path: str,
         headers: Mapping[str, str],
         body: bytes,
-        query: Mapping[str, Any] | None = None,  # noqa: ARG002 - neither protocol has query parameters
+        query: Mapping[str, Any] | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Answer an HTTP request of either protocol; never raises a ``ServiceError``."""
+        """Answer an HTTP request of either protocol; never raises a ``ServiceError``.
+
+        Neither protocol has query parameters: ``query`` is ignored.
+        """
         return dispatch(self, method, path, headers, body)
 
     def wait_training_job(self, name: str, timeout_s: float | None = None) -> dict[str, Any]:
@@ -169,6 +188,11 @@ class SageMaker:
         return self._running
 
 
+def _without_capacity(call: Operation) -> Callable[[dict[str, Any], str | None], dict[str, Any]]:
+    """An operation that starts nothing and so can't lack capacity."""
+    return lambda request, _capacity_error: call(request)
+
+
 class _Running:
     """The parts of a started service, and which of them carries out which operation."""
 
@@ -177,11 +201,26 @@ class _Running:
         self._outbox = Outbox(context.store, context.ports.emit_event)
         self.training = TrainingJobs(context)
         self.registry = Registry(context)
+        self.models = Models(context, self.registry)
+        self.endpoints = Endpoints(context, self.models)
+        self.runtime = Runtime(context)
         tags = Tags(context)
         plain: dict[str, Operation] = {
             "DescribeTrainingJob": self.training.describe,
-            "ListTrainingJobs": self.training.list,
+            "ListTrainingJobs": self.training.list_page,
             "StopTrainingJob": self.training.stop,
+            "CreateModel": self.models.create,
+            "DescribeModel": self.models.describe,
+            "ListModels": self.models.list_page,
+            "DeleteModel": self.models.delete,
+            "CreateEndpointConfig": self.models.create_config,
+            "DescribeEndpointConfig": self.models.describe_config,
+            "ListEndpointConfigs": self.models.list_configs,
+            "DeleteEndpointConfig": self.models.delete_config,
+            "UpdateEndpointWeightsAndCapacities": self.endpoints.update_weights,
+            "DescribeEndpoint": self.endpoints.describe,
+            "ListEndpoints": self.endpoints.list_page,
+            "DeleteEndpoint": self.endpoints.delete,
             "CreateModelPackageGroup": self.registry.create_group,
             "DescribeModelPackageGroup": self.registry.describe_group,
             "ListModelPackageGroups": self.registry.list_groups,
@@ -189,16 +228,18 @@ class _Running:
             "CreateModelPackage": self.registry.create,
             "DescribeModelPackage": self.registry.describe,
             "UpdateModelPackage": self.registry.update,
-            "ListModelPackages": self.registry.list,
+            "ListModelPackages": self.registry.list_page,
             "DeleteModelPackage": self.registry.delete,
             "AddTags": tags.add,
-            "ListTags": tags.list,
+            "ListTags": tags.list_page,
             "DeleteTags": tags.delete,
         }
         self.operations: dict[str, Callable[[dict[str, Any], str | None], dict[str, Any]]] = {
-            name: lambda request, _capacity, call=call: call(request) for name, call in plain.items()
+            name: _without_capacity(call) for name, call in plain.items()
         }
         self.operations["CreateTrainingJob"] = self.training.create
+        self.operations["CreateEndpoint"] = self.endpoints.create
+        self.operations["UpdateEndpoint"] = self.endpoints.update
         self.admin: dict[str, Operation] = {
             "dropforge:SetFault": lambda request: fault_operations.set_fault(faults, request),
             "dropforge:ClearFaults": lambda request: fault_operations.clear_faults(faults, request),
@@ -208,8 +249,10 @@ class _Running:
     def recover(self) -> None:
         self._outbox.start()
         self.training.recover()
+        self.endpoints.recover()
 
     def shut_down(self) -> None:
         self.training.shut_down()
+        self.endpoints.shut_down()
         self._outbox.stop()
         self._context.store.close()

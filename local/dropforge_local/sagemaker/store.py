@@ -273,8 +273,9 @@ def _resource(row: Any) -> Resource | None:
 
 
 def _conditions(query: Query) -> tuple[list[str], list[Any]]:
-    conditions, values = ["kind = ?"], [query.kind]
-    bounds = [
+    conditions = ["kind = ?"]
+    values: list[Any] = [query.kind]
+    bounds: list[tuple[str, Any]] = [
         ("parent = ?", query.parent),
         ("status = ?", query.status),
         ("created > ?", query.created_after),

@@ -27,7 +27,7 @@ class Tags:
                 raise validation(f"A resource can have at most {_MAX_TAGS} tags.")
         return {"Tags": _as_list(tags)}
 
-    def list(self, request: dict[str, Any]) -> dict[str, Any]:
+    def list_page(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListTags: all of them; a resource has at most 50."""
         with self._context.store.transaction() as tx:
             return {"Tags": _as_list(tx.tags(self._resource(tx, request["ResourceArn"]).arn))}

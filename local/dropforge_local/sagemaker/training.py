@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 KIND = "training-job"
 EVENT = "SageMaker Training Job State Change"
 TERMINAL = ("Completed", "Failed", "Stopped")
+_BROKEN = "InternalServerError: We encountered an internal error. Please try again."
 _DEFAULT_MAX_RUNTIME_S = 86_400  # SageMaker's default of MaxRuntimeInSeconds
 # Members that would change what is executed, and that this host can't carry out.
 _REFUSED = (
@@ -96,7 +97,7 @@ class TrainingJobs:
         """DescribeTrainingJob."""
         return shaped("DescribeTrainingJob", self._document(request["TrainingJobName"]))
 
-    def list(self, request: dict[str, Any]) -> dict[str, Any]:
+    def list_page(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListTrainingJobs."""
         for member in ("WarmPoolStatusEquals", "TrainingPlanArnEquals"):
             if request.get(member):
@@ -174,7 +175,7 @@ class TrainingJobs:
     # --- life cycle of the service ---
 
     def recover(self) -> None:
-        """Go on with the jobs that an earlier process left unfinished: from the start, as on a new instance."""
+        """Go on with the jobs that an earlier process left: from the start, as on a new instance."""
         with self._context.store.transaction() as tx:
             names = []
             for found in tx.all(KIND):

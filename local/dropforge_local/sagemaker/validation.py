@@ -111,7 +111,7 @@ def _member_path(path: str, name: str) -> str:
 
 def _null_members(shape: Shape, value: Any, path: str) -> Iterator[str]:
     if shape.type_name == "structure" and isinstance(value, dict):
-        for name in shape.required_members:  # type: ignore[attr-defined]
+        for name in shape.required_members:
             if value.get(name) is None:
                 yield (
                     f"Value null at '{_member_path(path, name)}' failed to satisfy constraint: "

@@ -12,8 +12,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from dropforge_local.sagemaker.service import HostPorts, Limits, SageMaker
 from folder_s3 import FolderS3
+
+from dropforge_local.sagemaker.service import HostPorts, Limits, SageMaker
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
 ROLE = "arn:aws:iam::000000000000:role/training"
