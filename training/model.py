@@ -21,7 +21,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from dropforge.domain.contract import Contract
 from dropforge.domain.encoding import matrix_columns
 from dropforge.domain.errors import InvalidHyperparameters
-from dropforge.domain.metrics import Scored, metric_named
+from dropforge.domain.metric_registry import metric_named
+from dropforge.domain.metrics import Scored
 
 Matrix = NDArray[np.float64]
 Validation = tuple[Matrix, NDArray[Any]]

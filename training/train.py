@@ -58,9 +58,9 @@ from dropforge.domain.errors import (
     TooFewRows,
     UnusableEstimator,
 )
-from dropforge.domain.evaluation import metric_line
 from dropforge.domain.instances import json_value
-from dropforge.domain.metrics import Metric, Scored, metric_named
+from dropforge.domain.metric_registry import Metric, metric_line, metric_named
+from dropforge.domain.metrics import Scored
 
 SMOKE_ROWS = 32
 MAXIMUM_SLICES = 32

@@ -10,8 +10,8 @@ from typing import Any
 
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.errors import InvalidEvent
-from dropforge.domain.evaluation import METRIC_DEFINITIONS
 from dropforge.domain.ledger import Ledger, newest
+from dropforge.domain.metric_registry import METRIC_DEFINITIONS
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Lease, Live, LockName, RecordedDrop, Run, RunStatus, iso
 from dropforge.domain.services import Workflows

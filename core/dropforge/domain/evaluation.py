@@ -1,4 +1,4 @@
-"""How quality is written down: SageMaker's ``evaluation.json`` and the training job's metric lines."""
+"""How quality is written down: ``evaluation.json`` in SageMaker's schema."""
 
 from __future__ import annotations
 
@@ -6,26 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dropforge.domain.metrics import METRICS, Scored, confusion_matrix, roc_curve
+from dropforge.domain.metrics import Scored, confusion_matrix, roc_curve
 
 _SECTIONS = {
     "binary": "binary_classification_metrics",
     "multiclass": "multiclass_classification_metrics",
     "regression": "regression_metrics",
 }
-
-METRIC_NAMES = tuple(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
-
-METRIC_DEFINITIONS = tuple(
-    {"Name": f"validation:{name}", "Regex": rf"validation:{name}=([-+0-9.eE]+);"} for name in METRIC_NAMES
-)
-"""``AlgorithmSpecification.MetricDefinitions`` of the training job: every metric of every task, measured on
-the validation split. SageMaker allows 40 of them and takes group 1 as the value."""
-
-
-def metric_line(name: str, value: float) -> str:
-    """Return the log line that METRIC_DEFINITIONS finds; an undefined value is spelled so that none does."""
-    return f"validation:{name}={value:.9g};" if math.isfinite(value) else f"validation:{name}: undefined"
 
 
 def evaluation(

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.holdout import HoldOut
-from dropforge.domain.metrics import Metric, Scored, metric_named
+from dropforge.domain.metric_registry import Metric, metric_named
+from dropforge.domain.metrics import Scored
 from dropforge.domain.resampling import resample_weights, resamples_for
 
 CONFIDENCE = 0.95

@@ -7,78 +7,17 @@ for its interval. So a metric has a single implementation for both. Values agree
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.errors import InvalidSettings
+from dropforge.domain.metric_registry import METRICS
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A measure of quality: its name in every file, and whether more of it is better."""
-
-    name: str
-    greater_is_better: bool
-    family: str
-
-    def gain(self, value: Floats | float, over: Floats | float) -> Floats | float:
-        """Return how much better `value` is than `over`; positive is better whatever the direction."""
-        return value - over if self.greater_is_better else over - value
-
-
-METRICS: Mapping[str, Mapping[str, Metric]] = {
-    task: {
-        name: Metric(name, greater_is_better, family)
-        for family, greater_is_better, names in families
-        for name in names
-    }
-    for task, families in {
-        "binary": (
-            ("ranking", True, ("auc", "average_precision")),
-            ("counts", True, ("accuracy", "balanced_accuracy", "precision", "recall", "f1")),
-            ("probabilities", False, ("log_loss", "brier")),
-        ),
-        "multiclass": (
-            ("ranking", True, ("auc",)),
-            (
-                "counts",
-                True,
-                ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
-            ),
-            ("probabilities", False, ("log_loss",)),
-        ),
-        "regression": (
-            ("squares", True, ("r2",)),
-            ("squares", False, ("rmse", "mse")),
-            ("absolutes", False, ("mae", "median_absolute_error")),
-        ),
-    }.items()
-}
-"""The metrics of each task. In a binary task the positive class is code 1; labels are the class of highest
-probability. ``auc`` of a multiclass task is the mean over classes of one against the rest."""
-
-DEFAULT_METRIC: Mapping[str, str] = {"binary": "auc", "multiclass": "accuracy", "regression": "r2"}
-
-
-def metric_named(task: str, name: str) -> Metric:
-    """Return a task's metric; ``auto`` gives its default.
-
-    Raises:
-        InvalidSettings: the task has no such metric; the message names those it has.
-    """
-    name = DEFAULT_METRIC[task] if name == "auto" else name
-    if name not in METRICS[task]:
-        known = ", ".join(METRICS[task])
-        raise InvalidSettings(f"metric {name!r} is none of a {task} task's: auto, {known}.")
-    return METRICS[task][name]
 
 
 class Scored:

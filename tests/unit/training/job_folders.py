@@ -125,3 +125,43 @@ def pack(folder: Path, archive: Path) -> Path:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
+
+
+def mixed(n: int = 600) -> tuple[Contract, pd.DataFrame]:
+    """Return a binary data set with a column of every type, with missing values and rare categories.
+
+    The target follows the city (not linearly in its code), the amount and the hour of the day.
+    """
+    rng = np.random.default_rng(5)
+    cities = rng.choice(["Bern", "Rom", "Oslo", "Paris", "Łódź"], n, p=[0.3, 0.3, 0.2, 0.1, 0.1])
+    amount = rng.normal(100, 20, n)
+    hours = rng.integers(0, 24, n)
+    signal = np.isin(cities, ["Bern", "Paris"]) * 3.0 + (amount - 100) / 20 + (hours > 12) * 1.0
+    label = np.where(signal + rng.normal(0, 0.7, n) > 2, "yes", "no")
+    frame = pd.DataFrame(
+        {
+            "id": [f"c{number}" for number in range(n)],
+            "amount": np.where(rng.random(n) < 0.1, np.nan, amount),
+            "visits": pd.array(rng.integers(0, 9, n), dtype="Int64"),
+            "member": pd.array(rng.random(n) < 0.5, dtype="boolean"),
+            "city": cities.astype(object),
+            "since": pd.Timestamp("2024-01-01", tz="UTC")
+            + pd.to_timedelta(np.arange(n) * 24 + hours, unit="h"),
+            "bought": label,
+        }
+    )
+    frame.loc[::17, "visits"] = pd.NA
+    frame.loc[::19, "member"] = pd.NA
+    frame.loc[::23, "city"] = None
+    frame.loc[::29, "since"] = pd.NaT
+    columns = (
+        Column("id", "text", "key"),
+        Column("amount", "number", nullable=True),
+        Column("visits", "integer", nullable=True, minimum=0),
+        Column("member", "boolean", nullable=True),
+        Column("city", "category", nullable=True),
+        Column("since", "timestamp", nullable=True),
+        Column("bought", "category", "target"),
+        Column("note", "text", "ignored", nullable=True),
+    )
+    return Contract("bought", "id", "binary", ("no", "yes"), columns), frame

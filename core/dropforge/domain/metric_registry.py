@@ -1,0 +1,87 @@
+"""Which metrics there are, which way each is better, and how a training job prints them.
+
+Apart from the computing of them, so that a function which only names metrics need not load numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge.domain.errors import InvalidSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A measure of quality: its name in every file, and whether more of it is better."""
+
+    name: str
+    greater_is_better: bool
+    family: str
+
+    def gain(self, value: Any, over: Any) -> Any:
+        """Return how much better `value` is than `over`, numbers or arrays of them; positive is better."""
+        return value - over if self.greater_is_better else over - value
+
+
+METRICS: Mapping[str, Mapping[str, Metric]] = {
+    task: {
+        name: Metric(name, greater_is_better, family)
+        for family, greater_is_better, names in families
+        for name in names
+    }
+    for task, families in {
+        "binary": (
+            ("ranking", True, ("auc", "average_precision")),
+            ("counts", True, ("accuracy", "balanced_accuracy", "precision", "recall", "f1")),
+            ("probabilities", False, ("log_loss", "brier")),
+        ),
+        "multiclass": (
+            ("ranking", True, ("auc",)),
+            (
+                "counts",
+                True,
+                ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
+            ),
+            ("probabilities", False, ("log_loss",)),
+        ),
+        "regression": (
+            ("squares", True, ("r2",)),
+            ("squares", False, ("rmse", "mse")),
+            ("absolutes", False, ("mae", "median_absolute_error")),
+        ),
+    }.items()
+}
+"""The metrics of each task. In a binary task the positive class is code 1; labels are the class of highest
+probability. ``auc`` of a multiclass task is the mean over classes of one against the rest."""
+
+DEFAULT_METRIC: Mapping[str, str] = {"binary": "auc", "multiclass": "accuracy", "regression": "r2"}
+
+
+def metric_named(task: str, name: str) -> Metric:
+    """Return a task's metric; ``auto`` gives its default.
+
+    Raises:
+        InvalidSettings: the task has no such metric; the message names those it has.
+    """
+    name = DEFAULT_METRIC[task] if name == "auto" else name
+    if name not in METRICS[task]:
+        known = ", ".join(METRICS[task])
+        raise InvalidSettings(f"metric {name!r} is none of a {task} task's: auto, {known}.")
+    return METRICS[task][name]
+
+
+METRIC_NAMES = tuple(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
+
+METRIC_DEFINITIONS = tuple(
+    {"Name": f"validation:{name}", "Regex": rf"validation:{name}=([-+0-9.eE]+);"} for name in METRIC_NAMES
+)
+"""``AlgorithmSpecification.MetricDefinitions`` of the training job: every metric of every task, measured on
+the validation split. SageMaker allows 40 of them and takes group 1 as the value."""
+
+
+def metric_line(name: str, value: float) -> str:
+    """Return the log line that METRIC_DEFINITIONS finds; an undefined value is spelled so that none does."""
+    return f"validation:{name}={value:.9g};" if math.isfinite(value) else f"validation:{name}: undefined"

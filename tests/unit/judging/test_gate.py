@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dropforge.domain.errors import InvalidSettings, InvalidTrainingOutput
+from dropforge.domain.gate import GatePolicy, judge
+from dropforge.domain.holdout import HoldOut, Slice
+from dropforge.domain.resampling import resample_weights, resamples_for
+
+
+def binary(n=400, quality=2.0, champion_quality=None, seed=1, **more):
+    """A hold-out on which a higher quality ranks better; equal qualities give equal predictions."""
+    rng = np.random.default_rng(seed)
+    target = rng.permutation(np.arange(n) % 2)
+    noise = rng.normal(size=n)
+
+    def scores(strength):
+        positive = 1 / (1 + np.exp(-(strength * (target - 0.5) + noise)))
+        return np.stack([1 - positive, positive], axis=1)
+
+    return HoldOut(
+        "binary",
+        ("no", "yes"),
+        np.arange(n, dtype=np.uint64),
+        target,
+        scores(quality),
+        None if champion_quality is None else scores(champion_quality),
+        **more,
+    )
+
+
+def regression(n=200, noise=0.5, champion_noise=None, seed=2):
+    rng = np.random.default_rng(seed)
+    target, error = rng.normal(size=n), rng.normal(size=n)
+    champion = None if champion_noise is None else target + champion_noise * error
+    keys = np.arange(n, dtype=np.uint64)
+    return HoldOut("regression", None, keys, target, target + noise * error, champion)
+
+
+def codes(judgement):
+    return [reason.code for reason in judgement.reasons]
+
+
+def test_accepts_first_model_that_meets_the_threshold():
+    judgement = judge(binary(), GatePolicy())
+    assert judgement.accepted
+    assert codes(judgement) == ["ThresholdMet", "FirstModel"]
+    assert judgement.threshold == 0.70
+    assert judgement.champion is None
+    assert judgement.candidate.low < judgement.candidate.value < judgement.candidate.high
+
+
+def test_rejects_candidate_below_the_threshold():
+    judgement = judge(binary(quality=0.1), GatePolicy())
+    assert not judgement.accepted
+    assert codes(judgement) == ["ThresholdMissed"]
+
+
+def test_rejects_candidate_worse_than_champion():
+    judgement = judge(binary(quality=1.5, champion_quality=3.0), GatePolicy())
+    assert not judgement.accepted
+    assert codes(judgement) == ["SignificantlyWorse", "WorseThanTolerance"]
+    assert judgement.difference.high < 0
+
+
+def test_accepts_candidate_better_than_champion():
+    judgement = judge(binary(quality=3.0, champion_quality=1.5), GatePolicy())
+    assert judgement.accepted
+    assert codes(judgement) == ["ThresholdMet", "NotWorseThanChampion"]
+    assert judgement.difference.low > 0
+
+
+def test_accepts_a_tie():
+    judgement = judge(binary(champion_quality=2.0), GatePolicy())
+    assert judgement.accepted
+    assert (judgement.difference.low, judgement.difference.value, judgement.difference.high) == (0, 0, 0)
+
+
+def shuffled_ranks(loss_rows, n=400):
+    """The candidate and the champion agree but for a few rows that only one of them gets right."""
+    base = binary(n=n, quality=4.0)
+    right = np.stack([1.0 - base.target, base.target.astype(float)], axis=1) * 0.8 + 0.1
+    candidate = right.copy()
+    candidate[:loss_rows] = candidate[:loss_rows, ::-1]
+    champion = right.copy()
+    champion[loss_rows : 2 * loss_rows - 1] = champion[loss_rows : 2 * loss_rows - 1, ::-1]
+    return dataclasses.replace(base, candidate=candidate, champion=champion)
+
+
+def test_accepts_a_loss_within_the_tolerance_that_chance_explains():
+    policy = GatePolicy(metric="accuracy")
+    judgement = judge(shuffled_ranks(20), policy)
+    assert judgement.difference.value == pytest.approx(-1 / 400)
+    assert judgement.accepted
+
+
+def test_rejects_a_loss_beyond_the_tolerance_even_if_chance_explains_it():
+    policy = GatePolicy(metric="accuracy", champion_tolerance=0.001)
+    judgement = judge(shuffled_ranks(20), policy)
+    assert judgement.difference.low < 0 < judgement.difference.high
+    assert codes(judgement) == ["WorseThanTolerance"]
+
+
+def test_rejects_a_significant_loss_even_within_the_tolerance():
+    policy = GatePolicy(champion_tolerance=0.5)
+    judgement = judge(binary(quality=1.5, champion_quality=3.0), policy)
+    assert codes(judgement) == ["SignificantlyWorse"]
+
+
+def test_a_loss_of_exactly_the_tolerance_passes():
+    holdout = shuffled_ranks(5)
+    # One row more is wrong than the champion's: 1/400 exactly.
+    assert judge(holdout, GatePolicy(metric="accuracy", champion_tolerance=1 / 400)).accepted
+
+
+def test_smaller_is_better_for_errors():
+    policy = GatePolicy(metric="rmse", threshold="0.6")
+    better = judge(regression(noise=0.4, champion_noise=0.5), policy)
+    assert better.accepted
+    assert better.difference.value > 0
+    worse = judge(regression(noise=0.55, champion_noise=0.3), policy)
+    assert codes(worse) == ["SignificantlyWorse", "WorseThanTolerance"]
+    assert codes(judge(regression(noise=0.9), policy)) == ["ThresholdMissed"]
+
+
+def test_regression_is_judged_by_variance_explained():
+    assert judge(regression(noise=0.5), GatePolicy()).accepted
+    assert codes(judge(regression(noise=3.0), GatePolicy())) == ["ThresholdMissed"]
+
+
+def test_rejects_when_the_holdout_has_too_few_rows():
+    judgement = judge(binary(n=8, quality=9.0), GatePolicy())
+    assert not judgement.accepted
+    assert codes(judgement) == ["TooFewHoldOutRows"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_rejects_predictions_that_are_not_finite(bad):
+    holdout = binary()
+    holdout.candidate[3, 1] = bad
+    judgement = judge(holdout, GatePolicy())
+    assert not judgement.accepted
+    assert codes(judgement) == ["NonFinitePredictions"]
+    assert judgement.to_dict()["metric"]["value"] is None
+
+
+def test_rejects_when_the_champions_predictions_are_not_finite():
+    holdout = binary(champion_quality=2.0)
+    holdout.champion[0] = np.nan
+    assert codes(judge(holdout, GatePolicy())) == ["NonFinitePredictions"]
+
+
+def test_rejects_when_the_metric_is_undefined():
+    holdout = binary()
+    one_class = dataclasses.replace(holdout, target=np.zeros(len(holdout.target), dtype=np.int64))
+    judgement = judge(one_class, GatePolicy())
+    assert not judgement.accepted
+    assert codes(judgement) == ["UndefinedMetric"]
+
+
+def test_rejects_when_the_regressions_target_does_not_vary():
+    holdout = dataclasses.replace(regression(), target=np.zeros(200))
+    assert codes(judge(holdout, GatePolicy())) == ["UndefinedMetric"]
+
+
+def test_unscored_champion_leaves_the_decision_to_the_threshold_and_says_why():
+    judgement = judge(binary(), GatePolicy(), champion_reason="SchemaChanged: it has other classes")
+    assert judgement.accepted
+    assert codes(judgement) == ["ThresholdMet", "ChampionNotScored"]
+    assert "SchemaChanged" in judgement.reasons[1].message
+    rejected = judge(binary(quality=0.1), GatePolicy(), champion_reason="SchemaChanged: it has other classes")
+    assert codes(rejected) == ["ThresholdMissed", "ChampionNotScored"]
+
+
+def test_auto_threshold_of_accuracy_asks_more_than_guessing_the_largest_class():
+    n = 100
+    target = (np.arange(n) >= 90).astype(np.int64)
+    guess = np.tile([0.9, 0.1], (n, 1))
+    keys = np.arange(n, dtype=np.uint64)
+    judgement = judge(HoldOut("binary", ("a", "b"), keys, target, guess), GatePolicy(metric="accuracy"))
+    assert judgement.threshold == pytest.approx(0.91)
+    assert not judgement.accepted
+
+
+def test_number_as_text_sets_the_threshold():
+    assert judge(binary(), GatePolicy(threshold="0.999")).accepted is False
+    assert judge(binary(), GatePolicy(threshold="0.5")).accepted is True
+
+
+def test_metric_without_an_auto_threshold_needs_a_number():
+    with pytest.raises(InvalidSettings, match=r"'f1' has no threshold 'auto'.*number"):
+        judge(binary(), GatePolicy(metric="f1"))
+    assert judge(binary(), GatePolicy(metric="f1", threshold="0.5")).accepted
+
+
+def test_policy_names_every_problem():
+    raw = {"thresold": "1", "champion_tolerance": "much", "minimum_holdout_rows": "2.5"}
+    with pytest.raises(InvalidSettings, match=r"thresold.*champion_tolerance.*minimum_holdout_rows"):
+        GatePolicy.from_dict(raw)
+    with pytest.raises(InvalidSettings, match=r"threshold must be.*'high'.*at least 2, not 1"):
+        GatePolicy.from_dict({"threshold": "high", "minimum_holdout_rows": 1})
+
+
+def test_policy_reads_numbers_that_are_text():
+    raw = {"threshold": 0.8, "champion_tolerance": "0.02", "minimum_holdout_rows": "20"}
+    assert GatePolicy.from_dict(raw) == GatePolicy(
+        threshold="0.8", champion_tolerance=0.02, minimum_holdout_rows=20
+    )
+
+
+def test_judgement_is_the_same_every_time():
+    holdout = binary(champion_quality=2.1)
+    assert judge(holdout, GatePolicy()).to_dict() == judge(holdout, GatePolicy()).to_dict()
+
+
+def test_reports_slices_with_enough_rows_and_no_others():
+    n = 400
+    region = np.where(np.arange(n) < 390, np.arange(n) % 2, -1).astype(np.int16)
+    rare = np.where(np.arange(n) < 5, 0, -1).astype(np.int16)
+    holdout = binary(
+        n=n,
+        champion_quality=1.0,
+        slices=(Slice("region", ("north", "south")), Slice("rare", ("x",))),
+        slice_codes=np.stack([region, rare], axis=1),
+    )
+    slices = judge(holdout, GatePolicy()).slices
+    assert [(s["slice"], s["label"], s["rows"]) for s in slices] == [
+        ("region", "north", 195),
+        ("region", "south", 195),
+    ]
+    assert all(0.7 < s["champion"] < s["value"] <= 1 for s in slices)
+
+
+def test_interval_of_a_mean_agrees_with_scipys_bootstrap():
+    holdout = regression(n=120)
+    mine = judge(holdout, GatePolicy(metric="mae", threshold="9")).candidate
+    errors = np.abs(holdout.target - holdout.candidate)
+    theirs = stats.bootstrap((errors,), np.mean, n_resamples=4000, method="percentile", rng=0)
+    width = theirs.confidence_interval.high - theirs.confidence_interval.low
+    assert mine.low == pytest.approx(theirs.confidence_interval.low, abs=0.1 * width)
+    assert mine.high == pytest.approx(theirs.confidence_interval.high, abs=0.1 * width)
+    assert mine.deviation == pytest.approx(theirs.standard_error, rel=0.1)
+
+
+def test_resamples_keep_the_size_of_every_stratum():
+    strata = np.array([0] * 7 + [1] * 3)
+    blocks = list(resample_weights(strata, 50, seed=3))
+    weights = np.concatenate(blocks)
+    assert weights.shape == (50, 10)
+    assert (weights[:, :7].sum(axis=1) == 7).all()
+    assert (weights[:, 7:].sum(axis=1) == 3).all()
+
+
+def test_a_large_holdout_gets_fewer_resamples():
+    assert resamples_for(1000, 1000) == 1000
+    assert resamples_for(1_000_000, 1000) == 200
+
+
+def packed(**changes):
+    holdout = binary(n=20, champion_quality=1.0)
+    arrays = {
+        "row_key": holdout.row_key,
+        "target": holdout.target,
+        "candidate": holdout.candidate,
+        "champion": holdout.champion,
+        "slice_codes": np.zeros((20, 0), dtype=np.int16),
+        **changes,
+    }
+    file = io.BytesIO()
+    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+    return file.getvalue()
+
+
+REPORT = {"task": "binary", "classes": ["no", "yes"], "slices": []}
+
+
+def test_holdout_reads_what_training_writes():
+    holdout = HoldOut.from_npz(packed(), REPORT)
+    assert holdout.champion is not None
+    assert HoldOut.from_npz(packed(champion=None), REPORT).champion is None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"no archive", "can't be read"),
+        (packed()[:-40], "can't be read"),
+        (packed(row_key=None), "row_key"),
+        (packed(candidate=np.ones((20, 3))), "candidate is float64"),
+        (packed(champion=np.ones((19, 2))), "champion is float64"),
+        (packed(target=np.full(20, 2)), "codes outside 0..1"),
+        (packed(row_key=np.zeros(20, dtype=np.uint64)), "twice"),
+        (packed(target=np.array([{}] * 20, dtype=object)), "can't be read"),
+    ],
+)
+def test_holdout_refuses_what_training_does_not_write(data, message):
+    with pytest.raises(InvalidTrainingOutput, match=message):
+        HoldOut.from_npz(data, REPORT)

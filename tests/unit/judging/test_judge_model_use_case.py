@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from tests.in_memory_store import InMemoryObjectStore
+
+from dropforge.application.judge_model import JudgeRequest, judge_model
+from dropforge.domain import manifest
+from dropforge.domain.errors import (
+    InvalidEvent,
+    InvalidSettings,
+    InvalidTrainingOutput,
+    NotComparable,
+)
+
+JOB = "s3://data/models/run-1/job-1/output"
+CHAMPION = {"model_package_arn": "arn:aws:sagemaker:eu-west-1:1:model-package/m/3", "model_sha256": "c" * 64}
+
+
+def tarball(files):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def model_archive(**changes):
+    files = {"model.joblib": b"trees", "contract.json": b"{}", "code/inference.py": b"pass"}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    content = {
+        "format": 1,
+        "task": "binary",
+        "estimator": "linear",
+        "files": digests,
+        "model_digest": manifest.model_digest(digests),
+        "contract_hash": "hash",
+        "libraries": {"numpy": "2"},
+        "hyperparameters": {"seed": "0"},
+        "seed": 0,
+    }
+    return tarball({**files, "model.json": json.dumps({**content, **changes}).encode()}), content
+
+
+def output_archive(digest, champion=None, strength=2.0, drop=(), **report):
+    n = 200
+    rng = np.random.default_rng(0)
+    target = rng.permutation(np.arange(n) % 2)
+
+    def scores(of):
+        positive = 1 / (1 + np.exp(-(of * (target - 0.5) + np.random.default_rng(1).normal(size=n))))
+        return np.stack([1 - positive, positive], axis=1)
+
+    arrays = {"row_key": np.arange(n, dtype=np.uint64), "target": target, "candidate": scores(strength)}
+    arrays["slice_codes"] = np.zeros((n, 0), dtype=np.int16)
+    if champion and champion["scored"]:
+        arrays["champion"] = scores(2.0)
+    npz = io.BytesIO()
+    np.savez(npz, **arrays)
+    content = {
+        "task": "binary",
+        "classes": ["no", "yes"],
+        "slices": [],
+        "champion": champion,
+        "model_digest": digest,
+        "contract_hash": "hash",
+        "lineage": {"run_id": "run-1", "data_version": "v"},
+        **report,
+    }
+    smoke = {"format": 1, "instances": [{"x": 1.0}], "predictions": [{"label": "no"}]}
+    files = {
+        "holdout.npz": npz.getvalue(),
+        "training_report.json": json.dumps(content).encode(),
+        "smoke.json": json.dumps(smoke).encode(),
+    }
+    return tarball({name: data for name, data in files.items() if name not in drop})
+
+
+def store_with(model=None, **output):
+    archive, content = model_archive() if model is None else model
+    packed = output_archive(output.pop("digest", content["model_digest"]), **output)
+    return InMemoryObjectStore({f"{JOB}/model.tar.gz": archive, f"{JOB}/output.tar.gz": packed})
+
+
+def request(**changes):
+    raw = {
+        "run_id": "run-1",
+        "model_data_url": f"{JOB}/model.tar.gz",
+        "models_prefix": "s3://data/models/",
+        "policy": {"metric": "auto", "threshold": "auto", "champion_tolerance": "0.01"},
+        "champion": None,
+        "lineage": {"drops": ["a.csv"]},
+    }
+    return JudgeRequest.from_dict({**raw, **changes})
+
+
+def test_accepted_candidate_gets_its_four_files_and_a_small_answer():
+    store = store_with()
+    answer = judge_model(request(), store)
+    assert answer["accepted"] is True
+    assert set(answer["metric"]) == {"name", "value", "low", "high", "threshold"}
+    assert answer["champion"] is None
+    assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMet", "FirstModel"]
+    for name in ("evaluation", "judgement", "smoke", "lineage"):
+        assert answer[f"{name}_uri"] == f"s3://data/models/run-1/{name}.json"
+        json.loads(store.read(answer[f"{name}_uri"]))
+    assert answer["judgement_sha256"] == hashlib.sha256(store.read(answer["judgement_uri"])).hexdigest()
+    assert answer["model_sha256"] == store.sha256(f"{JOB}/model.tar.gz")
+    assert answer["model_data_url"] == f"{JOB}/model.tar.gz"
+    assert len(json.dumps(answer)) < 8000
+
+
+def test_evaluation_holds_every_metric_with_its_bootstrap_deviation():
+    store = store_with()
+    judge_model(request(), store)
+    section = json.loads(store.read("s3://data/models/run-1/evaluation.json"))[
+        "binary_classification_metrics"
+    ]
+    assert section["auc"]["value"] > 0.8
+    assert 0 < section["auc"]["standard_deviation"] < 0.1
+
+
+def test_lineage_ties_run_training_and_model_together():
+    store = store_with()
+    answer = judge_model(request(), store)
+    lineage = json.loads(store.read(answer["lineage_uri"]))
+    assert lineage["run"] == {"drops": ["a.csv"]}
+    assert lineage["training"]["data_version"] == "v"
+    assert lineage["model_sha256"] == answer["model_sha256"]
+    assert lineage["libraries"] == {"numpy": "2"}
+
+
+def test_a_rerun_writes_the_same_bytes():
+    store = store_with()
+    first = judge_model(request(), store)
+    before = dict(store.objects)
+    assert judge_model(request(), store) == first
+    assert store.objects == before
+
+
+def test_a_rejected_candidate_is_a_result():
+    answer = judge_model(request(policy={"threshold": "0.999"}), store_with())
+    assert answer["accepted"] is False
+    assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMissed"]
+
+
+def test_candidate_worse_than_champion_is_rejected_with_both_numbers():
+    champion = {"scored": True, "reason": None, "sha256": "c" * 64}
+    answer = judge_model(request(champion=CHAMPION), store_with(champion=champion, strength=1.0))
+    assert answer["accepted"] is False
+    assert answer["champion"]["model_package_arn"] == CHAMPION["model_package_arn"]
+    assert answer["champion"]["metric"]["value"] > answer["metric"]["value"]
+    assert answer["champion"]["difference"]["high"] < 0
+
+
+def test_champion_that_could_not_be_scored_is_told_with_the_reason():
+    champion = {"scored": False, "reason": "SchemaChanged: other classes", "sha256": "c" * 64}
+    answer = judge_model(request(champion=CHAMPION), store_with(champion=champion))
+    assert answer["accepted"] is True
+    assert answer["champion"]["scored"] is False
+    assert answer["champion"]["reason"] == "SchemaChanged: other classes"
+    assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMet", "ChampionNotScored"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"),
+    [
+        (CHAMPION, None),
+        (CHAMPION, {"scored": True, "reason": None, "sha256": "d" * 64}),
+        (None, {"scored": True, "reason": None, "sha256": "c" * 64}),
+    ],
+)
+def test_refuses_a_job_that_was_given_another_champion(wanted, given):
+    with pytest.raises(NotComparable, match="train again"):
+        judge_model(request(champion=wanted), store_with(champion=given))
+
+
+@pytest.mark.parametrize("name", ["holdout.npz", "training_report.json", "smoke.json"])
+def test_refuses_an_output_archive_that_lacks_a_file(name):
+    with pytest.raises(InvalidTrainingOutput, match=name):
+        judge_model(request(), store_with(drop=(name,)))
+
+
+def test_refuses_archives_of_different_models():
+    with pytest.raises(InvalidTrainingOutput, match="model_digest"):
+        judge_model(request(), store_with(digest="0" * 64))
+
+
+def test_refuses_a_model_whose_files_are_not_the_listed_ones():
+    archive, content = model_archive(files={"model.joblib": "0" * 64}, model_digest="x")
+    with pytest.raises(InvalidTrainingOutput, match="inconsistent"):
+        judge_model(request(), store_with(model=(archive, content)))
+    other = {"model.joblib": "0" * 64}
+    archive, content = model_archive(files=other, model_digest=manifest.model_digest(other))
+    with pytest.raises(InvalidTrainingOutput, match=r"model.joblib has another digest"):
+        judge_model(request(), store_with(model=(archive, content)))
+
+
+def test_refuses_archives_that_are_damaged_or_leave_their_folder():
+    store = store_with()
+    store.objects[f"{JOB}/model.tar.gz"] = store.objects[f"{JOB}/model.tar.gz"][:-30]
+    with pytest.raises(InvalidTrainingOutput, match="damaged"):
+        judge_model(request(), store)
+    store = store_with()
+    store.objects[f"{JOB}/output.tar.gz"] = tarball({"../holdout.npz": b"x"})
+    with pytest.raises(InvalidTrainingOutput, match="leads out"):
+        judge_model(request(), store)
+
+
+def test_refuses_a_report_that_contradicts_the_holdout():
+    champion = {"scored": False, "reason": "x", "sha256": "c" * 64}
+    store = store_with(champion={**champion, "scored": True})
+    plain = store_with(champion=champion)
+    # The report of the one with the hold-out of the other.
+    files = {}
+    for source, names in ((store, {"holdout.npz"}), (plain, {"training_report.json", "smoke.json"})):
+        with tarfile.open(fileobj=io.BytesIO(source.objects[f"{JOB}/output.tar.gz"])) as tar:
+            files |= {m.name: tar.extractfile(m).read() for m in tar if m.name in names}
+    store.objects[f"{JOB}/output.tar.gz"] = tarball(files)
+    with pytest.raises(InvalidTrainingOutput, match="disagree"):
+        judge_model(request(champion=CHAMPION), store)
+
+
+def test_request_names_every_missing_field():
+    with pytest.raises(InvalidEvent, match=r"run_id, model_data_url, models_prefix, champion, lineage"):
+        JudgeRequest.from_dict({"champion": "arn", "lineage": 3})
+
+
+def test_request_with_a_metric_of_another_task_is_refused():
+    with pytest.raises(InvalidSettings, match="r2"):
+        judge_model(request(policy={"metric": "r2"}), store_with())
