@@ -6,6 +6,7 @@ machine. A library's hash() promises none of that.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -107,7 +108,7 @@ class RowHash:
         salts = hash_texts(np.array([0, len(raw)]), raw)
         for lane, salt, cell, seed in zip(self._lanes, salts, cells, _MISSING, strict=True):
             values = cell if missing is None else np.where(missing, seed, cell)
-            lane += splitmix64(splitmix64(values ^ salt) ^ seed)
+            np.add(lane, splitmix64(splitmix64(values ^ salt) ^ seed), out=lane)
 
     def lanes(self) -> tuple[UInt64, UInt64]:
         """Return both lanes of the rows' hashes, each uint64 (n,)."""
@@ -136,7 +137,7 @@ def last_occurrences(first: UInt64, second: UInt64, rows_per_pass: int = 1 << 22
     keep = np.ones(rows, dtype=np.bool_)
     passes = max(1, -(-rows // rows_per_pass))
     bounds = [2**64 * number // passes for number in range(passes + 1)]
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in itertools.pairwise(bounds):
         index = _in_range(first, low, high, rows_per_pass)
         keep[index] = _last_of_each(np.asarray(first[index]), np.asarray(second[index]))
     return keep

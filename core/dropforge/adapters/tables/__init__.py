@@ -1,0 +1,1 @@
+"""Tables in object storage, as streams of blocks: the only part that knows the table library."""

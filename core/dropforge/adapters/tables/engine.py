@@ -1,0 +1,150 @@
+"""Streams objects through survey and check, one bounded block at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from dropforge.adapters.tables.blocks import Table
+from dropforge.adapters.tables.checking import check_block, numeric_columns, wanted_columns
+from dropforge.adapters.tables.conversion import fits
+from dropforge.adapters.tables.csv_table import CsvTable
+from dropforge.adapters.tables.json_table import JsonLinesTable
+from dropforge.adapters.tables.parquet_table import ParquetTable
+from dropforge.adapters.tables.source import open_source
+from dropforge.adapters.tables.staging import Staging
+from dropforge.adapters.tables.surveying import survey_block
+from dropforge.domain.contract import Contract
+from dropforge.domain.errors import EmptyData, SchemaChanged, UnreadableData
+from dropforge.domain.inference import refuse_missing
+from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.survey import TableSurvey
+
+BLOCK_BYTES = 16 << 20
+"""Larger blocks parse no faster and hold more memory; see docs/decisions for the measurements."""
+
+_READERS: Mapping[str, Callable[[BinaryIO, str, int], Table]] = {
+    "csv": CsvTable,
+    "json": JsonLinesTable,
+    "parquet": ParquetTable,
+}
+
+
+class StreamedTables:
+    """Implements `Tables` over an object store.
+
+    Args:
+        store: where the objects are and the parts go.
+        block_bytes: how much of an object to hold at once; leaves no trace in the output.
+        scratch: local folder for staged rows; the system's temporary folder by default.
+    """
+
+    def __init__(
+        self, store: ObjectStore, block_bytes: int = BLOCK_BYTES, scratch: Path | None = None
+    ) -> None:
+        self._store, self._block_bytes, self._scratch = store, block_bytes, scratch
+
+    def survey(self, objects: Sequence[ObjectRef]) -> TableSurvey:
+        total = TableSurvey()
+        for ref in reversed(objects):
+            seen = TableSurvey()
+            with self._open(ref) as table:
+                for name in table.columns or ():
+                    seen.add_column(name, ref.uri)
+                records = 0
+                for block in table.blocks(None, {}):
+                    records += block.records
+                    seen.add(survey_block(block, ref.uri))
+            _refuse_empty(ref, records)
+            if not seen.columns:
+                raise UnreadableData(
+                    f"{ref.uri}: none of its {records} lines is a JSON object; "
+                    'write one object per line, such as {"a": 1}.'
+                )
+            if table.columns is not None:
+                _refuse_other_columns(ref, seen, total)
+            total.add(seen)
+        return total
+
+    @contextmanager
+    def stage(self, objects: Sequence[ObjectRef], contract: Contract, rejected_uri: str) -> Iterator[Staging]:
+        with tempfile.TemporaryDirectory(prefix="dropforge-", dir=self._scratch) as folder:
+            staging = Staging(Path(folder), contract, self._store, rejected_uri)
+            try:
+                for ref in reversed(objects):
+                    self._check(ref, contract, staging)
+                staging.finish()
+                yield staging
+            finally:
+                staging.close()
+
+    def _check(self, ref: ObjectRef, contract: Contract, staging: Staging) -> None:
+        source = _label(ref)
+        staging.open_object(source)
+        with self._open(ref) as table:
+            if table.columns is not None:
+                _hold_to_schema(ref, table.columns, table.native_types(), contract)
+            wanted = wanted_columns(contract)
+            records = 0
+            for block in table.blocks(wanted, numeric_columns(contract)):
+                records += block.records
+                staging.add(source, check_block(block, contract))
+            if isinstance(table, JsonLinesTable):
+                # An object without a value often leaves the key out.
+                absent = [c.name for c in contract.prepared if c.nullable and c.name not in table.seen]
+                _hold_to_schema(ref, [*table.seen, *absent], {}, contract)
+        _refuse_empty(ref, records)
+
+    @contextmanager
+    def _open(self, ref: ObjectRef) -> Iterator[Table]:
+        with self._store.open(ref) as stream, open_source(stream, ref.uri) as source:
+            yield _READERS[source.format](source.stream, ref.uri, self._block_bytes)
+
+
+def _label(ref: ObjectRef) -> str:
+    return ref.uri if ref.version_id is None else f"{ref.uri}?versionId={ref.version_id}"
+
+
+def _refuse_empty(ref: ObjectRef, records: int) -> None:
+    if not records:
+        raise EmptyData(f"{ref.uri} has a header and no rows. Drop a file with rows.")
+
+
+def _refuse_other_columns(ref: ObjectRef, seen: TableSurvey, before: TableSurvey) -> None:
+    if before.columns and set(seen.columns) != set(before.columns):
+        lines = _column_lines(list(before.columns), list(seen.columns))
+        raise SchemaChanged(
+            f"{ref.uri} has other columns than the objects dropped before it: {'; '.join(lines)}. "
+            "Drop files with the same columns together."
+        )
+
+
+def _column_lines(expected: Sequence[str], given: Sequence[str]) -> list[str]:
+    return [f"- column {name!r} is missing" for name in expected if name not in given] + [
+        f"+ column {name!r} is new" for name in given if name not in expected
+    ]
+
+
+def _hold_to_schema(
+    ref: ObjectRef, columns: Sequence[str], native: Mapping[str, pa.DataType], contract: Contract
+) -> None:
+    refuse_missing(contract.target, contract.key, dict.fromkeys(columns), ref.uri)
+    ignored = {column.name for column in contract.columns if column.role == "ignored"}
+    expected = [column.name for column in contract.columns]
+    lines = _column_lines([name for name in expected if name not in ignored or name in columns], columns)
+    lines += [
+        f"~ column {column.name!r} was {column.type}, is {native[column.name]}"
+        for column in contract.prepared
+        if column.name in native and not fits(native[column.name], column.type)
+    ]
+    if lines:
+        raise SchemaChanged(
+            f"{ref.uri} doesn't have the pinned columns: {'; '.join(lines)}. "
+            "Drop a file with the pinned columns; or, to accept the change, edit contract/schema.json, or "
+            "delete it so that the next drop pins a new contract."
+        )

@@ -1,0 +1,120 @@
+"""JSON lines as a stream of blocks of text columns; numbers keep the digits that the file wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from dropforge.adapters.tables.blocks import BadRecord, Block, rows_without
+from dropforge.adapters.tables.csv_header import decode
+from dropforge.adapters.tables.csv_records import MAXIMUM_RECORD_BYTES
+from dropforge.domain.errors import UnreadableData
+from dropforge.domain.row_rules import RULE_JSON, RULE_NESTED
+
+
+class _Repeated(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Repeated
+    return found
+
+
+class JsonLinesTable:
+    """One object of JSON lines, open for a single pass. After it, `seen` holds every key in order.
+
+    Args:
+        stream: plain UTF-8 bytes.
+        name: the object's URI, for messages.
+        block_bytes: about how much text to parse at once.
+    """
+
+    columns: list[str] | None = None
+
+    def __init__(self, stream: BinaryIO, name: str, block_bytes: int) -> None:
+        self._stream, self._name, self._block_bytes = stream, name, block_bytes
+        self.seen: dict[str, None] = {}
+
+    def native_types(self) -> Mapping[str, pa.DataType]:
+        return {}
+
+    def blocks(self, wanted: Sequence[str] | None, numeric: Mapping[str, pa.DataType]) -> Iterator[Block]:
+        kept = None if wanted is None else set(wanted)
+        before = 0
+        for data in self._lines():
+            text = decode(data, self._name, before + 1)
+            block = self._parse(text, kept)
+            before += block.records
+            if block.records:
+                yield block
+
+    def _lines(self) -> Iterator[bytes]:
+        pending = b""
+        while data := self._stream.read(max(self._block_bytes, len(pending))):
+            pending += data
+            end = pending.rfind(b"\n") + 1
+            if end:
+                yield pending[:end]
+                pending = pending[end:]
+            if len(pending) > MAXIMUM_RECORD_BYTES:
+                raise UnreadableData(
+                    f"{self._name} has a line longer than {MAXIMUM_RECORD_BYTES} bytes; "
+                    "write one JSON object per line."
+                )
+        if pending:
+            yield pending
+
+    def _parse(self, text: str, kept: set[str] | None) -> Block:
+        rows: list[dict[str, str | None]] = []
+        bad: list[BadRecord] = []
+        position = 0
+        for line in text.split("\n"):
+            if not line.strip():
+                continue
+            parsed = _row(line, position)
+            if isinstance(parsed, BadRecord):
+                bad.append(parsed)
+            else:
+                rows.append(parsed)
+                self.seen.update(dict.fromkeys(parsed))
+            position += 1
+        names = dict.fromkeys(name for row in rows for name in row if kept is None or name in kept)
+        columns = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in names}
+        return Block(columns, rows_without(position, bad), position, bad)
+
+
+def _row(line: str, position: int) -> dict[str, str | None] | BadRecord:
+    try:
+        # Numbers stay text: 1e400 and 20-digit integers must reach the contract's rules undamaged.
+        parsed = json.loads(
+            line, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_unique
+        )
+    except (ValueError, RecursionError):
+        return BadRecord(position, RULE_JSON, None, line)
+    if not isinstance(parsed, dict):
+        return BadRecord(position, RULE_JSON, None, line)
+    row: dict[str, str | None] = {}
+    for name, value in parsed.items():
+        column = name.strip(" \t")
+        if isinstance(value, dict | list):
+            return BadRecord(position, RULE_NESTED, column, json.dumps(value, ensure_ascii=False))
+        if column in row or not column or not _is_unicode(column):
+            return BadRecord(position, RULE_JSON, None, line)
+        if isinstance(value, bool):
+            row[column] = "true" if value else "false"
+        elif value is None or _is_unicode(value):
+            row[column] = value
+        else:
+            return BadRecord(position, RULE_JSON, column, line)
+    return row
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there is no lone surrogate, which JSON can write and UTF-8 can't."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

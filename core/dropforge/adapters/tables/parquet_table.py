@@ -1,0 +1,101 @@
+"""Parquet as a stream of blocks, fetched by column and range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dropforge.adapters.tables.blocks import Block
+from dropforge.adapters.tables.csv_header import refuse_duplicates
+from dropforge.domain.errors import UnreadableData, UnsupportedColumn
+
+_FAILURES = (pa.ArrowException, OSError, EOFError)
+_FETCH_BYTES = 8 << 20
+
+
+class ParquetTable:
+    """One Parquet object.
+
+    Args:
+        stream: the file, seekable.
+        name: the object's URI, for messages.
+        block_bytes: about how many uncompressed bytes to hold at once.
+
+    Raises:
+        UnreadableData: the file is truncated or damaged.
+        UnsupportedColumn: a column is nested, binary or of another kind that is no table cell.
+        DuplicateColumn: two columns have one name.
+    """
+
+    columns: list[str] | None
+
+    def __init__(self, stream: BinaryIO, name: str, block_bytes: int) -> None:
+        self._name, self._block_bytes = name, block_bytes
+        try:
+            self._file = pq.ParquetFile(stream, buffer_size=_FETCH_BYTES, pre_buffer=False)
+            self._schema = self._file.schema_arrow
+        except _FAILURES as error:
+            raise self._damaged(error) from error
+        self.columns = [n.strip(" \t") or f"column_{i}" for i, n in enumerate(self._schema.names, 1)]
+        self._index = {name: index for index, name in enumerate(self.columns)}
+        refuse_duplicates(self.columns, name)
+        refused = [f"{field.name!r} ({field.type})" for field in self._schema if not _is_cell(field.type)]
+        if refused:
+            raise UnsupportedColumn(
+                f"{name}: columns that are no plain values: {', '.join(refused)}. "
+                "Flatten them into numbers, texts, booleans or timestamps, or leave them out."
+            )
+
+    def native_types(self) -> Mapping[str, pa.DataType]:
+        return {name: _value_type(self._schema.field(index).type) for name, index in self._index.items()}
+
+    def blocks(self, wanted: Sequence[str] | None, numeric: Mapping[str, pa.DataType]) -> Iterator[Block]:
+        names = [name for name in self._index if wanted is None or name in wanted]
+        stored = [self._schema.names[self._index[name]] for name in names]
+        try:
+            for batch in self._file.iter_batches(self._rows_per_block(), columns=stored, use_threads=False):
+                yield Block(
+                    {name: _plain(batch.column(column)) for name, column in zip(names, stored, strict=True)},
+                    np.arange(batch.num_rows, dtype=np.int64),
+                    batch.num_rows,
+                )
+        except _FAILURES as error:
+            raise self._damaged(error) from error
+
+    def _rows_per_block(self) -> int:
+        metadata = self._file.metadata
+        groups = range(metadata.num_row_groups)
+        size = sum(metadata.row_group(group).total_byte_size for group in groups)
+        return max(1, self._block_bytes * max(metadata.num_rows, 1) // max(size, 1))
+
+    def _damaged(self, error: Exception) -> UnreadableData:
+        first_line = str(error).partition("\n")[0]
+        return UnreadableData(
+            f"{self._name} is a damaged or truncated Parquet file ({first_line}); upload it again."
+        )
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_cell(kind: pa.DataType) -> bool:
+    kind = _value_type(kind)
+    accepted = (
+        *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean),
+        *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null),
+        *(pa.types.is_timestamp, pa.types.is_date),
+    )
+    return any(check(kind) for check in accepted)
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
+        return array.cast(pa.string())
+    return array

@@ -1,0 +1,278 @@
+"""How the first drop becomes a contract. The rules:
+
+- A column is a number, integer or date if every value is one; or if at most the tolerated share is not and
+  there are more than `MEASURED_DISTINCT` different values, so that stray words ("?", "unknown") in a measured
+  column cost their rows instead of the column. Few different values with a word among them are categories.
+- Leading zeros (``007``) or integers beyond 64 bits in any value make a column text: as numbers, different
+  identifiers would become equal.
+- true/false in any usual case, with 0/1 among them, is boolean; 0/1 alone is integer.
+- Other values are a category up to `MAXIMUM_CATEGORIES` different ones, and unless most rows have a value of
+  their own; beyond that they are text, which is not learned from.
+- Constant columns, columns without values, row numbers and identifiers are ignored, each with a note.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dropforge.domain.contract import ROW_KEY, Column, Contract
+from dropforge.domain.errors import (
+    ConstantTarget,
+    MissingKey,
+    MissingTarget,
+    TooFewRows,
+    UnsuitableTarget,
+    UnsupportedColumn,
+)
+from dropforge.domain.row_rules import finite_number, label_of, whole_number
+from dropforge.domain.survey import ColumnSurvey, TableSurvey
+
+MAXIMUM_CATEGORIES = 255
+"""scikit-learn's histogram gradient boosting takes at most 255 categories per column (max_bins)."""
+MEASURED_DISTINCT = 32
+MAXIMUM_CLASSES = 100
+FEW_INTEGERS = 20
+ROWS_PER_INTEGER = 10
+"""An integer target is a class if it has at most 20 values and on average at least 10 rows for each."""
+MINIMUM_CLASS_ROWS = 10
+"""With 10 rows, the chance that none of them lands in the 80 % for training is 10^-7."""
+
+_IDENTIFIER_NAME = re.compile(r"(^|[\s_.-])(id|uuid|guid|index|key|no|nr)$", re.IGNORECASE)
+_CAMEL_IDENTIFIER = re.compile(r"[a-z](Id|ID)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """A contract and the remarks that go into the report."""
+
+    contract: Contract
+    notes: tuple[str, ...]
+
+
+def infer_contract(
+    survey: TableSurvey, *, target: str, key: str | None, task: str, tolerated: float
+) -> Inferred:
+    """Infer the contract of a first drop.
+
+    Args:
+        survey: what was seen in all of its rows.
+        target: the column to predict.
+        key: the column that identifies a row, or None.
+        task: ``binary``, ``multiclass``, ``regression``, or ``auto``: classes for text, booleans and few
+            integers, a regression for other numbers.
+        tolerated: the share of rows that may be rejected, in [0, 1).
+
+    Raises:
+        MissingTarget, MissingKey, ConstantTarget, UnsuitableTarget, UnsupportedColumn, TooFewRows.
+    """
+    _require_columns(survey, target, key)
+    notes: list[str] = []
+    task, classes, target_type = _infer_target(target, survey.columns[target], task, tolerated, notes)
+    columns = []
+    for name, seen in survey.columns.items():
+        if name == target:
+            columns.append(Column(name, target_type, "target"))
+        elif name == key:
+            columns.append(Column(name, _key_type(seen), "key"))
+        else:
+            columns.append(_infer_column(name, seen, survey.rows, tolerated, notes))
+    if not any(column.role == "feature" for column in columns):
+        raise TooFewRows(
+            f"No column is left to learn {target!r} from: {'; '.join(notes) or 'there is no other column'}. "
+            "Drop a table with at least one column that varies."
+        )
+    return Inferred(Contract(target, key, task, classes, tuple(columns)), tuple(notes))
+
+
+def refuse_missing(target: str, key: str | None, present: Mapping[str, object], source: str) -> None:
+    """Raise MissingTarget or MissingKey unless the object `source` has these columns."""
+    for role, name, error in (("target", target, MissingTarget), ("key", key, MissingKey)):
+        if name is not None and name not in present:
+            raise error(_missing_column(role, name, present, source))
+
+
+def _require_columns(survey: TableSurvey, target: str, key: str | None) -> None:
+    refuse_missing(target, key, survey.columns, next(iter(survey.sources.values()), ""))
+    if key == target:
+        raise MissingKey(f"The key and the target are the same column {target!r}; name two columns.")
+    if ROW_KEY in survey.columns:
+        raise UnsupportedColumn(
+            f"{survey.sources.get(ROW_KEY, '')}: column {ROW_KEY!r} has a reserved name; rename it."
+        )
+
+
+def _missing_column(role: str, name: str, present: Mapping[str, object], source: str) -> str:
+    listed = ", ".join(repr(column) for column in list(present)[:20])
+    hint = ""
+    if present and all(finite_number(column.strip()) is not None for column in present):
+        hint = " The first line looks like data: the file needs a header line that names the columns."
+    return (
+        f"{source}: the {role} column {name!r} is not among the columns ({listed}).{hint} "
+        f"Name the {role} as in the file, or drop a file that has it."
+    )
+
+
+def _infer_column(name: str, seen: ColumnSurvey, rows: int, tolerated: float, notes: list[str]) -> Column:
+    def ignored(kind: str, why: str) -> Column:
+        notes.append(f"column {name!r} is ignored: {why}")
+        return Column(name, kind, "ignored", nullable=True)
+
+    missing = rows - seen.values
+    if seen.values == 0:
+        return ignored("text", "it has no values")
+    kind = _kind(seen, tolerated)
+    if seen.distinct_texts == 1 and not missing:
+        return ignored(kind, "it has the same value in every row")
+    if kind == "integer" and not missing and seen.sequence.is_row_number:
+        return ignored(kind, "it counts the rows")
+    if kind == "integer" and _identifies(name, seen):
+        return ignored(kind, "by its name and its values, it identifies rows")
+    if kind == "text":
+        return ignored(kind, _why_text(seen))
+    if kind in ("number", "integer", "timestamp"):
+        strays = seen.values - (seen.timestamps if kind == "timestamp" else seen.numbers)
+        if strays:
+            notes.append(f"column {name!r} is a {kind}: {strays} of {seen.values} values are not")
+    return Column(name, kind, nullable=missing > 0)
+
+
+def _identifies(name: str, seen: ColumnSurvey) -> bool:
+    named = _IDENTIFIER_NAME.search(name) or _CAMEL_IDENTIFIER.search(name)
+    return bool(named) and seen.values > MEASURED_DISTINCT and seen.identifiers.all_differ
+
+
+def _why_text(seen: ColumnSurvey) -> str:
+    if seen.texts is None:
+        return "its texts are long or have too many different values to learn from"
+    return f"{len(seen.texts)} different texts in {seen.values} rows are too many to learn from"
+
+
+def _kind(seen: ColumnSurvey, tolerated: float) -> str:
+    """Return the type that the values have, without regard to the column's role."""
+    codes = seen.leading_zeros or (seen.huge_integers and not seen.fractions)
+    if not codes:
+        if seen.boolean_words and seen.boolean_words + seen.boolean_digits == seen.values:
+            return "boolean"
+        if _mostly(seen.numbers, seen, tolerated):
+            return "integer" if seen.integers == seen.numbers else "number"
+        if _mostly(seen.timestamps, seen, tolerated):
+            return "timestamp"
+    distinct = seen.distinct_texts
+    own_values = distinct > FEW_INTEGERS and distinct * 2 > seen.values
+    return "text" if seen.texts is None or distinct > MAXIMUM_CATEGORIES or own_values else "category"
+
+
+def _mostly(matching: int, seen: ColumnSurvey, tolerated: float) -> bool:
+    if matching == seen.values:
+        return matching > 0
+    enough = matching >= seen.values * (1 - tolerated)
+    return enough and seen.distinct_texts - (seen.values - matching) > MEASURED_DISTINCT
+
+
+def _key_type(seen: ColumnSurvey) -> str:
+    plain = seen.values and seen.integers == seen.values and not seen.leading_zeros
+    return "integer" if plain else "text"
+
+
+def _infer_target(
+    name: str, seen: ColumnSurvey, task: str, tolerated: float, notes: list[str]
+) -> tuple[str, tuple[str, ...] | None, str]:
+    """Return task, classes and type of the target."""
+    if seen.values == 0:
+        raise ConstantTarget(f"The target {name!r} has no value in any row; drop rows that are labelled.")
+    kind = _kind(seen, tolerated)
+    if kind == "text":
+        kind = "category"
+    if seen.distinct_texts == 1:
+        only = next(iter(seen.texts or {"": 0}))
+        raise ConstantTarget(
+            f"The target {name!r} is {only!r} in every row, so there is nothing to learn; "
+            "drop rows with at least two different values."
+        )
+    if kind == "timestamp":
+        raise UnsuitableTarget(
+            f"The target {name!r} holds dates; turn it into a number (such as days until) or a class."
+        )
+    if task == "regression" or (task == "auto" and not _is_class(kind, seen)):
+        if kind not in ("number", "integer"):
+            raise UnsuitableTarget(
+                f"A regression needs a number, but the target {name!r} is a {kind}; "
+                "name another target or let the task be auto."
+            )
+        return "regression", None, kind
+    task, classes = _classes(name, _label_counts(name, kind, seen), task, tolerated, notes)
+    return task, classes, kind
+
+
+def _is_class(kind: str, seen: ColumnSurvey) -> bool:
+    if kind in ("boolean", "category"):
+        return True
+    if seen.texts is None:
+        return False
+    values = {finite_number(text) for text in seen.texts} - {None}
+    whole = all(value is not None and value.is_integer() for value in values)
+    return whole and len(values) <= FEW_INTEGERS and seen.values >= ROWS_PER_INTEGER * len(values)
+
+
+def _label_counts(name: str, kind: str, seen: ColumnSurvey) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for text, count in (seen.texts or {}).items():
+        label = class_label(text, kind)
+        if label is not None:
+            counts[label] = counts.get(label, 0) + count
+    if seen.texts is None or len(counts) > MAXIMUM_CLASSES:
+        raise UnsuitableTarget(
+            f"The target {name!r} has more than {MAXIMUM_CLASSES} classes; "
+            "group its values, or name a numeric target for a regression."
+        )
+    return counts
+
+
+def class_label(text: str, kind: str) -> str | None:
+    """The class that a written target value stands for under the column's type; None if it breaks the type.
+
+    Example:
+        >>> class_label("TRUE", "boolean"), class_label("1.0", "integer"), class_label("x", "integer")
+        ('true', '1', None)
+    """
+    if kind == "boolean":
+        return {"true": "true", "1": "true", "false": "false", "0": "false"}.get(text.lower())
+    if kind == "integer":
+        whole = whole_number(text)
+        return None if whole is None else str(whole)
+    if kind == "number":
+        number = finite_number(text)
+        return None if number is None else label_of(number)
+    return text
+
+
+def _classes(
+    name: str, counts: dict[str, int], task: str, tolerated: float, notes: list[str]
+) -> tuple[str, tuple[str, ...]]:
+    """Return the task and the classes that have enough rows to be learned."""
+    rare = {label: count for label, count in counts.items() if count < MINIMUM_CLASS_ROWS}
+    common = {label: count for label, count in counts.items() if label not in rare}
+    shown = ", ".join(f"{label!r} ({count})" for label, count in sorted(rare.items()))
+    if rare and (len(common) < 2 or sum(rare.values()) > tolerated * sum(counts.values())):
+        raise TooFewRows(
+            f"Classes of the target {name!r} with fewer than {MINIMUM_CLASS_ROWS} rows: {shown}. "
+            "Drop more rows of them, or merge them into other classes."
+        )
+    if rare:
+        notes.append(
+            f"the target's values {shown} have fewer than {MINIMUM_CLASS_ROWS} rows: their rows are rejected"
+        )
+    classes = tuple(sorted(common))
+    if len(classes) < 2:
+        raise ConstantTarget(
+            f"The target {name!r} has the single value {classes}; there is nothing to learn."
+        )
+    found = "binary" if len(classes) == 2 else "multiclass"
+    if task not in ("auto", found):
+        raise UnsuitableTarget(
+            f"The task is {task}, but the target {name!r} has {len(classes)} classes "
+            f"({', '.join(classes[:10])}); set the task to {found} or auto."
+        )
+    return found, classes

@@ -1,0 +1,123 @@
+"""The words in which preparation is asked for and answered, and the port of the table machinery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dropforge.domain.contract import Contract
+from dropforge.domain.ports import ObjectRef
+from dropforge.domain.profile import TableProfile
+from dropforge.domain.survey import TableSurvey
+
+EXAMPLES_PER_REASON = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One reject, as messages and the report show it. `row` counts the object's data rows from 1."""
+
+    source: str
+    row: int
+    value: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of ``report.json``."""
+        return {"source": self.source, "row": self.row, "value": self.value}
+
+
+@dataclass
+class Reason:
+    """How often one rule was broken in one column, with the first examples."""
+
+    count: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+
+@dataclass
+class ObjectCounts:
+    """What happened to the rows of one object."""
+
+    read: int = 0
+    rejected: int = 0
+
+
+@dataclass
+class CheckCounts:
+    """What checking found. `reasons` is keyed by rule and column (None: the record as a whole)."""
+
+    objects: dict[str, ObjectCounts] = field(default_factory=dict)
+    reasons: dict[tuple[str, str | None], Reason] = field(default_factory=dict)
+
+    @property
+    def read(self) -> int:
+        return sum(counts.read for counts in self.objects.values())
+
+    @property
+    def rejected(self) -> int:
+        return sum(counts.rejected for counts in self.objects.values())
+
+    def top_reasons(self) -> list[tuple[str, str | None, Reason]]:
+        """Return rule, column and reason, the most frequent first."""
+        ranked = sorted(self.reasons.items(), key=lambda item: (-item[1].count, str(item[0])))
+        return [(rule, column, reason) for (rule, column), reason in ranked]
+
+
+@dataclass
+class SplitCounts:
+    """Rows per split, and per split the rows of each class (empty for a regression)."""
+
+    rows: dict[str, int]
+    classes: dict[str, dict[str, int]]
+
+
+@dataclass
+class Written:
+    """What came out: counts per split, and the profile of all rows that were kept."""
+
+    splits: SplitCounts
+    profile: TableProfile
+
+
+class StagedRows(Protocol):
+    """Rows that keep the contract, waiting on local disk."""
+
+    counts: CheckCounts
+
+    def deduplicate(self) -> int:
+        """Drop all but the last row of every key. Returns how many were dropped."""
+        ...
+
+    def split_counts(self) -> SplitCounts:
+        """Count the remaining rows per split and class, without writing anything."""
+        ...
+
+    def write(self, prefix_uri: str) -> Written:
+        """Write the remaining rows as Parquet under ``<prefix_uri><split>/``."""
+        ...
+
+
+class Tables(Protocol):
+    """The machinery that streams tables through a bounded amount of memory."""
+
+    def survey(self, objects: Sequence[ObjectRef]) -> TableSurvey:
+        """Examine every row of the objects.
+
+        Raises:
+            EmptyData, UnreadableData, UnsupportedFormat, UnsupportedColumn, DuplicateColumn.
+        """
+        ...
+
+    def stage(
+        self, objects: Sequence[ObjectRef], contract: Contract, rejected_uri: str
+    ) -> AbstractContextManager[StagedRows]:
+        """Check every row of the objects, the oldest object first; write rejects under `rejected_uri`.
+
+        Raises:
+            SchemaChanged: an object has other columns, or columns of another type, than the contract.
+            MissingTarget, MissingKey: an object lacks the target or the key.
+            EmptyData, UnreadableData, UnsupportedFormat, UnsupportedColumn, DuplicateColumn.
+        """
+        ...
