@@ -312,8 +312,16 @@ def _uv() -> list[str]:
 
 
 def _run(logical_id: str, command: list[str], *, cwd: Path, environment: Mapping[str, str]) -> None:
+    # A python3.12 on PATH may be a version manager's shim that only works where that version is selected.
+    interpreter = str(Path(getattr(sys, "_base_executable", sys.executable)).parent)
+    path = os.pathsep.join([interpreter, os.environ.get("PATH", os.defpath)])
     ended = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command,
+        cwd=cwd,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if ended.returncode != 0:
         output = f"{ended.stdout}\n{ended.stderr}".strip()[-4000:]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import hashlib
 import io
 import json
 import os
 import queue
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,17 +27,25 @@ from dropforge_local.glue.runtime_packages import link_runtime_packages
 from dropforge_local.glue.spawner import end_group, spawn
 
 if TYPE_CHECKING:
-    import subprocess
-
     from dropforge_local.settings import HostSettings
 
 # AWS: the initialisation may take 10 s before it is repeated under the function's own timeout.
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 _INIT_S = 10.0
 _POLL_S = 0.05
+_EXIT_S = 5.0
+_LOG_S = 0.5
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, synchronous invocation payload.
 MAX_RESPONSE_BYTES = 6 * 1024 * 1024
 _BOOTSTRAP = Path(__file__).with_name("lambda_bootstrap.py")
+
+
+class _Silence(enum.Enum):
+    """Why a process gave no answer."""
+
+    EXIT = enum.auto()
+    TIME = enum.auto()
+    MEMORY = enum.auto()
 
 
 @dataclass(frozen=True)
@@ -175,9 +186,9 @@ class Environment:
     def wait_ready(self, timeout_s: float) -> Outcome | None:
         """Wait for the end of the initialisation; None once ready, otherwise how it failed."""
         answer = self._answer(time.monotonic() + _INIT_S + timeout_s)
+        if isinstance(answer, _Silence):
+            return self._ended(answer, None, _INIT_S + timeout_s)
         log = self._drain_log()
-        if answer is None:
-            return self._ended(None, _INIT_S + timeout_s, log)
         if "init_error" in answer:
             return Outcome(None, answer["init_error"], log, self.peak_memory_mb)
         return None
@@ -187,8 +198,8 @@ class Environment:
         deadline = time.monotonic() + timeout_s
         self._send({**invocation, "deadline": time.time() + timeout_s})
         answer = self._answer(deadline)
-        if answer is None:
-            return self._ended(invocation["request_id"], timeout_s, self._drain_log())
+        if isinstance(answer, _Silence):
+            return self._ended(answer, invocation["request_id"], timeout_s)
         log = self._drain_log()
         if "error" in answer:
             return Outcome(None, answer["error"], log, self.peak_memory_mb)
@@ -211,10 +222,8 @@ class Environment:
         end_group(self.process)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
-                try:
+                with contextlib.suppress(OSError):
                     stream.close()
-                except OSError:
-                    pass
         shutil.rmtree(self._private, ignore_errors=True)
 
     # --- the protocol --------------------------------------------------------------------------------
@@ -237,18 +246,20 @@ class Environment:
             pass  # closed while reading
         lines.put(None)
 
-    def _answer(self, deadline: float) -> dict[str, Any] | None:
-        """The next answer; None where the process ended, ran out of time or out of memory."""
+    def _answer(self, deadline: float) -> dict[str, Any] | _Silence:
+        """The next answer, or why there is none."""
         limit_mb = int(self._config.get("MemorySize", 128))
         while True:
             try:
                 line = self._answers.get(timeout=_POLL_S)
             except queue.Empty:
-                if self._resident_mb() > limit_mb or time.monotonic() > deadline:
-                    return None
+                if self._resident_mb() > limit_mb:
+                    return _Silence.MEMORY
+                if time.monotonic() > deadline:
+                    return _Silence.TIME
                 continue
             if line is None:
-                return None
+                return _Silence.EXIT
             self._resident_mb()
             answer: dict[str, Any] = json.loads(line)
             return answer
@@ -262,18 +273,20 @@ class Environment:
         self.peak_memory_mb = max(self.peak_memory_mb, resident)
         return resident
 
-    def _ended(self, request_id: str | None, timeout_s: float, log: str) -> Outcome:
-        """Why there was no answer, named as AWS names it."""
+    def _ended(self, silence: _Silence, request_id: str | None, timeout_s: float) -> Outcome:
+        """End the process and say why there was no answer, named as AWS names it."""
         label = f"RequestId: {request_id} " if request_id else ""
-        limit_mb = int(self._config.get("MemorySize", 128))
-        if self.alive and self._resident_mb() <= limit_mb:
+        if silence is _Silence.TIME:
             message, name = f"{label}Error: Task timed out after {timeout_s:.2f} seconds", "Sandbox.Timedout"
         else:
-            if self.alive:
-                end_group(self.process)
-            code = self.process.wait()
-            how = "signal: killed" if code < 0 else f"exit status {code}"
+            how = "signal: killed"
+            if silence is _Silence.EXIT:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    if (code := self.process.wait(_EXIT_S)) >= 0:
+                        how = f"exit status {code}"
             message, name = f"{label}Error: Runtime exited with error: {how}", "Runtime.ExitError"
+        end_group(self.process)
+        log = self._drain_log()
         self.close()
         error = {"errorType": name, "errorMessage": message}
         return Outcome(None, error, f"{log}\n{message}".strip(), self.peak_memory_mb)
@@ -283,7 +296,8 @@ class Environment:
         lines: list[str] = []
         while True:
             try:
-                line = self._log.get(timeout=None if not self.alive else 0.5)
+                # What ended, and the end of an invocation, are both marked; a child may hold the pipe open.
+                line = self._log.get(timeout=_LOG_S)
             except queue.Empty:
                 break
             if line is None or line == _LOG_END:

@@ -1,0 +1,246 @@
+"""Executions follow Step Functions: retries, limits, stops, names of errors, variables, children."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+from local_host_support import eventually, task
+
+if TYPE_CHECKING:
+    from local_host_support import Deployed
+
+
+def _payload(deployed: Deployed, event: dict[str, Any]) -> dict[str, Any]:
+    return {"FunctionName": deployed.outputs["ProbeArn"], "Payload": event}
+
+
+def test_a_deployed_machine_runs_with_its_substitutions(deployed: Deployed) -> None:
+    assert deployed.run(deployed.outputs["Echo"], {"a": [1, None, "ü"]}) == {"a": [1, None, "ü"]}
+
+
+def test_a_functions_error_is_named_by_its_class_with_the_document_as_cause(deployed: Deployed) -> None:
+    ended = deployed.ended(deployed.start(task(_payload(deployed, {"do": "raise"}))))
+    assert (ended["status"], ended["error"]) == ("FAILED", "BadDrop")
+    assert json.loads(ended["cause"])["errorMessage"] == "row 3, column age: not a number"
+
+
+def test_retries_the_named_error_with_backoff_and_counts_the_retries(deployed: Deployed) -> None:
+    key = f"retry-{uuid.uuid4()}"
+    event = {"do": "count", "key": key, "failures": 2, "retry": "{% $states.context.State.RetryCount %}"}
+    retry = {
+        "ErrorEquals": ["BadDrop"],
+        "IntervalSeconds": 10,
+        "BackoffRate": 10,
+        "MaxDelaySeconds": 20,
+        "MaxAttempts": 2,
+        "JitterStrategy": "NONE",
+    }
+    started = time.monotonic()
+    output = deployed.run(task(_payload(deployed, event), Retry=[retry], Output="{% $states.result.Payload %}"))
+    assert output["calls"] == 3
+    assert output["retry"] == 2
+    # 10 s and then 20 s (not 100 s), at a hundredth of the time.
+    assert 0.3 <= time.monotonic() - started < 1.2 + 0.3
+
+
+def test_does_not_retry_an_error_that_no_retrier_names(deployed: Deployed) -> None:
+    key = f"no-retry-{uuid.uuid4()}"
+    event = {"do": "count", "key": key, "failures": 5}
+    retry = {"ErrorEquals": ["Lambda.TooManyRequestsException"], "MaxAttempts": 3}
+    caught = {"ErrorEquals": ["States.ALL"], "Next": "Caught", "Output": "{% $states.errorOutput.Error %}"}
+    machine = task(_payload(deployed, event), Retry=[retry], Catch=[caught])
+    machine["States"]["Caught"] = {"Type": "Succeed"}
+    assert deployed.run(machine) == "BadDrop"
+    assert deployed.calls(key) == 1
+
+
+def test_a_task_that_takes_too_long_is_states_timeout(deployed: Deployed) -> None:
+    machine = task(_payload(deployed, {"do": "sleep", "seconds": 2}), TimeoutSeconds="{% 1 %}")
+    ended = deployed.ended(deployed.start(machine))
+    assert (ended["status"], ended["error"]) == ("FAILED", "States.Timeout")
+
+
+def test_a_functions_own_timeout_is_sandbox_timedout(deployed: Deployed) -> None:
+    ended = deployed.ended(deployed.start(task(_payload(deployed, {"do": "sleep", "seconds": 30}))))
+    assert ended["error"] == "Sandbox.Timedout"
+
+
+def test_a_machine_that_runs_too_long_is_timed_out(deployed: Deployed) -> None:
+    machine = {
+        "TimeoutSeconds": 1,
+        "StartAt": "Wait",
+        "States": {"Wait": {"Type": "Wait", "Seconds": 100_000, "End": True}},
+    }
+    execution = deployed.start(machine)
+    ended = deployed.ended(execution)
+    assert (ended["status"], ended["error"]) == ("TIMED_OUT", "States.Timeout")
+    assert deployed.history(execution)[-1]["type"] == "ExecutionTimedOut"
+    event = deployed.recorded(lambda found: found["detail"].get("executionArn") == execution
+                              and found["detail"]["status"] == "TIMED_OUT")
+    assert event["detail-type"] == "Step Functions Execution Status Change"
+
+
+def test_a_stopped_execution_ends_at_once_and_runs_nothing_more(deployed: Deployed) -> None:
+    key = f"stopped-{uuid.uuid4()}"
+    machine = {
+        "StartAt": "Wait",
+        "States": {
+            "Wait": {"Type": "Wait", "Seconds": 50, "Next": "Count"},
+            "Count": task(_payload(deployed, {"do": "count", "key": key}))["States"]["Only"],
+        },
+    }
+    execution = deployed.start(machine)
+    eventually(lambda: any(event["type"] == "WaitStateEntered" for event in deployed.history(execution)))
+    deployed.host.client("stepfunctions").stop_execution(executionArn=execution, error="Why", cause="because")
+    ended = deployed.describe(execution)
+    assert (ended["status"], ended["error"], ended["cause"]) == ("ABORTED", "Why", "because")
+    time.sleep(0.8)
+    assert deployed.calls(key) == 0
+    assert deployed.describe(execution)["status"] == "ABORTED"
+
+
+def test_starting_the_same_name_and_input_again_is_the_same_execution(deployed: Deployed) -> None:
+    client = deployed.host.client("stepfunctions")
+    machine = deployed.machine(
+        {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 30, "End": True}}}
+    )
+    first = client.start_execution(stateMachineArn=machine, name="one", input='{"a": 1}')
+    again = client.start_execution(stateMachineArn=machine, name="one", input='{"a": 1}')
+    assert (first["executionArn"], first["startDate"]) == (again["executionArn"], again["startDate"])
+    with pytest.raises(ClientError, match="ExecutionAlreadyExists"):
+        client.start_execution(stateMachineArn=machine, name="one", input='{"a": 2}')
+    deployed.ended(first["executionArn"])
+    with pytest.raises(ClientError, match="ExecutionAlreadyExists"):
+        client.start_execution(stateMachineArn=machine, name="one", input='{"a": 1}')
+
+
+def test_assign_reads_the_variables_from_before_the_state(deployed: Deployed) -> None:
+    machine = {
+        "StartAt": "First",
+        "States": {
+            "First": {"Type": "Pass", "Assign": {"a": 1, "b": 2}, "Next": "Swap"},
+            "Swap": {"Type": "Pass", "Assign": {"a": "{% $b %}", "b": "{% $a %}"}, "Next": "Last"},
+            "Last": {"Type": "Succeed", "Output": "{% [$a, $b] %}"},
+        },
+    }
+    assert deployed.run(machine) == [2, 1]
+
+
+def test_the_context_object_names_execution_state_and_machine(deployed: Deployed) -> None:
+    machine = {
+        "StartAt": "Look",
+        "States": {"Look": {"Type": "Pass", "Output": "{% $states.context %}", "End": True}},
+    }
+    execution = deployed.start(machine, {"x": 1})
+    context = json.loads(deployed.ended(execution)["output"])
+    assert context["Execution"]["Id"] == execution
+    assert context["Execution"]["Input"] == {"x": 1}
+    assert context["Execution"]["RoleArn"].endswith(":role/test")
+    assert (context["State"]["Name"], context["State"]["RetryCount"]) == ("Look", 0)
+
+
+def test_a_child_execution_returns_its_output_as_json(deployed: Deployed) -> None:
+    arguments = {"StateMachineArn": deployed.outputs["Echo"], "Input": {"x": "{% $states.input.x %}"}}
+    output = deployed.run(task(arguments, "states:startExecution.sync:2"), {"x": 3})
+    assert output["Output"] == {"x": 3}
+    assert output["Status"] == "SUCCEEDED"
+    assert isinstance(output["StartDate"], int)
+
+
+def test_a_failed_child_is_states_taskfailed_with_its_description_as_cause(deployed: Deployed) -> None:
+    arguments = {"StateMachineArn": deployed.outputs["Echo"], "Input": {"do": "raise"}}
+    ended = deployed.ended(deployed.start(task(arguments, "states:startExecution.sync:2")))
+    assert ended["error"] == "States.TaskFailed"
+    cause = json.loads(ended["cause"])
+    assert (cause["Status"], cause["Error"]) == ("FAILED", "BadDrop")
+
+
+def test_stopping_a_parent_stops_the_child_that_it_waits_for(deployed: Deployed) -> None:
+    child = deployed.machine(
+        {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 100_000, "End": True}}}
+    )
+    parent = deployed.start(task({"StateMachineArn": child, "Input": {}}, "states:startExecution.sync:2"))
+    client = deployed.host.client("stepfunctions")
+    children = eventually(lambda: client.list_executions(stateMachineArn=child)["executions"])
+    client.stop_execution(executionArn=parent)
+    assert deployed.ended(children[0]["executionArn"])["status"] == "ABORTED"
+
+
+def test_a_failing_branch_ends_the_other_branches(deployed: Deployed) -> None:
+    key = f"branch-{uuid.uuid4()}"
+    slow = {
+        "StartAt": "Wait",
+        "States": {
+            "Wait": {"Type": "Wait", "Seconds": 60, "Next": "Count"},
+            "Count": task(_payload(deployed, {"do": "count", "key": key}))["States"]["Only"],
+        },
+    }
+    fails = {"StartAt": "No", "States": {"No": {"Type": "Fail", "Error": "Bad", "Cause": "no"}}}
+    parallel = {"Type": "Parallel", "Branches": [slow, fails], "End": True}
+    ended = deployed.ended(deployed.start({"StartAt": "Both", "States": {"Both": parallel}}))
+    assert (ended["error"], ended["cause"]) == ("Bad", "no")
+    time.sleep(0.8)
+    assert deployed.calls(key) == 0
+
+
+def test_parallel_and_map_give_results_in_order_and_keep_variables_inside(deployed: Deployed) -> None:
+    double = {"Type": "Pass", "Assign": {"seen": "{% $states.input %}"}, "Output": "{% $states.input * $k %}"}
+    inner = {"StartAt": "Double", "States": {"Double": {**double, "End": True}}}
+    machine = {
+        "StartAt": "Set",
+        "States": {
+            "Set": {"Type": "Pass", "Assign": {"k": 10, "seen": 0}, "Next": "Each"},
+            "Each": {
+                "Type": "Map",
+                "Items": "{% [1..5] %}",
+                "MaxConcurrency": 2,
+                "ItemProcessor": {"ProcessorConfig": {"Mode": "INLINE"}, **inner},
+                "Output": "{% $states.result %}",
+                "Next": "Both",
+            },
+            "Both": {
+                "Type": "Parallel",
+                "Arguments": "{% $states.input[0] %}",
+                "Branches": [inner, inner],
+                "Output": "{% {'results': $states.result, 'seen': $seen} %}",
+                "End": True,
+            },
+        },
+    }
+    assert deployed.run(machine) == {"results": [100, 100], "seen": 0}
+
+
+def test_states_all_does_not_catch_data_that_is_too_large(deployed: Deployed) -> None:
+    caught = {"ErrorEquals": ["States.ALL"], "Next": "Caught"}
+    machine = task(_payload(deployed, {"do": "large", "bytes": 300_000}), Catch=[caught])
+    machine["States"]["Caught"] = {"Type": "Succeed"}
+    assert deployed.ended(deployed.start(machine))["error"] == "States.DataLimitExceeded"
+
+
+@pytest.mark.parametrize(
+    ("definition", "problem"),
+    [
+        ({"StartAt": "Nope", "States": {"A": {"Type": "Succeed"}}}, "StartAt 'Nope'"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}}}, "no state 'B'"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Pass"}}}, "either Next or End"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Succeed"}, "B": {"Type": "Succeed"}}}, "not reachable"),
+    ],
+)
+def test_refuses_a_definition_whose_states_do_not_fit(
+    deployed: Deployed, definition: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ClientError, match=problem) as refused:
+        deployed.machine(definition)
+    assert refused.value.response["Error"]["Code"] == "InvalidDefinition"
+
+
+def test_starts_an_execution_in_a_few_milliseconds(deployed: Deployed) -> None:
+    machine = deployed.machine({"StartAt": "A", "States": {"A": {"Type": "Succeed"}}})
+    execution = deployed.start(machine)
+    ended = deployed.ended(execution)
+    assert (ended["stopDate"] - ended["startDate"]).total_seconds() < 0.1
