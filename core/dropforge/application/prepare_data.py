@@ -309,7 +309,7 @@ def _too_many(counts: CheckCounts, allowed: float, contract: Contract) -> str:
     return (
         f"{counts.rejected} of {counts.read} rows ({counts.rejected / counts.read:.1%}) break the contract, "
         f"but maximum_reject_rate is {allowed:.1%}. {'; '.join(reasons)}. Correct the file and drop it "
-        "again; or, if the new values are right, edit contract/schema.json, or delete it so that the next drop "
+        "again; or, if the new values are right, edit contract/schema.json, or delete it and the next drop "
         "pins a new contract."
     )
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.blocks import Table
+from dropforge.adapters.tables.blocks import BadRecord, Table
 from dropforge.adapters.tables.checking import check_block, numeric_columns, wanted_columns
 from dropforge.adapters.tables.conversion import fits
 from dropforge.adapters.tables.csv_table import CsvTable
@@ -20,9 +20,10 @@ from dropforge.adapters.tables.source import open_source
 from dropforge.adapters.tables.staging import Staging
 from dropforge.adapters.tables.surveying import survey_block
 from dropforge.domain.contract import Contract
-from dropforge.domain.errors import EmptyData, SchemaChanged, UnreadableData
+from dropforge.domain.errors import DataError, EmptyData, SchemaChanged, TooManyRejects, UnreadableData
 from dropforge.domain.inference import refuse_missing
 from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.row_rules import shown
 from dropforge.domain.survey import TableSurvey
 
 BLOCK_BYTES = 16 << 20
@@ -57,15 +58,14 @@ class StreamedTables:
                 for name in table.columns or ():
                     seen.add_column(name, ref.uri)
                 records = 0
+                first_bad: BadRecord | None = None
                 for block in table.blocks(None, {}):
+                    first_bad = first_bad or (block.bad[0] if block.bad and not records else None)
                     records += block.records
                     seen.add(survey_block(block, ref.uri))
             _refuse_empty(ref, records)
-            if not seen.columns:
-                raise UnreadableData(
-                    f"{ref.uri}: none of its {records} lines is a JSON object; "
-                    'write one object per line, such as {"a": 1}.'
-                )
+            if not seen.rows and first_bad is not None:
+                raise _nothing_readable(ref, records, first_bad, table.columns)
             if table.columns is not None:
                 _refuse_other_columns(ref, seen, total)
             total.add(seen)
@@ -113,6 +113,21 @@ def _label(ref: ObjectRef) -> str:
 def _refuse_empty(ref: ObjectRef, records: int) -> None:
     if not records:
         raise EmptyData(f"{ref.uri} has a header and no rows. Drop a file with rows.")
+
+
+def _nothing_readable(
+    ref: ObjectRef, records: int, first: BadRecord, columns: Sequence[str] | None
+) -> DataError:
+    line = repr(shown(first.text))
+    if columns is None:
+        return UnreadableData(
+            f"{ref.uri}: none of its {records} lines is a flat JSON object; row 1 is {line}. "
+            'Write one object per line, such as {"a": 1}.'
+        )
+    return TooManyRejects(
+        f"{ref.uri}: none of its {records} rows has the header's number of fields ({len(columns)}); "
+        f"row 1 of {ref.uri} is {line}. Correct the header or the rows."
+    )
 
 
 def _refuse_other_columns(ref: ObjectRef, seen: TableSurvey, before: TableSurvey) -> None:
