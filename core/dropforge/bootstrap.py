@@ -19,6 +19,7 @@ from dropforge.adapters.step_functions import StepFunctionsWorkflows
 from dropforge.domain.training_code import TrainingCode
 
 if TYPE_CHECKING:
+    from dropforge.application.prepare_data import Tables
     from dropforge.domain.ledger import Ledger
     from dropforge.domain.ports import ObjectStore
     from dropforge.domain.services import Endpoints, Registry, Workflows
@@ -39,6 +40,13 @@ def ledger(table: str) -> Ledger:
 
 def object_store() -> ObjectStore:
     return S3ObjectStore(_client("s3"))
+
+
+def tables(store: ObjectStore) -> Tables:
+    """Table files as streams. Loads pyarrow, which only one function's layer has."""
+    from dropforge.adapters.tables.engine import StreamedTables  # noqa: PLC0415 - a quarter second for the others
+
+    return StreamedTables(store)
 
 
 def workflows() -> Workflows:

@@ -46,6 +46,8 @@ def _has_default(field: Field[Any]) -> bool:
 
 
 def _parsed(text: str, kind: Any) -> Any:
+    if kind == str | None:
+        return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError("must be true or false")

@@ -34,5 +34,5 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         package_group=settings.package_group,
     )
     outcome = desk.apply(event, now=bootstrap.now())
-    logger.info("decision applied", **outcome)
+    logger.info("decision applied", outcome=outcome)
     return outcome

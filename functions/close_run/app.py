@@ -36,5 +36,5 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         training_machine_arn=settings.training_machine_arn,
         now=bootstrap.now(),
     )
-    logger.info("run closed", **closing)
+    logger.info("run closed", closing=closing)
     return closing

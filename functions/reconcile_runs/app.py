@@ -33,5 +33,5 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         deployment_machine_arn=settings.deployment_machine_arn,
         now=bootstrap.now(),
     ).to_dict()
-    logger.info("reconciled", **repairs)
+    logger.info("reconciled", repairs=repairs)
     return repairs

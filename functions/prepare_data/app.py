@@ -1,0 +1,49 @@
+"""Stream a run's drops through the contract into splits, rejects and a profile.
+
+Example event: ``events/prepare_data.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.prepare_data import PrepareRequest, PrepareSettings, prepare_data
+from dropforge.config import Settings
+from dropforge.domain.ports import ObjectRef
+from dropforge.observability import logger
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    data_bucket: str
+    target_column: str
+    task_type: str
+    maximum_reject_rate: float
+    minimum_rows: int
+    id_column: str | None = None
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    store = bootstrap.object_store()
+    manifest = json.loads(store.read(event["manifest_uri"]))
+    request = PrepareRequest(
+        run_id=event["run_id"],
+        objects=tuple(ObjectRef.from_dict(each) for each in manifest["objects"]),
+        data_uri=f"s3://{settings.data_bucket}",
+        settings=PrepareSettings(
+            target=settings.target_column,
+            key=settings.id_column,
+            task=settings.task_type,
+            maximum_reject_rate=settings.maximum_reject_rate,
+            minimum_rows=settings.minimum_rows,
+        ),
+    )
+    prepared = prepare_data(request, store, bootstrap.tables(store)).to_dict()
+    logger.info("prepared", run_id=request.run_id, rows=prepared["rows"])
+    return prepared
