@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
 
 _CONFLICT_ATTEMPTS = 8
 _CONFLICT_PAUSE_S = 0.05
-# TransactWriteItems takes 100 actions; two per drop, and one for the check of the lock.
+# TransactWriteItems takes 100 actions: two per drop, one checks the lock, and one writes the run.
 _DROPS_PER_TRANSACTION = 49
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+_SMALLEST_NUMBER, _LARGEST_NUMBER = 1e-127, 9.9e125
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -80,11 +83,13 @@ class DynamoDbLedger:
             raise ServiceUnavailable("A drop vanished while it was recorded; the next try settles it.")
         if known["received_by"] == received_by:
             return DropReceipt(is_new=False, is_mine=True, run_id=known.get("run_id"))
-        self._update(
-            keys.drop(drop.drop_id),
-            "SET duplicates = duplicates + :one, last_duplicate_at = :at",
-            {":one": 1, ":at": at},
-        )
+        with suppress(_ConditionFailed):  # the same execution's retry is not another delivery
+            self._update(
+                keys.drop(drop.drop_id),
+                "SET duplicates = duplicates + :one, last_duplicate_at = :at, last_duplicate_by = :by",
+                {":one": 1, ":at": at, ":by": received_by},
+                condition="attribute_not_exists(last_duplicate_by) OR last_duplicate_by <> :by",
+            )
         return DropReceipt(is_new=False, is_mine=False, run_id=known.get("run_id"))
 
     def pending_drops(self) -> list[RecordedDrop]:
@@ -129,7 +134,9 @@ class DynamoDbLedger:
                 names={"#token": "token"},
             )
         except _ConditionFailed:
-            return None
+            # Another call of the same holder may have been quicker: then the holder has the lock.
+            held = self.held_lease(name)
+            return held if held is not None and held.holder == holder else None
         return Lease.from_dict({**item, "name": name})
 
     def release(self, name: LockName, *, token: int) -> bool:
@@ -152,25 +159,34 @@ class DynamoDbLedger:
     # --- runs -----------------------------------------------------------------------------------
 
     def open_run(self, run: Run) -> Run:
-        for start in range(0, len(run.drop_ids), _DROPS_PER_TRANSACTION):
-            self._claim(run, run.drop_ids[start : start + _DROPS_PER_TRANSACTION])
         item = {**keys.run(run.run_id), **run.to_dict(), "kind": keys.RUN_KIND, "at": run.started_at}
+        # The run and its first claims are one transaction: a drop is never claimed by a run that isn't there.
         opened = self._transact(
             [
                 self._check_lock(LockName.TRAINING, run.token),
                 self._put(item, "attribute_not_exists(pk)"),
+                *self._claims(run, run.drop_ids[:_DROPS_PER_TRANSACTION]),
             ],
             "opening a run",
         )
-        if opened:
-            return run
-        known = self.get_run(run.run_id)
+        known = run if opened else self.get_run(run.run_id)
         if known is None:
             raise LostLock(_lost(LockName.TRAINING, run.token))
+        if known.execution_arn == run.execution_arn:
+            for start in range(0, len(known.drop_ids), _DROPS_PER_TRANSACTION):
+                self._claim(known, run.token, known.drop_ids[start : start + _DROPS_PER_TRANSACTION])
         return known
 
-    def _claim(self, run: Run, drop_ids: Iterable[str]) -> None:
-        actions = [self._check_lock(LockName.TRAINING, run.token)]
+    def _claim(self, run: Run, token: int, drop_ids: Iterable[str]) -> None:
+        claims = self._claims(run, drop_ids)
+        if not claims:
+            return
+        if not self._transact([self._check_lock(LockName.TRAINING, token), *claims], "claiming drops"):
+            raise LostLock(_lost(LockName.TRAINING, token))
+
+    def _claims(self, run: Run, drop_ids: Iterable[str]) -> list[dict[str, Any]]:
+        """The actions that claim those of the drops which no run covers yet."""
+        actions = []
         for drop_id in drop_ids:
             known = self.get_drop(drop_id)
             if known is None or known.run_id is not None:
@@ -184,8 +200,7 @@ class DynamoDbLedger:
                 )
             )
             actions.append(self._delete(keys.pending(known.received_at, drop_id)))
-        if len(actions) > 1 and not self._transact(actions, "claiming drops"):
-            raise LostLock(_lost(LockName.TRAINING, run.token))
+        return actions
 
     def get_run(self, run_id: str) -> Run | None:
         item = self._get(keys.run(run_id))
@@ -196,13 +211,13 @@ class DynamoDbLedger:
 
     def advance_run(self, run_id: str, status: RunStatus, **changes: Any) -> Run:
         values = {"status": str(status), **changes}
-        final = {f":final{number}": str(each) for number, each in enumerate(RunStatus) if each.is_final}
+        final, is_final = _final_statuses()
         try:
             item = self._update(
                 keys.run(run_id),
                 "SET " + ", ".join(f"#{name} = :{name}" for name in values),
                 {**{f":{name}": value for name, value in values.items()}, **final},
-                condition=f"attribute_exists(pk) AND NOT #status IN ({', '.join(final)})",
+                condition=f"attribute_exists(pk) AND NOT {is_final}",
                 names={f"#{name}": name for name in values},
             )
         except _ConditionFailed:
@@ -280,7 +295,9 @@ class DynamoDbLedger:
         self, version: int, approval: Approval, *, by: str | None, reason: str | None, now: datetime
     ) -> ModelVersion:
         known = self._existing_model(version)
-        if known.approval is approval:
+        # Superseding never overrides what a person decided, even a moment ago.
+        is_too_late = approval is Approval.SUPERSEDED and known.approval is not Approval.PENDING
+        if known.approval is approval or is_too_late:
             return known
         stage = Stage.STAGING if approval is Approval.APPROVED else Stage.ARCHIVED
         if known.stage is Stage.PRODUCTION:
@@ -320,19 +337,30 @@ class DynamoDbLedger:
             raise ServiceUnavailable(
                 f"Version {version} was decided on by another call meanwhile; the next try sees it."
             )
-        return decided
+        # Read again: a run that began to wait while this was decided is told only through its token.
+        return self._existing_model(version)
 
-    def expire_waiting(self, version: int) -> ModelVersion:
-        try:
-            item = self._update(
-                keys.model(version),
-                "REMOVE task_token, waiting_execution",
-                {":pending": str(Approval.PENDING)},
-                condition="approval = :pending",
-            )
-        except _ConditionFailed:
-            return self._existing_model(version)
-        return ModelVersion.from_dict(item)
+    def expire_waiting(self, version: int, *, now: datetime) -> ModelVersion:
+        final, is_final = _final_statuses()
+        self._transact(
+            [
+                self._conditional_update(
+                    keys.model(version),
+                    "REMOVE task_token, waiting_execution",
+                    {":pending": str(Approval.PENDING)},
+                    condition="approval = :pending",
+                ),
+                self._conditional_update(
+                    keys.run(self._existing_model(version).run_id),
+                    "SET #status = :expired, ended_at = :at",
+                    {":expired": str(RunStatus.EXPIRED), ":at": iso(now), **final},
+                    condition=f"attribute_exists(pk) AND NOT {is_final}",
+                    names={"#status": "status"},
+                ),
+            ],
+            f"ending the wait for version {version}",
+        )
+        return self._existing_model(version)
 
     def retire_model(self, version: int, *, now: datetime) -> None:
         self._update(
@@ -385,10 +413,11 @@ class DynamoDbLedger:
             actions.append(
                 self._conditional_update(
                     keys.run(settles_run),
-                    "SET #status = :status, ended_at = :at",
+                    # An execution that was given up may have been recorded as failed before.
+                    "SET #status = :status, ended_at = :at REMOVE #error",
                     {":status": str(RunStatus.SUCCEEDED), ":at": iso(now)},
                     condition="attribute_exists(pk)",
-                    names={"#status": "status"},
+                    names={"#status": "status", "#error": "error"},
                 )
             )
         if self._transact(actions, f"promoting version {live.version}"):
@@ -571,6 +600,12 @@ class _ConditionFailed(Exception):
     """The write's condition did not hold; nothing was written."""
 
 
+def _final_statuses() -> tuple[dict[str, str], str]:
+    """The values and the condition by which an update tells a run that has ended."""
+    values = {f":final{number}": str(each) for number, each in enumerate(RunStatus) if each.is_final}
+    return values, f"#status IN ({', '.join(values)})"
+
+
 def _lost(name: LockName, token: int) -> str:
     return (
         f"The {name} lock's token {token} is no longer the newest: another execution took over after the "
@@ -594,9 +629,11 @@ def _wire(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_dynamodb(value: Any) -> Any:
-    """DynamoDB has no NaN, no infinity and no binary floats: those become null, or a decimal's text."""
+    """Floats as decimals of the same text; what DynamoDB has no number for becomes null, or 0 if tiny."""
     if isinstance(value, float):
-        return Decimal(repr(value)) if math.isfinite(value) else None
+        if not math.isfinite(value) or abs(value) > _LARGEST_NUMBER:
+            return None
+        return Decimal(repr(float(value))) if abs(value) >= _SMALLEST_NUMBER else Decimal(0)
     if isinstance(value, Mapping):
         return {str(name): _to_dynamodb(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,7 +11,7 @@ from typing import Any
 from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.ports import ObjectStore
-from dropforge.domain.records import Approval, ModelVersion, RunStatus, from_iso, iso
+from dropforge.domain.records import Approval, ModelVersion, from_iso, iso
 from dropforge.domain.services import Package, Registry, Workflows
 
 _APPROVED = "Approved"
@@ -77,11 +77,9 @@ def check_approval(*, version: int, reminder_s: int, ledger: Ledger, now: dateti
             "wait_s": min(reminder_s, remaining_s),
             **_decision(model).to_dict(),
         }
-    model = ledger.expire_waiting(version)
-    if model.approval is not Approval.PENDING:
-        return {"outcome": "decided", "wait_s": 0, **_decision(model).to_dict()}
-    ledger.advance_run(model.run_id, RunStatus.EXPIRED, ended_at=iso(now))
-    return {"outcome": "overdue", "wait_s": 0, **_decision(model).to_dict()}
+    model = ledger.expire_waiting(version, now=now)
+    outcome = "overdue" if model.approval is Approval.PENDING else "decided"
+    return {"outcome": outcome, "wait_s": 0, **_decision(model).to_dict()}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dropforge.application.training_lock import release_training_lock, start_follow_up
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.records import Live, LockName, RunStatus, iso
+from dropforge.domain.records import Approval, Live, LockName, RunStatus, iso
 from dropforge.domain.services import Endpoints, Workflows
 
 _SETTLED = ("InService", "Failed")
@@ -81,10 +81,10 @@ def _settle_runs(ledger: Ledger, workflows: Workflows, repairs: Repairs, now: da
         if run.status.is_final or workflows.is_running(run.execution_arn):
             continue
         if run.status is RunStatus.AWAITING_APPROVAL and run.version is not None:
-            ledger.expire_waiting(run.version)
-            ledger.advance_run(run.run_id, RunStatus.EXPIRED, ended_at=iso(now))
-            repairs.runs_expired.append(run.run_id)
-            continue
+            model = ledger.expire_waiting(run.version, now=now)
+            if model.approval is Approval.PENDING:
+                repairs.runs_expired.append(run.run_id)
+                continue
         error = {
             "class": "ExecutionEnded",
             "message": f"The execution {run.execution_arn} ended while the run was {run.status}: it was "

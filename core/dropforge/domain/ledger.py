@@ -27,7 +27,7 @@ class Ledger(Protocol):
     # --- drops ----------------------------------------------------------------------------------
 
     def record_drop(self, drop: Drop, *, received_by: str, now: datetime) -> DropReceipt:
-        """Note a drop as pending, once; a second delivery by another execution counts as a duplicate."""
+        """Note a drop as pending, once; each other execution that it is delivered to is a duplicate."""
         ...
 
     def pending_drops(self) -> list[RecordedDrop]:
@@ -62,7 +62,7 @@ class Ledger(Protocol):
         """Create the run and claim its drops, so that no other run covers them.
 
         Conditional on the run's token still holding the training lock. A run that is there already is
-        returned as it is.
+        returned as it is, after the same execution's claims have been completed.
 
         Raises:
             LostLock: another execution has taken the training lock.
@@ -108,13 +108,16 @@ class Ledger(Protocol):
     ) -> ModelVersion:
         """Record a decision. The same decision twice changes nothing; a different one replaces it.
 
-        A superseded version can't be approved by accident: see ``Approval.SUPERSEDED`` handling in the
-        use case. Returns the version as it stands after the call.
+        Only a version that waits can be superseded: what a person decided is never overridden by that.
+        Returns the version as it stands after the call.
         """
         ...
 
-    def expire_waiting(self, version: int) -> ModelVersion:
-        """Stop waiting if no decision was made. The version stays pending: a late decision still counts."""
+    def expire_waiting(self, version: int, *, now: datetime) -> ModelVersion:
+        """If no decision was made, end the wait and, as expired, the run, in one step.
+
+        The version stays pending: a late decision finds a run that has ended, and still counts.
+        """
         ...
 
     def retire_model(self, version: int, *, now: datetime) -> None:

@@ -169,8 +169,8 @@ class StageChange(_Record):
     at: str
     stage: Stage
     approval: Approval
-    by: str | None
-    reason: str | None
+    by: str | None = None
+    reason: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", Stage(self.stage))
