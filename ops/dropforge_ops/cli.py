@@ -1,0 +1,43 @@
+"""The command line ``dropforge``. Exit codes: see `dropforge_ops.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from dropforge_ops.commands.decide import approve, reject
+from dropforge_ops.commands.demo import demo
+from dropforge_ops.commands.drop import drop
+from dropforge_ops.commands.predict import predict
+from dropforge_ops.commands.samples import samples
+from dropforge_ops.commands.up import up
+from dropforge_ops.invocation import command
+
+app = typer.Typer(
+    name="dropforge",
+    help="Drop data into S3; get a reviewed, self-retraining model. One stack is one model.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 not there, 4 AWS or host not reachable "
+    "or denied, 5 out of time, 130 interrupted. A local host that runs for this folder is found by itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up,
+    "demo": demo,
+    "drop": drop,
+    "approve": approve,
+    "reject": reject,
+    "predict": predict,
+    "samples": samples,
+}
+for _name, _function in _COMMANDS.items():
+    command(app, _name)(_function)
+
+
+def main() -> None:
+    """The entry point."""
+    app()

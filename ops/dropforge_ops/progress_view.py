@@ -1,0 +1,90 @@
+"""Shows on stderr which states an execution goes through, and how long each takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from dropforge_ops.progress import Follower, Visit
+from dropforge_ops.render import duration
+
+# States that are entered again and again while something else is under way.
+_POLLS = frozenset(
+    {"WaitForEndpoint", "DescribeEndpoint", "WaitForTrainingJob", "WaitForRestore", "DescribeForRestore"}
+)
+
+
+class ProgressView:
+    """A line per state that ended; on a terminal also the state that lasts. A context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Status | None = console.status("starting") if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, changed: Iterable[Visit], follower: Follower | None = None) -> None:
+        """Show what a look found."""
+        for visit in changed:
+            if visit.left_at is not None and not visit.is_quiet and visit.name not in _POLLS:
+                self._line(visit)
+        current = follower.current if follower is not None else None
+        if current is not None:
+            self.say(f"{current.name} {duration(current.seconds())}")
+
+    def say(self, text: str) -> None:
+        """Show what is waited for, where there is a terminal."""
+        if self._status is not None:
+            self._status.update(Text(text))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to a question."""
+        if self._status is not None:
+            self._status.stop()
+        try:
+            yield
+        finally:
+            if self._status is not None:
+                self._status.start()
+
+    def line(self, text: str) -> None:
+        """Say something once."""
+        self._console.print(text, markup=False)
+
+    def _line(self, visit: Visit) -> None:
+        failed = f"  after {visit.errors} failed attempt(s)" if visit.errors else ""
+        name = "  " * (visit.depth + 1) + visit.name
+        self._console.print(f"{name:<32} {duration(visit.seconds()):>8}{failed}", markup=False)
+
+
+def cause_message(cause: str) -> str:
+    """The readable part of a cause, which may be a function's or a child execution's JSON."""
+    try:
+        document = json.loads(cause)
+    except ValueError:
+        return cause
+    if isinstance(document, dict):
+        for name in ("errorMessage", "FailureReason"):
+            if name in document:
+                return str(document[name])
+        inner = document.get("Cause")
+        if isinstance(inner, str):
+            return cause_message(inner)
+    return cause

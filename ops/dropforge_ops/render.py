@@ -1,0 +1,127 @@
+"""How values look in text: times, durations, sizes, numbers, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dropforge.domain.records import Approval, Run, RunStatus, from_iso
+
+_STATUS_STYLE = {
+    RunStatus.SUCCEEDED: "green",
+    RunStatus.REPLAYED: "green",
+    RunStatus.FAILED: "bold red",
+    RunStatus.AWAITING_APPROVAL: "yellow",
+    RunStatus.RUNNING: "cyan",
+    RunStatus.DEPLOYING: "cyan",
+}
+_APPROVAL_STYLE = {
+    Approval.APPROVED: "green",
+    Approval.PENDING: "yellow",
+    Approval.REJECTED: "red",
+}
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(0.42), duration(65), duration(3 * 3600 + 120)
+    ('0.42 s', '1 min 05 s', '3 h 02 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: int) -> str:
+    """
+    >>> size(512), size(1536), size(5 * 1024**3)
+    ('512 B', '1.5 KiB', '5.0 GiB')
+    """
+    value, units = float(count), ("B", "KiB", "MiB", "GiB", "TiB")
+    for unit in units:
+        if value < 1024 or unit == units[-1]:
+            break
+        value /= 1024
+    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def moment(text: str | None) -> str:
+    """A ledger's time in the reader's own time zone; empty for none."""
+    return "" if not text else from_iso(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def number(value: Any) -> str:
+    """
+    >>> number(0.99312345), number(None), number(12)
+    ('0.9931', '–', '12')
+    """
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def metric(values: Mapping[str, Any] | None) -> str:
+    """
+    >>> metric({"name": "auc", "value": 0.9931, "low": 0.98, "high": 1.0})
+    'auc 0.9931'
+    """
+    return "" if not values else f"{values.get('name', '?')} {number(values.get('value'))}"
+
+
+def interval(values: Mapping[str, Any] | None, *, signed: bool = False) -> str:
+    """
+    >>> interval({"value": 0.9931, "low": 0.98, "high": 1.0})
+    '0.9931 [0.98, 1]'
+    >>> interval({"value": 0.01, "low": -0.002, "high": 0.03}, signed=True)
+    '+0.01 [-0.002, +0.03]'
+    """
+    if not values or values.get("value") is None:
+        return "undefined"
+    shape = "+.4g" if signed else ".4g"
+    text = format(values["value"], shape)
+    if values.get("low") is None or values.get("high") is None:
+        return text
+    return f"{text} [{format(values['low'], shape)}, {format(values['high'], shape)}]"
+
+
+def status(value: RunStatus) -> Text:
+    """A run's status in its colour."""
+    return Text(value.replace("_", " "), style=_STATUS_STYLE.get(value, ""))
+
+
+def approval(value: Approval) -> Text:
+    """An approval in its colour."""
+    return Text(str(value), style=_APPROVAL_STYLE.get(value, ""))
+
+
+def run_seconds(run: Run, now: datetime | None = None) -> float:
+    """How long a run took, or has taken until now."""
+    end = from_iso(run.ended_at) if run.ended_at else (now or datetime.now(UTC))
+    return max(0.0, (end - from_iso(run.started_at)).total_seconds())
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A plain table; cells are text, never markup."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return made
+
+
+def facts(console: Console, pairs: Sequence[tuple[str, Any]]) -> None:
+    """Print names and values below each other; a value of None or '' is left out."""
+    shown = [(name, value) for name, value in pairs if value not in (None, "")]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        line = Text(f"{name:<{width}}  ", style="dim")
+        console.print(line + (value if isinstance(value, Text) else Text(str(value), style="not dim")))
