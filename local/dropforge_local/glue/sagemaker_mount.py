@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.own_clients import own_client
 from dropforge_local.glue.seams import require
 from dropforge_local.sagemaker.ports import HostPorts
 from dropforge_local.sagemaker.service import SageMaker
@@ -21,7 +22,6 @@ _TARGET = "SageMaker."
 
 def install(settings: HostSettings, installed: Installed) -> SageMaker:
     """Route SageMaker's requests to a new service, which starts once the host's state is restored."""
-    import boto3  # noqa: PLC0415 - a third of a second, wanted only in the host process
     from ministack import app  # noqa: PLC0415
     from ministack.core import concurrency, router  # noqa: PLC0415
 
@@ -29,21 +29,11 @@ def install(settings: HostSettings, installed: Installed) -> SageMaker:
     require(router, "SERVICE_PATTERNS")
     require(concurrency, "run_reentrant")
 
-    endpoint_url = f"http://127.0.0.1:{settings.port}"
-    session = boto3.session.Session(region_name=settings.region)
-
-    def s3() -> Any:
-        return session.client(
-            "s3",
-            endpoint_url=endpoint_url,
-            aws_access_key_id=settings.account_id,
-            aws_secret_access_key="test",  # noqa: S106 - the loopback host accepts any
-        )
-
+    clients = own_client(settings)
     service = SageMaker(
         settings.state_dir / "sagemaker",
         HostPorts(
-            s3=s3,
+            s3=lambda: clients("s3"),
             emit_event=_emit_event,
             put_log=_put_log,
             alarm_state=_alarm_state,

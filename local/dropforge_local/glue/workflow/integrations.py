@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.workflow import sns_publish
 from dropforge_local.glue.workflow.records import epoch_ms
 from dropforge_local.glue.workflow.run import Background, Ended, current_scope
 from dropforge_local.glue.workflow.tokens import Callback
@@ -32,6 +33,7 @@ class Integrations:
     Args:
         interpreter: MiniStack's stepfunctions module, which knows the other services' integrations.
         lambda_svc: MiniStack's Lambda module.
+        publish: sends a message to SNS.
         start_execution, stop_execution: StartExecution and StopExecution of this host.
     """
 
@@ -42,6 +44,7 @@ class Integrations:
         records: Records,
         tokens: Tokens,
         sagemaker: SageMakerTasks,
+        publish: Callable[[dict[str, Any]], dict[str, Any]],
         start_execution: Callable[[dict[str, Any]], Any],
         stop_execution: Callable[[dict[str, Any]], Any],
     ) -> None:
@@ -50,6 +53,7 @@ class Integrations:
         self._records = records
         self.tokens = tokens
         self._sagemaker = sagemaker
+        self._publish = publish
         self._start = start_execution
         self._stop = stop_execution
 
@@ -95,6 +99,8 @@ class Integrations:
             return self.call_lambda(function, arguments)
         if resource.startswith(_SAGEMAKER):
             return self._sagemaker.call(resource.removeprefix(_SAGEMAKER), arguments)
+        if resource == sns_publish.RESOURCE:
+            return self._publish(arguments)
         if resource.startswith(_START_EXECUTION):
             started = self._started(arguments)
             return {"ExecutionArn": started["executionArn"], "StartDate": epoch_ms(started["startDate"])}

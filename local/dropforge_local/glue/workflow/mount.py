@@ -6,6 +6,7 @@ import copy
 import random
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.own_clients import own_client
 from dropforge_local.glue.seams import require, require_parameters
 from dropforge_local.glue.workflow import run as runs
 from dropforge_local.glue.workflow.api import Api
@@ -15,6 +16,7 @@ from dropforge_local.glue.workflow.integrations import Integrations
 from dropforge_local.glue.workflow.machine import Machine
 from dropforge_local.glue.workflow.records import Records
 from dropforge_local.glue.workflow.sagemaker_tasks import SageMakerTasks
+from dropforge_local.glue.workflow.sns_publish import SnsPublish
 from dropforge_local.glue.workflow.task import Tasks
 from dropforge_local.glue.workflow.tokens import Tokens
 
@@ -68,6 +70,7 @@ def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, inst
         records,
         tokens,
         tasks_of_sagemaker,
+        SnsPublish(own_client(settings)("sns"), asl._ExecutionError),
         lambda data: api.start_execution(data),
         lambda data: api.stop_execution(data),
     )

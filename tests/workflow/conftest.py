@@ -1,0 +1,76 @@
+"""The deployed template on the local host: one host a test process, one stack a test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+
+import pytest
+from tests.workflow.stack import Stack
+
+from dropforge_local.host import LocalHost
+from dropforge_ops.samples import SAMPLES, write_samples
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = ("core", "layers", "functions", "training", "statemachine")
+
+# A host's waits are AWS's; tests of reminders and retries shorten them, never the work itself.
+WAIT_SCALE = 0.2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.workflow)
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[LocalHost]:
+    with LocalHost(ROOT, wait_scale=WAIT_SCALE) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _numbers() -> Iterator[int]:
+    return count(1)
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The real data sets as CSV files, by name."""
+    folder = tmp_path_factory.mktemp("samples")
+    write_samples(folder)
+    return {name: folder / f"{name}.csv" for name in SAMPLES}
+
+
+@pytest.fixture
+def deploy(host: LocalHost, _numbers: Iterator[int]) -> Callable[..., Stack]:
+    """Deploy the template as a stack of its own: ``deploy(TargetColumn=…)``."""
+
+    def deployed(template: Path = ROOT / "template.yaml", **parameters: str) -> Stack:
+        name = f"t{next(_numbers)}"
+        outputs = host.deploy(name, {"ModelName": name, **parameters}, template=template)
+        return Stack(host, outputs)
+
+    return deployed
+
+
+@pytest.fixture
+def deploy_sample(deploy: Callable[..., Stack]) -> Callable[..., Stack]:
+    """Deploy for one of the sample data sets: ``deploy_sample("wine", ApprovalTimeoutDays="1")``."""
+
+    def deployed(sample: str, **parameters: str) -> Stack:
+        described = SAMPLES[sample]
+        return deploy(TargetColumn=described.target, IdColumn=described.key, **parameters)
+
+    return deployed
+
+
+@pytest.fixture
+def product_copy(tmp_path: Path) -> Path:
+    """The product in a folder of its own, so that a test may change it. Returns the template's path."""
+    for name in PRODUCT:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return Path(shutil.copy(ROOT / "template.yaml", tmp_path))

@@ -1,0 +1,187 @@
+"""What a user does with a deployed stack, and what a test wants to see of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
+from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatus
+from dropforge_local.host import LocalHost
+
+Found = TypeVar("Found")
+PATIENCE_S = 90.0
+
+
+def wait_for(what: str, look: Callable[[], Found | None], patience_s: float = PATIENCE_S) -> Found:
+    """Look until there is something, or fail."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"no {what} within {patience_s} s")
+
+
+class Stack:
+    """One deployed stack, as its users see it."""
+
+    def __init__(self, host: LocalHost, outputs: Mapping[str, str]) -> None:
+        self.host = host
+        self.outputs = outputs
+        self.model_name = outputs["ModelName"]
+        self.bucket = outputs["DataBucket"]
+        self.s3 = host.client("s3")
+        self.stepfunctions = host.client("stepfunctions")
+        self.sagemaker = host.client("sagemaker")
+        self.runtime = host.client("sagemaker-runtime")
+        self.ledger = DynamoDbLedger(host.client("dynamodb"), outputs["LedgerTable"])
+        self._inbox = self._subscribe()
+        self._received: list[Mapping[str, Any]] = []
+
+    def _subscribe(self) -> str:
+        sqs = self.host.client("sqs")
+        url: str = sqs.create_queue(QueueName=f"{self.model_name}-inbox")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        self.host.client("sns").subscribe(
+            TopicArn=self.outputs["NotificationTopic"], Protocol="sqs", Endpoint=arn
+        )
+        return url
+
+    # --- doing ----------------------------------------------------------------------------------
+
+    def drop(self, content: bytes | Path, name: str = "data.csv") -> str:
+        """Put a file under incoming/ and return its version id."""
+        body = content.read_bytes() if isinstance(content, Path) else content
+        version: str = self.s3.put_object(Bucket=self.bucket, Key=f"incoming/{name}", Body=body)["VersionId"]
+        return version
+
+    def start(self, **payload: Any) -> str:
+        """Start the training state machine by hand and return the execution's ARN."""
+        started: str = self.stepfunctions.start_execution(
+            stateMachineArn=self.outputs["TrainingStateMachine"], input=json.dumps(payload)
+        )["executionArn"]
+        return started
+
+    def decide(self, version: int, status: str, **fields: Any) -> None:
+        """Change a package's approval status through SageMaker's API, as any console does."""
+        model = self.ledger.get_model(version)
+        assert model is not None
+        self.sagemaker.update_model_package(
+            ModelPackageArn=model.model_package_arn, ModelApprovalStatus=status, **fields
+        )
+
+    def approve(self, version: int, reason: str = "looks good") -> None:
+        self.decide(version, "Approved", ApprovalDescription=reason)
+
+    def reject(self, version: int, reason: str = "does not look good") -> None:
+        self.decide(version, "Rejected", ApprovalDescription=reason)
+
+    def train_and_deploy(self, content: bytes | Path, name: str = "data.csv") -> Live:
+        """Drop, wait, approve, wait until it is live."""
+        before = len(self.ledger.list_models())
+        self.drop(content, name)
+        model = self.wait_for_version(before + 1)
+        self.approve(model.version)
+        return self.wait_for_live(model.version)
+
+    def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        answer = self.runtime.invoke_endpoint(
+            EndpointName=self.model_name,
+            ContentType="application/json",
+            Body=json.dumps({"instances": instances}),
+        )
+        predictions: list[dict[str, Any]] = json.loads(answer["Body"].read())["predictions"]
+        return predictions
+
+    # --- seeing ---------------------------------------------------------------------------------
+
+    def runs(self) -> list[Run]:
+        return self.ledger.list_runs()
+
+    def wait_for_run(self, *statuses: RunStatus, number: int = 1, patience_s: float = PATIENCE_S) -> Run:
+        """The ``number``-th run of the stack, counted from the first, once it has one of the statuses."""
+
+        def look() -> Run | None:
+            runs = sorted(self.runs(), key=lambda run: run.started_at)
+            if len(runs) < number:
+                return None
+            run = runs[number - 1]
+            if run.status in statuses:
+                return run
+            if run.status.is_final:
+                raise AssertionError(f"run {run.run_id} is {run.status}: {run.error or run.reasons}")
+            return None
+
+        return wait_for(f"run {number} in {[str(status) for status in statuses]}", look, patience_s)
+
+    def wait_for_version(self, version: int) -> ModelVersion:
+        """The version, once its run waits for the decision."""
+
+        def look() -> ModelVersion | None:
+            for run in self.runs():
+                if run.status is RunStatus.FAILED:
+                    raise AssertionError(f"run {run.run_id} failed: {run.error}")
+            model = self.ledger.get_model(version)
+            return (
+                model
+                if model is not None and (model.task_token or model.approval is not Approval.PENDING)
+                else None
+            )
+
+        return wait_for(f"version {version}", look)
+
+    def wait_for_live(self, version: int) -> Live:
+        def look() -> Live | None:
+            live = self.ledger.live()
+            return live if live is not None and live.version == version else None
+
+        return wait_for(f"live version {version}", look)
+
+    def execution(self, arn: str) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self.stepfunctions.describe_execution(executionArn=arn)
+        return described
+
+    def wait_for_execution(self, arn: str) -> Mapping[str, Any]:
+        return wait_for(
+            f"end of {arn}",
+            lambda: described if (described := self.execution(arn))["status"] != "RUNNING" else None,
+        )
+
+    def states(self, arn: str) -> list[str]:
+        """The states that the execution entered, in order."""
+        pages = self.stepfunctions.get_paginator("get_execution_history").paginate(executionArn=arn)
+        return [
+            event["stateEnteredEventDetails"]["name"]
+            for page in pages
+            for event in page["events"]
+            if "stateEnteredEventDetails" in event
+        ]
+
+    def read_json(self, uri: str) -> Any:
+        key = uri.split("/", 3)[3]
+        return json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+
+    def notifications(self) -> list[Mapping[str, Any]]:
+        """Every message published to the stack's topic so far: Subject, Message, MessageAttributes."""
+        sqs = self.host.client("sqs")
+        while messages := sqs.receive_message(
+            QueueUrl=self._inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0
+        ).get("Messages"):
+            for message in messages:
+                self._received.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
+        return self._received
+
+    def wait_for_notification(self, kind: str) -> Mapping[str, Any]:
+        def look() -> Mapping[str, Any] | None:
+            for message in self.notifications():
+                if message["MessageAttributes"]["kind"]["Value"] == kind:
+                    return message
+            return None
+
+        return wait_for(f"notification {kind}", look)
