@@ -144,9 +144,14 @@ def _identifies(name: str, seen: ColumnSurvey) -> bool:
 
 
 def _why_text(seen: ColumnSurvey) -> str:
-    if seen.texts is None:
-        return "its texts are long or have too many different values to learn from"
-    return f"{len(seen.texts)} different texts in {seen.values} rows are too many to learn from"
+    why = (
+        "its texts are long or have too many different values to learn from"
+        if seen.texts is None
+        else f"{len(seen.texts)} different texts in {seen.values} rows are too many to learn from"
+    )
+    if seen.numbers * 2 > seen.values:
+        why += f" ({seen.numbers} of its {seen.values} values are numbers)"
+    return why
 
 
 def _kind(seen: ColumnSurvey, tolerated: float) -> str:
