@@ -121,10 +121,6 @@ class Root:
             base[ML_ROOT_VARIABLE] = str(self.ml)
         return base | {key: self.inside(value) for key, value in extra.items()}
 
-    def remove(self) -> None:
-        """Delete the folder and all in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-
 
 class Container:
     """A running container. Its output is one stream, ``output``: stdout and stderr as they come."""

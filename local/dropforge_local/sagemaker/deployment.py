@@ -148,7 +148,7 @@ class Deployment:
         return None
 
     def revive(self, snapshot: dict[str, Any]) -> str | None:
-        """Bring a fleet back after the host's restart; requests wait for it. Returns why it failed, or None."""
+        """Bring a fleet back after the host's restart; requests wait for it. Returns why it failed."""
         fleet = self._current = self._fleet(snapshot)
         self.traffic.route((fleet, 1.0))
         try:
@@ -255,5 +255,6 @@ class Deployment:
 def _check_capacity(error: str | None) -> None:
     if error is not None:
         raise FleetFailure(
-            f"Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. {error}"
+            "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
+            f"{error}"
         )

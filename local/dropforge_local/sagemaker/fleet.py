@@ -83,7 +83,7 @@ class Instance:
             container.kill()
         if self._thread.is_alive():
             self._thread.join()
-        self._socket.close()
+        self._socket.close()  # again, for an instance that was never started
 
     def _run(self) -> None:
         """Keep a server running: a few attempts until the first health check, bounded restarts after."""
@@ -114,6 +114,8 @@ class Instance:
             logger.exception("model server %s broke inside the host", self.id)
         finally:
             self._set(ready=False, failed=not self._stopping.is_set())
+            # Nobody will accept any more: requests that wait in the socket's queue are refused, not kept waiting.
+            self._socket.close()
 
     def _serve(self, deadline: float) -> bool:
         """Run one server to its end; returns whether it was healthy at some time."""
@@ -364,8 +366,8 @@ class Fleet:
                     for instance in variant.instances:
                         if instance.failed:
                             raise FleetFailure(
-                                f"The primary container for production variant {variant.name} did not pass the "
-                                "ping health check. Please check CloudWatch logs for this endpoint."
+                                f"The primary container for production variant {variant.name} did not pass "
+                                "the ping health check. Please check CloudWatch logs for this endpoint."
                             )
                         pending = pending or not instance.ready
                 if not pending:

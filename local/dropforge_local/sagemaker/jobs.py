@@ -100,40 +100,34 @@ class Job:
         Raises:
             Interrupted: the host stops; the job is as it was and is to be started again.
         """
-        limit = self._document["StoppingCondition"]["MaxRuntimeInSeconds"]
         try:
-            self._control.check()
-            if reason := self._document.get("_CapacityError"):
-                return self._failed(f"CapacityError: {reason}")
-            self._control.deadline = time.monotonic() + limit
-            self._advance(
-                "Downloading", "Downloading input data", {"TrainingStartTime": self._context.clock()}
-            )
-            self._download()
-            self._advance("Training", "Training image download completed. Training in progress.", {})
-            code = self._train()
+            return self._steps()
         except Interrupted:
             return self._interrupted()
         except JobFailure as failure:
             return self._failed(str(failure))
+
+    def _steps(self) -> Outcome:
+        self._control.check()
+        if reason := self._document.get("_CapacityError"):
+            raise JobFailure(f"CapacityError: {reason}")
+        limit = self._document["StoppingCondition"]["MaxRuntimeInSeconds"]
+        self._control.deadline = time.monotonic() + limit
+        self._advance("Downloading", "Downloading input data", {"TrainingStartTime": self._context.clock()})
+        self._download()
+        self._advance("Training", "Training image download completed. Training in progress.", {})
+        code = self._train()
         if self._control.stop.is_set() or self._control.overran:
-            return self._interrupted()
+            raise Interrupted
         if code != 0:
-            return self._failed(self._algorithm_error(code))
+            raise JobFailure(self._algorithm_error(code))
         self._advance("Uploading", "Uploading generated training model", {})
-        try:
-            members = self._upload(self._context.objects(self._check_abandoned), model=True)
-        except JobFailure as failure:
-            return self._failed(str(failure))
+        members = self._upload(self._context.objects(self._check_abandoned), model=True)
         return Outcome("Completed", "Completed", "Training job completed", self._finals(members))
 
     def finish_stop(self) -> Outcome:
         """End a job that was being stopped when the host went away: what it left behind is uploaded."""
         return self._interrupted()
-
-    def clean(self) -> None:
-        """Remove the private folder."""
-        self._root.remove()
 
     def _check_abandoned(self) -> None:
         if self._control.abandon.is_set():

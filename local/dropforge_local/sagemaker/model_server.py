@@ -1,7 +1,7 @@
 """The model server of a container: behaves as the scikit-learn image's own does, in front of the user's code.
 
-Run as a script inside the container: ``model_server.py <listening file descriptor>``. Settings are the image's
-environment variables: ``SAGEMAKER_PROGRAM``, ``SAGEMAKER_SUBMIT_DIRECTORY``,
+Run as a script inside the container: ``model_server.py <listening file descriptor>``. Settings are the
+image's environment variables: ``SAGEMAKER_PROGRAM``, ``SAGEMAKER_SUBMIT_DIRECTORY``,
 ``SAGEMAKER_MODEL_SERVER_WORKERS``, ``SAGEMAKER_MODEL_SERVER_TIMEOUT``, ``SAGEMAKER_CONTAINER_LOG_LEVEL`` and
 ``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``.
 

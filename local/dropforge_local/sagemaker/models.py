@@ -210,7 +210,7 @@ class Models:
 
 
 def data_location(container: dict[str, Any]) -> tuple[str, bool] | None:
-    """Where a container's model is, and whether that is one archive (or else a prefix); None without a model."""
+    """Where a container's model is, and whether it is one archive or else a prefix; None without one."""
     if url := container.get("ModelDataUrl"):
         return url, True
     source = container.get("ModelDataSource", {}).get("S3DataSource")

@@ -13,8 +13,8 @@ from dropforge_local.sagemaker.wire import InvocationResult
 
 _CHUNK = 1 << 20
 _TIMED_OUT = (
-    "Your invocation timed out while waiting for a response from container primary. Review the latency metrics "
-    "for each container in Amazon CloudWatch, resolve the issue, and try again."
+    "Your invocation timed out while waiting for a response from container primary. Review the latency "
+    "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
 )
 _ENDED = "The model server ended while it handled the request."
 
@@ -50,13 +50,26 @@ class Runtime:
             bound = limits.serverless_payload_bytes if serverless else limits.real_time_payload_bytes
             if len(body) > bound:
                 raise ServiceError("413", f"HTTP content length exceeded {bound} bytes.", 413)
-            return self._ask(lease, endpoint, body, headers, deadline, bound)
+            response, content = self._ask(lease, endpoint, body, headers, deadline=deadline)
+            if len(content) > bound:
+                raise self._model_error(endpoint, 0, "server", f"The response is larger than {bound} bytes.")
         finally:
             traffic.release(lease)
+        if not 200 <= response.status < 300:
+            kind = "client" if 400 <= response.status < 500 else "server"
+            raise self._model_error(endpoint, response.status, kind, content.decode("utf-8", "replace"))
+        return InvocationResult(
+            body=content,
+            content_type=response.headers.get("Content-Type") or "application/octet-stream",
+            invoked_variant=lease.variant.name,
+            custom_attributes=response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
+        )
 
     def _ask(
-        self, lease: Lease, endpoint: str, body: bytes, headers: dict[str, str], deadline: float, bound: int
-    ) -> InvocationResult:
+        self, lease: Lease, endpoint: str, body: bytes, headers: dict[str, str], *, deadline: float
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """The server's answer, read to its end or to the largest size that any endpoint may answer with."""
+        most = self._context.limits.real_time_payload_bytes
         connection = http.client.HTTPConnection(
             "127.0.0.1", lease.instance.port, timeout=max(deadline - time.monotonic(), 0.01)
         )
@@ -65,31 +78,18 @@ class Runtime:
             socket = connection.sock
             response = connection.getresponse()
             content = bytearray()
-            while chunk := response.read(_CHUNK):
+            while len(content) <= most and (chunk := response.read(_CHUNK)):
                 content += chunk
-                if len(content) > bound:
-                    message = f"The response is larger than {bound} bytes."
-                    raise self._model_error(endpoint, 0, "server", message)
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    raise TimeoutError
+                # A server that answers in drops gets no more time than one that is silent.
                 if not response.isclosed():
-                    socket.settimeout(remaining)
+                    socket.settimeout(max(deadline - time.monotonic(), 0.001))
         except TimeoutError as error:
             raise self._model_error(endpoint, 0, "server", _TIMED_OUT) from error
         except (OSError, http.client.HTTPException) as error:
             raise self._model_error(endpoint, 0, "server", _ENDED) from error
         finally:
             connection.close()
-        if not 200 <= response.status < 300:
-            kind = "client" if 400 <= response.status < 500 else "server"
-            raise self._model_error(endpoint, response.status, kind, content.decode("utf-8", "replace"))
-        return InvocationResult(
-            body=bytes(content),
-            content_type=response.headers.get("Content-Type") or "application/octet-stream",
-            invoked_variant=lease.variant.name,
-            custom_attributes=response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
-        )
+        return response, bytes(content)
 
     def _model_error(self, endpoint: str, status: int, kind: str, message: str) -> ServiceError:
         arns = self._context.arns

@@ -24,6 +24,7 @@ KIND = "training-job"
 EVENT = "SageMaker Training Job State Change"
 TERMINAL = ("Completed", "Failed", "Stopped")
 _BROKEN = "InternalServerError: We encountered an internal error. Please try again."
+_BROKEN = "InternalServerError: We encountered an internal error. Please try again."
 _DEFAULT_MAX_RUNTIME_S = 86_400  # SageMaker's default of MaxRuntimeInSeconds
 # Members that would change what is executed, and that this host can't carry out.
 _REFUSED = (
@@ -284,9 +285,7 @@ class TrainingJobs:
                     "Failed",
                     "Failed",
                     "Training job failed",
-                    {
-                        "FailureReason": "InternalServerError: We encountered an internal error. Please try again."
-                    },
+                    {"FailureReason": _BROKEN},
                 ),
             )
         finally:
@@ -377,8 +376,9 @@ def _check_algorithm(algorithm: dict[str, Any]) -> None:
     check_image(algorithm.get("TrainingImage"), "AlgorithmSpecification.TrainingImage")
     if not algorithm.get("ContainerEntrypoint"):
         raise unsupported(
-            "a training job without AlgorithmSpecification.ContainerEntrypoint: it has no toolkit of the image "
-            'that would find the script. Name it, for example ["python3", "/opt/ml/input/data/code/train.py"]'
+            "a training job without AlgorithmSpecification.ContainerEntrypoint: it has no toolkit of the "
+            "image that would find the script. Name it, for example "
+            '["python3", "/opt/ml/input/data/code/train.py"]'
         )
     if algorithm["TrainingInputMode"] == "Pipe":
         raise unsupported("TrainingInputMode Pipe")

@@ -69,16 +69,19 @@ def dispatch(service: Service, method: str, path: str, headers: Mapping[str, str
         return _control_plane(service, target, body, request_id)
     match = _INVOCATION.fullmatch(path.split("?", 1)[0])
     if match is not None and method == "POST":
-        return _invocation(service, unquote(match.group(1)), match.group(2), lowered, body, request_id)
+        return _invocation(
+            service, unquote(match.group(1)), match.group(2), lowered, body, request_id=request_id
+        )
     error = ServiceError("UnknownOperationException", f"There is no operation behind {method} {path}.", 404)
     return _control_error(error, request_id)
 
 
 def _control_plane(service: Service, target: str, body: bytes, request_id: str) -> Answer:
+    prefix, _, operation = target.partition(".")
+    if prefix != "SageMaker" or not operation:
+        unknown = ServiceError("UnknownOperationException", f"Unknown target {target}.", 404)
+        return _control_error(unknown, request_id)
     try:
-        prefix, _, operation = target.partition(".")
-        if prefix != "SageMaker" or not operation:
-            raise ServiceError("UnknownOperationException", f"Unknown target {target}.", 404)
         answer = service.handle(operation, _read_json(body))
     except ServiceError as error:
         return _control_error(error, request_id)
@@ -106,18 +109,22 @@ def _control_error(error: ServiceError, request_id: str) -> Answer:
     return error.http_status, headers, json.dumps(body).encode()
 
 
+def _check_invocation(kind: str, headers: dict[str, str]) -> None:
+    if kind != "invocations":
+        operation = _RUNTIME_OPERATIONS[kind]
+        raise ServiceError(
+            UNAVAILABLE_OPERATION, f"The local host does not support {operation} of sagemaker-runtime."
+        )
+    for header, member in _REFUSED_HEADERS.items():
+        if headers.get(header):
+            raise ServiceError("ValidationError", f"The local host does not support {member}.")
+
+
 def _invocation(
-    service: Service, endpoint: str, kind: str, headers: dict[str, str], body: bytes, request_id: str
+    service: Service, endpoint: str, kind: str, headers: dict[str, str], body: bytes, *, request_id: str
 ) -> Answer:
     try:
-        if kind != "invocations":
-            operation = _RUNTIME_OPERATIONS[kind]
-            raise ServiceError(
-                UNAVAILABLE_OPERATION, f"The local host does not support {operation} of sagemaker-runtime."
-            )
-        for header, member in _REFUSED_HEADERS.items():
-            if headers.get(header):
-                raise ServiceError("ValidationError", f"The local host does not support {member}.")
+        _check_invocation(kind, headers)
         result = service.invoke_endpoint(
             endpoint,
             body,

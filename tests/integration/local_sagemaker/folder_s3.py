@@ -1,4 +1,4 @@
-"""An S3 client over a folder: what the service calls of boto3's, shared by every process that knows the path."""
+"""An S3 client over a folder: what the service calls of boto3's, for any process that knows the path."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote, unquote
 
 from botocore.exceptions import ClientError
 
 
 class FolderS3:
-    """Objects are files: ``<root>/<bucket>/<key>``."""
+    """Objects are files: ``<root>/<bucket>/<quoted key>``, so that any key can be."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def _file(self, bucket: str, key: str) -> Path:
+        return self.root / bucket / quote(key, safe="")
+
     def _path(self, bucket: str, key: str, operation: str) -> Path:
-        path = self.root / bucket / key
+        path = self._file(bucket, key)
         if not path.is_file():
             code = "NoSuchKey" if (self.root / bucket).is_dir() else "NoSuchBucket"
             if operation == "HeadObject":
@@ -39,26 +43,21 @@ class FolderS3:
         return {"ContentLength": self._path(Bucket, Key, "HeadObject").stat().st_size}
 
     def put_object(self, Bucket: str, Key: str, Body: bytes) -> None:
-        path = self.root / Bucket / Key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(Body)
+        self._file(Bucket, Key).write_bytes(Body)
 
     def upload_file(
         self, filename: str, bucket: str, key: str, ExtraArgs: dict[str, Any] | None = None
     ) -> None:
-        path = self.root / bucket / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(filename, path)
+        shutil.copyfile(filename, self._file(bucket, key))
 
     def delete_object(self, Bucket: str, Key: str) -> None:
-        (self.root / Bucket / Key).unlink(missing_ok=True)
+        self._file(Bucket, Key).unlink(missing_ok=True)
 
     def keys(self, bucket: str = "data") -> list[str]:
-        base = self.root / bucket
-        return sorted(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
+        return sorted(unquote(path.name) for path in (self.root / bucket).iterdir())
 
     def read(self, key: str, bucket: str = "data") -> bytes:
-        return (self.root / bucket / key).read_bytes()
+        return self._file(bucket, key).read_bytes()
 
     def get_paginator(self, name: str) -> _Pages:
         assert name == "list_objects_v2"
