@@ -24,11 +24,14 @@ class FunctionSettings(Settings):
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     settings = FunctionSettings.from_env(os.environ)
-    live = promote_model(
+    promotion = promote_model(
         Plan(**event["plan"]),
         ledger=bootstrap.ledger(settings.ledger_table),
         registry=bootstrap.registry(settings.package_group),
         now=bootstrap.now(),
     )
+    live = promotion.live
+    for refusal in promotion.not_marked:
+        logger.warning("the registry's stage did not follow", version=live.version, refusal=refusal)
     logger.info("promoted", version=live.version, endpoint_config=live.endpoint_config)
     return {"version": live.version, "endpoint_config": live.endpoint_config}

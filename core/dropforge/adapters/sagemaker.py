@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -131,9 +130,7 @@ class SageMakerEndpoints:
                     f"The container of {endpoint_name} answered "
                     f"{error.response.get('OriginalStatusCode')}: {error.response.get('OriginalMessage')}"
                 ) from error
-        content: bytes = answer["Body"].read()
-        json.loads(content)
-        return content
+            return answer["Body"].read()
 
     def configs_created_before(self, name_prefix: str, moment: datetime) -> list[str]:
         with translated("listing endpoint configurations"):

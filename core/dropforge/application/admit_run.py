@@ -90,6 +90,9 @@ def admit_run(
         LostLock: the execution was so slow that another one took over its lock.
     """
     trigger = parse_trigger(event)
+    if trigger.replay_of is not None:
+        # Before the lock is taken: a replay of nothing must not keep others from training.
+        _manifest_of(trigger.replay_of, ledger, store)
     if trigger.drop is not None:
         receipt = ledger.record_drop(trigger.drop, received_by=execution_arn, now=now)
         if not receipt.is_mine:
@@ -106,7 +109,7 @@ def admit_run(
         lease_s=policy.lease_s,
     )
     if lease is None:
-        return Admission("coalesced", "Another run is training; one more run will follow and cover this.")
+        return Admission("coalesced", _another_trains(trigger))
 
     def step_back(outcome: str, message: str) -> Admission:
         # Drops whose executions met the lock in this short while wait for whoever held it: for us.
@@ -125,11 +128,18 @@ def admit_run(
             return step_back("nothing-new", "No drop came since the last run: there is nothing to train on.")
         run = _run(trigger, lease, drops, objects, bucket=policy.data_bucket, now=now)
         store.write(run.manifest_uri, _manifest(run, objects), content_type="application/json")
-        run = ledger.open_run(run)
-    if run.execution_arn != execution_arn:
+    # Also where the run is there already: a call that was cut off may have left drops unclaimed.
+    run = ledger.open_run(run)
+    if run.execution_arn != execution_arn or run.token != lease.token:
         return step_back("coalesced", f"Run {run.run_id} has covered this meanwhile.")
     code.publish(store, run.manifest_uri)
     return Admission("admitted", _admitted(run), run, code, ledger.live())
+
+
+def _another_trains(trigger: Trigger) -> str:
+    if trigger.kind in ("manual", "replay"):
+        return "Another run is training, so this one was not started. Start it again when that has ended."
+    return "Another run is training; one more run will follow and cover what it leaves."
 
 
 def _run_id(trigger: Trigger, waiting: Sequence[RecordedDrop], execution_arn: str) -> str:

@@ -56,7 +56,7 @@ def readable_error(error: Mapping[str, Any]) -> dict[str, str]:
     >>> readable_error({"Error": "States.TaskFailed", "Cause": '{"FailureReason": "AlgorithmError: x"}'})
     {'class': 'TrainingFailed', 'message': 'AlgorithmError: x'}
     """
-    name, cause = str(error.get("Error", "Unknown")), str(error.get("Cause", ""))
+    name, cause = str(error.get("Error") or "Unknown"), str(error.get("Cause") or "")
     try:
         document = json.loads(cause)
     except ValueError:

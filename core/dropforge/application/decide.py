@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from dropforge.application.deploy import REJECTION
 from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.ports import ObjectStore
-from dropforge.domain.records import Approval, ModelVersion, from_iso, iso
+from dropforge.domain.records import Approval, ModelVersion, RunStatus, from_iso, iso
 from dropforge.domain.services import Package, Registry, Workflows
 
 _APPROVED = "Approved"
@@ -132,6 +133,8 @@ class DecisionDesk:
             return {"version": decided.version, "action": "none", "why": "it is live already"}
         if self._is_waited_for(decided):
             return {"version": decided.version, "action": "resolved", "why": "its run goes on"}
+        if self._was_acted_on(decided):
+            return {"version": decided.version, "action": "none", "why": "this decision was acted on before"}
         execution = self._start_deployment(decided, "late-approval")
         return {"version": decided.version, "action": "deployment", "execution_arn": execution}
 
@@ -142,7 +145,7 @@ class DecisionDesk:
                 model.version, Approval.REJECTED, by=_who(package), reason=package.description, now=now
             )
         if self._is_live(decided):
-            execution = self._start_deployment(decided, "rollback")
+            execution = self._start_deployment(decided, REJECTION)
             return {"version": decided.version, "action": "rollback", "execution_arn": execution}
         if self._is_waited_for(decided):
             return {"version": decided.version, "action": "resolved", "why": "its run ends"}
@@ -163,6 +166,22 @@ class DecisionDesk:
         run = self.ledger.get_run(model.run_id)
         return run is not None and not run.status.is_final and self.workflows.is_running(run.execution_arn)
 
+    def _was_acted_on(self, model: ModelVersion) -> bool:
+        """Whether this very approval has led to a deployment before: an event may come hours late, or twice.
+
+        Acting on it again would put the version in the place of a newer one.
+        """
+        decided_at = model.decided_at or ""
+        if model.promoted_at is not None and model.promoted_at >= decided_at:
+            return True
+        run = self.ledger.get_run(model.run_id)
+        return (
+            run is not None
+            and run.status is RunStatus.FAILED
+            and run.ended_at is not None
+            and run.ended_at >= decided_at
+        )
+
     def _start_deployment(self, model: ModelVersion, reason: str) -> str:
         """Named after the decision, so that a second delivery of its event starts nothing."""
         moment = "".join(each for each in model.decided_at or "" if each.isdigit())
@@ -171,7 +190,7 @@ class DecisionDesk:
             name=f"{reason}-v{model.version}-{moment}",
             payload={
                 "reason": reason,
-                "version": None if reason == "rollback" else model.version,
+                "version": None if reason == REJECTION else model.version,
                 "run_id": None,
                 "requested_by": model.decided_by,
             },

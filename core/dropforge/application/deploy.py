@@ -15,12 +15,16 @@ from dropforge.domain.errors import (
     DeploymentInProgress,
     NotApproved,
     NothingToRollBackTo,
+    PermanentError,
     SmokeTestFailed,
 )
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.records import Approval, Live, LockName, ModelVersion, RunStatus, Stage, iso
 from dropforge.domain.services import Endpoints, Registry
+
+REJECTION = "rejection"
+"""The reason of a rollback that follows the rejection of the live version, as distinct from one by hand."""
 
 # Probabilities travel as JSON text of binary64 and are computed by the same library versions.
 _TOLERANCE = 1e-6
@@ -66,8 +70,9 @@ def plan_deployment(
     """Take the endpoint's lock and decide what is to be deployed.
 
     ``version`` None asks for a rollback: the newest earlier version that was live, is still approved and
-    whose archive is still there, unchanged. Safe to run twice for one execution: the same lock, token and
-    names.
+    whose archive is still there, unchanged. A rollback because of a rejection leaves an approved version
+    alone: another deployment was quicker, and the rejected one is not live any more. Safe to run twice for
+    one execution: the same lock, token and names.
 
     Raises:
         DeploymentInProgress: another deployment holds the endpoint; try again later.
@@ -85,14 +90,17 @@ def plan_deployment(
         raise DeploymentInProgress("Another deployment is moving the endpoint; this one waits its turn.")
     live = ledger.live()
     try:
-        model = _rollback_target(ledger, store, live) if version is None else _approved(ledger, version)
+        model = _wanted(version, reason, ledger, store, live)
         _verify_artifact(model, store)
-    except (NotApproved, ArtifactMissing, ArtifactChanged, NothingToRollBackTo):
+    except PermanentError:
         ledger.release(LockName.DEPLOYMENT, token=lease.token)
         raise
     already_live = live is not None and live.version == model.version and reason != "repair"
-    if run_id is not None and not already_live:
-        ledger.advance_run(run_id, RunStatus.DEPLOYING)
+    if run_id is not None:
+        if already_live:
+            ledger.advance_run(run_id, RunStatus.SUCCEEDED, ended_at=iso(now))
+        else:
+            ledger.advance_run(run_id, RunStatus.DEPLOYING)
     name = f"{endpoint_name}-v{model.version}-{lease.token}"
     return Plan(
         version=model.version,
@@ -111,6 +119,17 @@ def plan_deployment(
         previous_config=live.endpoint_config if live else None,
         previous_version=live.version if live else None,
     )
+
+
+def _wanted(
+    version: int | None, reason: str, ledger: Ledger, store: ObjectStore, live: Live | None
+) -> ModelVersion:
+    if version is not None:
+        return _approved(ledger, version)
+    serving = ledger.get_model(live.version) if live is not None else None
+    if reason == REJECTION and serving is not None and serving.approval is Approval.APPROVED:
+        return serving
+    return _rollback_target(ledger, store, live)
 
 
 def _approved(ledger: Ledger, version: int) -> ModelVersion:
@@ -168,8 +187,7 @@ def smoke_test(*, endpoint_name: str, smoke_uri: str, store: ObjectStore, endpoi
     """
     smoke = json.loads(store.read(smoke_uri))
     request = json.dumps({"instances": smoke["instances"]}).encode()
-    answer = json.loads(endpoints.invoke(endpoint_name, request))
-    got, expected = answer.get("predictions"), smoke["predictions"]
+    got, expected = _predictions(endpoints.invoke(endpoint_name, request)), smoke["predictions"]
     if not isinstance(got, list) or len(got) != len(expected):
         raise SmokeTestFailed(
             f"{endpoint_name} answered {0 if not isinstance(got, list) else len(got)} predictions to "
@@ -185,7 +203,17 @@ def smoke_test(*, endpoint_name: str, smoke_uri: str, store: ObjectStore, endpoi
     return len(expected)
 
 
-def _difference(said: Mapping[str, Any], should: Mapping[str, Any]) -> str | None:
+def _predictions(body: bytes) -> Any:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    return answer.get("predictions") if isinstance(answer, dict) else None
+
+
+def _difference(said: Any, should: Mapping[str, Any]) -> str | None:
+    if not isinstance(said, dict):
+        return f"{said!r} is no prediction"
     if "label" in should:
         if said.get("label") != should["label"]:
             return f"label {said.get('label')!r} instead of {should['label']!r}"
@@ -205,16 +233,28 @@ def _close(said: Any, should: float) -> bool:
     )
 
 
-def promote_model(plan: Plan, *, ledger: Ledger, registry: Registry, now: datetime) -> Live:
+@dataclass(frozen=True)
+class Promotion:
+    """What is live now, and which packages the registry refused to mark (a package can be deleted there)."""
+
+    live: Live
+    not_marked: list[str]
+
+
+def promote_model(plan: Plan, *, ledger: Ledger, registry: Registry, now: datetime) -> Promotion:
     """Make the deployed version the live one, in one transaction, and free the endpoint's lock.
 
     Effect: pointer, drift baseline, contract in force, stages and run record flip together; the registry's
-    life-cycle stages follow. Safe to run twice.
+    life-cycle stages follow. What the registry refuses for good is reported, not raised: the version is
+    live, and undoing the deployment would make that untrue. Safe to run twice.
 
     Raises:
         LostLock, NotApproved: see ``Ledger.promote``; nothing has changed.
     """
     model = _approved(ledger, plan.version)
+    serving = ledger.live()
+    # A repair deploys the live version again: what it once replaced stays what to go back to.
+    is_repair = serving is not None and serving.version == plan.version
     live = ledger.promote(
         Live(
             version=model.version,
@@ -233,20 +273,26 @@ def promote_model(plan: Plan, *, ledger: Ledger, registry: Registry, now: dateti
             metric=model.metric,
             promoted_at=iso(now),
             token=plan.token,
-            previous_version=plan.previous_version,
+            previous_version=serving.previous_version if serving and is_repair else plan.previous_version,
         ),
         by=plan.requested_by or "dropforge",
         now=now,
         settles_run=plan.settles_run,
     )
-    registry.set_stage(model.model_package_arn, str(Stage.PRODUCTION), "Live")
+    marks = [(model.model_package_arn, Stage.PRODUCTION, "Live")]
     if plan.previous_version is not None and plan.previous_version != plan.version:
         previous = ledger.get_model(plan.previous_version)
         if previous is not None:
             status = "Rejected" if previous.approval is Approval.REJECTED else "Replaced"
-            registry.set_stage(previous.model_package_arn, str(Stage.ARCHIVED), status)
+            marks.append((previous.model_package_arn, Stage.ARCHIVED, status))
+    not_marked = []
+    for package_arn, stage, status in marks:
+        try:
+            registry.set_stage(package_arn, str(stage), status)
+        except PermanentError as error:
+            not_marked.append(str(error))
     ledger.release(LockName.DEPLOYMENT, token=plan.token)
-    return live
+    return Promotion(live, not_marked)
 
 
 def settle_deployment(plan: Plan, *, ledger: Ledger, endpoints: Endpoints) -> None:
@@ -284,17 +330,14 @@ def retire_models(
         if previous is not None:
             kept |= {previous.endpoint_config, previous.model_name}
     before, prefix = now - grace, f"{endpoint_name}-v"
-    deleted = []
-    for name in endpoints.configs_created_before(prefix, before):
-        if name not in kept:
-            endpoints.delete_config(name)
-            deleted.append(name)
-    for name in endpoints.models_created_before(prefix, before):
-        if name not in kept:
-            endpoints.delete_model(name)
-            deleted.append(name)
-    gone = set(deleted)
+    configs = [name for name in endpoints.configs_created_before(prefix, before) if name not in kept]
+    models = [name for name in endpoints.models_created_before(prefix, before) if name not in kept]
+    # The ledger first: what is deleted can't be listed again by a second try.
     for model in ledger.list_models():
-        if model.endpoint_config in gone:
+        if model.endpoint_config in configs or model.model_name in models:
             ledger.retire_model(model.version, now=now)
-    return deleted
+    for name in configs:
+        endpoints.delete_config(name)
+    for name in models:
+        endpoints.delete_model(name)
+    return configs + models

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dropforge.application.training_lock import release_training_lock, start_follow_up
+from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.records import Approval, Live, LockName, RunStatus, iso
 from dropforge.domain.services import Endpoints, Workflows
 
-_SETTLED = ("InService", "Failed")
+# What fails again at once is not started again at once: a name stands for a quarter of an hour.
+_ATTEMPT_S = 900
 
 
 @dataclass
@@ -44,24 +45,19 @@ def reconcile(
     """Settle runs whose execution has ended, free their locks, start what waits, repair the endpoint.
 
     Runs on a schedule and after every execution that failed, timed out or was stopped, so nothing hangs for
-    longer than the schedule's period. Safe to run at any time and twice at once.
+    longer than the schedule's period. What it starts is named after the quarter of an hour, so that an
+    execution which fails at once is tried again at that pace. Safe to run at any time and twice at once.
     """
     repairs = Repairs()
-    stamp = f"r{int(now.timestamp())}"
+    stamp = f"r{int(now.timestamp()) // _ATTEMPT_S}"
     _settle_runs(ledger, workflows, repairs, now)
     training = ledger.held_lease(LockName.TRAINING)
     if training is not None and not workflows.is_running(training.holder):
+        ledger.release(LockName.TRAINING, token=training.token)
         repairs.locks_freed.append(str(LockName.TRAINING))
-        started = release_training_lock(
-            token=training.token,
-            ledger=ledger,
-            workflows=workflows,
-            training_machine_arn=training_machine_arn,
-        )
-    else:
-        started = start_follow_up(
-            ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn, after=stamp
-        )
+    started = start_follow_up(
+        ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn, after=stamp
+    )
     if started is not None:
         repairs.started.append(started)
     deployment = ledger.held_lease(LockName.DEPLOYMENT)
@@ -95,9 +91,11 @@ def _settle_runs(ledger: Ledger, workflows: Workflows, repairs: Repairs, now: da
 
 
 def _serves_another(live: Live, endpoints: Endpoints) -> bool:
-    """Whether the endpoint has settled on a configuration that was never promoted, or is gone."""
+    """Whether the endpoint failed, is gone, or serves a configuration that was never promoted."""
     state = endpoints.describe(live.endpoint_name)
-    return state is None or (state.status in _SETTLED and state.config != live.endpoint_config)
+    if state is None or state.status == "Failed":
+        return True
+    return state.status == "InService" and state.config != live.endpoint_config
 
 
 def _repair(live: Live, workflows: Workflows, deployment_machine_arn: str, stamp: str) -> str:

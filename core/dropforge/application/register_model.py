@@ -150,13 +150,16 @@ def _supersede_waiting(version: int, ledger: Ledger, registry: Registry, now: da
     The registry's event then ends the waiting run, the same way as any other decision does.
     """
     superseded = []
+    reason = f"superseded by version {version}"
     for model in ledger.list_models():
-        is_waiting = model.approval is Approval.PENDING
-        if model.version >= version or not (is_waiting or model.approval is Approval.SUPERSEDED):
+        if model.version >= version:
             continue
-        reason = f"superseded by version {version}"
-        if is_waiting:
-            ledger.decide(model.version, Approval.SUPERSEDED, by="dropforge", reason=reason, now=now)
+        if model.approval is Approval.PENDING:
+            model = ledger.decide(  # noqa: PLW2901 - the same version, a step later
+                model.version, Approval.SUPERSEDED, by="dropforge", reason=reason, now=now
+            )
+        # A call that was cut off may have left the package as it was; a decision made meanwhile stands.
+        if model.approval is Approval.SUPERSEDED and model.decision_reason == reason:
             registry.reject(model.model_package_arn, reason)
             superseded.append(model.version)
     return superseded
