@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import typer
@@ -39,5 +40,10 @@ for _name, _function in _COMMANDS.items():
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. SIGTERM ends a command as Ctrl-C does, so that what it started is stopped too."""
+    signal.signal(signal.SIGTERM, _interrupt)
     app()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -45,11 +45,14 @@ class Upload:
         return f"s3://{self.bucket}/{self.key}"
 
     def is_of(self, drop: Drop) -> bool:
-        """Whether the ledger's drop is this very version. The sequencer, which only S3 knows, isn't needed:
-        a version is written once; in a bucket without versions the ETag stands for the content."""
+        """Whether the ledger's drop is this very version.
+
+        The sequencer, which only S3 knows, isn't needed: a version is written once. Where the event named
+        no version, as for a bucket without versions, the ETag stands for the content.
+        """
         if (self.bucket, self.key) != (drop.bucket, drop.key):
             return False
-        if self.version_id is not None or drop.version_id is not None:
+        if self.version_id is not None and drop.version_id is not None:
             return self.version_id == drop.version_id
         return self.etag == drop.etag
 

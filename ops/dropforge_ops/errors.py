@@ -117,8 +117,8 @@ _UNREACHABLE: tuple[tuple[tuple[type[BotoCoreError], ...], str], ...] = (
     ((ProfileNotFound,), "{error}. 'aws configure list-profiles' names those there are."),
     (
         _NO_CREDENTIALS,
-        "No AWS credentials: {error}. Sign in (for example 'aws sso login') or name a profile with --profile; "
-        "for the local host start 'dropforge up' in the project's folder.",
+        "No AWS credentials: {error}. Sign in (for example 'aws sso login') or name a profile with "
+        "--profile; for the local host start 'dropforge up' in the project's folder.",
     ),
     ((NoRegionError,), "{error}. Give one with --region, or set it in the profile."),
     (

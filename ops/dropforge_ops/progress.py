@@ -14,6 +14,7 @@ _ENDS = {
     "ExecutionAborted": "ABORTED",
     "ExecutionTimedOut": "TIMED_OUT",
 }
+_LAST = datetime.max.replace(tzinfo=UTC)
 # What decides, passes on or ends takes no time worth a line.
 _QUIET = frozenset({"Choice", "Pass", "Succeed", "Fail"})
 
@@ -75,7 +76,8 @@ class Follower:
                 changed += self._apply(event)
         for child in self.children:
             changed += child.look()
-        return changed
+        unique = {id(visit): visit for visit in changed}.values()
+        return sorted(unique, key=lambda visit: (visit.left_at or _LAST, -visit.depth))
 
     @property
     def current(self) -> Visit | None:

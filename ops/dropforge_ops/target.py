@@ -26,7 +26,8 @@ ANNOUNCEMENT: Final = Path(".dropforge") / "local.json"
 # GetExecutionHistory refills at 5 requests a second in the smaller regions:
 # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 _AWS_POLL_S = 1.0
-_LOCAL_POLL_S = 0.05
+# Each look costs the host a few milliseconds of a processor that training shares.
+_LOCAL_POLL_S = 0.1
 _LOCAL_REGION = "us-east-1"
 
 

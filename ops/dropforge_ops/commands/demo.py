@@ -181,8 +181,8 @@ def _check(
         problems.append(f"the execution is {status}")
     if (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) != ("InService", live.endpoint_config):
         problems.append(
-            f"{live.endpoint_name} is {endpoint['EndpointStatus']} on {endpoint['EndpointConfigName']} instead "
-            f"of in service on {live.endpoint_config}"
+            f"{live.endpoint_name} is {endpoint['EndpointStatus']} on {endpoint['EndpointConfigName']}, not "
+            f"in service on {live.endpoint_config}"
         )
     if len(answers) != len(expected) or not all(map(_same, answers, expected)):
         problems.append("the endpoint's predictions are not those that training recorded")
