@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dropforge.domain.profile import (
+    DISTINCT_BOUND,
+    QUANTILE_POINTS,
+    CategoricalProfile,
+    NumericProfile,
+    Quantiles,
+    TableProfile,
+)
+from dropforge.domain.splitting import (
+    RowHash,
+    hash_bits,
+    hash_texts,
+    last_occurrences,
+    split_codes,
+    splitmix64,
+)
+from dropforge.domain.survey import Sequence
+
+MASK = 2**64 - 1
+
+
+def plain_splitmix64(x: int) -> int:
+    z = (x + 0x9E3779B97F4A7C15) & MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return z ^ (z >> 31)
+
+
+def plain_text_hash(text: bytes, seed: int) -> int:
+    words = [int.from_bytes(text[i : i + 8], "little") for i in range(0, max(len(text), 1), 8)]
+    total = sum(plain_splitmix64(w ^ plain_splitmix64(i ^ seed)) for i, w in enumerate(words))
+    return plain_splitmix64((total + plain_splitmix64(len(text) ^ seed)) & MASK)
+
+
+def pack(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.array([0, *itertools.accumulate(map(len, texts))])
+    return offsets, np.frombuffer(b"".join(texts), dtype=np.uint8)
+
+
+@given(st.lists(st.integers(0, MASK), max_size=20))
+def test_integers_are_mixed_as_published(values):
+    mixed = splitmix64(np.array(values, dtype=np.uint64))
+    assert mixed.tolist() == [plain_splitmix64(value) for value in values]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=12))
+def test_texts_are_hashed_as_documented(texts):
+    first, second = hash_texts(*pack(texts))
+    assert first.tolist() == [plain_text_hash(text, 0x243F6A8885A308D3) for text in texts]
+    assert second.tolist() == [plain_text_hash(text, 0x13198A2E03707344) for text in texts]
+
+
+def test_padding_and_neighbours_don_t_change_a_hash():
+    texts = [b"", b"\0", b"\0\0", b"a", b"a\0", b"abcdefgh", b"abcdefgh\0", b"hgfedcba" * 2]
+    first, _ = hash_texts(*pack(texts))
+    assert len(set(first.tolist())) == len(texts)
+    assert hash_texts(*pack([b"a"]))[0][0] == first[3]
+
+
+def test_row_hashes_tell_columns_and_missing_apart_but_not_order():
+    def hashed(*cells):
+        row = RowHash(1)
+        for name, value, missing in cells:
+            bits = np.array([value], dtype=np.uint64)
+            row.add(name, (bits, bits), np.array([missing]))
+        return tuple(int(lane[0]) for lane in row.lanes())
+
+    assert hashed(("a", 1, False), ("b", 2, False)) == hashed(("b", 2, False), ("a", 1, False))
+    assert hashed(("a", 1, False), ("b", 2, False)) != hashed(("a", 2, False), ("b", 1, False))
+    assert hashed(("a", 0, False)) != hashed(("a", 0, True))
+    assert hashed(("a", 7, True)) == hashed(("a", 0, True))
+
+
+def test_the_split_of_known_keys_never_changes():
+    keys, _ = hash_bits(np.arange(12, dtype=np.int64).view(np.uint64))
+    assert split_codes(keys).tolist() == [
+        2 if k >= (2**64 * 9 // 10) else int(k >= 2**64 * 8 // 10) for k in map(plain_splitmix64, range(12))
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=60),
+    st.sampled_from([1, 3, 10, 1000]),
+)
+def test_the_last_of_each_key_is_kept_whatever_the_pass_size(pairs, rows_per_pass):
+    first = splitmix64(np.array([a for a, _ in pairs], dtype=np.uint64))
+    second = np.array([b for _, b in pairs], dtype=np.uint64)
+    kept = last_occurrences(first, second, rows_per_pass)
+    expected = sorted({pair: row for row, pair in enumerate(pairs)}.values())
+    assert np.flatnonzero(kept).tolist() == expected
+
+
+def test_a_collision_in_one_lane_is_no_duplicate():
+    first = np.array([7, 7, 7, 7], dtype=np.uint64)
+    second = np.array([1, 2, 1, 3], dtype=np.uint64)
+    assert last_occurrences(first, second).tolist() == [False, True, True, True]
+
+
+FINITE = st.lists(st.integers(-1000, 1000).map(float), max_size=40)
+
+
+@given(FINITE, FINITE, FINITE)
+def test_numeric_profiles_merge_in_any_grouping(a, b, c):
+    parts = [NumericProfile.of(np.array(values, dtype=np.float64), 1) for values in (a, b, c)]
+    left = parts[0].merge(parts[1]).merge(parts[2]).to_dict()
+    right = parts[0].merge(parts[1].merge(parts[2])).to_dict()
+    whole = NumericProfile.of(np.array(a + b + c, dtype=np.float64), 3).to_dict()
+    for name in whole:
+        if name in ("mean", "deviation") and whole[name] is not None:
+            assert left[name] == pytest.approx(whole[name], abs=1e-6)
+            assert right[name] == pytest.approx(whole[name], abs=1e-6)
+        else:
+            assert left[name] == right[name] == whole[name]
+
+
+COUNTS = st.dictionaries(st.text(max_size=2), st.integers(1, 9), max_size=8)
+
+
+@given(COUNTS, COUNTS, COUNTS)
+def test_categorical_profiles_merge_in_any_grouping(a, b, c):
+    parts = [CategoricalProfile.of(counts, 2) for counts in (a, b, c)]
+    assert parts[0].merge(parts[1]).merge(parts[2]) == parts[0].merge(parts[1].merge(parts[2]))
+
+
+def test_quantiles_of_many_parts_stay_close_to_the_exact_ones():
+    rng = np.random.default_rng(3)
+    values = rng.lognormal(size=400_000)
+    table = TableProfile()
+    for part in np.array_split(values, 40):
+        table.add(len(part), {"x": NumericProfile.of(part, 0)})
+    rows, columns = table.columns()
+    edges = np.array(columns["x"].to_dict()["quantiles"])
+    ranks = np.searchsorted(np.sort(values), edges) / (len(values) - 1)
+    assert rows == 400_000
+    assert len(edges) == 1024
+    assert np.abs(ranks - np.linspace(0, 1, 1024)).max() < 4 / QUANTILE_POINTS
+    assert (edges[0], edges[-1]) == (values.min(), values.max())
+
+
+def test_weights_are_kept_when_quantiles_are_compressed():
+    quantiles = Quantiles.of(np.arange(10_000.0)).merge(Quantiles.of(np.zeros(5)))
+    assert int(quantiles.weights.sum()) == 10_005
+    assert len(quantiles.values) <= QUANTILE_POINTS
+
+
+def test_bounds_are_flagged():
+    many = NumericProfile.of(np.arange(DISTINCT_BOUND + 1.0), 0).to_dict()
+    assert (many["distinct"], many["distinct_exact"]) == (DISTINCT_BOUND, False)
+    texts = CategoricalProfile.of({str(n): 1 for n in range(DISTINCT_BOUND + 5)}, 0).to_dict()
+    assert texts["distinct_exact"] is False
+    assert texts["other"] == DISTINCT_BOUND + 5 - 1000
+
+
+def test_nothing_is_profiled_as_nothing():
+    empty = NumericProfile.of(np.empty(0), 4).to_dict()
+    assert empty["missing"] == 4
+    assert empty["mean"] is None
+    assert empty["quantiles"] == []
+
+
+def test_huge_numbers_give_no_infinite_moments():
+    huge = NumericProfile.of(np.array([1.5e308, 1.6e308, -1.7e308]), 0).to_dict()
+    assert huge["deviation"] is None or np.isfinite(huge["deviation"])
+    assert huge["mean"] is None or np.isfinite(huge["mean"])
+
+
+@given(st.lists(st.integers(-3, 3), max_size=8), st.integers(0, 8))
+def test_a_row_number_is_recognised_across_any_cut(steps, cut):
+    values = np.cumsum([5, *steps]).astype(np.int64)
+    joined = Sequence.of(values[:cut]).followed_by(Sequence.of(values[cut:]))
+    expected = len(steps) > 0 and set(steps) in ({1}, {-1})
+    assert joined.is_row_number == expected
