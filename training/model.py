@@ -9,6 +9,8 @@ or be installed in the image, since serving unpickles it with this file beside i
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from dropforge.domain.contract import Contract
 from dropforge.domain.encoding import matrix_columns
@@ -35,8 +38,16 @@ C_GRID = (0.01, 0.1, 1.0, 10.0)
 ALPHA_GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Strengths of the ridge regression's penalty, on standardised columns."""
 
+LOSS = {"binary": "log_loss", "multiclass": "log_loss", "regression": "mse"}
+"""What decides between strengths of the linear model that are equally good: a proper score. A ranking
+metric such as AUC is blind to probabilities that too strong a penalty has pushed to one side."""
+
 FOLDS = 5
 """Folds of the selection: with 5, each fit has 80 % of the rows, at half the cost of 10."""
+
+SINGLE_THREADED_CELLS = 200_000
+"""Values up to which boosting uses one thread: below it, threads wait for each other longer than they work,
+several times so on a machine that is busy otherwise."""
 
 STOPPING_FOLDS = 7
 """Boosting without a validation split stops early on one in so many of its own rows."""
@@ -175,16 +186,73 @@ class Linear:
         return self.estimator.classes_
 
 
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()  # it looks through all loaded libraries, which takes a millisecond
+
+
+def threads_for(matrix: Matrix) -> contextlib.AbstractContextManager[Any]:
+    """Limit boosting (OpenMP) to one thread while it works on a small matrix; see SINGLE_THREADED_CELLS."""
+    if matrix.size > SINGLE_THREADED_CELLS:
+        return contextlib.nullcontext()
+    return _thread_pools().limit(limits=1, user_api="openmp")
+
+
+class Boosted:
+    """Histogram gradient boosting on the columns that have a value in at least one training row."""
+
+    def __init__(self, task: str, categorical: tuple[bool, ...], settings: Mapping[str, Any]) -> None:
+        self.task = task
+        self.categorical = categorical
+        self.settings = settings
+
+    def fit(self, matrix: Matrix, target: NDArray[Any], X_val: Matrix, y_val: NDArray[Any]) -> Self:
+        """Fit; stops early on the validation rows, if there are any."""
+        # Boosting can't bin a column without a single value (scikit-learn 1.9 raises ValueError).
+        self.columns = np.flatnonzero(~np.isnan(matrix).all(axis=0))
+        categorical = np.array(self.categorical, dtype=bool)[self.columns]
+        stopping_rows = {"X_val": self._kept(X_val), "y_val": y_val} if len(y_val) else {}
+        build = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
+        self.estimator = build(
+            **self.settings,
+            early_stopping=bool(stopping_rows),
+            n_iter_no_change=15,
+            categorical_features=categorical if categorical.any() else None,
+        )
+        with threads_for(matrix):
+            self.estimator.fit(self._kept(matrix), target, **stopping_rows)
+        # The trees are the same whatever the number of threads; only this attribute records it, and it would
+        # make the pickled model differ between machines. None means "as many as there are".
+        self.estimator._bin_mapper.n_threads = None
+        return self
+
+    def predict(self, matrix: Matrix) -> Matrix:
+        with threads_for(matrix):
+            return self.estimator.predict(self._kept(matrix))
+
+    def predict_proba(self, matrix: Matrix) -> Matrix:
+        with threads_for(matrix):
+            return self.estimator.predict_proba(self._kept(matrix))
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        return self.estimator.classes_
+
+    def _kept(self, matrix: Matrix) -> Matrix:
+        return matrix[:, self.columns] if len(self.columns) else np.zeros((len(matrix), 1))
+
+
 class _Best(BaseEstimator):
     """Chooses by cross-validation on the training rows, then fits the chosen estimator on all of them.
 
-    Boosting stops early on `X_val`, `y_val`, or without them on a seventh of the rows it is given. Equal
-    scores go to the linear model, and within it to the stronger penalty.
+    The metric decides between linear and boosted, equal ones going to the linear model. Of the linear model's
+    strengths that are within one standard error of its best, the one of least loss is taken (see LOSS).
+    Boosting stops early on the validation rows, or without them on one in STOPPING_FOLDS of its own rows.
 
     Attributes:
         selected_: ``linear`` or ``boosted``.
-        scores_: per estimator tried ``{"mean", "deviation", "folds"}`` of the metric; empty where one
-            estimator alone was asked for and nothing had to be chosen.
+        scores_: per estimator tried ``{"mean", "deviation", "folds"}`` of the metric and its mean ``"loss"``;
+            empty where one estimator alone was asked for and nothing had to be chosen.
         parameters_: the chosen estimator's parameters.
         best_: the fitted estimator.
     """
@@ -209,21 +277,47 @@ class _Best(BaseEstimator):
         self.boosting = boosting
 
     def _fit(self, X: Matrix, y: NDArray[Any], validation: Validation | None) -> None:
+        # Sums over several BLAS threads round differently from machine to machine.
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            self._select_and_fit(X, y, validation)
+
+    def _select_and_fit(self, X: Matrix, y: NDArray[Any], validation: Validation | None) -> None:
         rows = self._selection_rows(y)
         scores = self._cross_validate(X[rows], y[rows], validation)
-        self.scores_ = {
-            name: {"mean": _mean(folds), "deviation": float(np.std(folds)), "folds": folds}
+        self.scores_: dict[str, dict[str, Any]] = {
+            name: {
+                "mean": _mean([metric for metric, _ in folds]),
+                "deviation": float(np.std([metric for metric, _ in folds])),
+                "folds": [metric for metric, _ in folds],
+                "loss": _mean([loss for _, loss in folds]),
+            }
             for name, folds in scores.items()
         }
         candidates = self._candidates()
-        direction = 1 if metric_named(self.task, self.metric).greater_is_better else -1
-        # max() keeps the first of equals; a metric that is undefined on these rows (NaN) never wins.
-        ranks = {name: direction * _mean(scores.get(name, [0.0])) for name in candidates}
-        chosen = max(candidates, key=lambda name: ranks[name] if np.isfinite(ranks[name]) else -np.inf)
+        chosen = self._choice(candidates) if self.scores_ else next(iter(candidates))
         self.selected_, strength = candidates[chosen]
         self.parameters_ = dict(self.boosting or {}) if strength is None else {"strength": strength}
         self.best_ = self._fit_one(candidates[chosen], X, y, validation)
         self.n_features_in_ = X.shape[1]
+
+    def _choice(self, candidates: Mapping[str, Candidate]) -> str:
+        direction = 1.0 if metric_named(self.task, self.metric).greater_is_better else -1.0
+
+        def rank(score: float) -> float:
+            # A number that is undefined on these rows never wins. Rounded, so that noise doesn't break ties.
+            return round(score, 12) if np.isfinite(score) else -np.inf
+
+        gains = {name: rank(direction * self.scores_[name]["mean"]) for name in candidates}
+        best = max(candidates, key=gains.__getitem__)  # the first of equals
+        if candidates[best][0] == "boosted":
+            return best
+        error = self.scores_[best]["deviation"] / np.sqrt(max(len(self.scores_[best]["folds"]), 1))
+        equal = [
+            name
+            for name, (kind, _) in candidates.items()
+            if kind == "linear" and (name == best or gains[name] >= gains[best] - error)
+        ]
+        return max(equal, key=lambda name: rank(-self.scores_[name]["loss"]))
 
     def _candidates(self) -> dict[str, Candidate]:
         candidates: dict[str, Candidate] = {}
@@ -238,19 +332,20 @@ class _Best(BaseEstimator):
 
     def _cross_validate(
         self, X: Matrix, y: NDArray[Any], validation: Validation | None
-    ) -> dict[str, list[float]]:
+    ) -> dict[str, list[tuple[float, float]]]:
+        """Return (metric, loss) per fold and candidate."""
         candidates = self._candidates()
         if len(candidates) == 1:
             return {}
-        scores: dict[str, list[float]] = {name: [] for name in candidates}
+        scores: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
         for fitting, held_out in self._folds(y, FOLDS):
             if len(held_out) == 0 or (self.task != "regression" and len(np.unique(y[fitting])) < 2):
                 continue  # a class of a single row leaves nothing to learn where that row is held out
             design = Design(self.categorical, X[fitting])
             for name, candidate in candidates.items():
                 model = self._fit_one(candidate, X[fitting], y[fitting], validation, design)
-                predicted = self._scores(model, X[held_out])
-                scores[name].append(Scored(self.task, y[held_out], predicted).value(self.metric))
+                scored = Scored(self.task, y[held_out], self._scores(model, X[held_out]))
+                scores[name].append((scored.value(self.metric), scored.value(LOSS[self.task])))
         return scores
 
     def _fit_one(
@@ -272,20 +367,8 @@ class _Best(BaseEstimator):
         if self.task != "regression":
             known = np.isin(y_val, y)  # boosting can't rate a class that it has no training row of
             X_val, y_val = X_val[known], y_val[known]
-        settings: dict[str, Any] = {"max_iter": 500, **(self.boosting or {})}
-        stopping_rows = {"X_val": X_val, "y_val": y_val} if len(y_val) else {}
-        build = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
-        boosted = build(
-            **settings,
-            early_stopping=bool(stopping_rows),
-            n_iter_no_change=15,
-            categorical_features=np.array(self.categorical, dtype=bool) if any(self.categorical) else None,
-            random_state=self.seed,
-        ).fit(X, y, **stopping_rows)
-        # The trees are the same whatever the number of threads; only this attribute records it, and it would
-        # make the pickled model differ between machines. None means "as many as there are".
-        boosted._bin_mapper.n_threads = None
-        return boosted
+        settings: dict[str, Any] = {"max_iter": 500, "random_state": self.seed, **(self.boosting or {})}
+        return Boosted(self.task, self.categorical, settings).fit(X, y, X_val, y_val)
 
     def _scores(self, model: Any, X: Matrix) -> Matrix:
         if self.task == "regression":

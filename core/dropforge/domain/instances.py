@@ -155,7 +155,7 @@ def json_value(column: Column, value: Any) -> Any:
     if column.type == "boolean":
         return bool(value)
     if column.type == "integer":
-        return int(value)
+        return min(int(value), INT64_MAX)  # float64 has no number just below 2**63
     if column.type == "timestamp":
         return (_EPOCH + _MICROSECOND * int(value)).isoformat()
     return str(value) if column.type in ("category", "text") else float(value)

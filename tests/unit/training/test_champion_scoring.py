@@ -1,0 +1,185 @@
+"""The live model is scored on the candidate's hold-out by its own code, if it is the registered one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from tests.in_memory_store import InMemoryObjectStore
+from tests.unit.training.job_folders import builtin, pack, read_json, run_job, write_job
+
+from dropforge.application.judge_model import JudgeRequest, judge_model
+from dropforge.domain import manifest
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def candidate_job(root, champion_archive, name="wine", contract=None, digest=None, **more):
+    """A job whose champion channel holds that archive, registered under `digest` (its own by default)."""
+    its, frame = builtin(name)
+    hyperparameters = {"seed": "1", "champion_sha256": digest or sha256(champion_archive), **more}
+    write_job(root, contract or its, frame, hyperparameters)
+    channel = root / "input" / "data" / "champion"
+    channel.mkdir()
+    (channel / "model.tar.gz").write_bytes(champion_archive.read_bytes())
+    return root
+
+
+def report_of(root):
+    return read_json(root / "output" / "data" / "training_report.json")
+
+
+def repacked(folder, archive, **replaced):
+    """Pack a model with files replaced by name, and its manifest made to fit."""
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files |= {name.replace("__", "/"): data for name, data in replaced.items()}
+    content = json.loads(files.pop("model.json"))
+    content["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    content["model_digest"] = manifest.model_digest(content["files"])
+    files["model.json"] = json.dumps(content).encode()
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return archive
+
+
+def test_champion_is_scored_on_the_same_rows_and_both_are_judged(trained, tmp_path):
+    champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")
+    root = candidate_job(tmp_path / "job", champion, estimator="boosted")
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    assert report_of(root)["champion"] == {"scored": True, "reason": None, "sha256": sha256(champion)}
+    with np.load(root / "output" / "data" / "holdout.npz") as arrays:
+        scores, rows = arrays["champion"], arrays["row_key"]
+        assert not np.array_equal(scores, arrays["candidate"])
+    with np.load(trained("wine") / "output" / "data" / "holdout.npz") as own:
+        # The same split: the champion answers as it did in its own training.
+        assert np.array_equal(rows, own["row_key"])
+        assert scores == pytest.approx(own["candidate"], abs=1e-12)
+
+    store = InMemoryObjectStore(
+        {
+            "s3://b/j/output/model.tar.gz": pack(root / "model", tmp_path / "m.tar.gz").read_bytes(),
+            "s3://b/j/output/output.tar.gz": pack(
+                root / "output" / "data", tmp_path / "o.tar.gz"
+            ).read_bytes(),
+        }
+    )
+    verdict = judge_model(
+        JudgeRequest.from_dict(
+            {
+                "run_id": "run-2",
+                "model_data_url": "s3://b/j/output/model.tar.gz",
+                "models_prefix": "s3://b/models",
+                "champion": {"model_package_arn": "arn:m/1", "model_sha256": sha256(champion)},
+            }
+        ),
+        store,
+    )
+    assert verdict["champion"]["scored"] is True
+    assert verdict["model_digest"] == report_of(root)["model_digest"]
+    assert verdict["metric"]["name"] == "accuracy"
+    assert set(verdict["champion"]["difference"]) == {"value", "low", "high"}
+
+
+def test_champion_of_another_digest_is_never_opened(trained, tmp_path):
+    """The archive would run code on import; the job must fail before that."""
+    marker = tmp_path / "was-opened"
+    code = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n".encode()
+    forged = repacked(trained("wine") / "model", tmp_path / "forged.tar.gz", **{"code__inference.py": code})
+    assert forged.exists()
+    root = candidate_job(tmp_path / "job", forged, digest="0" * 64)
+    assert run_job(root).returncode == 1
+    failure = (root / "output" / "failure").read_text()
+    assert failure.startswith("ArtifactChanged: the champion's model.tar.gz has the SHA-256")
+    assert not marker.exists()
+
+
+def test_champion_of_a_changed_contract_is_told_to_be_unscorable(trained, tmp_path):
+    champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")
+    contract, _ = builtin("wine")
+    fewer = dataclasses.replace(contract, columns=contract.columns[1:])
+    root = candidate_job(tmp_path / "job", champion, contract=fewer)
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    champion_entry = report_of(root)["champion"]
+    assert champion_entry["scored"] is False
+    assert "SchemaChanged" in champion_entry["reason"]
+    assert "alcohol" in champion_entry["reason"]
+    assert "champion: not scored: SchemaChanged" in result.stdout
+    with np.load(root / "output" / "data" / "holdout.npz") as arrays:
+        assert "champion" not in arrays.files
+
+
+def test_champion_that_predicts_something_else_is_unscorable(trained, tmp_path):
+    """The wine model knows the columns, but the classes have been renamed since."""
+    champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")
+    contract, frame = builtin("wine")
+    classes = ("a", "b", "c")
+    renamed = dataclasses.replace(contract, classes=classes)
+    frame[contract.target] = frame[contract.target].map(dict(zip(contract.classes, classes, strict=True)))
+    root = tmp_path / "job"
+    write_job(root, renamed, frame, {"champion_sha256": sha256(champion)})
+    (root / "input" / "data" / "champion").mkdir()
+    (root / "input" / "data" / "champion" / "model.tar.gz").write_bytes(champion.read_bytes())
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    assert report_of(root)["champion"]["reason"].startswith("SchemaChanged: it predicts classes")
+
+
+def test_champion_whose_code_fails_is_unscorable_with_its_last_words(trained, tmp_path):
+    code = b"raise SystemExit('libfoo is gone')\n"
+    broken = repacked(trained("wine") / "model", tmp_path / "broken.tar.gz", **{"code__inference.py": code})
+    root = candidate_job(tmp_path / "job", broken)
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    assert report_of(root)["champion"]["reason"] == "libfoo is gone"
+
+
+def test_champion_with_a_changed_file_inside_is_unscorable(trained, tmp_path):
+    """The archive is the registered one, but its manifest disowns a file: it must not be unpickled."""
+    folder = tmp_path / "model"
+    pack(trained("wine") / "model", tmp_path / "good.tar.gz")
+    with tarfile.open(tmp_path / "good.tar.gz") as tar:
+        tar.extractall(folder, filter="data")
+    (folder / "model.joblib").write_bytes(b"other bytes")
+    root = candidate_job(tmp_path / "job", pack(folder, tmp_path / "changed.tar.gz"))
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    assert "InvalidModel" in report_of(root)["champion"]["reason"]
+    assert "model.joblib has another digest" in report_of(root)["champion"]["reason"]
+
+
+def test_champion_archive_that_leaves_its_folder_fails_the_job(tmp_path):
+    archive = tmp_path / "evil.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        entry = tarfile.TarInfo("../../outside")
+        entry.size = 1
+        tar.addfile(entry, io.BytesIO(b"x"))
+    root = candidate_job(tmp_path / "job", archive)
+    assert run_job(root).returncode == 1
+    assert (root / "output" / "failure").read_text().startswith("UnsafeArchive: '../../outside'")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_champion_channel_without_an_archive_fails_the_job(tmp_path):
+    root = write_job(tmp_path, *builtin("wine"), {"champion_sha256": "0" * 64})
+    (root / "input" / "data" / "champion").mkdir()
+    assert run_job(root).returncode == 1
+    assert (root / "output" / "failure").read_text().startswith("ArtifactMissing")
+
+
+def test_champion_channel_without_a_digest_fails_the_job(tmp_path):
+    root = write_job(tmp_path, *builtin("wine"))
+    (root / "input" / "data" / "champion").mkdir()
+    assert run_job(root).returncode == 1
+    assert (root / "output" / "failure").read_text().startswith("InvalidHyperparameters")

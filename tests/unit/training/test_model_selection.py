@@ -1,0 +1,141 @@
+"""build_model: quality on real data, choice between estimators, hostile columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+
+from dropforge.domain.contract import Column, Contract
+from dropforge.domain.errors import InvalidHyperparameters, InvalidSettings
+from model import build_model
+
+
+def contract_of(task, n_classes, kinds):
+    classes = None if task == "regression" else tuple(f"c{code}" for code in range(n_classes))
+    target = Column("y", "number" if classes is None else "category", "target")
+    columns = tuple(Column(f"x{i}", kind, nullable=True) for i, kind in enumerate(kinds))
+    return Contract("y", None, task, classes, (*columns, target))
+
+
+REAL = {
+    "breast cancer": (load_breast_cancer, "binary", "roc_auc", 0.99),
+    "wine": (load_wine, "multiclass", "accuracy", 0.97),
+    "diabetes": (load_diabetes, "regression", "r2", 0.45),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_reaches_the_reference_on_real_data(name, capsys):
+    load, task, scoring, least = REAL[name]
+    X, y = load(return_X_y=True)
+    estimator = build_model(contract_of(task, len(np.unique(y)), ["number"] * X.shape[1]), {"seed": 0})
+    folds = KFold if task == "regression" else StratifiedKFold
+    splits = folds(10, shuffle=True, random_state=0)
+    scores = cross_val_score(estimator, X, y, cv=splits, scoring=scoring, error_score="raise")
+    with capsys.disabled():
+        print(
+            f"\n{name}: {scoring} {scores.mean():.4f} (deviation {scores.std():.4f}, 10 folds, wants {least})"
+        )
+    assert scores.mean() >= least
+
+
+def test_prefers_boosting_where_the_signal_is_not_linear():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    estimator = build_model(contract_of("binary", 2, ["number"] * 3), {"seed": 0}).fit(X, y)
+    assert estimator.selected_ == "boosted"
+    assert estimator.score(X, y) > 0.9
+
+
+def test_prefers_the_linear_model_where_the_signal_is_linear():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    y = X @ [1.0, -2.0, 0.5] + rng.normal(0, 0.1, 300)
+    estimator = build_model(contract_of("regression", 0, ["number"] * 3), {"seed": 0}).fit(X, y)
+    assert estimator.selected_ == "linear"
+    assert estimator.score(X, y) > 0.98
+
+
+def test_learns_from_categories_by_both_estimators():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 12, 800)
+    X = np.where(rng.random(800) < 0.05, np.nan, codes.astype(float))[:, None]
+    y = np.isin(codes, [1, 4, 9, 11]).astype(int)
+    for estimator in ("linear", "boosted"):
+        fitted = build_model(contract_of("binary", 2, ["category"]), {"estimator": estimator}).fit(X, y)
+        assert fitted.selected_ == estimator
+        assert fitted.score(X, y) > 0.95
+        unseen = fitted.predict_proba(np.array([[12.0], [np.nan]]))
+        assert np.isfinite(unseen).all()
+
+
+@pytest.mark.parametrize("estimator", ["linear", "boosted", "auto"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_copes_with_hostile_columns(task, estimator):
+    """Constant, empty, huge and single-valued columns; a class of one row; values missing only later."""
+    rng = np.random.default_rng(0)
+    n = 120
+    X = np.column_stack(
+        [
+            rng.normal(size=n),
+            np.full(n, 3.0),
+            np.full(n, np.nan),
+            rng.normal(size=n) * 1e300,
+            np.where(rng.random(n) < 0.5, np.nan, 1.0),
+            np.zeros(n),
+        ]
+    )
+    kinds = ["number"] * 5 + ["category"]
+    y = X[:, 0] * 2 if task == "regression" else (X[:, 0] > 0).astype(int)
+    if task == "multiclass":
+        y[0] = 2
+    fitted = build_model(contract_of(task, 3 if task == "multiclass" else 2, kinds), {"estimator": estimator})
+    fitted = fitted.fit(X, y, X_val=X[:20], y_val=y[:20])
+    later = np.full((3, 6), np.nan)
+    predicted = fitted.predict(later) if task == "regression" else fitted.predict_proba(later)
+    assert np.isfinite(predicted).all()
+
+
+def test_seed_decides_everything():
+    X, y = load_wine(return_X_y=True)
+    contract = contract_of("multiclass", 3, ["number"] * 13)
+    first, second = (build_model(contract, {"seed": 4}).fit(X, y) for _ in range(2))
+    assert first.scores_ == second.scores_
+    assert np.array_equal(first.predict_proba(X), second.predict_proba(X))
+
+
+def test_is_a_scikit_learn_estimator_that_can_be_cloned():
+    estimator = build_model(contract_of("binary", 2, ["number"]), {"seed": 3, "C": 2})
+    copy = clone(estimator)
+    assert copy.get_params() == estimator.get_params()
+    assert copy.set_params(seed=5).seed == 5
+
+
+def test_forced_strength_is_used_without_a_search():
+    X, y = load_diabetes(return_X_y=True)
+    chosen = {"estimator": "linear", "alpha": 3}
+    fitted = build_model(contract_of("regression", 0, ["number"] * 10), chosen).fit(X, y)
+    assert fitted.parameters_ == {"strength": 3.0}
+    assert fitted.scores_ == {}
+
+
+def test_selects_by_the_metric_that_is_asked_for():
+    X, y = load_diabetes(return_X_y=True)
+    fitted = build_model(contract_of("regression", 0, ["number"] * 10), {"metric": "rmse"}).fit(X, y)
+    assert fitted.selected_ == "linear"
+    best = min(entry["mean"] for entry in fitted.scores_.values())
+    assert 50 < best < 60
+
+
+def test_every_wrong_hyperparameter_is_named():
+    wrong = {"estimator": "svm", "learning_rate": "fast", "max_iter": 0, "alpha": 1.0}
+    with pytest.raises(
+        InvalidHyperparameters, match=r"svm.*'alpha' is none of.*learning_rate must.*max_iter must"
+    ):
+        build_model(contract_of("binary", 2, ["number"]), wrong)
+    with pytest.raises(InvalidSettings, match="auc"):
+        build_model(contract_of("regression", 0, ["number"]), {"metric": "auc"})
