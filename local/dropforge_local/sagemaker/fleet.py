@@ -114,7 +114,7 @@ class Instance:
             logger.exception("model server %s broke inside the host", self.id)
         finally:
             self._set(ready=False, failed=not self._stopping.is_set())
-            # Nobody will accept any more: requests that wait in the socket's queue are refused, not kept waiting.
+            # Nobody will accept any more: requests in the socket's queue are refused, not kept waiting.
             self._socket.close()
 
     def _serve(self, deadline: float) -> bool:

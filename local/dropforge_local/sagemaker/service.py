@@ -95,6 +95,11 @@ class SageMaker:
         if running is not None:
             running.shut_down()
 
+    @property
+    def operations(self) -> list[str]:
+        """The operations of the control plane that are served; the runtime's is InvokeEndpoint."""
+        return sorted(self._started().operations)
+
     def handle(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one operation of the control plane; times in the answer are epoch seconds.
 

@@ -53,7 +53,7 @@ class FolderS3:
     def delete_object(self, Bucket: str, Key: str) -> None:
         self._file(Bucket, Key).unlink(missing_ok=True)
 
-    def keys(self, bucket: str = "data") -> list[str]:
+    def listing(self, bucket: str = "data") -> list[str]:
         return sorted(unquote(path.name) for path in (self.root / bucket).iterdir())
 
     def read(self, key: str, bucket: str = "data") -> bytes:
@@ -77,7 +77,7 @@ class _Pages:
                 },
                 "ListObjectsV2",
             )
-        found = [{"Key": key} for key in self._s3.keys(Bucket) if key.startswith(Prefix)]
+        found = [{"Key": key} for key in self._s3.listing(Bucket) if key.startswith(Prefix)]
         for start in range(0, len(found), 2):
             yield {"Contents": found[start : start + 2]}
         if not found:

@@ -46,6 +46,9 @@ class Host:
         with self.lock:
             self.logs.setdefault((group, stream), []).extend(line for _, line in lines)
 
+    def _put_log(self, group: str, stream: str, lines: list[tuple[int, str]]) -> None:
+        self.put_log(group, stream, lines)  # looked up at each call: a test may replace it
+
     def log(self, group: str) -> str:
         with self.lock:
             return "\n".join(
@@ -56,7 +59,7 @@ class Host:
         return HostPorts(
             s3=lambda: self.s3,
             emit_event=self.emit_event,
-            put_log=lambda group, stream, lines: self.put_log(group, stream, lines),
+            put_log=self._put_log,
             alarm_state=self.alarms.get,
             environment=lambda role: {
                 "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
@@ -188,7 +191,7 @@ def transform_fn(model, body, content_type, accept):
     if body == "exit":
         os._exit(9)
     if body == "pid":
-        return flask.Response(str(os.getppid()), mimetype=accept)
+        return flask.Response(f"{os.getppid()} {os.getpid()}", mimetype=accept)
     if body.startswith("sleep"):
         time.sleep(float(body.split()[1]))
     return flask.Response(model, mimetype=accept)
@@ -241,3 +244,9 @@ def ask(client: Any, name: str = "ep", body: bytes = b"x", **changes: Any) -> st
     """What the endpoint answers to a ``text/csv`` request."""
     answer = client.invoke_endpoint(EndpointName=name, Body=body, ContentType="text/csv", **changes)
     return answer["Body"].read().decode()
+
+
+def server_pids(client: Any, name: str = "ep") -> tuple[int, int]:
+    """The process ids of the model server that answers, and of its worker."""
+    server, worker = ask(client, name, b"pid").split()
+    return int(server), int(worker)

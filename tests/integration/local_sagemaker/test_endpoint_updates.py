@@ -226,5 +226,5 @@ def test_endpoint_keeps_running_when_its_descriptions_are_deleted(
     sagemaker.delete_endpoint_config(EndpointConfigName="config-one")
     sagemaker.delete_model(ModelName="one")
     assert ask(runtime) == "one"
-    with pytest.raises(ClientError, match='Could not find endpoint configuration ".*config-one"'):
+    with pytest.raises(ClientError, match=r'Could not find endpoint configuration ".*config-one"'):
         sagemaker.update_endpoint(EndpointName="ep", EndpointConfigName="config-one")

@@ -24,6 +24,7 @@ from sagemaker_host import (
     ask,
     await_endpoint,
     model_archive,
+    server_pids,
     wait_until,
 )
 
@@ -207,12 +208,12 @@ class TestInvocationTime:
 
 def test_model_server_that_crashes_is_started_again(sagemaker: Any, runtime: Any, host: Host) -> None:
     add_endpoint(host, sagemaker)
-    pid = int(ask(runtime, body=b"pid"))
-    os.kill(pid, signal.SIGKILL)
+    server, worker = server_pids(runtime)
+    os.kill(server, signal.SIGKILL)
 
     def answers_anew() -> bool:
         try:
-            return int(ask(runtime, body=b"pid")) != pid
+            return server_pids(runtime)[1] != worker
         except runtime.exceptions.ModelError:  # the request that met the dying server
             return False
 
@@ -239,7 +240,7 @@ class TestCrashLoop:
 
         def crash() -> bool:
             try:
-                os.kill(int(ask(runtime, body=b"pid")), signal.SIGKILL)
+                os.kill(server_pids(runtime)[0], signal.SIGKILL)
             except ClientError as error:
                 return error.response["Error"]["Code"] == "ServiceUnavailable"
             return False
@@ -320,7 +321,7 @@ def test_real_time_cannot_become_serverless_but_the_other_way_round(
         "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 5},
     }
     sagemaker.create_endpoint_config(EndpointConfigName="serverless", ProductionVariants=[variant])
-    with pytest.raises(ClientError, match="ValidationException.*real-time endpoint to a serverless"):
+    with pytest.raises(ClientError, match=r"ValidationException.*real-time endpoint to a serverless"):
         sagemaker.update_endpoint(EndpointName="ep", EndpointConfigName="serverless")
     sagemaker.create_endpoint(EndpointName="sl", EndpointConfigName="serverless")
     await_endpoint(sagemaker, "sl")
@@ -356,7 +357,7 @@ def test_deleted_endpoint_ends_its_processes_and_frees_its_name(
     service: SageMaker, sagemaker: Any, runtime: Any, host: Host
 ) -> None:
     add_endpoint(host, sagemaker)
-    pid = int(ask(runtime, body=b"pid"))
+    pid, _ = server_pids(runtime)
     sagemaker.delete_endpoint(EndpointName="ep")
 
     def gone() -> bool:

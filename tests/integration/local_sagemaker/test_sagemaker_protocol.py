@@ -25,7 +25,7 @@ def test_operation_that_is_not_served_says_so(sagemaker: Any, runtime: Any) -> N
         )
     assert caught.value.response["Error"]["Code"] == "UnsupportedOperation"
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    with pytest.raises(ClientError, match="UnsupportedOperation.*InvokeEndpointAsync"):
+    with pytest.raises(ClientError, match=r"UnsupportedOperation.*InvokeEndpointAsync"):
         runtime.invoke_endpoint_async(EndpointName="e", InputLocation="s3://data/x")
 
 

@@ -22,6 +22,7 @@ from sagemaker_host import (
     ask,
     await_endpoint,
     put_script,
+    server_pids,
     training_request,
     wait_until,
 )
@@ -113,7 +114,7 @@ def test_job_of_a_killed_host_runs_again_from_the_start(
         *("Starting", "Downloading", "Training"),
         *("Starting", "Downloading", "Training", "Uploading", "Completed"),
     ]
-    assert "models/resumed/output/model.tar.gz" in host.s3.keys()
+    assert "models/resumed/output/model.tar.gz" in host.s3.listing()
     with pytest.raises(sagemaker.exceptions.ResourceInUse):
         sagemaker.create_training_job(**training_request("resumed"))
 
@@ -125,7 +126,7 @@ def test_endpoint_of_a_killed_host_comes_back_and_its_old_servers_are_gone(
     pid, url = processes()
     sagemaker, runtime = clients(url)
     add_endpoint(host, sagemaker)
-    server = int(ask(runtime, body=b"pid"))
+    server, _ = server_pids(runtime)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: gone(server))
 
@@ -195,7 +196,7 @@ def test_stopping_job_of_a_stopped_host_ends_stopped(
     patient.stop()
     patient.start()
     assert patient.wait_training_job("halted", 10)["TrainingJobStatus"] == "Stopped"
-    assert "models/halted/output/model.tar.gz" in host.s3.keys()
+    assert "models/halted/output/model.tar.gz" in host.s3.listing()
     patient.stop()
     server.close()
 

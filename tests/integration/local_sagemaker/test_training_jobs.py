@@ -45,10 +45,11 @@ def test_script_finds_the_layout_that_sagemaker_documents(
     request["InputDataConfig"][1]["ContentType"] = "text/csv"
     assert run(service, sagemaker, request)["TrainingJobStatus"] == "Completed"
 
-    archive = tarfile.open(fileobj=io.BytesIO(host.s3.read("models/layout/output/model.tar.gz")))
-    content = archive.extractfile("found.json")
-    assert content is not None
-    found = json.load(content)
+    packed = io.BytesIO(host.s3.read("models/layout/output/model.tar.gz"))
+    with tarfile.open(fileobj=packed) as archive:
+        content = archive.extractfile("found.json")
+        assert content is not None
+        found = json.load(content)
     config = "/opt/ml/input/config"
     assert found["folders"] == ["checkpoints", "input", "model", "output"]
     assert found["/opt/ml/input/data/train/part-0.csv"] == "1,2\n"
@@ -143,7 +144,7 @@ def test_completed_job_reports_metrics_artifacts_and_every_step(
     assert (metric["MetricName"], metric["Value"]) == ("auc", 0.75)
     steps = [step["Status"] for step in done["SecondaryStatusTransitions"]]
     assert steps == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
-    assert "models/complete/output/output.tar.gz" in host.s3.keys()
+    assert "models/complete/output/output.tar.gz" in host.s3.listing()
 
     described = sagemaker.describe_training_job(TrainingJobName="complete")
     assert described["CreationTime"].timestamp() * 1000 == pytest.approx(done["CreationTime"], abs=1)
@@ -205,7 +206,7 @@ def test_failing_script_reports_its_own_words_and_exit_code(
     assert done["FailureReason"].startswith("AlgorithmError: ConstantTarget: nothing to learnx")
     assert done["FailureReason"].endswith(", exit code: 3")
     assert len(done["FailureReason"]) == len("AlgorithmError: , exit code: 3") + 1024
-    assert "models/failing/output/model.tar.gz" not in host.s3.keys()
+    assert "models/failing/output/model.tar.gz" not in host.s3.listing()
 
 
 @pytest.mark.parametrize(
@@ -301,7 +302,7 @@ def test_stopped_job_gets_sigterm_and_its_model_is_kept(
     sagemaker.stop_training_job(TrainingJobName="stopped")
     done = service.wait_training_job("stopped", 10)
     assert done["TrainingJobStatus"] == done["SecondaryStatus"] == "Stopped"
-    assert "models/stopped/output/model.tar.gz" in host.s3.keys()
+    assert "models/stopped/output/model.tar.gz" in host.s3.listing()
     assert [step["Status"] for step in done["SecondaryStatusTransitions"]][-2:] == ["Stopping", "Stopped"]
     with pytest.raises(ClientError, match="in status Stopped"):
         sagemaker.stop_training_job(TrainingJobName="stopped")
@@ -399,7 +400,7 @@ def test_checkpoints_go_both_ways_deletions_included(service: SageMaker, sagemak
         host.s3.put_object(Bucket="data", Key=f"ckpt/{name}", Body=b"1")
     run(service, sagemaker, training_request("ckpt", CheckpointConfig={"S3Uri": "s3://data/ckpt"}))
     assert host.log(LOG_GROUP) == "['kept', 'old']"
-    assert [key for key in host.s3.keys() if key.startswith("ckpt/")] == ["ckpt/kept", "ckpt/new"]
+    assert [key for key in host.s3.listing() if key.startswith("ckpt/")] == ["ckpt/kept", "ckpt/new"]
 
 
 def test_uncompressed_output_is_stored_as_files(service: SageMaker, sagemaker: Any, host: Host) -> None:
