@@ -301,6 +301,26 @@ def test_the_reject_rate_is_inclusive():
     assert prepare(bad, store=store, run_id="third", maximum_reject_rate=6 / 106).prepared.rejected == 6
 
 
+@pytest.mark.parametrize("block_bytes", [100, 3000, 1 << 20])
+def test_rejects_come_in_parts_in_the_order_of_the_rows(monkeypatch, block_bytes):
+    monkeypatch.setattr("dropforge.adapters.tables.parts._REJECTS_PER_PART", 50)
+    store = prepare(csv_table()).store
+    bad = csv_table(300, "oops,a,maybe\n1\n" * 60 + "w" * 300 + ",a,yes\n")
+    outcome = prepare(
+        ("bad.csv", bad), store=store, run_id="second", maximum_reject_rate=0.5, block_bytes=block_bytes
+    )
+    parts = [ref.size for ref in store.list(outcome.prepared.rejected_uri)]
+    rejected = outcome.rejected()
+    assert (len(parts), len(rejected)) == (4, 181)
+    assert [r["row"] for r in rejected] == sorted(r["row"] for r in rejected)
+    assert [(r["row"], r["column"], r["value"], r["rule"]) for r in rejected[:3]] == [
+        (301, "x", "oops", "type"),
+        (301, "y", "maybe", "class"),
+        (302, None, "1", "number of fields"),
+    ]
+    assert rejected[-1]["value"] == "w" * 199 + "…"
+
+
 def test_a_column_of_numbers_with_too_many_words_says_why_it_is_text():
     outcome = prepare(csv_table(100, "oops,a,yes\n" * 6))
     assert any("100 of its 106 values are numbers" in note for note in outcome.report["notes"])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dropforge.adapters.tables.blocks import Block
+from dropforge.adapters.tables.blocks import BadRecord, Block
 from dropforge.adapters.tables.conversion import ARROW_TYPES, Converted, as_text, convert
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.row_rules import (
@@ -19,6 +19,7 @@ from dropforge.domain.row_rules import (
     RULE_MISSING,
     RULE_RANGE,
     RULE_TYPE,
+    SHOWN_CHARACTERS,
     label_of,
     shown,
 )
@@ -28,13 +29,15 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
-    """One broken rule of one row. `position` is the record's place in its block, from 0."""
+class Rejects:
+    """The rows of a block that broke one rule in one column (None: the record as a whole)."""
 
-    position: int
-    column: str | None
-    value: str | None
     rule: str
+    column: str | None
+    positions: npt.NDArray[np.int64]
+    """int64 (n,), ascending: the records' places in their block, from 0."""
+    values: pa.Array
+    """string (n,): what stood there, cut to what a reject keeps; null for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class CheckedBlock:
 
     rows: pa.RecordBatch
     lanes: tuple[UInt64, UInt64]
-    rejects: list[Reject]
+    rejects: list[Rejects]
     rejected_rows: int
     records: int
 
@@ -70,7 +73,7 @@ def numeric_columns(contract: Contract) -> Mapping[str, pa.DataType]:
 
 def check_block(block: Block, contract: Contract) -> CheckedBlock:
     """Check each row of a block against every rule of the contract."""
-    rejects = [Reject(bad.position, bad.column, shown(bad.text), bad.rule) for bad in block.bad]
+    rejects = _unreadable(block)
     failed: Mask = np.zeros(block.rows, dtype=np.bool_)
     typed: dict[str, pa.Array] = {}
     prepared = []
@@ -85,7 +88,7 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
         final = _labels(converted.values, column) if _is_label(column, contract) else converted.values
         for rule, mask, source in _violations(column, contract, converted, raw, final):
             failed |= mask
-            rejects += _describe(rule, mask, source, column.name, block.positions)
+            rejects.append(_rejects(rule, mask, source, column.name, block.positions))
         prepared.append(final)
     batch = pa.RecordBatch.from_arrays(prepared, schema=prepared_schema(contract))
     kept = pa.array(~failed)
@@ -93,7 +96,7 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
     return CheckedBlock(
         batch.filter(kept) if failed.any() else batch,
         (lanes[0][~failed], lanes[1][~failed]),
-        sorted(rejects, key=lambda reject: reject.position),
+        rejects,
         int(failed.sum()) + len(block.bad),
         block.records,
     )
@@ -154,22 +157,36 @@ def _not_among(values: pa.Array, allowed: tuple[str, ...]) -> Mask:
     return mask
 
 
-def _describe(
-    rule: str, mask: Mask, source: pa.Array | None, name: str, positions: npt.NDArray[np.int64]
-) -> list[Reject]:
-    index = np.flatnonzero(mask)
-    if source is None:
-        values: list[str | None] = [None] * len(index)
-    else:
-        values = [None if v is None else shown(_written(v)) for v in source.take(pa.array(index)).to_pylist()]
+def _unreadable(block: Block) -> list[Rejects]:
+    groups: dict[tuple[str, str | None], list[BadRecord]] = {}
+    for bad in block.bad:
+        groups.setdefault((bad.rule, bad.column), []).append(bad)
     return [
-        Reject(position, name, value, rule)
-        for position, value in zip(positions[index].tolist(), values, strict=True)
+        Rejects(
+            rule,
+            column,
+            np.array([bad.position for bad in group], dtype=np.int64),
+            pa.array([shown(bad.text) for bad in group], pa.string()),
+        )
+        for (rule, column), group in groups.items()
     ]
 
 
-def _written(value: object) -> str:
-    return value.strip(" \t") if isinstance(value, str) else repr(value)
+def _rejects(
+    rule: str, mask: Mask, source: pa.Array | None, name: str, positions: npt.NDArray[np.int64]
+) -> Rejects:
+    index = np.flatnonzero(mask)
+    nothing = pa.nulls(len(index), pa.string())
+    values = nothing if source is None else _shown(source.take(pa.array(index)))
+    return Rejects(rule, name, positions[index], values)
+
+
+def _shown(values: pa.Array) -> pa.Array:
+    if not pa.types.is_string(values.type):
+        return pa.array([repr(value) for value in values.to_pylist()], pa.string())
+    trimmed = pc.ascii_trim(values, " \t")
+    cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(trimmed, 0, SHOWN_CHARACTERS - 1), "…", "")
+    return pc.if_else(pc.greater(pc.utf8_length(trimmed), SHOWN_CHARACTERS), cut, trimmed)
 
 
 def _hashes(block: Block, contract: Contract, typed: Mapping[str, pa.Array]) -> tuple[UInt64, UInt64]:

@@ -5,7 +5,6 @@ Every path yields the same: whether a block came typed from the parser or as tex
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from dropforge.domain.row_rules import (
     NUMBER_PATTERN,
     TIMESTAMP_PATTERN,
     TRUE_SPELLINGS,
+    WHOLE_PATTERN,
     ZONED_PATTERN,
     whole_number,
 )
@@ -122,17 +122,11 @@ def _integers(texts: pa.Array) -> Converted:
         pc.and_(pc.less_equal(pc.binary_length(texts), _SAFE_DIGITS), pc.invert(pc.starts_with(texts, "+"))),
     )
     values = pc.if_else(plain, texts, None).cast(pa.int64())
-    return _judged(texts, _with_rest(texts, plain, values, whole_number))
-
-
-def _with_rest(
-    texts: pa.Array, done: pa.Array, values: pa.Array, parse: Callable[[str], float | int | None]
-) -> pa.Array:
-    rest = pc.and_(pc.is_valid(texts), pc.invert(pc.fill_null(done, False)))
-    if not pc.any(rest).as_py():
-        return values
-    parsed = pa.array([parse(text) for text in texts.filter(rest).to_pylist()], values.type)
-    return pc.replace_with_mask(values, rest, parsed)
+    rest = pc.fill_null(pc.and_not(pc.match_substring_regex(texts, WHOLE_PATTERN), plain), False)
+    if pc.any(rest).as_py():
+        parsed = pa.array([whole_number(text) for text in texts.filter(rest).to_pylist()], pa.int64())
+        values = pc.replace_with_mask(values, rest, parsed)
+    return _judged(texts, values)
 
 
 def _booleans(texts: pa.Array) -> Converted:

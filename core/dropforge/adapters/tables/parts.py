@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dropforge.adapters.tables.checking import Rejects
 from dropforge.domain.ports import ObjectStore
 
 _CONTENT_TYPE = "application/vnd.apache.parquet"
@@ -39,25 +43,47 @@ class RejectWriter:
 
     def __init__(self, store: ObjectStore, prefix_uri: str) -> None:
         self._store, self._prefix_uri = store, prefix_uri
-        self._pending: list[tuple[str, int, str | None, str | None, str]] = []
+        self._pending: list[pa.Table] = []
+        self._held = 0
         self._parts = 0
 
-    def add(self, source: str, row: int, column: str | None, value: str | None, rule: str) -> None:
-        """Add one broken rule of one row; `row` counts the object's data rows from 1."""
-        self._pending.append((source, row, column, value, rule))
-        if len(self._pending) >= _REJECTS_PER_PART:
-            self._flush()
+    def add(self, source: str, first_row: int, groups: Sequence[Rejects]) -> None:
+        """Add the rejects of a block whose first record is the object's data row `first_row` (from 1)."""
+        if not groups:
+            return
+        positions = np.concatenate([group.positions for group in groups])
+        sizes = [len(group.positions) for group in groups]
+        table = pa.Table.from_arrays(
+            [
+                pa.repeat(pa.scalar(source, pa.string()), len(positions)),
+                pa.array(positions + first_row, pa.int64()),
+                _repeated([group.column for group in groups], sizes),
+                pa.concat_arrays([group.values for group in groups]),
+                _repeated([group.rule for group in groups], sizes),
+            ],
+            schema=REJECTED_SCHEMA,
+        )
+        # Stable: the rules that one row broke stay in the order of the columns.
+        self._pending.append(table.take(pa.array(np.argsort(positions, kind="stable"))))
+        self._held += len(positions)
+        while self._held >= _REJECTS_PER_PART:
+            self._flush(_REJECTS_PER_PART)
 
     def finish(self) -> None:
         """Write what is left; at least one part, so that the folder can always be read."""
-        if self._pending or not self._parts:
-            self._flush()
+        if self._held or not self._parts:
+            self._flush(self._held)
 
-    def _flush(self) -> None:
-        columns = list(zip(*self._pending, strict=True)) or [()] * len(REJECTED_SCHEMA)
-        arrays = [pa.array(values, kind.type) for values, kind in zip(columns, REJECTED_SCHEMA, strict=True)]
-        write_part(
-            self._store, self._prefix_uri, self._parts, pa.Table.from_arrays(arrays, schema=REJECTED_SCHEMA)
-        )
+    def _flush(self, rows: int) -> None:
+        held = pa.concat_tables([REJECTED_SCHEMA.empty_table(), *self._pending])
+        part = held.slice(0, rows).combine_chunks()
+        write_part(self._store, self._prefix_uri, self._parts, part)
         self._parts += 1
-        self._pending = []
+        self._held -= rows
+        self._pending = [held.slice(rows)]
+
+
+def _repeated(values: Sequence[str | None], sizes: Sequence[int]) -> pa.Array:
+    return pa.concat_arrays(
+        [pa.repeat(pa.scalar(value, pa.string()), size) for value, size in zip(values, sizes, strict=True)]
+    )

@@ -63,13 +63,14 @@ class Staging:
     def add(self, source: str, checked: CheckedBlock) -> None:
         """Append a block of the object that was opened under this name."""
         counts = self.counts.objects[source]
-        for reject in checked.rejects:
-            row = counts.read + reject.position + 1
-            self._rejects.add(source, row, reject.column, reject.value, reject.rule)
-            reason = self.counts.reasons.setdefault((reject.rule, reject.column), Reason())
-            reason.count += 1
-            if len(reason.examples) < EXAMPLES_PER_REASON:
-                reason.examples.append(Example(source, row, reject.value))
+        self._rejects.add(source, counts.read + 1, checked.rejects)
+        for group in checked.rejects:
+            reason = self.counts.reasons.setdefault((group.rule, group.column), Reason())
+            reason.count += len(group.positions)
+            for position, value in zip(
+                group.positions[: EXAMPLES_PER_REASON - len(reason.examples)], group.values, strict=False
+            ):
+                reason.examples.append(Example(source, counts.read + int(position) + 1, value.as_py()))
         counts.read += checked.records
         counts.rejected += checked.rejected_rows
         if checked.rows.num_rows:

@@ -54,7 +54,7 @@ def _text(texts: pa.Array) -> ColumnSurvey:
 
     integer_shaped = pc.match_substring_regex(distinct, INTEGER_PATTERN)
     numbers = pc.is_valid(convert(distinct, "number").values)
-    whole = convert(distinct, "integer").values
+    whole = convert(pc.if_else(integer_shaped, distinct, None), "integer").values
     integers = pc.and_(integer_shaped, pc.is_valid(whole))
     seen = ColumnSurvey(
         values=len(texts),
