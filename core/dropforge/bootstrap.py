@@ -58,7 +58,9 @@ def registry(group: str) -> Registry:
 
 
 def endpoints() -> Endpoints:
-    return SageMakerEndpoints(_client("sagemaker"), _client("sagemaker-runtime"))
+    return SageMakerEndpoints(
+        functools.partial(_client, "sagemaker"), functools.partial(_client, "sagemaker-runtime")
+    )
 
 
 @functools.cache

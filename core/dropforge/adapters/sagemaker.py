@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -101,11 +101,25 @@ class SageMakerRegistry:
 
 
 class SageMakerEndpoints:
-    """See ``dropforge.domain.services.Endpoints``."""
+    """See ``dropforge.domain.services.Endpoints``.
 
-    def __init__(self, client: SageMakerClient, runtime: SageMakerRuntimeClient) -> None:
-        self._client = client
-        self._runtime = runtime
+    The clients are made when they are first used: SageMaker's own is the slowest of all to make, and a
+    function that only invokes the endpoint has no use for it.
+    """
+
+    def __init__(
+        self, client: Callable[[], SageMakerClient], runtime: Callable[[], SageMakerRuntimeClient]
+    ) -> None:
+        self._make_client = client
+        self._make_runtime = runtime
+
+    @property
+    def _client(self) -> SageMakerClient:
+        return self._make_client()
+
+    @property
+    def _runtime(self) -> SageMakerRuntimeClient:
+        return self._make_runtime()
 
     def describe(self, endpoint_name: str) -> EndpointState | None:
         with translated(f"describing endpoint {endpoint_name}"):
