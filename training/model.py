@@ -103,7 +103,7 @@ def build_model(schema: Contract, hyperparameters: Mapping[str, Any]) -> BaseEst
         type_, lowest, highest = known[name]
         value = chosen[name]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or (type_ is int and value != int(value)) or not lowest <= value <= highest:
+        if not is_number or not lowest <= value <= highest or (type_ is int and value != int(value)):
             problems.append(f"{name} must be {type_.__name__} from {lowest} to {highest}, not {value!r}")
         else:
             chosen[name] = type_(value)

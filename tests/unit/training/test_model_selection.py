@@ -131,6 +131,12 @@ def test_selects_by_the_metric_that_is_asked_for():
     assert 50 < best < 60
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), True, "10", 10.5])
+def test_number_that_can_not_be_used_is_refused(value):
+    with pytest.raises(InvalidHyperparameters, match=r"max_iter must be int from 1 to 10000"):
+        build_model(contract_of("binary", 2, ["number"]), {"max_iter": value})
+
+
 def test_every_wrong_hyperparameter_is_named():
     wrong = {"estimator": "svm", "learning_rate": "fast", "max_iter": 0, "alpha": 1.0}
     with pytest.raises(

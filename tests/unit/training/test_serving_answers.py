@@ -303,6 +303,17 @@ def test_scores_a_split_as_a_program_with_the_archives_own_code(trained, tmp_pat
         assert scored["classes"].tolist() == ["no", "yes"]
 
 
+def test_archives_copy_of_dropforge_wins_over_an_installed_one(trained, tmp_path):
+    """A champion must be scored by the code it was trained with, not by today's."""
+    folder = tmp_path / "model"
+    shutil.copytree(trained("wine") / "model", folder)
+    (folder / "code" / "dropforge" / "domain" / "encoding.py").write_text("raise SystemExit('its own')")
+    program = folder / "code" / "inference.py"
+    command = [sys.executable, str(program), "score", "--model", str(folder), "--data", ".", "--out", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert done.stderr.strip() == "its own"
+
+
 def test_scoring_a_split_of_another_contract_names_what_is_missing(trained, tmp_path):
     root = trained("mixed")
     other = trained("wine") / "input" / "data" / "test"
