@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.fakes.records import BUCKET, TRAINING, a_drop, at, execution, s3_event
+from tests.fakes.world import CODE, LEASE_S, World
+
+from dropforge.domain.errors import InvalidEvent, ObjectMissing
+from dropforge.domain.records import LockName, RunStatus
+from dropforge.domain.triggers import parse_trigger
+
+
+def manifest(world, admission):
+    return json.loads(world.store.read(admission.run.manifest_uri))
+
+
+def keys(world, admission):
+    return [each["key"] for each in manifest(world, admission)["objects"]]
+
+
+def finished(world, number=1, *, seconds=0.0, status=RunStatus.REJECTED_BY_GATE):
+    """A run that went through all its steps and ended."""
+    admission = world.admit(a_drop(number), now=at(seconds))
+    world.close(admission, status, now=at(seconds + 5))
+    world.end(admission.run.execution_arn)
+    return admission
+
+
+def test_admits_the_first_drop():
+    world = World()
+    admission = world.admit(a_drop(1))
+    assert admission.outcome == "admitted"
+    assert admission.run.run_id == a_drop(1).run_id
+    assert keys(world, admission) == ["incoming/file-1.csv"]
+    assert manifest(world, admission)["objects"][0]["version_id"] == "v1"
+    assert world.ledger.get_drop(a_drop(1).drop_id).run_id == admission.run.run_id
+    assert world.ledger.held_lease(LockName.TRAINING).holder == admission.run.execution_arn
+
+
+def test_says_all_that_the_next_states_read():
+    world = World()
+    live = world.make_live(1)
+    answer = json.loads(json.dumps(world.admit(a_drop(2), now=at(100)).to_dict()))
+    assert answer["outcome"] == "admitted"
+    assert answer["code_uri"] == f"s3://{BUCKET}/code/{CODE.sha256}/"
+    assert answer["champion"] == {
+        "version": 1,
+        "model_package_arn": live.model_package_arn,
+        "model_data_url": live.model_data_url,
+        "model_sha256": live.model_sha256,
+    }
+    assert 1 <= len(answer["metric_definitions"]) <= 40
+    assert (answer["trigger"], answer["replay_of"]) == ("drop", None)
+
+
+def test_publishes_the_training_code_once():
+    world = World()
+    uri = world.admit(a_drop(1)).to_dict()["code_uri"]
+    assert world.store.read(f"{uri}train.py") == b"train"
+    world.store.objects[f"{uri}model.py"] = b"as it was published"
+    finished(world, 2, seconds=LEASE_S + 10)
+    assert world.store.read(f"{uri}model.py") == b"as it was published"
+
+
+@pytest.mark.parametrize("moment", ["while it runs", "after it ended"])
+def test_a_duplicate_delivery_starts_nothing(moment):
+    world = World()
+    first = world.admit(a_drop(1))
+    if moment == "after it ended":
+        world.close(first, RunStatus.FAILED, error={"Error": "EmptyData", "Cause": "{}"})
+    second = world.admit(a_drop(1), world.running("again"), now=at(50))
+    assert second.outcome == "duplicate"
+    assert first.run.run_id in second.message
+    assert set(second.to_dict()) == {"outcome", "message"}
+    assert len(world.ledger.list_runs()) == 1
+    assert world.ledger.get_drop(a_drop(1).drop_id).duplicates == 1
+
+
+def test_a_duplicate_of_a_drop_that_waits_starts_nothing():
+    world = World()
+    world.admit(a_drop(1))
+    world.admit(a_drop(2), now=at(1))
+    assert world.admit(a_drop(2), world.running("again"), now=at(2)).outcome == "duplicate"
+
+
+def test_the_same_key_written_again_is_another_drop():
+    world = World()
+    finished(world, 1)
+    again = a_drop(1, version_id="v2", etag="e2", sequencer="02")
+    assert world.admit(again, now=at(50)).outcome == "admitted"
+
+
+def test_an_unversioned_object_is_told_apart_by_its_etag():
+    event = s3_event(a_drop(1))
+    del event["detail"]["object"]["version-id"]
+    drop = parse_trigger(event).drop
+    assert drop.version_id is None
+    assert drop.drop_id != a_drop(1, version_id=None, etag="other").drop_id
+
+
+def test_a_drop_during_a_run_coalesces():
+    world = World()
+    world.admit(a_drop(1))
+    assert world.admit(a_drop(2), now=at(1)).outcome == "coalesced"
+    assert len(world.ledger.pending_drops()) == 1
+
+
+def test_one_follow_up_covers_all_that_waited_exactly_once():
+    world = World()
+    first = world.admit(a_drop(1))
+    for number in (2, 3, 4):
+        world.admit(a_drop(number), now=at(number))
+    world.close(first, RunStatus.REJECTED_BY_GATE)
+    (follow_up,) = [each for each in world.workflows.started(TRAINING) if each.payload]
+    assert follow_up.payload == {"trigger": "follow-up"}
+    admission = world.admit(follow_up.payload, execution(follow_up.name), now=at(50))
+    assert admission.outcome == "admitted"
+    assert admission.run.run_id == a_drop(4).run_id
+    assert keys(world, admission) == [f"incoming/file-{number}.csv" for number in (4, 3, 2)]
+    world.close(admission, RunStatus.REJECTED_BY_GATE, now=at(60))
+    assert len([each for each in world.workflows.started(TRAINING) if each.payload]) == 1
+    assert world.admit({"trigger": "follow-up"}, world.running("late"), now=at(70)).outcome == "nothing-new"
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
+def test_a_drop_right_after_a_run_takes_the_waiting_ones_along():
+    world = World()
+    first = world.admit(a_drop(1))
+    world.admit(a_drop(2), now=at(1))
+    world.ledger.release(LockName.TRAINING, token=first.run.token)
+    admission = world.admit(a_drop(3), now=at(2))
+    assert keys(world, admission) == ["incoming/file-3.csv", "incoming/file-2.csv"]
+    assert world.ledger.pending_drops() == []
+
+
+def test_a_drop_whose_execution_found_another_run_already_there_steps_back():
+    """The follow-up of a killed execution has taken the drop over under the drop's own run id."""
+    world = World()
+    world.ledger.record_drop(a_drop(1), received_by=world.running("slow"), now=at(0))
+    follow_up = world.admit({"trigger": "follow-up"}, world.running("follow-up"), now=at(1))
+    assert follow_up.run.run_id == a_drop(1).run_id
+    world.close(follow_up, RunStatus.FAILED, error={})
+    late = world.admit(a_drop(1), execution("slow"), now=at(60))
+    assert late.outcome == "coalesced"
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
+def test_a_run_whose_lease_ran_out_does_not_go_on_under_a_new_one():
+    world = World()
+    admission = world.admit(a_drop(1), world.running("slow"))
+    rival = world.admit(a_drop(2), now=at(LEASE_S + 1))
+    world.close(rival, RunStatus.REJECTED_BY_GATE, now=at(LEASE_S + 2))
+    again = world.admit(a_drop(1), execution("slow"), now=at(LEASE_S + 3))
+    assert admission.outcome == "admitted"
+    assert again.outcome == "coalesced"
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
+def test_a_schedule_without_new_drops_trains_nothing_and_frees_the_lock():
+    world = World()
+    finished(world, 1)
+    assert world.admit({"trigger": "schedule"}, now=at(50)).outcome == "nothing-new"
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
+def test_a_schedule_trains_on_what_waits():
+    world = World()
+    world.ledger.record_drop(a_drop(1), received_by="died", now=at(0))
+    admission = world.admit({"trigger": "schedule"}, now=at(1))
+    assert admission.outcome == "admitted"
+    assert admission.run.run_id.startswith("schedule-")
+
+
+def test_training_by_hand_repeats_the_last_data_that_was_good():
+    world = World()
+    finished(world, 1)
+    finished(world, 2, seconds=100, status=RunStatus.FAILED)
+    admission = world.admit({"trigger": "manual", "requested_by": "ann"}, now=at(200))
+    assert keys(world, admission) == ["incoming/file-1.csv"]
+    assert admission.run.requested_by == "ann"
+    assert admission.run.drop_ids == []
+
+
+def test_training_by_hand_before_any_drop_finds_nothing():
+    assert World().admit({"trigger": "manual"}).outcome == "nothing-new"
+
+
+@pytest.mark.parametrize("event", [{"trigger": "manual"}, {"trigger": "replay", "run_id": a_drop(1).run_id}])
+def test_says_that_a_start_by_hand_was_not_kept_for_later(event):
+    world = World()
+    world.admit(a_drop(1))
+    admission = world.admit(event, now=at(5))
+    assert admission.outcome == "coalesced"
+    assert "Start it again" in admission.message
+
+
+def test_a_replay_trains_on_the_same_objects_and_claims_nothing():
+    world = World()
+    original = finished(world, 1)
+    world.ledger.record_drop(a_drop(2), received_by="x", now=at(60))
+    event = {"trigger": "replay", "run_id": original.run.run_id, "requested_by": "ann"}
+    admission = world.admit(event, now=at(100))
+    assert manifest(world, admission)["objects"] == manifest(world, original)["objects"]
+    assert admission.run.replay_of == original.run.run_id
+    assert len(world.ledger.pending_drops()) == 1
+    world.close(admission, RunStatus.REPLAYED, now=at(110))
+    assert [each.payload for each in world.workflows.started(TRAINING) if each.payload] == [
+        {"trigger": "follow-up"}
+    ]
+
+
+def test_a_replay_of_an_unknown_run_is_refused_without_taking_the_lock():
+    world = World()
+    with pytest.raises(InvalidEvent, match="no run 'none'"):
+        world.admit({"trigger": "replay", "run_id": "none"})
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
+def test_a_replay_whose_manifest_is_gone_is_refused_without_taking_the_lock():
+    world = World()
+    original = finished(world, 1)
+    del world.store.objects[original.run.manifest_uri]
+    with pytest.raises(ObjectMissing):
+        world.admit({"trigger": "replay", "run_id": original.run.run_id}, now=at(60))
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
+def test_all_drops_trains_on_everything_that_was_trained_on_before():
+    world = World(training_data="all-drops")
+    finished(world, 1)
+    finished(world, 2, seconds=100, status=RunStatus.FAILED)
+    second = finished(world, 3, seconds=200)
+    assert keys(world, second) == ["incoming/file-3.csv", "incoming/file-1.csv"]
+    third = world.admit(a_drop(4), now=at(300))
+    assert keys(world, third) == [f"incoming/file-{number}.csv" for number in (4, 3, 1)]
+    assert third.run.drop_ids == [a_drop(4).drop_id]
+
+
+def test_all_drops_on_a_schedule_without_new_ones_trains_nothing():
+    world = World(training_data="all-drops")
+    finished(world, 1)
+    assert world.admit({"trigger": "schedule"}, now=at(50)).outcome == "nothing-new"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"trigger": "else"},
+        {"trigger": "replay"},
+        {"trigger": "manual", "requested_by": 3},
+        {"source": "aws.s3", "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}},
+        {"source": "aws.s3", "detail": None},
+    ],
+)
+def test_refuses_what_is_no_trigger(event):
+    world = World()
+    with pytest.raises(InvalidEvent):
+        world.admit(event)
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
+def test_a_job_name_fits_sagemaker_whatever_the_file_is_called():
+    for key in (
+        "incoming/Ünïcode & spaces.csv.gz",
+        "incoming/" + "x" * 900,
+        "incoming/.hidden",
+        "incoming/--",
+    ):
+        job = f"{'m' * 20}-{a_drop(1, key=key).run_id}-a9"
+        assert len(job) <= 63
+        assert all(part.isalnum() and part.isascii() for part in job.split("-")), job

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.fakes.records import DEPLOYMENT, ENDPOINT, TRAINING, a_drop, at, execution
+from tests.fakes.world import LEASE_S, World
+
+from dropforge.application.close_run import readable_error
+from dropforge.domain.records import LockName, RunStatus
+from dropforge.domain.services import EndpointState
+
+
+def started(world, machine):
+    return [each for each in world.workflows.started(machine) if each.payload]
+
+
+# --- closing ------------------------------------------------------------------------------------
+
+
+def test_records_why_a_run_failed_and_frees_the_lock():
+    world = World()
+    admission = world.admit(a_drop(1))
+    cause = json.dumps({"errorMessage": "row 3: no rows", "errorType": "EmptyData", "stackTrace": []})
+    closing = world.close(admission, RunStatus.FAILED, error={"Error": "EmptyData", "Cause": cause})
+    assert closing == {
+        "run_id": admission.run.run_id,
+        "status": "failed",
+        "error_class": "EmptyData",
+        "message": "row 3: no rows",
+    }
+    assert world.ledger.get_run(admission.run.run_id).error == {
+        "class": "EmptyData",
+        "message": "row 3: no rows",
+    }
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+    assert started(world, TRAINING) == []
+
+
+def test_records_a_verdict_without_an_error():
+    world = World()
+    admission = world.admit(a_drop(1))
+    reasons = [{"code": "threshold", "message": "auc 0.4 is below 0.7"}]
+    closing = world.close(
+        admission, RunStatus.REJECTED_BY_GATE, metric={"name": "auc", "value": 0.4}, reasons=reasons
+    )
+    run = world.ledger.get_run(admission.run.run_id)
+    assert (run.status, run.reasons, run.error) == (RunStatus.REJECTED_BY_GATE, reasons, None)
+    assert (closing["error_class"], closing["message"]) == ("", "")
+
+
+def test_closing_again_keeps_the_first_end():
+    world = World()
+    admission = world.admit(a_drop(1))
+    world.close(admission, RunStatus.STOPPED)
+    assert world.close(admission, RunStatus.FAILED, error={"Error": "X", "Cause": ""})["status"] == "stopped"
+
+
+def test_a_zombie_that_closes_does_not_free_its_successors_lock():
+    world = World()
+    zombie = world.admit(a_drop(1))
+    successor = world.admit(a_drop(2), now=at(LEASE_S + 1))
+    world.close(zombie, RunStatus.FAILED, error={}, now=at(LEASE_S + 2))
+    assert world.ledger.held_lease(LockName.TRAINING).holder == successor.run.execution_arn
+    assert started(world, TRAINING) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            {"Error": "EmptyData", "Cause": '{"errorMessage":"no rows","errorType":"EmptyData"}'},
+            ("EmptyData", "no rows"),
+        ),
+        (
+            {
+                "Error": "Sandbox.Timedout",
+                "Cause": '{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: 1 Task timed out"}',
+            },
+            ("Sandbox.Timedout", "RequestId: 1 Task timed out"),
+        ),
+        (
+            {
+                "Error": "States.TaskFailed",
+                "Cause": json.dumps(
+                    {
+                        "TrainingJobName": "model-x-a0",
+                        "TrainingJobStatus": "Failed",
+                        "FailureReason": "AlgorithmError: UnusableEstimator: no fit, exit code: 1",
+                        "SecondaryStatus": "Failed",
+                    }
+                ),
+            },
+            ("TrainingFailed", "AlgorithmError: UnusableEstimator: no fit, exit code: 1"),
+        ),
+        (
+            {
+                "Error": "States.TaskFailed",
+                "Cause": '{"TrainingJobStatus":"Stopped","SecondaryStatus":"MaxRuntimeExceeded"}',
+            },
+            ("TrainingFailed", "The training job ended as MaxRuntimeExceeded."),
+        ),
+        (
+            {
+                "Error": "States.TaskFailed",
+                "Cause": json.dumps(
+                    {
+                        "ExecutionArn": execution("d", DEPLOYMENT),
+                        "Status": "FAILED",
+                        "Error": "SmokeTestFailed",
+                        "Cause": '{"errorMessage":"row 1 differs","errorType":"SmokeTestFailed"}',
+                    }
+                ),
+            },
+            ("SmokeTestFailed", "row 1 differs"),
+        ),
+        (
+            {
+                "Error": "States.TaskFailed",
+                "Cause": json.dumps({"Status": "FAILED", "Error": "DeploymentFailed", "Cause": "on v1"}),
+            },
+            ("DeploymentFailed", "on v1"),
+        ),
+        (
+            {"Error": "States.TaskFailed", "Cause": '{"Status":"ABORTED","Error":"Stopped"}'},
+            ("Stopped", '{"Status":"ABORTED","Error":"Stopped"}'),
+        ),
+        (
+            {"Error": "SageMaker.ResourceLimitExceededException", "Cause": "The account-level limit is 0"},
+            ("SageMaker.ResourceLimitExceededException", "The account-level limit is 0"),
+        ),
+        ({"Error": "States.Timeout"}, ("States.Timeout", "")),
+        ({"Error": "States.Timeout", "Cause": None}, ("States.Timeout", "")),
+        ({"Error": "X", "Cause": "[1, 2]"}, ("X", "[1, 2]")),
+        ({}, ("Unknown", "")),
+    ],
+)
+def test_finds_the_class_and_the_message_in_what_step_functions_caught(error, expected):
+    assert tuple(readable_error(error).values()) == expected
+
+
+def test_bounds_the_message():
+    assert len(readable_error({"Error": "X", "Cause": "y" * 30_000})["message"]) == 2000
+
+
+# --- reconciling --------------------------------------------------------------------------------
+
+
+def test_leaves_what_is_well_alone():
+    world = World()
+    world.make_live(1)
+    world.admit(a_drop(2), now=at(100))
+    before = world.snapshot()
+    repairs = world.reconcile().to_dict()
+    assert repairs == {"runs_failed": [], "runs_expired": [], "locks_freed": [], "started": []}
+    assert world.snapshot() == before
+
+
+def test_settles_the_run_of_a_dead_execution_and_passes_its_lock_on():
+    world = World()
+    dead = world.admit(a_drop(1))
+    world.admit(a_drop(2), now=at(1))
+    world.end(dead.run.execution_arn)
+    repairs = world.reconcile()
+    run = world.ledger.get_run(dead.run.run_id)
+    assert run.status is RunStatus.FAILED
+    assert run.error["class"] == "ExecutionEnded"
+    assert (repairs.runs_failed, repairs.locks_freed) == ([dead.run.run_id], ["training"])
+    (follow_up,) = started(world, TRAINING)
+    assert world.admit(follow_up.payload, execution(follow_up.name), now=at(80)).outcome == "admitted"
+
+
+def test_frees_the_lock_of_an_execution_that_died_before_it_opened_a_run():
+    world = World()
+    world.ledger.record_drop(a_drop(1), received_by="dead", now=at(0))
+    world.ledger.acquire(LockName.TRAINING, holder="dead", subject="r", now=at(0), lease_s=LEASE_S)
+    assert world.reconcile().locks_freed == ["training"]
+    assert len(started(world, TRAINING)) == 1
+
+
+def test_starts_what_waits_although_nobody_holds_the_lock():
+    world = World()
+    world.ledger.record_drop(a_drop(1), received_by="dead", now=at(0))
+    assert len(world.reconcile().started) == 1
+
+
+def test_does_not_start_again_at_once_what_failed_at_once():
+    world = World()
+    world.ledger.record_drop(a_drop(1), received_by="dead", now=at(0))
+    for seconds in range(0, 600, 60):
+        for arn in world.reconcile(at(seconds)).started:
+            # The follow-up takes the lock and dies before it can open its run.
+            world.ledger.acquire(LockName.TRAINING, holder=arn, subject="r", now=at(seconds), lease_s=60)
+            world.end(arn)
+    assert len(started(world, TRAINING)) == 1
+    world.reconcile(at(900))
+    assert len(started(world, TRAINING)) == 2
+
+
+def test_a_run_that_died_while_it_waited_expires_and_its_version_stays_pending():
+    world = World()
+    admission, version = world.candidate(1)
+    world.end(admission.run.execution_arn)
+    assert world.reconcile().runs_expired == [admission.run.run_id]
+    assert world.approve(version, now=at(99))["action"] == "deployment"
+
+
+def test_a_run_that_died_after_its_approval_has_failed():
+    world = World()
+    admission, version = world.candidate(1)
+    world.approve(version)
+    world.end(admission.run.execution_arn)
+    assert world.reconcile().runs_failed == [admission.run.run_id]
+    assert world.ledger.get_run(admission.run.run_id).status is RunStatus.FAILED
+
+
+def test_frees_the_endpoint_of_a_dead_deployment():
+    world = World()
+    world.make_live(1)
+    world.plan(1, "repair", deployment="dead", now=at(50))
+    world.end(execution("dead", DEPLOYMENT))
+    assert world.reconcile().locks_freed == ["deployment"]
+    assert world.ledger.held_lease(LockName.DEPLOYMENT) is None
+
+
+@pytest.mark.parametrize(
+    "state",
+    [None, EndpointState("InService", "model-v9-9"), EndpointState("Failed", "model-v1-1")],
+    ids=["gone", "another", "failed"],
+)
+def test_repairs_an_endpoint_that_does_not_serve_what_is_live(state):
+    world = World()
+    world.make_live(1)
+    if state is None:
+        world.endpoints.endpoints.clear()
+    else:
+        world.endpoints.endpoints[ENDPOINT] = state
+    for seconds in (70, 80, 90):
+        world.reconcile(at(seconds))
+    (repair,) = started(world, DEPLOYMENT)
+    assert repair.payload == {
+        "reason": "repair",
+        "version": 1,
+        "run_id": None,
+        "requested_by": "dropforge",
+    }
+    plan = world.plan(1, "repair", deployment=repair.name, now=at(95))
+    world.endpoints.deploy(ENDPOINT, plan.endpoint_config, at(96))
+    world.promote(plan, now=at(97))
+    world.end(execution(repair.name, DEPLOYMENT))
+    assert world.reconcile(at(2000)).started == []
+
+
+@pytest.mark.parametrize("status", ["Updating", "Creating", "RollingBack"])
+def test_leaves_an_endpoint_that_is_being_changed_alone(status):
+    world = World()
+    world.make_live(1)
+    world.endpoints.endpoints[ENDPOINT] = EndpointState(status, "model-v9-9")
+    assert world.reconcile().started == []
+
+
+def test_leaves_the_endpoint_of_a_running_deployment_alone():
+    world = World()
+    world.make_live(1)
+    world.plan(1, "repair", deployment="running", now=at(50))
+    world.endpoints.deploy(ENDPOINT, "model-v9-9", at(51))
+    assert world.reconcile().to_dict()["started"] == []
+    assert world.ledger.held_lease(LockName.DEPLOYMENT) is not None
