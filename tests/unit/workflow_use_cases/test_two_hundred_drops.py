@@ -136,7 +136,7 @@ def test_clients_in_threads():
         for arn in not_begun():
             execute({"trigger": "follow-up"}, arn)
     assert overlaps == []
-    assert len(world.ledger.runs) > _CLIENTS
+    assert len(world.ledger.runs) > 1
     check_all_covered_once(world)
     assert all(each.payload in ({}, {"trigger": "follow-up"}) for each in world.workflows.started(TRAINING))
     assert execution("d0") in world.workflows.executions
