@@ -10,10 +10,14 @@ import typer
 from dropforge_ops.commands.decide import approve, reject
 from dropforge_ops.commands.demo import demo
 from dropforge_ops.commands.drop import drop
+from dropforge_ops.commands.models import models
 from dropforge_ops.commands.predict import predict
+from dropforge_ops.commands.rollback import rollback
+from dropforge_ops.commands.runs import list_runs, replay_run, show_run, start_run
 from dropforge_ops.commands.samples import samples
 from dropforge_ops.commands.up import up
 from dropforge_ops.invocation import command
+from dropforge_ops.runs_group import RunsGroup
 
 app = typer.Typer(
     name="dropforge",
@@ -30,13 +34,30 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "demo": demo,
     "drop": drop,
+    "models": models,
     "approve": approve,
     "reject": reject,
+    "rollback": rollback,
     "predict": predict,
     "samples": samples,
 }
 for _name, _function in _COMMANDS.items():
     command(app, _name)(_function)
+
+runs_app = typer.Typer(
+    cls=RunsGroup,
+    help="What ran and what runs: 'runs' lists them, 'runs RUN' shows one.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_RUNS_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_runs,
+    "show": show_run,
+    "start": start_run,
+    "replay": replay_run,
+}
+for _name, _function in _RUNS_COMMANDS.items():
+    command(runs_app, _name)(_function)
+app.add_typer(runs_app, name="runs")
 
 
 def main() -> None:

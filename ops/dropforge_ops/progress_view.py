@@ -69,7 +69,7 @@ class ProgressView:
         self._console.print(text, markup=False)
 
     def _line(self, visit: Visit) -> None:
-        failed = f"  after {visit.errors} failed attempt(s)" if visit.errors else ""
+        failed = f"  {visit.errors} failed attempt(s)" if visit.errors else ""
         name = "  " * (visit.depth + 1) + visit.name
         self._console.print(f"{name:<32} {duration(visit.seconds()):>8}{failed}", markup=False)
 

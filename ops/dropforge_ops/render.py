@@ -20,6 +20,7 @@ _STATUS_STYLE = {
     RunStatus.RUNNING: "cyan",
     RunStatus.DEPLOYING: "cyan",
 }
+_WHY_CHARACTERS = 90
 _APPROVAL_STYLE = {
     Approval.APPROVED: "green",
     Approval.PENDING: "yellow",
@@ -116,6 +117,42 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return made
+
+
+def runs_table(runs: Sequence[Run]) -> Table:
+    """Runs, a line each."""
+    return table(
+        ["run", "status", "trigger", "files", "metric", "started", "took", "why"],
+        [
+            [
+                run.run_id,
+                status(run.status),
+                run.trigger,
+                _files(run),
+                metric(run.metric),
+                moment(run.started_at),
+                duration(run_seconds(run)),
+                why(run),
+            ]
+            for run in runs
+        ],
+    )
+
+
+def why(run: Run) -> str:
+    """The error or the first reason in a line; empty where nothing is to be said."""
+    if run.error:
+        text = f"{run.error.get('class')}: {run.error.get('message')}"
+    else:
+        text = " ".join(str(each.get("message", each)) for each in run.reasons[:1])
+    line = " ".join(text.split())
+    return line if len(line) <= _WHY_CHARACTERS else f"{line[: _WHY_CHARACTERS - 1]}…"
+
+
+def _files(run: Run) -> str:
+    names = [key.rsplit("/", 1)[-1] for key in run.keys[:2]]
+    more = max(len(run.drop_ids), len(run.keys)) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def facts(console: Console, pairs: Sequence[tuple[str, Any]]) -> None:

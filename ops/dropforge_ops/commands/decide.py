@@ -116,7 +116,7 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
             ),
             ("hold-out rows", content.get("rows")),
             ("other metrics", ", ".join(f"{name} {number(value)}" for name, value in others.items())),
-            ("", "\n".join(reason.get("message", "") for reason in content.get("reasons") or [])),
+            ("verdict", " ".join(reason.get("message", "") for reason in content.get("reasons") or [])),
         ],
     )
 
