@@ -20,7 +20,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every regular file below ``folder``, sorted by its POSIX path; links are followed as ``sam build`` does."""
+    """Every regular file below a folder, by POSIX path; links are followed, as ``sam build`` does."""
     found = [Path(base) / name for base, _, names in os.walk(folder, followlinks=True) for name in names]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 

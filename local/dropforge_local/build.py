@@ -35,10 +35,38 @@ _RULES = "1"
 _UNUSED_FOR_S = 14 * 24 * 3600.0
 
 # aws_lambda_builders/workflows/python_pip/workflow.py, EXCLUDED_FILES.
-_PYTHON_EXCLUDED = tuple(
-    ".aws-sam .chalice .git .gitignore *.pyc __pycache__ *.so .Python *.egg-info *.egg pip-log.txt "
-    "pip-delete-this-directory.txt htmlcov .tox .nox .coverage .cache .pytest_cache .python-version "
-    ".mypy_cache .dmypy.json .pyre .env .venv venv venv.bak env.bak ENV env .vscode .idea".split()
+_PYTHON_EXCLUDED = (
+    ".aws-sam",
+    ".chalice",
+    ".git",
+    ".gitignore",
+    "*.pyc",
+    "__pycache__",
+    "*.so",
+    ".Python",
+    "*.egg-info",
+    "*.egg",
+    "pip-log.txt",
+    "pip-delete-this-directory.txt",
+    "htmlcov",
+    ".tox",
+    ".nox",
+    ".coverage",
+    ".cache",
+    ".pytest_cache",
+    ".python-version",
+    ".mypy_cache",
+    ".dmypy.json",
+    ".pyre",
+    ".env",
+    ".venv",
+    "venv",
+    "venv.bak",
+    "env.bak",
+    "ENV",
+    "env",
+    ".vscode",
+    ".idea",
 )
 # aws_lambda_builders/workflows/custom_make/workflow.py, EXCLUDED_FILES.
 _MAKE_EXCLUDED = (".aws-sam", ".git")

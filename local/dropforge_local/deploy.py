@@ -1,4 +1,4 @@
-"""Deploys a built template through CloudFormation, as ``sam deploy`` does: upload, change set, execute, wait."""
+"""Deploys a built template through CloudFormation, as ``sam deploy`` does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from dropforge_local.errors import DeployFailed
 _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 _POLL_S = 0.05
 # A stack in one of these states can't be updated; CloudFormation asks to delete it first.
-_NEVER_CREATED = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS"})
+_NEVER_CREATED = frozenset(
+    {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
+)
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -139,7 +141,8 @@ class Deployer:
     def _reasons(self, stack: Mapping[str, Any]) -> str:
         pages = self.cloudformation.describe_stack_events(StackName=stack.get("StackId", stack["StackName"]))
         failed = [
-            f"  {event['LogicalResourceId']} ({event['ResourceType']}): {event.get('ResourceStatusReason', '')}"
+            f"  {event['LogicalResourceId']} ({event['ResourceType']}): "
+            f"{event.get('ResourceStatusReason', '')}"
             for event in reversed(pages["StackEvents"])
             if event["ResourceStatus"].endswith("_FAILED")
         ]

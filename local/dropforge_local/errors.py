@@ -32,4 +32,4 @@ class DeployFailed(LocalHostError):
 
 
 class SeamChanged(LocalHostError):
-    """A piece of MiniStack that the glue builds on is gone or has another shape: the pinned version changed."""
+    """What the glue builds on in MiniStack is gone or has another shape: the pinned version changed."""

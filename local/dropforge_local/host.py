@@ -1,4 +1,4 @@
-"""The local host's life cycle: start it, deploy to it, talk to it, stop it, or kill it to see what survives."""
+"""The local host's life cycle: start, deploy to, talk to, stop, or kill to see what survives."""
 
 from __future__ import annotations
 

@@ -35,13 +35,10 @@ class HostSettings:
     @classmethod
     def from_json(cls, text: str) -> HostSettings:
         """The settings that ``to_json`` wrote."""
-        document = json.loads(text)
-        return cls(
-            **{
-                name: Path(value) if name in {"state_dir", "unpacked_dir"} else value
-                for name, value in document.items()
-            }
-        )
+        document: dict[str, Any] = json.loads(text)
+        for name in ("state_dir", "unpacked_dir"):
+            document[name] = Path(document[name])
+        return cls(**document)
 
     @property
     def temporary_dir(self) -> Path:
@@ -54,9 +51,7 @@ class HostSettings:
         MiniStack reads its settings from the environment when its modules are imported.
         """
         inherited = {
-            name: os.environ[name]
-            for name in ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
-            if name in os.environ
+            name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "HOME") if name in os.environ
         }
         return {
             **inherited,

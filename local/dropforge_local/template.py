@@ -15,7 +15,7 @@ _PLAIN = frozenset({"Ref", "Condition"})
 
 
 class _TemplateLoader(yaml.SafeLoader):
-    """SafeLoader that keeps dates as text: a policy's ``Version: 2012-10-17`` is a string to CloudFormation."""
+    """SafeLoader that keeps dates as text: a policy's ``Version`` is a string to CloudFormation."""
 
 
 _TemplateLoader.yaml_implicit_resolvers = {
@@ -58,7 +58,7 @@ def load_template(path: Path) -> dict[str, Any]:
 
 
 def resource_property(template: Mapping[str, Any], logical_id: str, name: str) -> Any:
-    """A serverless resource's property, or the one that ``Globals`` gives its type; None where neither does."""
+    """A serverless resource's property, or what ``Globals`` gives its type; None where neither does."""
     resource = template["Resources"][logical_id]
     properties = resource.get("Properties") or {}
     if name in properties:

@@ -73,7 +73,7 @@ def install(settings: HostSettings) -> Installed:
     lambda_queue.install(settings, journal, installed)
     alarms.install()
     sagemaker = sagemaker_mount.install(settings, installed)
-    cloudformation.install(sagemaker)
+    cloudformation.install(sagemaker, installed)
     workflow_mount.install(settings, journal, sagemaker, installed)
     dynamodb_log.install(journal)
     snapshots.install(settings, installed)

@@ -49,7 +49,8 @@ def state_change(alarm: dict[str, Any], old_state: str, new_state: str, reason: 
                         "namespace": alarm.get("Namespace", ""),
                         "name": alarm.get("MetricName", ""),
                         "dimensions": {
-                            dimension["Name"]: dimension["Value"] for dimension in alarm.get("Dimensions") or []
+                            dimension["Name"]: dimension["Value"]
+                            for dimension in alarm.get("Dimensions") or []
                         },
                     },
                     "period": alarm.get("Period"),

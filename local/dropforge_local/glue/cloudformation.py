@@ -12,13 +12,28 @@ from dropforge_local.sagemaker.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dropforge_local.glue import Installed
     from dropforge_local.sagemaker.service import SageMaker
 
 
-def install(sagemaker: SageMaker) -> None:
-    """Register ``AWS::SageMaker::{ModelPackageGroup,Model,EndpointConfig,Endpoint}``; other types stay refused."""
+# A stack whose deployment a crash cut off -> where it can go on from: created anew, or updated once more.
+_AFTER_A_CRASH = {
+    "CREATE_IN_PROGRESS": "ROLLBACK_FAILED",
+    "ROLLBACK_IN_PROGRESS": "ROLLBACK_FAILED",
+    "DELETE_IN_PROGRESS": "DELETE_FAILED",
+    "UPDATE_IN_PROGRESS": "UPDATE_ROLLBACK_COMPLETE",
+    "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS": "UPDATE_COMPLETE",
+    "UPDATE_ROLLBACK_IN_PROGRESS": "UPDATE_ROLLBACK_COMPLETE",
+    "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS": "UPDATE_ROLLBACK_COMPLETE",
+}
+
+
+def install(sagemaker: SageMaker, installed: Installed) -> None:  # noqa: PLR0915 - one closure per type
+    """Register the types of the registry and of hosting; other SageMaker types stay refused."""
+    from ministack.services import cloudformation  # noqa: PLC0415
     from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
+    require(cloudformation, "_stacks")
     require(provisioners, "_RESOURCE_HANDLERS", "_physical_name")
     require_parameters(provisioners._sfn_definition, "props")
     read_definition = provisioners._sfn_definition
@@ -57,9 +72,27 @@ def install(sagemaker: SageMaker) -> None:
 
         return remove
 
+    interrupted: set[str] = set()
+
+    def note_interrupted() -> None:
+        for stack in list(cloudformation._stacks._data.values()):
+            status = _AFTER_A_CRASH.get(stack.get("StackStatus"))
+            if status is not None:
+                stack["StackStatus"] = status
+                stack["StackStatusReason"] = "The local host ended during the deployment."
+            if status is not None or stack.get("StackStatus") == "REVIEW_IN_PROGRESS":
+                interrupted.add(stack["StackName"])
+
     def group(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
         name = name_of(props, "ModelPackageGroupName", stack_name, logical_id)
-        arn = call("CreateModelPackageGroup", {**props, "ModelPackageGroupName": name})["ModelPackageGroupArn"]
+        try:
+            made = call("CreateModelPackageGroup", {**props, "ModelPackageGroupName": name})
+        except ValueError:
+            # The deployment that a crash cut off had made the group, which its stack no longer knows.
+            if stack_name not in interrupted:
+                raise
+            made = call("DescribeModelPackageGroup", {"ModelPackageGroupName": name})
+        arn = made["ModelPackageGroupArn"]
         return arn, {"ModelPackageGroupArn": arn, "ModelPackageGroupStatus": "Completed"}
 
     def model(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
@@ -67,7 +100,9 @@ def install(sagemaker: SageMaker) -> None:
         arn = call("CreateModel", {**props, "ModelName": name})["ModelArn"]
         return arn, {"ModelName": name}
 
-    def endpoint_config(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
+    def endpoint_config(
+        logical_id: str, props: dict[str, Any], stack_name: str
+    ) -> tuple[str, dict[str, str]]:
         name = name_of(props, "EndpointConfigName", stack_name, logical_id)
         arn = call("CreateEndpointConfig", {**props, "EndpointConfigName": name})["EndpointConfigArn"]
         return arn, {"EndpointConfigName": name}
@@ -80,6 +115,7 @@ def install(sagemaker: SageMaker) -> None:
     def last(arn: str) -> str:
         return arn.rpartition("/")[2]
 
+    installed.starting.append(note_interrupted)
     handlers = provisioners._RESOURCE_HANDLERS
     handlers["AWS::SageMaker::ModelPackageGroup"] = {
         "create": group,

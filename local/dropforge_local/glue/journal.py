@@ -77,7 +77,9 @@ class Journal:
 
     def begin_invocation(self, function: str, event: Any) -> int:
         """Note that ``event`` still has to reach ``function`` (a qualified ARN); returns the note's id."""
-        return self._run("INSERT INTO invocations (function, event) VALUES (?, ?)", function, json.dumps(event))
+        return self._run(
+            "INSERT INTO invocations (function, event) VALUES (?, ?)", function, json.dumps(event)
+        )
 
     def end_invocation(self, number: int) -> None:
         """Forget a note whose invocation ended, however it ended."""

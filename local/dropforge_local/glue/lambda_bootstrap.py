@@ -1,12 +1,14 @@
 """The process in which one Lambda execution environment runs: AWS's python3.12 runtime, in one file.
 
 Started as a script with ``-S -s -P`` and a private environment, so that it sees the standard library and what
-its first message names, and nothing of the host's packages. One JSON message per line on stdin and stdout; the
-handler's own output goes to stderr, which the host reads as its log.
+its first message names, and nothing of the host's packages. One JSON message per line on stdin and stdout;
+the handler's own output goes to stderr, which the host reads as its log.
 
 Behaviour follows AWS's open-source runtime client (awslambdaric's bootstrap.py): how a handler is found, the
 names of errors that are the runtime's own, the shape of an error, the root logger's format.
 """
+
+from __future__ import annotations
 
 import ctypes
 import decimal
@@ -19,20 +21,22 @@ import sys
 import time
 import traceback
 import types
+from collections.abc import Callable, Iterable
+from typing import IO, Any
 
 _PR_SET_PDEATHSIG = 1
-_MOUNTED = {}  # a folder on this machine -> where Lambda mounts it
+_MOUNTED: dict[str, str] = {}  # a folder on this machine -> where Lambda mounts it
 _LOG_END = "\x00end of invocation\x00"
 
 
-def die_with(parent_pid):
+def die_with(parent_pid: int) -> None:
     """Have the kernel kill this process when the host's spawning thread is gone."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it went before the line above
         os._exit(1)
 
 
-def private_streams():
+def private_streams() -> tuple[IO[str], IO[str]]:
     """Keep stdin and stdout for the protocol; what the handler prints goes to stderr."""
     requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -40,15 +44,16 @@ def private_streams():
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False, buffering=1)
+    # Both live as long as the process.
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     return requests, answers
 
 
 class LambdaContext:
     """The second argument of a handler."""
 
-    def __init__(self, invocation):
+    def __init__(self, invocation: dict[str, Any]) -> None:
         self.aws_request_id = invocation["request_id"]
         self.invoked_function_arn = invocation["invoked_function_arn"]
         self.function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
@@ -60,41 +65,40 @@ class LambdaContext:
         self.identity = types.SimpleNamespace(cognito_identity_id=None, cognito_identity_pool_id=None)
         self._deadline = invocation["deadline"]
 
-    def get_remaining_time_in_millis(self):
+    def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until the function's timeout, at least 0."""
         return max(0, int((self._deadline - time.time()) * 1000))
 
-    def log(self, message):
+    def log(self, message: object) -> None:
         """Write to the function's log."""
         sys.stderr.write(str(message))
 
 
 class _RequestFilter(logging.Filter):
-    def filter(self, record):
+    request_id = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
         record.aws_request_id = _RequestFilter.request_id
         return True
 
 
-_RequestFilter.request_id = ""
-
-
 class _JsonFormatter(logging.Formatter):
-    def format(self, record):
-        entry = {
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
             "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname,
             "message": record.getMessage(),
             "logger": record.name,
-            "requestId": record.aws_request_id,
+            "requestId": _RequestFilter.request_id,
         }
-        if record.exc_info:
+        if record.exc_info and record.exc_info[0] is not None:
             entry["errorType"] = record.exc_info[0].__name__
             entry["errorMessage"] = str(record.exc_info[1])
             entry["stackTrace"] = traceback.format_exception(*record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
 
 
-def configure_logging():
+def configure_logging() -> None:
     """Give the root logger the handler and the level that AWS's runtime gives it."""
     handler = logging.StreamHandler(sys.stderr)
     if os.environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON":
@@ -114,13 +118,13 @@ def configure_logging():
 class Fault(Exception):
     """An error of the runtime itself, with the name that AWS gives it."""
 
-    def __init__(self, name, message, trace=()):
+    def __init__(self, name: str, message: str, trace: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.name = name
         self.trace = list(trace)
 
 
-def find_handler(handler):
+def find_handler(handler: str) -> Callable[[Any, LambdaContext], Any]:
     """The function that ``Handler`` names, as awslambdaric's ``_get_handler`` finds it."""
     module_name, separator, function_name = handler.rpartition(".")
     if not separator:
@@ -141,21 +145,22 @@ def find_handler(handler):
             "Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {error}", trace
         ) from error
     try:
-        return getattr(module, function_name)
+        found: Callable[[Any, LambdaContext], Any] = getattr(module, function_name)
     except AttributeError:
         raise Fault(
             "Runtime.HandlerNotFound", f"Handler '{function_name}' missing on module '{module_name}'"
         ) from None
+    return found
 
 
-def as_mounted(text):
+def as_mounted(text: str) -> str:
     """The text with the folders named as they are in Lambda, so that traces read the same everywhere."""
     for folder, mounted in _MOUNTED.items():
         text = text.replace(folder, mounted)
     return text
 
 
-def describe(error, request_id):
+def describe(error: Exception, request_id: str | None) -> dict[str, Any]:
     """The JSON document by which Lambda reports ``error``."""
     if isinstance(error, Fault):
         name, trace = error.name, error.trace
@@ -163,14 +168,14 @@ def describe(error, request_id):
         name = type(error).__name__
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
         trace = [as_mounted(line) for line in traceback.format_list(frames)]
-    document = {"errorMessage": str(error), "errorType": name}
+    document: dict[str, Any] = {"errorMessage": str(error), "errorType": name}
     if request_id is not None:
         document["requestId"] = request_id
     document["stackTrace"] = trace
     return document
 
 
-def log_error(document):
+def log_error(document: dict[str, Any]) -> None:
     """Write the error to the function's log, as the runtime does."""
     lines = [f"[ERROR] {document['errorType']}: {document['errorMessage']}"]
     if document["stackTrace"]:
@@ -180,13 +185,13 @@ def log_error(document):
 
 
 class _Encoder(json.JSONEncoder):
-    def default(self, value):
+    def default(self, value: object) -> Any:
         if isinstance(value, decimal.Decimal):
             return float(value)
         return super().default(value)
 
 
-def answer(handler, invocation):
+def answer(handler: Callable[[Any, LambdaContext], Any], invocation: dict[str, Any]) -> dict[str, Any]:
     """Call the handler and return the answer's message."""
     request_id = invocation["request_id"]
     _RequestFilter.request_id = request_id
@@ -207,15 +212,15 @@ def answer(handler, invocation):
     return {"payload": payload}
 
 
-def main():
+def main() -> None:
     """Initialise, say so, then answer one invocation after the other."""
     requests, answers = private_streams()
 
-    def send(message):
+    def send(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
-    def end_of_log():
+    def end_of_log() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(2, (_LOG_END + "\n").encode())

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dropforge.lambda")
 
-# https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html: two more attempts, after one
-# and two minutes, for at most six hours.
+# Two more attempts, after one and two minutes, for at most six hours:
+# https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 _ATTEMPTS = 3
 _WAITS_S = (60.0, 120.0)
 _MAX_AGE_S = 6 * 3600.0
 
 
-def install(settings: HostSettings, journal: Journal, installed: Installed) -> None:
+def install(settings: HostSettings, journal: Journal, installed: Installed) -> None:  # noqa: PLR0915 - closures
     """Note every accepted event until its last attempt ended; repeat what an earlier process left."""
     from ministack.services import eventbridge, lambda_svc  # noqa: PLC0415
 
@@ -39,7 +39,9 @@ def install(settings: HostSettings, journal: Journal, installed: Installed) -> N
 
     def attempt_all(func: dict[str, Any], event: Any, number: int) -> None:
         config = func.get("config") or func
-        policy = func.get("event_invoke_config") or (func.get("event_invoke_configs") or {}).get("$LATEST") or {}
+        policy = (
+            func.get("event_invoke_config") or (func.get("event_invoke_configs") or {}).get("$LATEST") or {}
+        )
         retries = policy.get("MaximumRetryAttempts")
         attempts = _ATTEMPTS if retries is None else int(retries) + 1
         give_up_at = time.monotonic() + float(policy.get("MaximumEventAgeInSeconds") or _MAX_AGE_S)
@@ -56,7 +58,9 @@ def install(settings: HostSettings, journal: Journal, installed: Installed) -> N
                 return
         on_failure = (policy.get("DestinationConfig") or {}).get("OnFailure") or {}
         target = on_failure.get("Destination") or (config.get("DeadLetterConfig") or {}).get("TargetArn")
-        _log.warning("%s failed for good: %s", config.get("FunctionName"), json.dumps(result.get("body"))[:500])
+        _log.warning(
+            "%s failed for good: %s", config.get("FunctionName"), json.dumps(result.get("body"))[:500]
+        )
         if target:
             lambda_svc._route_async_failure(target, config.get("FunctionName", ""), event, result)
         journal.end_invocation(number)

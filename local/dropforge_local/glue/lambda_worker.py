@@ -87,7 +87,7 @@ class ExecutionEnvironments:
             return folder
 
     def _digest(self, archive: bytes) -> str:
-        """SHA-256 of an archive that stays in memory; remembered, since a layer is hashed at every cold start."""
+        """SHA-256 of an archive in memory; remembered, since every cold start asks for its layers'."""
         known = self._digests.get(id(archive))
         if known is None or known[0] is not archive:
             known = (archive, hashlib.sha256(archive).hexdigest())

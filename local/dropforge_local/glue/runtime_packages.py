@@ -1,6 +1,6 @@
 """What AWS's python3.12 Lambda runtime has besides the standard library, and nothing else.
 
-https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html#python-runtime-sdk: boto3 with its dependencies.
+boto3 with its dependencies: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html#python-runtime-sdk
 """
 
 from __future__ import annotations

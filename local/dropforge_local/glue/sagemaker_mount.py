@@ -1,4 +1,4 @@
-"""Mounts our SageMaker service in MiniStack's router: the API by its target header, the runtime by its path."""
+"""Mounts our SageMaker service in MiniStack: the API by its target header, the runtime by its path."""
 
 from __future__ import annotations
 
@@ -71,7 +71,12 @@ def emit_aws_event(source: str, detail_type: str, detail: dict[str, Any], resour
     """
     from ministack.services import eventbridge  # noqa: PLC0415
 
-    entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources}
+    entry = {
+        "Source": source,
+        "DetailType": detail_type,
+        "Detail": json.dumps(detail),
+        "Resources": resources,
+    }
     # A caller's thread may carry another request's account; the event belongs to the host's.
     status, _, body = contextvars.Context().run(
         eventbridge._put_events, {"Entries": [entry]}, allow_aws_source=True
@@ -88,10 +93,17 @@ def _put_log(group: str, stream: str, lines: list[tuple[int, str]]) -> None:
     from ministack.services import cloudwatch_logs as logs  # noqa: PLC0415
 
     def put() -> None:
-        for create, name in ((logs._create_log_group, {}), (logs._create_log_stream, {"logStreamName": stream})):
-            create({"logGroupName": group, **name})  # answers ResourceAlreadyExistsException from the second time on
+        for create, name in (
+            (logs._create_log_group, {}),
+            (logs._create_log_stream, {"logStreamName": stream}),
+        ):
+            create(
+                {"logGroupName": group, **name}
+            )  # answers ResourceAlreadyExistsException from the second time on
         now = int(time.time() * 1000)
-        events = [{"timestamp": at, "message": line} for at, line in lines] or [{"timestamp": now, "message": ""}]
+        events = [{"timestamp": at, "message": line} for at, line in lines] or [
+            {"timestamp": now, "message": ""}
+        ]
         logs._put_log_events({"logGroupName": group, "logStreamName": stream, "logEvents": events})
 
     contextvars.Context().run(put)

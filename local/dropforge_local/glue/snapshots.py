@@ -5,6 +5,7 @@ MiniStack saves at a clean shutdown; a kill would lose everything since the star
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -136,17 +137,31 @@ def install(settings: HostSettings, installed: Installed) -> None:
         service: entry.get("state_key", entry["module"]) for service, entry in app.SERVICE_REGISTRY.items()
     }
 
+    deploying = False
+
     def watched(service: str, handle: Any) -> Any:
         key = state_keys.get(service)
 
         async def call(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
             answer = await handle(method, path, headers, body, query)
             if key is not None and _changes(service, method, headers, body, query):
-                # A deployment touches any service, and goes on after its request was answered.
-                snapshots.mark(None if service == "cloudformation" else key)
+                snapshots.mark(key)
             return answer
 
-        return call
+        async def call_cloudformation(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+            """A deployment touches any service, and goes on after its request was answered."""
+            nonlocal deploying
+            answer = await handle(method, path, headers, body, query)
+            if not _tells_of_completion(answer):
+                deploying = True
+                snapshots.mark(None)
+            elif deploying:
+                # Whoever reads that a deployment is complete may rely on it, even if the host is killed next.
+                deploying = False
+                await asyncio.to_thread(snapshots.save, None)
+            return answer
+
+        return call_cloudformation if service == "cloudformation" else call
 
     for service, handle in list(app.SERVICE_HANDLERS.items()):
         app.SERVICE_HANDLERS[service] = watched(service, handle)
@@ -155,13 +170,19 @@ def install(settings: HostSettings, installed: Installed) -> None:
     installed.closing.append(snapshots.close)
 
 
+def _tells_of_completion(answer: Any) -> bool:
+    body = answer[2]
+    text = body if isinstance(body, bytes) else str(body).encode()
+    return b"<DescribeStacksResult>" in text and b"_COMPLETE<" in text and b"_IN_PROGRESS<" not in text
+
+
 def _changes(service: str, method: str, headers: Any, body: bytes, query: Any) -> bool:
     """Whether a request may change state, by its operation's name or its method."""
-    if service == "cloudformation":
-        return True
     if service in {"dynamodb", "states"}:  # in the journal; tables and machines change with deployments
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
-        return operation.startswith(("Create", "Update", "Delete", "Tag", "Untag")) and "Item" not in operation
+        return (
+            operation.startswith(("Create", "Update", "Delete", "Tag", "Untag")) and "Item" not in operation
+        )
     target = headers.get("x-amz-target", "").rpartition(".")[2]
     if not target:
         action = query.get("Action") if query else None

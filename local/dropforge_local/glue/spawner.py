@@ -1,11 +1,12 @@
 """Starts child processes from one thread that lives as long as the host.
 
-Linux's parent-death signal fires when the *thread* that forked the child ends, so a child forked by a request's
-thread would die with the request.
+Linux's parent-death signal fires when the *thread* that forked the child ends, so a child forked by a
+request's thread would die with the request.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,13 +18,15 @@ _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dropforge-spawne
 
 def spawn(command: list[str], **options: Any) -> subprocess.Popen[str]:
     """Start ``command`` in a process group of its own."""
-    return _thread.submit(subprocess.Popen, command, start_new_session=True, **options).result()
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, start_new_session=True, **options)
+
+    return _thread.submit(start).result()
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
     """SIGKILL the process and everything that it started, and reap it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_host_support import PROJECT, WAIT_SCALE, Deployed
+from local_host_support import PROJECT, WAIT_SCALE, Deployed, is_alive
 
 from dropforge_local.host import LocalHost
 
@@ -25,9 +25,18 @@ def deployed(project: Path) -> Iterator[Deployed]:
         yield Deployed(host, host.deploy("probe"))
 
 
-@pytest.fixture
-def own_host(project: Path, tmp_path: Path) -> Iterator[Deployed]:
-    """A host that a test may kill and start again: its state directory is kept."""
-    host = LocalHost(project, state_dir=tmp_path / "state", wait_scale=WAIT_SCALE)
+@pytest.fixture(scope="session")
+def crashing(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A host with a state directory that outlives its process."""
+    host = LocalHost(project, state_dir=tmp_path_factory.mktemp("crashing") / "state", wait_scale=WAIT_SCALE)
     with host:
         yield Deployed(host, host.deploy("probe"))
+
+
+@pytest.fixture
+def own_host(crashing: Deployed) -> Deployed:
+    """The host that a test may kill; it runs when the test begins."""
+    if crashing.host.pid is None or not is_alive(crashing.host.pid):
+        crashing.host.kill()
+        crashing.host.start()
+    return crashing

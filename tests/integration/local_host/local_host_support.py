@@ -31,6 +31,15 @@ def eventually[T](read: Callable[[], T], within_s: float = 20.0) -> T:
         time.sleep(0.02)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits to be reaped doesn't."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 @dataclass
 class Deployed:
     """A host with the test project on it."""

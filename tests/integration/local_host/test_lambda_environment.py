@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from local_host_support import eventually
+from local_host_support import eventually, is_alive
 
 if TYPE_CHECKING:
     from local_host_support import Deployed
@@ -72,7 +72,9 @@ def test_a_module_that_cannot_be_imported_is_named(deployed: Deployed) -> None:
     error, payload = deployed.invoke({}, "Broken")
     assert error == "Unhandled"
     assert payload["errorType"] == "Runtime.ImportModuleError"
-    assert payload["errorMessage"] == "Unable to import module 'app': No module named 'a_module_that_nobody_has'"
+    assert (
+        payload["errorMessage"] == "Unable to import module 'app': No module named 'a_module_that_nobody_has'"
+    )
 
 
 def test_a_decimal_is_a_number_in_the_answer(deployed: Deployed) -> None:
@@ -95,12 +97,4 @@ def test_what_a_timed_out_function_started_ends_with_it(deployed: Deployed) -> N
     _, started = deployed.invoke({"do": "spawn"})
     assert os.path.exists(f"/proc/{started['child']}")
     deployed.invoke({"do": "sleep", "seconds": 30})
-    eventually(lambda: not _runs(started["child"]))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    eventually(lambda: not is_alive(started["child"]))

@@ -41,7 +41,9 @@ def test_retries_the_named_error_with_backoff_and_counts_the_retries(deployed: D
         "JitterStrategy": "NONE",
     }
     started = time.monotonic()
-    output = deployed.run(task(_payload(deployed, event), Retry=[retry], Output="{% $states.result.Payload %}"))
+    output = deployed.run(
+        task(_payload(deployed, event), Retry=[retry], Output="{% $states.result.Payload %}")
+    )
     assert output["calls"] == 3
     assert output["retry"] == 2
     # 10 s and then 20 s (not 100 s), at a hundredth of the time.
@@ -80,8 +82,11 @@ def test_a_machine_that_runs_too_long_is_timed_out(deployed: Deployed) -> None:
     ended = deployed.ended(execution)
     assert (ended["status"], ended["error"]) == ("TIMED_OUT", "States.Timeout")
     assert deployed.history(execution)[-1]["type"] == "ExecutionTimedOut"
-    event = deployed.recorded(lambda found: found["detail"].get("executionArn") == execution
-                              and found["detail"]["status"] == "TIMED_OUT")
+    event = deployed.recorded(
+        lambda found: (
+            found["detail"].get("executionArn") == execution and found["detail"]["status"] == "TIMED_OUT"
+        )
+    )
     assert event["detail-type"] == "Step Functions Execution Status Change"
 
 

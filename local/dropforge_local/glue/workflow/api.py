@@ -32,7 +32,13 @@ class Api:
     """Request handlers with MiniStack's signature: a dictionary in, (status, headers, body) out."""
 
     def __init__(
-        self, interpreter: Any, responses: Any, records: Records, tokens: Tokens, machine: Machine, journal: Journal
+        self,
+        interpreter: Any,
+        responses: Any,
+        records: Records,
+        tokens: Tokens,
+        machine: Machine,
+        journal: Journal,
     ) -> None:
         self._asl = interpreter
         self._responses = responses
@@ -114,7 +120,9 @@ class Api:
     def launch(self, arn: str) -> None:
         """Run the execution in a thread that keeps the caller's account and region."""
         run = contextvars.copy_context().run
-        threading.Thread(target=run, args=(self._machine.run, arn), daemon=True, name=f"execution {arn}").start()
+        threading.Thread(
+            target=run, args=(self._machine.run, arn), daemon=True, name=f"execution {arn}"
+        ).start()
 
     def stop_execution(self, data: dict[str, Any]) -> Answer:
         """StopExecution: the execution is ABORTED, and what it waits for is stopped where AWS stops it."""
@@ -135,7 +143,8 @@ class Api:
             machine = self._asl._state_machines.get(data.get("stateMachineArn"))
             if machine is not None and machine.get("type") != "EXPRESS":
                 return self._refuse(
-                    "StateMachineTypeNotSupported", "This operation is not supported by this type of state machine"
+                    "StateMachineTypeNotSupported",
+                    "This operation is not supported by this type of state machine",
                 )
             return original(data)
 
@@ -189,7 +198,9 @@ class Api:
         def call(data: dict[str, Any]) -> Answer:
             found = problems(data["definition"]) if "definition" in data else []
             if found:
-                return self._refuse("InvalidDefinition", f"Invalid State Machine Definition: '{', '.join(found)}'")
+                return self._refuse(
+                    "InvalidDefinition", f"Invalid State Machine Definition: '{', '.join(found)}'"
+                )
             return original(data)
 
         return call
@@ -203,7 +214,9 @@ class Api:
         for text in found:
             code, _, message = text.partition(": ")
             diagnostics.append({"severity": "ERROR", "code": code, "message": message})
-        return self._answer({"result": "FAIL" if found else "OK", "diagnostics": diagnostics, "truncated": False})
+        return self._answer(
+            {"result": "FAIL" if found else "OK", "diagnostics": diagnostics, "truncated": False}
+        )
 
     def delete_state_machine(self, original: Callable[[dict[str, Any]], Answer]) -> Callable[..., Answer]:
         """DeleteStateMachine, which also ends and forgets the machine's executions, as the journal must."""

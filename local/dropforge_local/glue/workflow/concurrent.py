@@ -66,7 +66,9 @@ class Concurrent:
         limit = state.get("MaxConcurrency", 0)
         if jsonata and isinstance(limit, str):
             limit = asl._jsonata_state_field(state, "MaxConcurrency", "number", raw_input, ctx)
-        self._records.add_event(execution, "MapStateStarted", {"mapStateStartedEventDetails": {"length": len(items)}})
+        self._records.add_event(
+            execution, "MapStateStarted", {"mapStateStartedEventDetails": {"length": len(items)}}
+        )
         name = ctx["State"]["Name"]
 
         def iteration(index: int, item: Any) -> Callable[[], Any]:
@@ -101,7 +103,9 @@ class Concurrent:
     ) -> list[Any]:
         asl = self._asl
         if jsonata:
-            items = asl._apply_jsonata_template(state["Items"], raw_input, ctx) if "Items" in state else raw_input
+            items = (
+                asl._apply_jsonata_template(state["Items"], raw_input, ctx) if "Items" in state else raw_input
+            )
         else:
             items = asl._resolve_path_or_ctx(state.get("ItemsPath", "$"), effective, ctx)
         if not isinstance(items, list):
@@ -125,7 +129,7 @@ class Concurrent:
         return output, asl._next_or_end(state)
 
     def _together(self, calls: list[Callable[[], Any]], limit: int) -> list[Any]:
-        """Run the calls at most ``limit`` (0: 40) at a time; the first failure ends the others and is raised."""
+        """Run at most ``limit`` (0: 40) calls at a time; the first failure ends the others and is raised."""
         scope = current_scope().inner()
         results: list[Any] = [None] * len(calls)
         failures: list[BaseException] = []

@@ -14,8 +14,21 @@ _TYPES = frozenset({"Task", "Pass", "Choice", "Wait", "Succeed", "Fail", "Parall
 _TERMINAL = frozenset({"Succeed", "Fail"})
 # Fields of one query language that a state of the other may not have.
 _JSONPATH_ONLY = frozenset(
-    "InputPath OutputPath Parameters ResultPath ResultSelector ItemsPath SecondsPath TimestampPath "
-    "TimeoutSecondsPath HeartbeatSecondsPath MaxConcurrencyPath ErrorPath CausePath".split()
+    [
+        "InputPath",
+        "OutputPath",
+        "Parameters",
+        "ResultPath",
+        "ResultSelector",
+        "ItemsPath",
+        "SecondsPath",
+        "TimestampPath",
+        "TimeoutSecondsPath",
+        "HeartbeatSecondsPath",
+        "MaxConcurrencyPath",
+        "ErrorPath",
+        "CausePath",
+    ]
 )
 _JSONATA_ONLY = frozenset({"Arguments", "Output", "Items"})
 
@@ -28,7 +41,10 @@ def problems(text: str) -> list[str]:
         return [f"INVALID_JSON_DESCRIPTION: {error}"]
     if not isinstance(definition, dict):
         return ["INVALID_JSON_DESCRIPTION: the definition is no object"]
-    return [f"SCHEMA_VALIDATION_FAILED: {text}" for text in _machine(definition, "", definition.get("QueryLanguage"))]
+    return [
+        f"SCHEMA_VALIDATION_FAILED: {text}"
+        for text in _machine(definition, "", definition.get("QueryLanguage"))
+    ]
 
 
 def _machine(machine: dict[str, Any], path: str, language: str | None) -> Iterator[str]:

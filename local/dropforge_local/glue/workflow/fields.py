@@ -10,8 +10,10 @@ from typing import Any
 _LONGEST_S = 99_999_999
 
 
-def seconds(interpreter: Any, state: dict[str, Any], field: str, raw_input: Any, ctx: dict[str, Any]) -> int | None:
-    """A state's time limit in seconds, from the literal, the JSONata expression or the ``…Path``; None for none.
+def seconds(
+    interpreter: Any, state: dict[str, Any], field: str, raw_input: Any, ctx: dict[str, Any]
+) -> int | None:
+    """A state's time limit in seconds: the literal, the JSONata expression or the ``…Path``; None for none.
 
     Raises:
         _ExecutionError: the value is no positive integer.
@@ -32,7 +34,8 @@ def seconds(interpreter: Any, state: dict[str, Any], field: str, raw_input: Any,
     whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
     if not whole or not 0 < value <= _LONGEST_S:
         raise interpreter._ExecutionError(
-            error, f"The {field} field must be a positive integer up to {_LONGEST_S}, but was: {json.dumps(value)}"
+            error,
+            f"The {field} field must be a positive integer up to {_LONGEST_S}, but was: {json.dumps(value)}",
         )
     return int(value)
 
@@ -40,8 +43,8 @@ def seconds(interpreter: Any, state: dict[str, Any], field: str, raw_input: Any,
 def retry_delay(retrier: dict[str, Any], attempts: int, jitter: random.Random) -> float:
     """Seconds before the next attempt after ``attempts`` retries.
 
-    https://states-language.net/#retrying-after-error: ``IntervalSeconds`` × ``BackoffRate`` ^ retries, at most
-    ``MaxDelaySeconds``; FULL jitter draws between 0 and that.
+    https://states-language.net/#retrying-after-error: ``IntervalSeconds`` × ``BackoffRate`` ^ retries,
+    at most ``MaxDelaySeconds``; FULL jitter draws between 0 and that.
     """
     delay = float(retrier.get("IntervalSeconds", 1)) * float(retrier.get("BackoffRate", 2.0)) ** attempts
     if "MaxDelaySeconds" in retrier:
@@ -49,7 +52,8 @@ def retry_delay(retrier: dict[str, Any], attempts: int, jitter: random.Random) -
     return jitter.uniform(0, delay) if retrier.get("JitterStrategy") == "FULL" else delay
 
 
-# Errors that no wildcard matches: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+# No wildcard matches these:
+# https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
 _NOT_BY_ALL = frozenset({"States.DataLimitExceeded", "States.Runtime"})
 
 

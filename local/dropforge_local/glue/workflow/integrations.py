@@ -1,6 +1,6 @@
-"""What a Task state's resource does: Lambda, SageMaker jobs, nested executions, and every other service.
+"""What a Task state's resource does: Lambda, SageMaker jobs, nested executions, and other services.
 
-Each call runs beside the execution's thread, so that a time limit, a stop or the host's end is noticed at once.
+Each call runs beside the execution's thread, so that a time limit, a stop or the host's end is noticed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Integrations:
     # --- waiting -------------------------------------------------------------------------------------
 
     def _within(self, attempt: Attempt, call: Callable[[], Any]) -> Any:
-        """The call's result, or States.Timeout at the attempt's limit; the call itself can't be taken back."""
+        """The call's result, or States.Timeout at the attempt's limit; the call isn't taken back."""
         background = Background(call, f"task-{attempt.resource.rpartition(':')[2]}")
         if not current_scope().wait(lambda: background.done, attempt.until):
             raise self._timeout(attempt)
@@ -93,7 +93,9 @@ class Integrations:
         asl = self._asl
         if resource.startswith(_LAMBDA_INVOKE):
             payload = arguments.get("Payload", {})
-            result = self.call_lambda(asl._resolve_lambda_function_ref(arguments.get("FunctionName"), True), payload)
+            result = self.call_lambda(
+                asl._resolve_lambda_function_ref(arguments.get("FunctionName"), True), payload
+            )
             return {"ExecutedVersion": "$LATEST", "Payload": result, "StatusCode": 200}
         if function := asl._extract_lambda_ref(resource):
             return self.call_lambda(function, arguments)
@@ -110,13 +112,14 @@ class Integrations:
         """Invoke a function synchronously.
 
         Raises:
-            _ExecutionError: named by the function's ``errorType``, its error document as the cause; throttling
-                is ``Lambda.TooManyRequestsException``.
+            _ExecutionError: named by the function's ``errorType``, its error document as the cause;
+                throttling is ``Lambda.TooManyRequestsException``.
         """
         record, config, name = self._lambda._get_func_record_for_ref(function)
         if not record or not config:
             raise self._asl._ExecutionError(
-                "Lambda.ResourceNotFoundException", f"Function not found: {name} (Service: Lambda, Status Code: 404)"
+                "Lambda.ResourceNotFoundException",
+                f"Function not found: {name} (Service: Lambda, Status Code: 404)",
             )
         # The handler gets what JSON carries, never this process's objects.
         sent = json.loads(json.dumps(event))
@@ -179,14 +182,18 @@ class Integrations:
     # --- jobs and children ---------------------------------------------------------------------------
 
     def _sagemaker_job(self, attempt: Attempt) -> Any:
-        job = self._sagemaker.job(attempt.resource.removeprefix(_SAGEMAKER).removesuffix(".sync"), attempt.arguments)
+        job = self._sagemaker.job(
+            attempt.resource.removeprefix(_SAGEMAKER).removesuffix(".sync"), attempt.arguments
+        )
         try:
             if "submitted" not in attempt.notes:
                 begun_before = attempt.resumed and job.exists_since(attempt.notes["began"])
                 submitted = None if begun_before else self._within(attempt, job.create)
                 attempt.notes["submitted"] = True
                 details = {"output": json.dumps(submitted)} if submitted else {}
-                self._records.add_event(attempt.execution, "TaskSubmitted", {"taskSubmittedEventDetails": details})
+                self._records.add_event(
+                    attempt.execution, "TaskSubmitted", {"taskSubmittedEventDetails": details}
+                )
                 attempt.note()
             return self._within(attempt, job.wait)
         except Ended:
@@ -198,7 +205,9 @@ class Integrations:
         if "child" not in notes:
             notes["child"] = self._start_child(attempt)
             details = {"output": json.dumps({"ExecutionArn": notes["child"]})}
-            self._records.add_event(attempt.execution, "TaskSubmitted", {"taskSubmittedEventDetails": details})
+            self._records.add_event(
+                attempt.execution, "TaskSubmitted", {"taskSubmittedEventDetails": details}
+            )
             attempt.note()
         child = self._asl._executions.get(notes["child"])
         self._records.wake_at_end(notes["child"], scope.run)
@@ -214,16 +223,16 @@ class Integrations:
         return described
 
     def _start_child(self, attempt: Attempt) -> str:
-        """Start the child once: its name is noted before, and a child that is there already is this attempt's."""
+        """Start the child once: its name is noted before, so a child that is there is this attempt's."""
         arguments = dict(attempt.arguments)
         begun_before = "child_name" in attempt.notes
         name = attempt.notes.setdefault("child_name", arguments.get("Name") or str(uuid.uuid4()))
         attempt.note()
         if begun_before:
             machine = arguments["StateMachineArn"].split(":")
-            arn = ":".join([*machine[:5], "execution", machine[6], name])
+            arn = ":".join([*machine[:5], "execution", machine[6], str(name)])
             child = self._asl._executions.get(arn)
-            if child is not None and epoch_ms(child["startDate"]) >= int(attempt.notes["began"] * 1000):
+            if child is not None and child["started"] >= attempt.notes["began"]:
                 return arn
         started: str = self._started({**arguments, "Name": name})["executionArn"]
         return started

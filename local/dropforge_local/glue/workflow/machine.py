@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.workflow.records import MAX_DATA_BYTES, MAX_EVENTS, now_iso
@@ -82,7 +81,11 @@ class Machine:
     def _states(self, definition: dict[str, Any], execution: dict[str, Any]) -> Any:
         checkpoint = execution.get("checkpoint")
         if checkpoint is None:
-            checkpoint = {"state": definition["StartAt"], "input": json.loads(execution["input"]), "variables": {}}
+            checkpoint = {
+                "state": definition["StartAt"],
+                "input": json.loads(execution["input"]),
+                "variables": {},
+            }
             execution["checkpoint"] = checkpoint
         elif "entered" in checkpoint:
             _log.info("execution %s goes on in state %s", execution["executionArn"], checkpoint["state"])
@@ -98,7 +101,7 @@ class Machine:
     def _context(
         self, definition: dict[str, Any], execution: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
-        """The context object, with the two members by which MiniStack's expressions find language and variables."""
+        """The context object, with two members by which MiniStack finds the language and the variables."""
         machine = self._asl._state_machines.get(execution["stateMachineArn"]) or {}
         return {
             "QueryLanguage": definition.get("QueryLanguage", "JSONPath"),
@@ -128,14 +131,17 @@ class Machine:
         ctx: dict[str, Any],
         checkpoint: dict[str, Any] | None,
     ) -> tuple[Any, str | None]:
-        """Run one state; returns its output and the next state's name. ``checkpoint`` is None inside branches."""
+        """Run one state; returns output and next state's name. ``checkpoint`` is None inside branches."""
         current_scope().check()
         state = states.get(name)
         if state is None:
-            raise self._asl._ExecutionError("States.Runtime", f"There is no state '{name}' in the definition.")
+            raise self._asl._ExecutionError(
+                "States.Runtime", f"There is no state '{name}' in the definition."
+            )
         if len(execution["events"]) >= MAX_EVENTS:
             raise self._asl._ExecutionError(
-                "States.Runtime", f"The execution reached the maximum number of history events ({MAX_EVENTS})."
+                "States.Runtime",
+                f"The execution reached the maximum number of history events ({MAX_EVENTS}).",
             )
         kind = state["Type"]
         resumed = checkpoint is not None and "entered" in checkpoint
@@ -172,9 +178,9 @@ class Machine:
             case "Fail":
                 raise asl._ExecutionError(*asl._fail_state_error(state, value, ctx))
             case "Pass":
-                return asl._execute_pass(state, value, ctx)  # type: ignore[no-any-return]
+                return asl._execute_pass(state, value, ctx)
             case "Choice":
-                return asl._execute_choice(state, value, ctx)  # type: ignore[no-any-return]
+                return asl._execute_choice(state, value, ctx)
             case "Wait":
                 return self._wait(state, value, execution, ctx, checkpoint)
             case "Task":
@@ -194,7 +200,7 @@ class Machine:
         ctx: dict[str, Any],
         checkpoint: dict[str, Any] | None,
     ) -> tuple[Any, str | None]:
-        """Wait once: after a restart only what is left. The interpreter then gives output and next state."""
+        """Wait once: after a restart, what is left. The interpreter then gives output and next state."""
         notes = checkpoint if checkpoint is not None else {}
         if "wait_until" not in notes:
             notes["wait_until"] = time.time() + self._wait_seconds(state, value, ctx) * self._wait_scale
@@ -206,7 +212,7 @@ class Machine:
             for key, part in state.items()
             if key not in {"Seconds", "Timestamp", "SecondsPath", "TimestampPath"}
         }
-        return self._asl._execute_wait(without_wait, value, ctx)  # type: ignore[no-any-return]
+        return self._asl._execute_wait(without_wait, value, ctx)
 
     def _wait_seconds(self, state: dict[str, Any], value: Any, ctx: dict[str, Any]) -> float:
         asl = self._asl
@@ -226,14 +232,16 @@ class Machine:
     def _until(self, timestamp: str) -> float:
         moment = self._asl._parse_ts(timestamp)
         if moment is None:
-            raise self._asl._ExecutionError("States.Runtime", f"The Timestamp {timestamp!r} is no ISO 8601 time.")
+            raise self._asl._ExecutionError(
+                "States.Runtime", f"The Timestamp {timestamp!r} is no ISO 8601 time."
+            )
         return max(0.0, float(moment.timestamp()) - time.time())
 
     def _within_limit(self, value: Any) -> None:
         if len(json.dumps(value).encode()) > MAX_DATA_BYTES:
             raise self._asl._ExecutionError(
                 "States.DataLimitExceeded",
-                f"The state/task returned a result with a size exceeding the maximum of {MAX_DATA_BYTES} bytes.",
+                f"A state's input or output exceeds the maximum of {MAX_DATA_BYTES} bytes.",
             )
 
     # --- a branch or an iteration --------------------------------------------------------------------
@@ -246,6 +254,3 @@ class Machine:
         while name is not None:
             value, name = self._enter(processor["States"], name, value, execution, ctx, None)
         return value
-
-
-Runner = Callable[[str], None]

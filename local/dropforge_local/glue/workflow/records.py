@@ -117,7 +117,12 @@ class Records:
                 execution["error"], execution["cause"] = error, cause
                 details = {key: value for key, value in (("error", error), ("cause", cause)) if value}
             execution.pop("checkpoint", None)
-            names = {"SUCCEEDED": "Succeeded", "FAILED": "Failed", "ABORTED": "Aborted", "TIMED_OUT": "TimedOut"}
+            names = {
+                "SUCCEEDED": "Succeeded",
+                "FAILED": "Failed",
+                "ABORTED": "Aborted",
+                "TIMED_OUT": "TimedOut",
+            }
             name = f"Execution{names[status]}"
             self.add_event(execution, name, {f"e{name[1:]}EventDetails": details})
             self.save(execution)

@@ -6,6 +6,7 @@ that the query protocol spells differently: message attributes first of all.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from botocore.exceptions import ClientError, ParamValidationError
@@ -31,6 +32,9 @@ class SnsPublish:
         Raises:
             _ExecutionError: ``SNS.<Code>Exception`` as SNS says, or States.Runtime for malformed arguments.
         """
+        message = arguments.get("Message")
+        if isinstance(message, dict | list):  # Step Functions sends JSON as text
+            arguments = {**arguments, "Message": json.dumps(message)}
         try:
             answer = self._client.publish(**arguments)
         except ClientError as error:

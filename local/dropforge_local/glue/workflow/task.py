@@ -73,11 +73,16 @@ class Tasks:
         """Run the state; returns its output and the next state's name (None at the end)."""
         progress = self._progress(execution)
         return self.with_retry_and_catch(
-            state, raw_input, execution, ctx, progress, lambda: self._attempt(state, raw_input, execution, ctx, progress)
+            state,
+            raw_input,
+            execution,
+            ctx,
+            progress,
+            lambda: self._attempt(state, raw_input, execution, ctx, progress),
         )
 
     def _progress(self, execution: dict[str, Any]) -> dict[str, Any]:
-        """Where this state's retries and its attempt are noted: in the checkpoint, or nowhere inside branches."""
+        """Where retries and attempt are noted: in the checkpoint, or in memory inside branches."""
         if not current_scope().is_root or "checkpoint" not in execution:
             return {}
         progress: dict[str, Any] = execution["checkpoint"].setdefault("progress", {})
@@ -107,7 +112,10 @@ class Tasks:
                 index = self._retrier(state.get("Retry") or [], error.error, counts)
                 if index is None:
                     return self._catch(state, raw_input, ctx, error)
-                delay = retry_delay(state["Retry"][index], counts.get(str(index), 0), self._jitter) * self._wait_scale
+                delay = (
+                    retry_delay(state["Retry"][index], counts.get(str(index), 0), self._jitter)
+                    * self._wait_scale
+                )
                 counts[str(index)] = counts.get(str(index), 0) + 1
                 progress["retry_at"] = time.time() + delay
                 self._records.save(execution)
@@ -205,14 +213,19 @@ class Tasks:
         timed_out = error.error in {"States.Timeout", "States.HeartbeatTimeout"}
         kind = "TaskTimedOut" if timed_out else "TaskFailed"
         _, resource_type, name = _named(attempt.resource)
-        details = {"error": error.error, "cause": error.cause, "resource": name, "resourceType": resource_type}
+        details = {
+            "error": error.error,
+            "cause": error.cause,
+            "resource": name,
+            "resourceType": resource_type,
+        }
         self._records.add_event(attempt.execution, kind, {f"t{kind[1:]}EventDetails": details})
 
     def _limit(self, value: Any) -> None:
         if len(json.dumps(value).encode()) > MAX_DATA_BYTES:
             raise self._asl._ExecutionError(
                 "States.DataLimitExceeded",
-                f"The state/task returned a result with a size exceeding the maximum of {MAX_DATA_BYTES} bytes.",
+                f"The task returned a result that exceeds the maximum of {MAX_DATA_BYTES} bytes.",
             )
 
     def _finish(

@@ -60,7 +60,9 @@ def _count(event, context):
 
 
 def _send(event, context):
-    boto3.client("stepfunctions").send_task_success(taskToken=event["token"], output=json.dumps({"by": "handler"}))
+    boto3.client("stepfunctions").send_task_success(
+        taskToken=event["token"], output=json.dumps({"by": "handler"})
+    )
     return {"ignored": True}
 
 

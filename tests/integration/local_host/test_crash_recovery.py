@@ -1,0 +1,154 @@
+"""A host that is killed goes on where it was: executions, tokens, data, accepted events, deployments."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from local_host_support import eventually, task
+
+if TYPE_CHECKING:
+    from local_host_support import Deployed
+
+
+def _crash(deployed: Deployed) -> None:
+    deployed.host.kill()
+    deployed.host.start()
+
+
+def _payload(deployed: Deployed, event: dict[str, Any]) -> dict[str, Any]:
+    return {"FunctionName": deployed.outputs["ProbeArn"], "Payload": event}
+
+
+def test_a_waiting_execution_goes_on_with_its_variables_and_its_token(own_host: Deployed) -> None:
+    key = f"before-{uuid.uuid4()}"
+    ask = task(
+        {
+            "FunctionName": own_host.outputs["ProbeArn"],
+            "Payload": {"token": "{% $states.context.Task.Token %}"},
+        },
+        "lambda:invoke.waitForTaskToken",
+        TimeoutSeconds=90_000,
+    )["States"]["Only"]
+    machine = {
+        "StartAt": "Count",
+        "States": {
+            "Count": {
+                **task(_payload(own_host, {"do": "count", "key": key}))["States"]["Only"],
+                "End": None,
+                "Assign": {"seen": "{% $states.result.Payload.calls %}"},
+                "Next": "Ask",
+            },
+            "Ask": {**ask, "Output": "{% {'answer': $states.result, 'seen': $seen} %}"},
+        },
+    }
+    machine["States"]["Count"].pop("End")
+    execution = own_host.start(machine)
+    eventually(lambda: any(event["type"] == "TaskSubmitted" for event in own_host.history(execution)))
+    scheduled = [event for event in own_host.history(execution) if event["type"] == "TaskScheduled"][-1]
+    parameters = json.loads(scheduled["taskScheduledEventDetails"]["parameters"])
+    _crash(own_host)
+    assert own_host.describe(execution)["status"] == "RUNNING"
+    client = own_host.host.client("stepfunctions")
+    client.send_task_success(taskToken=parameters["Payload"]["token"], output='"yes"')
+    assert json.loads(own_host.ended(execution)["output"]) == {"answer": "yes", "seen": 1}
+    assert own_host.calls(key) == 1
+    entered = [event for event in own_host.history(execution) if event["type"] == "TaskStateEntered"]
+    assert len(entered) == 2
+
+
+def test_a_function_in_flight_is_invoked_again(own_host: Deployed) -> None:
+    key = f"flight-{uuid.uuid4()}"
+    machine = task(_payload(own_host, {"do": "count", "key": key, "seconds": 1.5}), TimeoutSeconds=60)
+    execution = own_host.start(machine)
+    eventually(lambda: own_host.calls(key) == 1)
+    _crash(own_host)
+    assert own_host.ended(execution)["status"] == "SUCCEEDED"
+    assert own_host.calls(key) == 2
+
+
+def test_a_wait_keeps_its_end(own_host: Deployed) -> None:
+    machine = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 150, "End": True}}}
+    execution = own_host.start(machine)
+    eventually(lambda: len(own_host.history(execution)) == 2)
+    _crash(own_host)
+    ended = own_host.ended(execution)
+    assert 1.4 < (ended["stopDate"] - ended["startDate"]).total_seconds() < 6
+
+
+def test_a_parent_still_waits_for_the_child_that_it_had_started(own_host: Deployed) -> None:
+    child = own_host.machine(
+        {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 120, "End": True}}}
+    )
+    parent = own_host.start(
+        task({"StateMachineArn": child, "Input": {"x": 1}}, "states:startExecution.sync:2")
+    )
+    client = own_host.host.client("stepfunctions")
+    eventually(lambda: client.list_executions(stateMachineArn=child)["executions"])
+    _crash(own_host)
+    assert json.loads(own_host.ended(parent)["output"])["Status"] == "SUCCEEDED"
+    client = own_host.host.client("stepfunctions")
+    assert len(client.list_executions(stateMachineArn=child)["executions"]) == 1
+
+
+def test_every_answered_write_survives(own_host: Deployed) -> None:
+    table, s3 = own_host.host.client("dynamodb"), own_host.host.client("s3")
+    name = own_host.outputs["Table"]
+    for number in range(40):
+        table.put_item(TableName=name, Item={"id": {"S": f"n{number}"}, "value": {"N": str(number)}})
+    table.transact_write_items(
+        TransactItems=[
+            {
+                "Update": {
+                    "TableName": name,
+                    "Key": {"id": {"S": "n7"}},
+                    "UpdateExpression": "ADD #value :one",
+                    "ExpressionAttributeNames": {"#value": "value"},
+                    "ExpressionAttributeValues": {":one": {"N": "1"}},
+                }
+            },
+            {"Delete": {"TableName": name, "Key": {"id": {"S": "n8"}}}},
+        ]
+    )
+    s3.put_object(Bucket=own_host.outputs["Bucket"], Key="incoming/ü x.csv", Body=b"a,b\n1,2\n")
+    _crash(own_host)
+    item = own_host.item("n7")
+    assert item is not None
+    assert item["value"]["N"] == "8"
+    assert own_host.item("n8") is None
+    assert own_host.item("n39") is not None
+    body = own_host.host.client("s3").get_object(Bucket=own_host.outputs["Bucket"], Key="incoming/ü x.csv")
+    assert body["Body"].read() == b"a,b\n1,2\n"
+
+
+def test_an_accepted_event_is_delivered(own_host: Deployed) -> None:
+    key = f"event-{uuid.uuid4()}"
+    event = {"do": "count", "key": key, "seconds": 1}
+    own_host.host.client("lambda").invoke(
+        FunctionName=own_host.outputs["Probe"], InvocationType="Event", Payload=json.dumps(event).encode()
+    )
+    eventually(lambda: own_host.calls(key) == 1)
+    _crash(own_host)
+    eventually(lambda: own_host.calls(key) == 2)
+
+
+def test_the_deployment_survives_and_deploying_again_changes_nothing(own_host: Deployed) -> None:
+    _crash(own_host)
+    client = own_host.host.client("cloudformation")
+    before = client.describe_stacks(StackName="probe")["Stacks"][0]
+    assert own_host.host.deploy("probe") == own_host.outputs
+    assert client.describe_stacks(StackName="probe")["Stacks"][0].get("LastUpdatedTime") == before.get(
+        "LastUpdatedTime"
+    )
+    assert own_host.invoke({"do": "echo"}) == (None, {"do": "echo"})
+
+
+def test_a_clean_restart_keeps_a_task_that_was_running(own_host: Deployed) -> None:
+    key = f"clean-{uuid.uuid4()}"
+    machine = task(_payload(own_host, {"do": "count", "key": key, "seconds": 1.5}), TimeoutSeconds=60)
+    execution = own_host.start(machine)
+    eventually(lambda: own_host.calls(key) == 1)
+    own_host.host.restart()
+    assert own_host.ended(execution)["status"] == "SUCCEEDED"
+    assert own_host.calls(key) == 2

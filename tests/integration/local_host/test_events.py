@@ -1,0 +1,72 @@
+"""What AWS's services tell EventBridge, the host tells too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import ClientError
+from local_host_support import task
+
+if TYPE_CHECKING:
+    from local_host_support import Deployed
+
+
+def test_an_alarms_change_reaches_the_bus(deployed: Deployed) -> None:
+    client = deployed.host.client("cloudwatch")
+    client.set_alarm_state(AlarmName="probe-alarm", StateValue="ALARM", StateReason="drift of age")
+    event = deployed.recorded(
+        lambda found: found["source"] == "aws.cloudwatch" and found["detail"]["state"]["value"] == "ALARM"
+    )
+    assert event["detail-type"] == "CloudWatch Alarm State Change"
+    assert event["detail"]["alarmName"] == "probe-alarm"
+    assert event["detail"]["state"]["reason"] == "drift of age"
+    assert event["detail"]["previousState"]["value"] in {"OK", "INSUFFICIENT_DATA"}
+    metric = event["detail"]["configuration"]["metrics"][0]["metricStat"]["metric"]
+    assert (metric["namespace"], metric["name"]) == ("Probe", "Drift")
+
+
+def test_an_object_put_reaches_the_bus_with_its_key_as_it_is(deployed: Deployed) -> None:
+    key = "incoming/a b+ü.csv"
+    deployed.host.client("s3").put_object(Bucket=deployed.outputs["Bucket"], Key=key, Body=b"x")
+    event = deployed.recorded(
+        lambda found: found["source"] == "aws.s3" and found["detail"]["object"]["key"] == key
+    )
+    assert event["detail-type"] == "Object Created"
+
+
+def test_an_executions_changes_reach_the_bus(deployed: Deployed) -> None:
+    machine = {"StartAt": "No", "States": {"No": {"Type": "Fail", "Error": "Bad", "Cause": "no"}}}
+    execution = deployed.start(machine)
+    for status in ("RUNNING", "FAILED"):
+        event = deployed.recorded(
+            lambda found, status=status: (
+                found["detail"].get("executionArn") == execution  # type: ignore[misc]
+                and found["detail"]["status"] == status
+            )
+        )
+        assert event["source"] == "aws.states"
+    assert event["detail"]["error"] == "Bad"
+
+
+def test_others_cannot_put_events_in_awss_name(deployed: Deployed) -> None:
+    answer = deployed.host.client("events").put_events(
+        Entries=[{"Source": "aws.sagemaker", "DetailType": "x", "Detail": "{}"}]
+    )
+    assert answer["FailedEntryCount"] == 1
+    assert answer["Entries"][0]["ErrorCode"] == "NotAuthorizedForSourceException"
+
+
+def test_a_task_puts_events_of_its_own(deployed: Deployed) -> None:
+    entries = [{"Source": "probe", "DetailType": "x", "Detail": {"a": 1}}]
+    output = deployed.run(task({"Entries": entries}, "events:putEvents"))
+    assert output["FailedEntryCount"] == 0
+
+
+def test_a_stack_that_cannot_be_made_names_every_reason(deployed: Deployed, tmp_path_factory: object) -> None:
+    del tmp_path_factory
+    client = deployed.host.client("cloudformation")
+    with pytest.raises(ClientError, match="AWS::SageMaker::Domain"):
+        client.create_stack(
+            StackName="never", TemplateBody='{"Resources": {"D": {"Type": "AWS::SageMaker::Domain"}}}'
+        )
