@@ -1,0 +1,88 @@
+"""MiniStack is the pinned version and still has everything that the glue builds on.
+
+Each seam checks its own names when it is installed; here the whole glue is installed in a process of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from dropforge_local.errors import SeamChanged
+from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.settings import HostSettings
+
+
+def _settings(folder: Path) -> HostSettings:
+    return HostSettings(
+        state_dir=folder / "state",
+        unpacked_dir=folder / "unpacked",
+        port=4566,
+        listener_fd=0,
+        lifeline_fd=0,
+        wait_scale=1.0,
+        auth=False,
+        region="us-east-1",
+        account_id="000000000000",
+    )
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [
+        "",
+        "services.lambda_svc._execute_function_warm",
+        "services.lambda_svc._resolve_layer_zip",
+        "core.lambda_runtime.acquire_worker",
+        "services.lambda_svc._route_async_failure",
+        "services.cloudwatch._dispatch_alarm_actions",
+        "core.router.SERVICE_PATTERNS",
+        "services.cloudformation._stacks",
+        "services.stepfunctions._apply_catcher",
+        "services.stepfunctions._run_sub_machine",
+        "services.dynamodb._transact_write_items",
+        "app._build_persistence_save_dict",
+        "core.persistence._json_default",
+    ],
+)
+def test_installs_on_the_pinned_version_and_says_what_is_missing_on_another(
+    tmp_path: Path, removed: str
+) -> None:
+    settings = _settings(tmp_path)
+    module, _, name = removed.rpartition(".")
+    script = f"""
+import importlib, sys
+from dropforge_local.errors import SeamChanged
+from dropforge_local.glue import install
+from dropforge_local.settings import HostSettings
+import ministack.app, ministack.services.cloudformation
+removed = {removed!r}
+if removed:
+    delattr(importlib.import_module("ministack.{module}"), {name!r})
+try:
+    install(HostSettings.from_json(sys.argv[1]))
+except (SeamChanged, AttributeError) as error:
+    print(type(error).__name__, error)
+    raise SystemExit(7)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script, settings.to_json()],
+        env=settings.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == (7 if removed else 0), ended.stderr
+    assert not removed or name in ended.stdout
+
+
+def test_a_changed_signature_is_a_changed_seam() -> None:
+    module = types.ModuleType("ministack.thing")
+    with pytest.raises(SeamChanged, match=r"ministack\.thing .*no gone"):
+        require(module, "gone")
+    with pytest.raises(SeamChanged, match=r"not \['a', 'b'\]"):
+        require_parameters(lambda b, a: None, "a", "b")
