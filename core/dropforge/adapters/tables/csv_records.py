@@ -6,6 +6,7 @@ delimiter belongs to the field. The parser behind reads the same way, and so doe
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -62,19 +63,23 @@ def _cut_one_by_one(data: bytes, delimiter: bytes) -> tuple[int, bool]:
 
 
 def whole_records(
-    stream: BinaryIO, pending: bytes, delimiter: bytes, block_bytes: int, name: str
+    stream: BinaryIO, sample: bytes, delimiter: bytes, block_bytes: int, name: str
 ) -> Iterator[bytes]:
     """Yield successive pieces of about `block_bytes`, each of whole records.
 
     Args:
         stream: where to read on.
-        pending: what was read before, from the start of a record.
+        sample: what was read before, from the start of a record.
 
     Raises:
         UnreadableData: a quote is never closed.
     """
+    read_before = io.BytesIO(sample)
+    pending = b""
     while True:
-        data = stream.read(max(block_bytes, len(pending)))
+        # A record longer than a block doubles what is read, so that it is not scanned over and over.
+        wanted = max(block_bytes, len(pending))
+        data = read_before.read(wanted) or stream.read(wanted)
         if not data:
             break
         pending += data
