@@ -8,10 +8,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from tests.workflow.stack import Stack
 
 from dropforge_local.host import LocalHost
 from dropforge_ops.samples import SAMPLES, write_samples
+from tests.workflow.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("core", "layers", "functions", "training", "statemachine")
@@ -50,9 +50,7 @@ def deploy(host: LocalHost, _numbers: Iterator[int]) -> Callable[..., Stack]:
     """Deploy the template as a stack of its own: ``deploy(TargetColumn=…)``."""
 
     def deployed(template: Path = ROOT / "template.yaml", **parameters: str) -> Stack:
-        name = f"t{next(_numbers)}"
-        outputs = host.deploy(name, {"ModelName": name, **parameters}, template=template)
-        return Stack(host, outputs)
+        return Stack(host, f"t{next(_numbers)}", parameters, template)
 
     return deployed
 
@@ -61,9 +59,9 @@ def deploy(host: LocalHost, _numbers: Iterator[int]) -> Callable[..., Stack]:
 def deploy_sample(deploy: Callable[..., Stack]) -> Callable[..., Stack]:
     """Deploy for one of the sample data sets: ``deploy_sample("wine", ApprovalTimeoutDays="1")``."""
 
-    def deployed(sample: str, **parameters: str) -> Stack:
+    def deployed(sample: str, template: Path = ROOT / "template.yaml", **parameters: str) -> Stack:
         described = SAMPLES[sample]
-        return deploy(TargetColumn=described.target, IdColumn=described.key, **parameters)
+        return deploy(template, TargetColumn=described.target, IdColumn=described.key, **parameters)
 
     return deployed
 

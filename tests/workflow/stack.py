@@ -30,9 +30,13 @@ def wait_for(what: str, look: Callable[[], Found | None], patience_s: float = PA
 class Stack:
     """One deployed stack, as its users see it."""
 
-    def __init__(self, host: LocalHost, outputs: Mapping[str, str]) -> None:
+    def __init__(self, host: LocalHost, name: str, parameters: Mapping[str, str], template: Path) -> None:
         self.host = host
-        self.outputs = outputs
+        self.name = name
+        self.parameters = {"ModelName": name, **parameters}
+        self.outputs: Mapping[str, str] = {}
+        self.update(template)
+        outputs = self.outputs
         self.model_name = outputs["ModelName"]
         self.bucket = outputs["DataBucket"]
         self.s3 = host.client("s3")
@@ -51,6 +55,10 @@ class Stack:
             TopicArn=self.outputs["NotificationTopic"], Protocol="sqs", Endpoint=arn
         )
         return url
+
+    def update(self, template: Path, **parameters: str) -> None:
+        """Deploy another template to the same stack, keeping the parameters that are not given."""
+        self.outputs = self.host.deploy(self.name, {**self.parameters, **parameters}, template=template)
 
     # --- doing ----------------------------------------------------------------------------------
 
@@ -118,6 +126,15 @@ class Stack:
             return None
 
         return wait_for(f"run {number} in {[str(status) for status in statuses]}", look, patience_s)
+
+    def wait_for_failed_run(self, number: int = 1) -> Run:
+        def look() -> Run | None:
+            runs = sorted(self.runs(), key=lambda run: run.started_at)
+            return runs[number - 1] if len(runs) >= number and runs[number - 1].status.is_final else None
+
+        run = wait_for(f"end of run {number}", look)
+        assert run.status is RunStatus.FAILED, run
+        return run
 
     def wait_for_version(self, version: int) -> ModelVersion:
         """The version, once its run waits for the decision."""

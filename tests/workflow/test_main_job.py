@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.workflow.stack import Stack, wait_for
 
 from dropforge.domain.records import Approval, RunStatus, Stage
 from dropforge_ops.samples import SAMPLES
+from tests.workflow.stack import Stack, wait_for
 
 
 def rows_of(path: Path, *, without: tuple[str, ...]) -> list[dict[str, float]]:
