@@ -18,6 +18,7 @@ from rich.console import Console
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import CommandError, ExitCode, Interrupted, UsageError, from_aws
 from dropforge_ops.ledger_reader import LedgerReader
+from dropforge_ops.render import say
 from dropforge_ops.target import Options, Target, resolve
 
 # Without a terminal nothing is cut off at 80 columns: whoever reads a log or pipes it wants the whole line.
@@ -59,7 +60,7 @@ class Invocation:
 
     def note(self, text: str) -> None:
         """Say something on the way."""
-        self.err.print(text, markup=False, highlight=False)
+        say(self.err, text)
 
     def emit(self, document: Mapping[str, Any], show: Callable[[Console], None]) -> None:
         """Give the command's result."""

@@ -13,7 +13,7 @@ from rich.status import Status
 from rich.text import Text
 
 from dropforge_ops.progress import Follower, Visit
-from dropforge_ops.render import duration
+from dropforge_ops.render import duration, say
 
 # States that are entered again and again while something else is under way.
 _POLLS = frozenset(
@@ -66,12 +66,12 @@ class ProgressView:
 
     def line(self, text: str) -> None:
         """Say something once."""
-        self._console.print(text, markup=False)
+        say(self._console, text)
 
     def _line(self, visit: Visit) -> None:
         failed = f"  {visit.errors} failed attempt(s)" if visit.errors else ""
         name = "  " * (visit.depth + 1) + visit.name
-        self._console.print(f"{name:<32} {duration(visit.seconds()):>8}{failed}", markup=False)
+        say(self._console, f"{name:<32} {duration(visit.seconds()):>8}{failed}")
 
 
 def cause_message(cause: str) -> str:

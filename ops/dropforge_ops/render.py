@@ -155,10 +155,16 @@ def _files(run: Run) -> str:
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
+def say(console: Console, text: str) -> None:
+    """Print text as it is: no markup, and no line broken that a reader may want to copy whole."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
 def facts(console: Console, pairs: Sequence[tuple[str, Any]]) -> None:
     """Print names and values below each other; a value of None or '' is left out."""
     shown = [(name, value) for name, value in pairs if value not in (None, "")]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         line = Text(f"{name:<{width}}  ", style="dim")
-        console.print(line + (value if isinstance(value, Text) else Text(str(value), style="not dim")))
+        shown_value = value if isinstance(value, Text) else Text(str(value), style="not dim")
+        console.print(line + shown_value, soft_wrap=True)

@@ -75,7 +75,7 @@ class Comparison:
     def explanation(self) -> str:
         """Why the models differ, as far as the lineage tells."""
         if not self.differences:
-            return "Data, contract, code, libraries, seed and settings are the same: the training isn't deterministic."
+            return "Data, contract, code, libraries and settings are the same: training isn't deterministic."
         return f"What differs: {', '.join(self.differences)}."
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from dropforge_ops.render import (
     moment,
     number,
     run_seconds,
+    say,
     status,
     table,
 )
@@ -104,7 +105,7 @@ def show(details: RunDetails, out: Console) -> None:
     if steps:
         _head("Next", out)
         for step in steps:
-            out.print(f"  {step}", markup=False)
+            say(out, f"  {step}")
 
 
 def _head(text: str, out: Console) -> None:
@@ -191,7 +192,7 @@ def _show_judgement(run: Run, judgement: Mapping[str, Any] | None, out: Console)
         ],
     )
     for reason in reasons:
-        out.print(f"  {reason.get('message', reason)}", markup=False)
+        say(out, f"  {reason.get('message', reason)}")
 
 
 def _show_lineage(lineage: Mapping[str, Any] | None, out: Console) -> None:

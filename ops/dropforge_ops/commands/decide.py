@@ -13,7 +13,7 @@ from dropforge_ops.deployments import DeploymentWatch
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.progress_view import ProgressView
-from dropforge_ops.render import facts, interval, number
+from dropforge_ops.render import facts, interval, number, say
 from dropforge_ops.waiting import Deadline, until
 
 _REMEDY = "The decision stands and is acted on; 'dropforge models' shows how it stands."
@@ -191,4 +191,4 @@ def _emit(
         "live": None if live is None else live.to_dict(),
         "message": message,
     }
-    invocation.emit(document, lambda out: out.print(message, markup=False))
+    invocation.emit(document, lambda out: say(out, message))

@@ -17,7 +17,7 @@ from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.progress import Follower
 from dropforge_ops.progress_view import ProgressView, cause_message
-from dropforge_ops.render import metric, size
+from dropforge_ops.render import metric, say, size
 from dropforge_ops.waiting import Deadline, RunWatch
 
 _REMEDY = "It goes on; 'dropforge runs' shows how it stands, --timeout allows more time."
@@ -54,16 +54,16 @@ def drop(
 
     def show(out: Console) -> None:
         if not document["runs"]:
-            out.print("A run starts by itself; 'dropforge runs' shows it.", markup=False)
+            say(out, "A run starts by itself; 'dropforge runs' shows it.")
         for run in document["runs"]:
             found = Run.from_dict(run)
             version = f", version {found.version}" if found.version is not None else ""
             shown = f", {metric(found.metric)}" if found.metric else ""
-            out.print(f"Run {found.run_id}: {found.status.replace('_', ' ')}{version}{shown}", markup=False)
+            say(out, f"Run {found.run_id}: {found.status.replace('_', ' ')}{version}{shown}")
             for reason in found.reasons:
-                out.print(f"  {reason.get('message', reason)}", markup=False)
+                say(out, f"  {reason.get('message', reason)}")
             for step in next_steps(found):
-                out.print(f"  {step}", markup=False)
+                say(out, f"  {step}")
 
     invocation.emit(document, show)
 

@@ -13,7 +13,7 @@ from dropforge_ops import decisions
 from dropforge_ops.commands.decide import show_candidate
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.invocation import Invocation
-from dropforge_ops.render import approval, facts, metric, moment, table
+from dropforge_ops.render import approval, facts, metric, moment, say, table
 
 
 def models(
@@ -38,7 +38,7 @@ def models(
 
     def show(out: Console) -> None:
         if not found:
-            out.print("There is no version yet. A run that passes the gate registers one.", markup=False)
+            say(out, "There is no version yet. A run that passes the gate registers one.")
             return
         out.print(_table(found, live))
         if history:

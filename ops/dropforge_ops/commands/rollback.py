@@ -15,7 +15,7 @@ from dropforge_ops.errors import NotFound, OperationFailed
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.progress import Follower
 from dropforge_ops.progress_view import ProgressView
-from dropforge_ops.render import facts, metric, moment
+from dropforge_ops.render import facts, metric, moment, say
 from dropforge_ops.waiting import Deadline
 
 _REMEDY = "It goes on; 'dropforge models' shows what is live."
@@ -48,7 +48,7 @@ def rollback(
         already = _check(wanted, live)
         if already is not None:
             document: dict[str, Any] = {"changed": False, "message": already, "execution_arn": None}
-            invocation.emit(document, lambda out: out.print(already, markup=False))
+            invocation.emit(document, lambda out: say(out, already))
             return
     _confirm(invocation, live, expected, yes)
     started = _start(invocation, wanted, text)
@@ -63,7 +63,7 @@ def rollback(
         "live": None if live is None or not wait else live.to_dict(),
         "message": message,
     }
-    invocation.emit(document, lambda out: out.print(message, markup=False))
+    invocation.emit(document, lambda out: say(out, message))
 
 
 def _check(model: ModelVersion, live: Live | None) -> str | None:

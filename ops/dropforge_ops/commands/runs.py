@@ -17,7 +17,7 @@ from dropforge_ops.invocation import Invocation
 from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.progress import Follower
 from dropforge_ops.progress_view import ProgressView
-from dropforge_ops.render import metric, run_seconds, runs_table
+from dropforge_ops.render import metric, run_seconds, runs_table, say
 from dropforge_ops.waiting import Deadline, RunWatch
 
 _REMEDY = "It goes on; 'dropforge runs' shows how it stands, --timeout allows more time."
@@ -45,7 +45,7 @@ def list_runs(
         if runs:
             out.print(runs_table(runs))
         else:
-            out.print("There is no run yet. Drop a file: 'dropforge drop FILE'.", markup=False)
+            say(out, "There is no run yet. Drop a file: 'dropforge drop FILE'.")
 
     invocation.emit(document, show)
 
@@ -82,7 +82,7 @@ def start_run(
         if admission.outcome == "nothing-new":
             raise NotFound(f"{admission.message} Drop a file: 'dropforge drop FILE'.")
         document: dict[str, Any] = {"execution_arn": started.execution_arn, **admission.to_dict()}
-        invocation.emit(document, lambda out: out.print(admission.message, markup=False))
+        invocation.emit(document, lambda out: say(out, admission.message))
         return
     run = admission.run
     if wait:
@@ -93,9 +93,9 @@ def start_run(
 
     def show(out: Console) -> None:
         shown = f", {metric(run.metric)}" if run.metric else ""
-        out.print(f"Run {run.run_id}: {run.status.replace('_', ' ')}{shown}", markup=False)
+        say(out, f"Run {run.run_id}: {run.status.replace('_', ' ')}{shown}")
         for step in next_steps(run):
-            out.print(f"  {step}", markup=False)
+            say(out, f"  {step}")
 
     invocation.emit(document, show)
 
@@ -112,16 +112,14 @@ def replay_run(
     before = replays.outcome_of(original.run_id, target.bucket, documents)
     if before is None:
         raise UsageError(
-            f"Run {original.run_id} is {original.status.replace('_', ' ')} and has no judgement, so there is no "
+            f"Run {original.run_id} is {original.status.replace('_', ' ')} and has no judgement: there is no "
             "model to compare a replay with."
         )
     deadline = Deadline(timeout, _REMEDY)
     started = replays.start(target, "replay", {"run_id": original.run_id})
     admission = replays.admission(started, invocation.ledger, target.poll_s, deadline)
     if admission.run is None:
-        raise OperationFailed(
-            f"The replay was not admitted: {admission.message} Try again when that has ended."
-        )
+        raise OperationFailed(f"The replay was not admitted: {admission.message} Try again later.")
     replayed = _follow_run(invocation, admission.run, deadline)
     if replayed.status is not RunStatus.REPLAYED:
         raise OperationFailed(_failure(replayed), replay=replayed.to_dict())
@@ -136,7 +134,7 @@ def replay_run(
             **comparison.to_dict(),
         )
     message = f"The replay of {original.run_id} gave the same model: {after.model_digest}."
-    invocation.emit(comparison.to_dict(), lambda out: out.print(message, markup=False))
+    invocation.emit(comparison.to_dict(), lambda out: say(out, message))
 
 
 def find_run(ledger: LedgerReader, run_id: str) -> Run:

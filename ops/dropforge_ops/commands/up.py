@@ -23,7 +23,7 @@ from dropforge_ops.project import (
     find_root,
     merged_parameters,
 )
-from dropforge_ops.render import facts
+from dropforge_ops.render import facts, say
 from dropforge_ops.samples import SAMPLES
 from dropforge_ops.target import DEFAULT_STACK
 
@@ -176,5 +176,5 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     ]
     out.print("\nNext, in another terminal in this folder:")
     for step in steps:
-        out.print(f"  {step}", markup=False)
+        say(out, f"  {step}")
     out.print("\nCtrl-C stops it.")
