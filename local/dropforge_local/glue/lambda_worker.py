@@ -138,7 +138,11 @@ class Environment:
                 "parent_pid": os.getpid(),
                 "handler": config.get("Handler", ""),
                 "search_path": [path for path in search_path if os.path.isdir(path)],
-                "mounted": {str(code): "/var/task", **{str(layer): "/opt" for layer in layers}},
+                "mounted": {
+                    str(code): "/var/task",
+                    str(shared.runtime_dir): "/var/runtime",
+                    **{str(layer): "/opt" for layer in layers},
+                },
             }
         )
 

@@ -20,7 +20,7 @@ def own_client(settings: HostSettings) -> Callable[[str], Any]:
         return session.client(
             service,  # type: ignore[call-overload]
             endpoint_url=f"http://127.0.0.1:{settings.port}",
-            aws_access_key_id=settings.account_id,
+            aws_access_key_id="test",
             aws_secret_access_key="test",  # noqa: S106 - the loopback host accepts any
         )
 

@@ -249,3 +249,62 @@ def test_starts_an_execution_in_a_few_milliseconds(deployed: Deployed) -> None:
     execution = deployed.start(machine)
     ended = deployed.ended(execution)
     assert (ended["stopDate"] - ended["startDate"]).total_seconds() < 0.1
+
+
+def test_a_distributed_map_reads_items_in_batches_and_writes_the_results(deployed: Deployed) -> None:
+    bucket, s3 = deployed.outputs["Bucket"], deployed.host.client("s3")
+    s3.put_object(Bucket=bucket, Key="items/list.json", Body=json.dumps([1, 2, 3, 4, 5]).encode())
+    total = {
+        "Type": "Pass",
+        "Output": "{% $sum($states.input.Items) + $states.input.BatchInput.add %}",
+        "End": True,
+    }
+    processor = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "Sum"}
+    each = {
+        "Type": "Map",
+        "ItemReader": {
+            "Resource": "arn:aws:states:::s3:getObject",
+            "ReaderConfig": {"InputType": "JSON"},
+            "Arguments": {"Bucket": bucket, "Key": "{% $states.input.key %}"},
+        },
+        "ItemBatcher": {"MaxItemsPerBatch": 2, "BatchInput": {"add": "{% 100 %}"}},
+        "ItemProcessor": {**processor, "States": {"Sum": total}},
+        "End": True,
+    }
+    value = {"key": "items/list.json"}
+    assert deployed.run({"StartAt": "Each", "States": {"Each": each}}, value) == [103, 107, 105]
+    writer = {
+        "Resource": "arn:aws:states:::s3:putObject",
+        "Arguments": {"Bucket": bucket, "Prefix": "results"},
+    }
+    written = deployed.run({"StartAt": "Each", "States": {"Each": {**each, "ResultWriter": writer}}}, value)
+    manifest = s3.get_object(Bucket=bucket, Key=written["ResultWriterDetails"]["Key"])["Body"].read()
+    files = json.loads(manifest)["ResultFiles"]
+    results = json.loads(s3.get_object(Bucket=bucket, Key=files["SUCCEEDED"][0]["Key"])["Body"].read())
+    assert [json.loads(result["Output"]) for result in results] == [103, 107, 105]
+    assert files["FAILED"] == []
+
+
+@pytest.mark.parametrize(("tolerated", "status"), [(1, "SUCCEEDED"), (0, "FAILED")])
+def test_a_distributed_map_tolerates_as_many_failures_as_it_says(
+    deployed: Deployed, tolerated: int, status: str
+) -> None:
+    check = {
+        "Type": "Choice",
+        "Choices": [{"Condition": "{% $states.input = 2 %}", "Next": "No"}],
+        "Default": "Yes",
+    }
+    states = {"Check": check, "No": {"Type": "Fail", "Error": "Two"}, "Yes": {"Type": "Succeed"}}
+    each = {
+        "Type": "Map",
+        "Items": "{% [1, 2, 3] %}",
+        "ToleratedFailureCount": tolerated,
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED"}, "StartAt": "Check", "States": states},
+        "End": True,
+    }
+    ended = deployed.ended(deployed.start({"StartAt": "Each", "States": {"Each": each}}))
+    assert ended["status"] == status, ended
+    if status == "SUCCEEDED":
+        assert json.loads(ended["output"]) == [1, 3]
+    else:
+        assert ended["error"] == "States.ExceedToleratedFailureThreshold"

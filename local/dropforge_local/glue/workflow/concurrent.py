@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.workflow.distributed import DistributedMap, MapState
 from dropforge_local.glue.workflow.run import Ended, Scope, Suspended, TimedOut, current_scope
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ _INLINE_CONCURRENCY = 40
 class Concurrent:
     """Runs the two states that contain other states."""
 
-    def __init__(self, interpreter: Any, records: Records, machine: Machine) -> None:
+    def __init__(self, interpreter: Any, records: Records, machine: Machine, s3: Callable[[], Any]) -> None:
         self._asl = interpreter
         self._records = records
         self._machine = machine
+        self._distributed = DistributedMap(interpreter, machine, self._together, s3)
 
     def parallel(
         self, state: dict[str, Any], raw_input: Any, execution: dict[str, Any], ctx: dict[str, Any]
@@ -53,19 +55,16 @@ class Concurrent:
         jsonata = asl._state_query_language(state, ctx) == "JSONata"
         effective = raw_input if jsonata else asl._apply_input_path(state, raw_input, ctx)
         processor = state.get("ItemProcessor") or state.get("Iterator") or {}
-        if (processor.get("ProcessorConfig") or {}).get("Mode") == "DISTRIBUTED":
-            if jsonata:
-                raise asl._ExecutionError(
-                    "States.Runtime", "The local host runs distributed maps only in JSONPath states."
-                )
-            output: tuple[Any, str | None] = asl._run_distributed_map(
-                state, raw_input, effective, processor, execution, ctx
-            )
-            return output
-        items = self._items(state, raw_input, effective, ctx, jsonata)
         limit = state.get("MaxConcurrency", 0)
         if jsonata and isinstance(limit, str):
             limit = asl._jsonata_state_field(state, "MaxConcurrency", "number", raw_input, ctx)
+        if (processor.get("ProcessorConfig") or {}).get("Mode") == "DISTRIBUTED":
+            entered = MapState(state, processor, raw_input, effective, execution, ctx, jsonata)
+            result = self._distributed.run(
+                entered, lambda: self._items(state, raw_input, effective, ctx, jsonata), int(limit)
+            )
+            return self._output(state, raw_input, ctx, result)
+        items = self._items(state, raw_input, effective, ctx, jsonata)
         self._records.add_event(
             execution, "MapStateStarted", {"mapStateStartedEventDetails": {"length": len(items)}}
         )
@@ -116,7 +115,7 @@ class Concurrent:
         return items
 
     def _output(
-        self, state: dict[str, Any], raw_input: Any, ctx: dict[str, Any], results: list[Any]
+        self, state: dict[str, Any], raw_input: Any, ctx: dict[str, Any], results: Any
     ) -> tuple[Any, str | None]:
         asl = self._asl
         if asl._state_query_language(state, ctx) == "JSONata":

@@ -17,6 +17,7 @@ from dropforge_local.glue.workflow.run import Background, Ended, current_scope
 from dropforge_local.glue.workflow.tokens import Callback
 
 if TYPE_CHECKING:
+    from dropforge_local.glue.workflow.faults import TaskFaults
     from dropforge_local.glue.workflow.records import Records
     from dropforge_local.glue.workflow.sagemaker_tasks import SageMakerTasks
     from dropforge_local.glue.workflow.task import Attempt
@@ -35,6 +36,7 @@ class Integrations:
         lambda_svc: MiniStack's Lambda module.
         publish: sends a message to SNS.
         start_execution, stop_execution: StartExecution and StopExecution of this host.
+        faults: what goes wrong on purpose.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Integrations:
         publish: Callable[[dict[str, Any]], dict[str, Any]],
         start_execution: Callable[[dict[str, Any]], Any],
         stop_execution: Callable[[dict[str, Any]], Any],
+        faults: TaskFaults,
     ) -> None:
         self._asl = interpreter
         self._lambda = lambda_svc
@@ -56,6 +59,7 @@ class Integrations:
         self._publish = publish
         self._start = start_execution
         self._stop = stop_execution
+        self._faults = faults
 
     def run(self, attempt: Attempt) -> Any:
         """The task's result.
@@ -70,7 +74,7 @@ class Integrations:
             return self._sagemaker_job(attempt)
         if resource.startswith((f"{_START_EXECUTION}.sync",)):
             return self._child_execution(attempt)
-        return self._within(attempt, lambda: self._call(resource, attempt.arguments))
+        return self._within(attempt, lambda: self._effect(attempt, resource))
 
     # --- waiting -------------------------------------------------------------------------------------
 
@@ -86,6 +90,9 @@ class Integrations:
             "States.Timeout", f"Task timed out after {attempt.timeout_s} seconds"
         )
         return error
+
+    def _effect(self, attempt: Attempt, resource: str) -> Any:
+        return self._faults.around(attempt, lambda: self._call(resource, attempt.arguments))
 
     # --- calls that end with their answer ------------------------------------------------------------
 
@@ -170,7 +177,7 @@ class Integrations:
     def _submit(self, attempt: Attempt, callback: Callback) -> None:
         """Hand the token out; the task may be answered before the call that carries it has returned."""
         resource = attempt.resource.removesuffix(".waitForTaskToken")
-        background = Background(lambda: self._call(resource, attempt.arguments), "task-submission")
+        background = Background(lambda: self._effect(attempt, resource), "task-submission")
         if not current_scope().wait(lambda: background.done or callback.answered, attempt.until):
             raise self._timeout(attempt)
         if background.done and not callback.answered:
@@ -188,7 +195,8 @@ class Integrations:
         try:
             if "submitted" not in attempt.notes:
                 begun_before = attempt.resumed and job.exists_since(attempt.notes["began"])
-                submitted = None if begun_before else self._within(attempt, job.create)
+                create = lambda: self._faults.around(attempt, job.create)  # noqa: E731
+                submitted = None if begun_before else self._within(attempt, create)
                 attempt.notes["submitted"] = True
                 details = {"output": json.dumps(submitted)} if submitted else {}
                 self._records.add_event(
@@ -234,7 +242,9 @@ class Integrations:
             child = self._asl._executions.get(arn)
             if child is not None and child["started"] >= attempt.notes["began"]:
                 return arn
-        started: str = self._started({**arguments, "Name": name})["executionArn"]
+        started: str = self._faults.around(attempt, lambda: self._started({**arguments, "Name": name}))[
+            "executionArn"
+        ]
         return started
 
     def _started(self, arguments: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.own_clients import own_client
 from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.workflow import faults
 from dropforge_local.glue.workflow import run as runs
 from dropforge_local.glue.workflow.api import Api
 from dropforge_local.glue.workflow.concurrent import Concurrent
@@ -57,7 +58,8 @@ _USED = [
     "_resolve_params_obj",
     "_resolve_path_or_ctx",
     "_resolve_state_machine_arn",
-    "_run_distributed_map",
+    "_read_map_items",
+    "_map_runs",
     "_state_machine_versions",
     "_state_machines",
     "_state_query_language",
@@ -99,6 +101,8 @@ def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, inst
     records = Records(asl._executions, journal)
     tokens = Tokens(records)
     tasks_of_sagemaker = SageMakerTasks(sagemaker, asl._ExecutionError)
+    task_faults = faults.TaskFaults(asl._ExecutionError)
+    faults.mount(task_faults)
     integrations = Integrations(
         asl,
         lambda_svc,
@@ -109,10 +113,11 @@ def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, inst
         # The API is made below; both are called once executions run.
         lambda data: api.start_execution(data),  # noqa: PLW0108
         lambda data: api.stop_execution(data),  # noqa: PLW0108
+        task_faults,
     )
     tasks = Tasks(asl, records, integrations, settings.wait_scale, random.Random())  # noqa: S311 - spreads retries
     machine = Machine(asl, records, tasks, settings.wait_scale)
-    machine.concurrent = Concurrent(asl, records, machine)
+    machine.concurrent = Concurrent(asl, records, machine, lambda: own_client(settings)("s3"))
     api = Api(asl, responses, records, tokens, machine, journal)
 
     asl._run_execution = machine.run

@@ -28,6 +28,7 @@ class Attempt:
     ``resumed`` is true where an earlier process had begun it. ``until`` is the epoch time of its timeout.
     """
 
+    state: str
     resource: str
     arguments: Any
     execution: dict[str, Any]
@@ -198,6 +199,7 @@ class Tasks:
         resource = state.get("Resource", "")
         scale = self._wait_scale if resource.endswith(_CALLBACK) else 1.0
         return Attempt(
+            state=ctx["State"]["Name"],
             resource=resource,
             arguments=notes["arguments"],
             execution=execution,
