@@ -1,0 +1,339 @@
+"""Every handler on its example event: an answer that is JSON, and twice the same end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.s3.models import s3_backends
+from tests.fakes.aws_clients import SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
+from tests.unit.judging.test_judge_model_use_case import model_archive, output_archive
+
+from dropforge import bootstrap
+from dropforge.domain.errors import InvalidSettings
+from dropforge.domain.ports import ObjectRef
+from dropforge.domain.records import Approval, LockName, RunStatus
+from dropforge.domain.triggers import parse_trigger
+from dropforge_local.template import load_template
+
+ROOT = Path(__file__).parents[3]
+TEMPLATE = load_template(ROOT / "template.yaml")
+FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
+TRIGGERS = (
+    "s3_object_created",
+    "schedule",
+    "manual",
+    "follow_up",
+    "replay",
+    "model_package_approved",
+    "model_package_rejected",
+    "execution_status_change",
+)
+TABLE = "ledger"
+_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge"
+ENVIRONMENT = {
+    "LEDGER_TABLE": TABLE,
+    "TRAINING_MACHINE_ARN": f"{_MACHINE}-training",
+    "DEPLOYMENT_MACHINE_ARN": f"{_MACHINE}-deployment",
+    "TRAINING_MAX_RUNTIME_S": "3600",
+    "TRAINING_INSTANCE_TYPES": "ml.m5.large,ml.m4.xlarge",
+    "TRAINING_DATA": "new-drops",
+    "TRAINING_IMAGE": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3",
+    "PACKAGE_GROUP": "model",
+    "ENDPOINT_NAME": "model",
+    "TARGET_COLUMN": "diagnosis",
+    "ID_COLUMN": "",
+    "TASK_TYPE": "auto",
+    "MAXIMUM_REJECT_RATE": "0.05",
+    "MINIMUM_ROWS": "50",
+    "QUALITY_METRIC": "auto",
+    "QUALITY_THRESHOLD": "auto",
+    "CHAMPION_TOLERANCE": "0.01",
+    "MINIMUM_HOLDOUT_ROWS": "10",
+    "APPROVAL_TIMEOUT_DAYS": "7",
+    "APPROVAL_REMINDER_HOURS": "24",
+    "GRACE_HOURS": "0",
+}
+
+
+def event(name: str) -> Any:
+    return json.loads((ROOT / "events" / f"{name}.json").read_text())
+
+
+DROP = parse_trigger(event("s3_object_created")).drop
+PLAN = event("promote_model")["plan"]
+
+
+def load(function: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def variables(function: str) -> list[str]:
+    """What the template gives the function."""
+    name = "".join(part.title() for part in function.split("_"))
+    properties = TEMPLATE["Resources"][f"{name}Function"]["Properties"]
+    return list(properties.get("Environment", {}).get("Variables", {}))
+
+
+class Stack:
+    """The services around the handlers, and the handlers by name."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.s3 = boto3.client("s3", region_name="us-east-1")
+        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+        self.sagemaker, self.runtime = SageMakerClient(), SageMakerRuntimeClient()
+        self.workflows = StepFunctionsClient()
+        clients = {
+            "s3": self.s3,
+            "dynamodb": dynamodb,
+            "sagemaker": self.sagemaker,
+            "sagemaker-runtime": self.runtime,
+            "stepfunctions": self.workflows,
+        }
+        monkeypatch.setattr(bootstrap, "_client", clients.__getitem__)
+        self.s3.create_bucket(Bucket=DROP.bucket)
+        versioned = {"Status": "Enabled"}
+        self.s3.put_bucket_versioning(Bucket=DROP.bucket, VersioningConfiguration=versioned)
+        resource = TEMPLATE["Resources"]["Ledger"]["Properties"]
+        names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+        dynamodb.create_table(TableName=TABLE, **{each: resource[each] for each in names})
+        self.ledger = bootstrap.ledger(TABLE)
+
+    def put(self, uri: str, body: bytes) -> None:
+        ref = ObjectRef.from_uri(uri)
+        self.s3.put_object(Bucket=ref.bucket, Key=ref.key, Body=body)
+
+    def drop(self) -> None:
+        """Put the file of the example event there, in the very version that the event names."""
+        rows = [f"{'benign' if n % 2 else 'malignant'},{n * 0.5},{n % 7}" for n in range(120)]
+        self.put(f"s3://{DROP.bucket}/{DROP.key}", "\n".join(["diagnosis,radius,texture", *rows]).encode())
+        stored = s3_backends["123456789012"]["aws"].buckets[DROP.bucket].keys[DROP.key]
+        stored._version_id = DROP.version_id
+        stored._etag = DROP.etag
+
+    def run(self, function: str, payload: Any = None) -> Any:
+        """Invoke the handler twice, as a retry does; its second answer, which has to be JSON."""
+        with self.monkeypatch.context() as patch:
+            for name in ENVIRONMENT:
+                patch.delenv(name, raising=False)
+            settings = {**ENVIRONMENT, "DATA_BUCKET": DROP.bucket}
+            for name in variables(function):
+                patch.setenv(name, settings[name])
+            handler = load(function).handler
+            context = SimpleNamespace(
+                function_name=function,
+                memory_limit_in_mb=256,
+                invoked_function_arn=f"arn:aws:lambda:us-east-1:123456789012:function:{function}",
+                aws_request_id="52fdfc07-2182-454f-963f-5f0f9a621d72",
+            )
+            payload = event(function) if payload is None else payload
+            handler(json.loads(json.dumps(payload)), context)
+            return json.loads(json.dumps(handler(json.loads(json.dumps(payload)), context), allow_nan=False))
+
+    # --- stretches of the way --------------------------------------------------------------------
+
+    def admitted(self) -> Any:
+        self.workflows.executions[event("admit_run")["execution_arn"]] = {"status": "RUNNING", "input": {}}
+        return self.run("admit_run")
+
+    def registered(self) -> Any:
+        """With the digests that the archives have here."""
+        self.admitted()
+        payload = event("register_model")
+        judgement = payload["judgement"]
+        self.put(judgement["model_data_url"], b"archive")
+        self.put(judgement["judgement_uri"], b"{}")
+        store = bootstrap.object_store()
+        judgement["model_sha256"] = store.sha256(judgement["model_data_url"])
+        judgement["judgement_sha256"] = store.sha256(judgement["judgement_uri"])
+        return self.run("register_model", payload)
+
+    def approved(self) -> Any:
+        registration = self.registered()
+        package = self.sagemaker.packages[registration["model_package_arn"]]
+        package["ModelApprovalStatus"] = "Approved"
+        package["LastModifiedBy"] = {"IamIdentity": {"Arn": "arn:aws:sts::1:assumed-role/Reviewers/ann"}}
+        return self.run("apply_decision")
+
+    def deploying(self) -> Any:
+        self.approved()
+        plan = self.run("plan_deployment")
+        self.sagemaker.deploy("model", plan["endpoint_config"])
+        return plan
+
+
+@pytest.fixture
+def stack(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    with mock_aws():
+        yield Stack(monkeypatch)
+
+
+def test_admits_the_example_drop(stack):
+    answer = stack.admitted()
+    assert answer["outcome"] == "admitted"
+    assert answer["run_id"] == DROP.run_id
+    assert stack.ledger.held_lease(LockName.TRAINING).token == answer["token"] == 1
+    code = bootstrap.object_store().list(answer["code_uri"])
+    assert {"train.py", "inference.py", "model.py"} <= {each.key.rsplit("/", 1)[-1] for each in code}
+
+
+@pytest.mark.parametrize("trigger", ["schedule", "manual", "follow_up"])
+def test_admits_nothing_without_data(stack, trigger):
+    payload = {"execution_arn": f"{_MACHINE}-training:x".replace("stateMachine", "execution")}
+    answer = stack.run("admit_run", {**payload, "event": event(trigger)})
+    assert answer["outcome"] == "nothing-new"
+
+
+def test_prepares_the_example_drop(stack):
+    stack.admitted()
+    stack.drop()
+    answer = stack.run("prepare_data")
+    assert answer["rows"]["read"] == 120
+    assert answer.keys() == event("register_model")["prepared"].keys()
+
+
+def test_judges_what_the_example_job_left(stack):
+    payload = event("judge_model")
+    archive, content = model_archive()
+    lineage = {"run_id": DROP.run_id, "data_version": "d" * 64}
+    stack.put(payload["model_data_url"], archive)
+    stack.put(payload["output_data_url"], output_archive(content["model_digest"], lineage=lineage))
+    answer = stack.run("judge_model")
+    assert answer["accepted"] is True
+    assert answer.keys() == event("register_model")["judgement"].keys()
+
+
+def test_registers_the_example_candidate(stack):
+    answer = stack.registered()
+    assert (answer["version"], answer["superseded"], answer["follow_up"]) == (1, [], None)
+    assert len(stack.sagemaker.packages) == 1
+    (package,) = stack.sagemaker.packages.values()
+    assert package["ModelLifeCycle"] == {"Stage": "Development", "StageStatus": "PendingApproval"}
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
+
+
+def test_waits_for_the_example_decision_and_checks_on_it(stack):
+    stack.registered()
+    due_at = stack.run("request_approval")["due_at"]
+    assert stack.ledger.get_model(1).due_at == due_at
+    assert stack.ledger.get_model(1).task_token == event("request_approval")["task_token"]
+    checked = stack.run("check_approval")
+    assert (checked["outcome"], checked["wait_s"]) == ("waiting", 24 * 3600)
+
+
+def test_applies_the_example_approval(stack):
+    assert stack.approved()["action"] == "resolved"
+    model = stack.ledger.get_model(1)
+    assert (model.approval, model.decided_by) == (
+        Approval.APPROVED,
+        "arn:aws:sts::1:assumed-role/Reviewers/ann",
+    )
+
+
+def test_resolves_the_run_that_waits_by_its_token(stack):
+    token = event("request_approval")["task_token"]
+    stack.registered()
+    stack.workflows.waiting.add(token)
+    stack.run("request_approval")
+    (package,) = stack.sagemaker.packages.values()
+    package.update(ModelApprovalStatus="Rejected", ApprovalDescription="no")
+    assert stack.run("apply_decision", event("model_package_rejected"))["action"] == "resolved"
+    assert stack.workflows.results[token]["decision"] == "rejected"
+    assert stack.workflows.results[token]["reason"] == "no"
+
+
+def test_plans_tests_and_promotes_the_example_version(stack):
+    plan = stack.deploying()
+    assert plan == PLAN
+    smoke = {"instances": [{"radius": 1.0}], "predictions": [{"label": "benign", "probabilities": {}}]}
+    stack.put(plan["smoke_uri"], json.dumps(smoke).encode())
+    stack.runtime.answer = json.dumps({"predictions": smoke["predictions"]}).encode()
+    assert stack.run("smoke_test") == {"rows": 1}
+    assert stack.run("promote_model") == {"version": 1, "endpoint_config": "model-v1-1"}
+    assert stack.ledger.live().version == 1
+    assert stack.ledger.get_run(DROP.run_id).status is RunStatus.SUCCEEDED
+    (package,) = stack.sagemaker.packages.values()
+    assert package["ModelLifeCycle"] == {"Stage": "Production", "StageStatus": "Live"}
+    stack.sagemaker.configs.update(dict.fromkeys(["model-v0-1", "model-v0-2", "model-v0-3"], package_time()))
+    assert stack.run("retire_models") == {"deleted": []}
+    assert list(stack.sagemaker.configs) == ["model-v1-1"]
+
+
+def package_time():
+    return bootstrap.now().replace(year=2026, month=1, day=1)
+
+
+def test_settles_the_example_deployment(stack):
+    plan = stack.deploying()
+    stack.sagemaker.endpoints.clear()
+    assert stack.run("settle_deployment") == {"version": 1}
+    assert plan["endpoint_config"] not in stack.sagemaker.configs
+    assert stack.ledger.held_lease(LockName.DEPLOYMENT) is None
+
+
+def test_closes_the_example_run(stack):
+    stack.admitted()
+    answer = stack.run("close_run")
+    assert (answer["status"], answer["error_class"]) == ("failed", "TooManyRejects")
+    assert stack.ledger.held_lease(LockName.TRAINING) is None
+
+
+def test_repairs_after_the_example_abortion(stack):
+    stack.admitted()
+    stack.workflows.executions[event("admit_run")["execution_arn"]]["status"] = "ABORTED"
+    stack.run("reconcile_runs")
+    run = stack.ledger.get_run(DROP.run_id)
+    assert (run.status, run.error["class"]) == (RunStatus.FAILED, "ExecutionEnded")
+    assert stack.ledger.held_lease(LockName.TRAINING) is None
+
+
+@pytest.mark.parametrize("function", [each for each in FUNCTIONS if each != "smoke_test"])
+def test_names_every_missing_variable_at_once(monkeypatch, function):
+    for name in ENVIRONMENT | {"DATA_BUCKET": "", "AWS_REGION": ""}:
+        monkeypatch.delenv(name, raising=False)
+    required = [name for name in variables(function) if name != "ID_COLUMN"]
+    with pytest.raises(InvalidSettings) as refusal:
+        load(function).FunctionSettings.from_env({})
+    assert all(f"{name} is missing" in str(refusal.value) for name in required)
+
+
+def test_there_is_an_event_for_every_function_and_every_trigger_and_no_other():
+    assert {path.stem for path in ROOT.glob("events/*.json")} == {*FUNCTIONS, *TRIGGERS}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_docstring_names_the_event(function):
+    assert f"events/{function}.json" in (load(function).__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["s3_object_created", "model_package_approved", "model_package_rejected", "execution_status_change"],
+)
+def test_events_of_aws_have_the_whole_envelope(name):
+    found = event(name)
+    envelope = {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
+    assert found.keys() == envelope
+    assert found["version"] == "0"
+
+
+def test_the_example_run_is_the_one_of_the_example_drop():
+    for name in ("prepare_data", "judge_model", "register_model", "close_run", "replay"):
+        assert event(name)["run_id"] == DROP.run_id
