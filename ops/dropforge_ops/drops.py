@@ -26,6 +26,8 @@ _KEY_BYTES = 1024
 _RUNS_LOOKED_AT = 25
 # A drop's time in the ledger is the function's clock; the upload's is ours.
 _CLOCK_SKEW = timedelta(minutes=10)
+# Times in the ledger are cut to milliseconds.
+_JITTER = timedelta(milliseconds=5)
 
 
 @dataclass(frozen=True)
@@ -38,23 +40,23 @@ class Upload:
     version_id: str | None
     etag: str
     size: int
-    uploaded_at: datetime
+    began_at: datetime
 
     @property
     def uri(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
-    def is_of(self, drop: Drop) -> bool:
-        """Whether the ledger's drop is this very version.
+    def is_of(self, drop: Drop, received_at: datetime) -> bool:
+        """Whether a drop that was received then is this very upload.
 
         The sequencer, which only S3 knows, isn't needed: a version is written once. Where the event named
-        no version, as for a bucket without versions, the ETag stands for the content.
+        no version, as for a bucket without versions, the ETag tells the content and the time the write.
         """
         if (self.bucket, self.key) != (drop.bucket, drop.key):
             return False
         if self.version_id is not None and drop.version_id is not None:
             return self.version_id == drop.version_id
-        return self.etag == drop.etag
+        return self.etag == drop.etag and received_at >= self.began_at - _JITTER
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -98,6 +100,7 @@ def keys_of(paths: Iterable[Path], prefix: str | None) -> dict[Path, str]:
 
 def upload(s3: Any, bucket: str, path: Path, key: str, progress: Callable[[int], None]) -> Upload:
     """Upload one file; ``progress`` is told the bytes as they go out."""
+    began_at = datetime.now(UTC)
     size = path.stat().st_size
     extra = {"ContentType": mimetypes.guess_type(path.name)[0] or "application/octet-stream"}
     if size < _MULTIPART_FROM:
@@ -121,7 +124,7 @@ def upload(s3: Any, bucket: str, path: Path, key: str, progress: Callable[[int],
         version_id=answer.get("VersionId"),
         etag=answer["ETag"].strip('"'),
         size=size,
-        uploaded_at=datetime.now(UTC),
+        began_at=began_at,
     )
 
 
@@ -151,7 +154,7 @@ class Coverage:
         if missing:
             for recorded in self.ledger.pending_drops():
                 for each in missing:
-                    if each.is_of(recorded.drop):
+                    if each.is_of(recorded.drop, from_iso(recorded.received_at)):
                         self.received[each.uri] = recorded
         return missing
 
@@ -184,29 +187,29 @@ class Coverage:
         answer = self.sfn.list_executions(
             stateMachineArn=self.training_machine, statusFilter="FAILED", maxResults=10
         )
-        oldest = min(each.uploaded_at for each in self.uploads) - _CLOCK_SKEW
+        oldest = min(each.began_at for each in self.uploads) - _CLOCK_SKEW
         for execution in answer["executions"]:
             arn = execution["executionArn"]
             if arn in self._executions_examined or execution["startDate"] < oldest:
                 continue
             self._executions_examined.add(arn)
             described = self.sfn.describe_execution(executionArn=arn)
-            if self._is_mine(described.get("input")):
+            if self._is_mine(described.get("input"), execution["startDate"]):
                 return arn, str(described.get("error") or "FAILED"), str(described.get("cause") or "")
         return None
 
     def _examine(self, run: Run) -> None:
-        oldest = min(each.uploaded_at for each in self.uploads) - _CLOCK_SKEW
+        oldest = min(each.began_at for each in self.uploads) - _CLOCK_SKEW
         self._examined.add(run.run_id)
         if not run.drop_ids or from_iso(run.started_at) < oldest:
             return
         for recorded in self.ledger.drops(run.drop_ids):
             for each in self.uploads:
-                if each.is_of(recorded.drop):
+                if each.is_of(recorded.drop, from_iso(recorded.received_at)):
                     self.found[each.uri] = run
                     self.received[each.uri] = recorded
 
-    def _is_mine(self, text: str | None) -> bool:
+    def _is_mine(self, text: str | None, started_at: datetime) -> bool:
         try:
             detail = json.loads(text or "{}")["detail"]
             named: Mapping[str, Any] = detail["object"]
@@ -220,7 +223,7 @@ class Coverage:
             )
         except (ValueError, KeyError, TypeError):
             return False
-        return any(each.is_of(drop) for each in self.missing)
+        return any(each.is_of(drop, started_at) for each in self.missing)
 
 
 def _problem(path: Path) -> str | None:

@@ -11,6 +11,9 @@ from dropforge_local.host import LocalHost
 from dropforge_ops.errors import CommandError, OperationFailed, UsageError
 from dropforge_ops.target import Announced, Target, on_local_host
 
+# The state machines' waits are meant for AWS, where an endpoint takes minutes; here it takes a second.
+WAIT_SCALE = 0.1
+
 
 @contextmanager
 def running(host: LocalHost) -> Iterator[LocalHost]:

@@ -58,11 +58,11 @@ def demo(invocation: Invocation) -> None:
     The last line on stdout is one JSON object with what happened.
     """
     from dropforge_local.host import LocalHost  # noqa: PLC0415 - only here is there a host to start
-    from dropforge_ops.local_host import running, target_of  # noqa: PLC0415
+    from dropforge_ops.local_host import WAIT_SCALE, running, target_of  # noqa: PLC0415
 
     watch = Stopwatch()
     stack = invocation.options.stack or DEFAULT_STACK
-    host = LocalHost(find_root())
+    host = LocalHost(find_root(), wait_scale=WAIT_SCALE)
     with ExitStack() as held:
         scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-demo-")))
         beside = held.enter_context(ThreadPoolExecutor(1))

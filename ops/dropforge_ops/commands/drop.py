@@ -159,15 +159,21 @@ def _next_run(
 
 
 def _note_joined(coverage: Coverage, each: Upload, run: Run, view: ProgressView, notes: list[str]) -> None:
-    if len(run.drop_ids) > 1 or not coverage.started_it(each):
-        others = len(run.drop_ids) - 1
-        with_others = f" together with {others} other drop(s)" if others else ""
-        text = f"{each.uri} is covered by run {run.run_id}{with_others}."
-        recorded = coverage.received.get(each.uri)
-        if recorded is not None and recorded.duplicates:
-            text += f" Its event was delivered {recorded.duplicates + 1} times; that changes nothing."
-        view.line(text)
-        notes.append(text)
+    """Say so where the run isn't simply this drop's own."""
+    others = len(run.drop_ids) - 1
+    if run.trigger == "drop" and not others:
+        text = ""
+    elif run.trigger == "drop" and coverage.started_it(each):
+        text = f"{each.key} started run {run.run_id}, which covers {others} other drop(s) too."
+    else:
+        alone = f" with {others} other drop(s)" if others else ""
+        text = f"{each.key} came while another run trained; run {run.run_id} covers it{alone}."
+    recorded = coverage.received.get(each.uri)
+    if recorded is not None and recorded.duplicates:
+        text += f" The event of {each.key} was delivered {recorded.duplicates + 1} times; it counts once."
+    if text:
+        view.line(text.strip())
+        notes.append(text.strip())
 
 
 def _what_is_missing(coverage: Coverage, missing: list[Upload]) -> str:

@@ -58,7 +58,7 @@ def up(
 ) -> None:
     """Run everything on this machine until Ctrl-C. What happened survives and is there the next time."""
     from dropforge_local.host import LocalHost  # noqa: PLC0415 - only here is there a host to start
-    from dropforge_ops.local_host import running  # noqa: PLC0415
+    from dropforge_ops.local_host import WAIT_SCALE, running  # noqa: PLC0415
 
     _refuse_options(invocation)
     asked = asked_parameters(sample=sample, target=target, key=key, task=task, pairs=parameter or [])
@@ -67,7 +67,8 @@ def up(
     stack = invocation.options.stack or DEFAULT_STACK
     if not keep_state:
         _delete_state(state)
-    with _stop_signals() as stop, running(LocalHost(root, state_dir=state, port=port, announce=True)) as host:
+    host = LocalHost(root, state_dir=state, port=port, announce=True, wait_scale=WAIT_SCALE)
+    with _stop_signals() as stop, running(host):
         deployed = deployed_parameters(host.client("cloudformation"), stack)
         parameters = merged_parameters(deployed, asked)
         if stop.is_set():
