@@ -37,6 +37,16 @@ class Context:
         return Objects(self.ports.s3, self.limits.storage_retry_s, check)
 
 
+def check_isolation(context: Context, wanted: bool | None) -> None:
+    """Accept network isolation where this machine can give it.
+
+    Raises:
+        ServiceError: it is wanted, and there are no namespaces to do it with.
+    """
+    if wanted and not context.image.namespaces:
+        raise unsupported("EnableNetworkIsolation on a machine without user namespaces")
+
+
 def check_image(uri: str | None, member: str) -> None:
     """Accept the one image whose contents this host has: AWS's scikit-learn 1.9-0.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from dropforge_local.sagemaker.errors import validation
 from dropforge_local.sagemaker.fleet import Fleet, FleetFailure, drain, stop_all
 from dropforge_local.sagemaker.objects import Interrupted
 from dropforge_local.sagemaker.traffic import Traffic
+
+logger = logging.getLogger(__name__)
 
 _MAX_STEP_PERCENT = 50  # CanarySize and LinearStepSize: at most half of the fleet
 _MIN_LINEAR_PERCENT = 10  # LinearStepSize: at least a tenth
@@ -133,17 +136,19 @@ class Deployment:
 
     def bring_up(self, snapshot: dict[str, Any], capacity_error: str | None) -> str | None:
         """The endpoint's first fleet; returns why it failed, or None."""
-        fleet = self._fleet(snapshot)
-        self._beside = fleet
-        try:
+        fleet = self._beside = self._fleet(snapshot)
+
+        def steps() -> None:
             _check_capacity(capacity_error)
             fleet.launch(self._check)
             fleet.await_health(self._check)
-        except FleetFailure as failure:
-            self._beside = None
+
+        reason = _reason_of_failure(steps)
+        self._beside = None
+        if reason is not None:
             fleet.stop()
-            return str(failure)
-        self._current, self._beside = fleet, None
+            return reason
+        self._current = fleet
         self.traffic.route((fleet, 1.0))
         return None
 
@@ -151,37 +156,40 @@ class Deployment:
         """Bring a fleet back after the host's restart; requests wait for it. Returns why it failed."""
         fleet = self._current = self._fleet(snapshot)
         self.traffic.route((fleet, 1.0))
-        try:
+
+        def steps() -> None:
             fleet.launch(self._check)
             fleet.await_health(self._check)
-        except FleetFailure as failure:
+
+        reason = _reason_of_failure(steps)
+        if reason is not None:
             self.traffic.route()
             fleet.stop(keep_files=True)
-            return str(failure)
-        return None
+        return reason
 
     def replace(self, snapshot: dict[str, Any], plan: Plan, capacity_error: str | None) -> str | None:
         """Move to a new fleet as planned; returns why traffic is back on the old one, or None."""
         old, new = self._current, self._fleet(snapshot)
         deadline = time.monotonic() + plan.max_s
         self._beside = new
-        try:
+
+        def steps() -> None:
             plan.check_alarms()
             _check_capacity(capacity_error)
             new.launch(self._check)
             new.await_health(self._check)
             self._shift(old, new, plan, deadline)
-        except FleetFailure as failure:
-            if old is not None:
-                self.traffic.route((old, 1.0))
+
+        reason = _reason_of_failure(steps)
+        if reason is not None:
+            self.traffic.route(*([] if old is None else [(old, 1.0)]))
             self._retire(new)
-            self._beside = None
-            return str(failure)
-        self._current, self._beside = new, old
-        if old is not None:
-            self._retire(old)
+        else:
+            self._current, self._beside = new, old
+            if old is not None:
+                self._retire(old)
         self._beside = None
-        return None
+        return reason
 
     def rescale(self, snapshot: dict[str, Any]) -> str | None:
         """Give the fleet's variants new weights and instance counts; returns why that failed, or None."""
@@ -189,7 +197,8 @@ class Deployment:
         if fleet is None:
             return "The endpoint has no fleet in service."
         settings = {variant["VariantName"]: variant for variant in snapshot["ProductionVariants"]}
-        try:
+
+        def steps() -> None:
             for variant in fleet.variants:
                 wish = settings[variant.name]
                 variant.serverless = wish.get("ServerlessConfig")
@@ -197,8 +206,10 @@ class Deployment:
                     variant.wanted = wish["InitialInstanceCount"]
                 variant.launch()
             fleet.await_health(self._check)
-        except FleetFailure as failure:
-            return str(failure)
+
+        reason = _reason_of_failure(steps)
+        if reason is not None:
+            return reason
         for variant in fleet.variants:
             variant.weight = settings[variant.name]["InitialVariantWeight"]
             surplus = variant.remove_surplus()
@@ -250,6 +261,23 @@ class Deployment:
     def _check(self) -> None:
         if self._abandoned.is_set():
             raise Interrupted
+
+
+def _reason_of_failure(steps: Callable[[], None]) -> str | None:
+    """Why the steps failed, fit for a FailureReason, or None. ``Interrupted`` is passed on.
+
+    Whatever goes wrong, in the host too, has to end in a state that the endpoint can go on from.
+    """
+    try:
+        steps()
+    except FleetFailure as failure:
+        return str(failure)
+    except Interrupted:
+        raise
+    except Exception:
+        logger.exception("a deployment broke inside the host")
+        return "Request to service failed. An internal error occurred; try again."
+    return None
 
 
 def _check_capacity(error: str | None) -> None:

@@ -69,7 +69,7 @@ def milliseconds(document: Any) -> Any:
     if isinstance(document, dict):
         return {
             key: int(value * 1000)
-            if isinstance(value, float) and key.endswith(("Time", "Timestamp"))
+            if isinstance(value, int | float) and key.endswith(("Time", "Timestamp"))
             else milliseconds(value)
             for key, value in document.items()
         }

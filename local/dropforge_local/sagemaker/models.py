@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dropforge_local.sagemaker.context import Context, check_image
+from dropforge_local.sagemaker.context import Context, check_image, check_isolation
 from dropforge_local.sagemaker.errors import unsupported, validation
 from dropforge_local.sagemaker.objects import StorageError
 from dropforge_local.sagemaker.registry import Registry
@@ -19,7 +19,13 @@ _REFUSED_OF_CONTAINER = (
     "InferenceSpecificationName",
     "AdditionalModelDataSources",
 )
-_REFUSED_OF_CONFIG = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
+# EnableNetworkIsolation of a configuration is that of inference components; a model has its own.
+_REFUSED_OF_CONFIG = (
+    "AsyncInferenceConfig",
+    "ExplainerConfig",
+    "ShadowProductionVariants",
+    "EnableNetworkIsolation",
+)
 _REFUSED_OF_VARIANT = (
     "AcceleratorType",
     "CoreDumpConfig",
@@ -39,6 +45,7 @@ class Models:
 
     def create(self, request: dict[str, Any]) -> dict[str, Any]:
         """CreateModel: one container with the scikit-learn image, its archive in S3 already."""
+        check_isolation(self._context, request.get("EnableNetworkIsolation"))
         name = request["ModelName"]
         arn = self._context.arns.of(MODEL, name)
         container = self._resolve(_only_container(request))
@@ -242,10 +249,8 @@ def _check_config(request: dict[str, Any]) -> None:
     if len(set(names)) != len(names):
         raise validation("The names of production variants must be unique.")
     serverless = [variant for variant in variants if variant.get("ServerlessConfig")]
-    if serverless and (
-        len(variants) > 1 or request.get("VpcConfig") or request.get("EnableNetworkIsolation")
-    ):
-        raise validation("A serverless endpoint has one variant, no VPC and no network isolation.")
+    if serverless and (len(variants) > 1 or request.get("VpcConfig")):
+        raise validation("A serverless endpoint has one variant and no VPC.")
     if sum(variant.get("InitialVariantWeight", 1.0) for variant in variants) <= 0:
         raise validation("At least one production variant needs a weight above 0.")
     for variant in variants:

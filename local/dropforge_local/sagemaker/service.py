@@ -1,6 +1,9 @@
 """A SageMaker that executes on this machine: training jobs, endpoints and the model registry.
 
-Not SageMaker's whole interface: an operation that isn't listed here answers ``UnsupportedOperation``.
+Not SageMaker's whole interface: an operation that isn't listed here answers ``UnsupportedOperation``, and
+a member that would change what is executed, and that this host can't carry out, is refused. What only says
+where something runs on AWS (instance types, volume sizes, ``VpcConfig``, a serverless variant's memory) is
+stored and shown, and has no effect: there is one machine, with one network and one disk.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dropforge_local.sagemaker.context import Context, check_image
+from dropforge_local.sagemaker.context import Context, check_image, check_isolation
 from dropforge_local.sagemaker.errors import ServiceError, unsupported, validation
 from dropforge_local.sagemaker.events import milliseconds
 from dropforge_local.sagemaker.jobs import Control, Job, Outcome
@@ -25,6 +25,7 @@ EVENT = "SageMaker Training Job State Change"
 TERMINAL = ("Completed", "Failed", "Stopped")
 _BROKEN = "InternalServerError: We encountered an internal error. Please try again."
 _BROKEN = "InternalServerError: We encountered an internal error. Please try again."
+_MAX_REASON = 1100  # a script's 1024 characters and what is put around them
 _DEFAULT_MAX_RUNTIME_S = 86_400  # SageMaker's default of MaxRuntimeInSeconds
 # Members that would change what is executed, and that this host can't carry out.
 _REFUSED = (
@@ -54,6 +55,7 @@ class TrainingJobs:
     def create(self, request: dict[str, Any], capacity_error: str | None = None) -> dict[str, Any]:
         """CreateTrainingJob: the job runs in a thread of its own."""
         _check_executable(request)
+        check_isolation(self._context, request.get("EnableNetworkIsolation"))
         name = request["TrainingJobName"]
         arn = self._context.arns.of(KIND, name)
         now = self._context.clock()
@@ -316,7 +318,7 @@ class TrainingJobs:
             document["TrainingJobStatus"] = outcome.status
             document["TrainingEndTime"] = now
             if "FailureReason" in document:
-                document["FailureReason"] = document["FailureReason"][:1100]
+                document["FailureReason"] = document["FailureReason"][:_MAX_REASON]
             started = document.get("TrainingStartTime")
             if started is not None:
                 document["TrainingTimeInSeconds"] = document["BillableTimeInSeconds"] = max(

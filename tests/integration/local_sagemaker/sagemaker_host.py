@@ -49,6 +49,12 @@ class Host:
     def _put_log(self, group: str, stream: str, lines: list[tuple[int, str]]) -> None:
         self.put_log(group, stream, lines)  # looked up at each call: a test may replace it
 
+    def _alarm_state(self, name: str) -> str | None:
+        state = self.alarms.get(name)
+        if state == "LOST":
+            raise ConnectionError("CloudWatch can't be reached")
+        return state
+
     def log(self, group: str) -> str:
         with self.lock:
             return "\n".join(
@@ -60,7 +66,7 @@ class Host:
             s3=lambda: self.s3,
             emit_event=self.emit_event,
             put_log=self._put_log,
-            alarm_state=self.alarms.get,
+            alarm_state=self._alarm_state,
             environment=lambda role: {
                 "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
                 "AWS_REGION": "us-east-1",

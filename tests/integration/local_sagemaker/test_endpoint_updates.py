@@ -178,6 +178,24 @@ def test_alarm_takes_traffic_back(sagemaker: Any, runtime: Any, host: Host) -> N
     assert {ask(runtime) for _ in range(5)} == {"one"}
 
 
+def test_deployment_that_breaks_inside_the_host_goes_back_too(
+    sagemaker: Any, runtime: Any, host: Host
+) -> None:
+    host.alarms["errors"] = "OK"
+    add_endpoint(host, sagemaker)
+    add_model(host, sagemaker, "two")
+    add_config(sagemaker, "config-two", "two")
+    sagemaker.update_endpoint(
+        EndpointName="ep", EndpointConfigName="config-two", DeploymentConfig=canary(50, 60, "errors")
+    )
+    wait_until(lambda: ask(runtime) == "two")
+    host.alarms["errors"] = "LOST"
+    description = await_endpoint(sagemaker, "ep")
+    assert description["EndpointConfigName"] == "config-one"
+    assert "internal error" in description["FailureReason"]
+    assert {ask(runtime) for _ in range(4)} == {"one"}
+
+
 def test_guarded_update_must_be_possible_to_guard(sagemaker: Any, host: Host) -> None:
     add_endpoint(host, sagemaker)
     add_config(sagemaker, "config-two", "one")

@@ -175,7 +175,7 @@ def test_archive_that_went_away_fails_the_endpoint(sagemaker: Any, host: Host) -
     sagemaker.create_endpoint(EndpointName="ep", EndpointConfigName="config")
     description = await_endpoint(sagemaker, "ep")
     assert "Failed to download model data for container" in description["FailureReason"]
-    with pytest.raises(ClientError, match="Could not find model data at s3://data/models/one.tar.gz"):
+    with pytest.raises(ClientError, match="Could not find model data at s3://data/models/one"):
         sagemaker.create_model(
             ModelName="again",
             ExecutionRoleArn=ROLE,

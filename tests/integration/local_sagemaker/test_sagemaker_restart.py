@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,6 +200,25 @@ def test_stopping_job_of_a_stopped_host_ends_stopped(
     assert "models/halted/output/model.tar.gz" in host.s3.listing()
     patient.stop()
     server.close()
+
+
+def test_endpoint_whose_model_is_lost_is_out_of_service_until_it_is_updated(
+    tmp_path: Path, service: SageMaker, sagemaker: Any, runtime: Any, host: Host
+) -> None:
+    add_endpoint(host, sagemaker)
+    service.stop()
+    shutil.rmtree(tmp_path / "state" / "endpoints")
+    host.s3.delete_object(Bucket="data", Key="models/one.tar.gz")
+    service.start()
+    wait_until(lambda: sagemaker.describe_endpoint(EndpointName="ep")["EndpointStatus"] == "OutOfService")
+    assert "Failed to download" in sagemaker.describe_endpoint(EndpointName="ep")["FailureReason"]
+    with pytest.raises(runtime.exceptions.ValidationError):
+        ask(runtime)
+    add_model(host, sagemaker, "two")
+    add_config(sagemaker, "config-two", "two")
+    sagemaker.update_endpoint(EndpointName="ep", EndpointConfigName="config-two")
+    assert await_endpoint(sagemaker, "ep")["EndpointStatus"] == "InService"
+    assert ask(runtime) == "two"
 
 
 def test_event_that_could_not_be_delivered_is_delivered_after_the_restart(tmp_path: Path, host: Host) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import threading
 import time
 from typing import Any
 
@@ -306,6 +307,28 @@ def test_stopped_job_gets_sigterm_and_its_model_is_kept(
     assert [step["Status"] for step in done["SecondaryStatusTransitions"]][-2:] == ["Stopping", "Stopped"]
     with pytest.raises(ClientError, match="in status Stopped"):
         sagemaker.stop_training_job(TrainingJobName="stopped")
+
+
+def test_job_is_stopped_while_it_downloads(
+    service: SageMaker, sagemaker: Any, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_script(host, "raise SystemExit(1)")
+    reached, go_on = threading.Event(), threading.Event()
+    real = host.s3.get_object
+
+    def slow(**arguments: Any) -> Any:
+        reached.set()
+        go_on.wait(10)
+        return real(**arguments)
+
+    monkeypatch.setattr(host.s3, "get_object", slow)
+    sagemaker.create_training_job(**training_request("early"))
+    assert reached.wait(10)
+    sagemaker.stop_training_job(TrainingJobName="early")
+    go_on.set()
+    done = service.wait_training_job("early", 10)
+    assert done["SecondaryStatus"] == "Stopped"
+    assert host.log(LOG_GROUP) == ""
 
 
 def test_script_that_ignores_sigterm_is_killed_with_its_children(

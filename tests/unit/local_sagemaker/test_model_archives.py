@@ -87,7 +87,11 @@ def test_repeated_member_is_refused(tmp_path: Path) -> None:
         unpack(twice, tmp_path / "t", max_bytes=1000)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", archive((tarfile.TarInfo("a"), b"x")).read()[:-20]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", archive((tarfile.TarInfo("a"), b"x")).read()[:-20]],
+    ids=["empty", "other", "truncated"],
+)
 def test_damaged_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UnsafeArchive, match="can't be unpacked"):
         unpack(io.BytesIO(content), tmp_path / "t", max_bytes=1000)

@@ -94,9 +94,9 @@ def _collect(shape: Any, patterns: set[str], seen: set[str]) -> None:
     if "pattern" in shape.metadata:
         patterns.add(shape.metadata["pattern"])
     inner = {
-        "structure": lambda: shape.members.values(),
-        "list": lambda: [shape.member],
-        "map": lambda: [shape.key, shape.value],
+        "structure": lambda: list(shape.members.values()),
+        "list": lambda: (shape.member,),
+        "map": lambda: (shape.key, shape.value),
     }
     for child in inner.get(shape.type_name, list)():
         _collect(child, patterns, seen)

@@ -1,0 +1,169 @@
+"""Containers: real /opt/ml where the machine can, a prefix where it can't, and nothing outlives the host."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from sagemaker_host import (
+    ECHO,
+    Host,
+    Server,
+    add_config,
+    add_model,
+    ask,
+    await_endpoint,
+    put_script,
+    training_request,
+    wait_until,
+)
+
+from dropforge_local.sagemaker import container as container_module
+from dropforge_local.sagemaker.container import Container, Image, Root, has_namespaces
+from dropforge_local.sagemaker.service import Limits, SageMaker
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    return sys.executable
+
+
+@pytest.fixture
+def image(tmp_path: Path, python: str) -> Image:
+    return Image(python, [str(Path(python).parent)], tmp_path / "bin")
+
+
+@pytest.fixture
+def root(tmp_path: Path, image: Image) -> Root:
+    return Root(tmp_path / "root", image.namespaces)
+
+
+def output(container: Container) -> str:
+    text = container.output.read().decode()
+    container.wait(10)
+    container.close()
+    return text
+
+
+def test_private_folder_is_the_containers_opt_ml(image: Image, root: Root) -> None:
+    if not image.namespaces:
+        pytest.skip("this machine gives no user namespaces")
+    (root.ml / "in").write_text("from outside")
+    before = sorted(os.listdir("/opt"))
+    script = (
+        "import os; print(open('/opt/ml/in').read(), sorted(os.listdir('/opt'))); open('/opt/ml/out', 'w')"
+    )
+    seen = output(Container(image, root, ["python3", "-c", script], {}))
+    assert seen.strip() == f"from outside {sorted({*before, 'ml'})}"
+    assert (root.ml / "out").exists()
+    assert sorted(os.listdir("/opt")) == before
+
+
+def test_exit_code_is_the_entrypoints(image: Image, root: Root) -> None:
+    for command, code in (("exit 7", 7), ("kill -TERM $$", 128 + 15), ("kill -KILL $$", 128 + 9)):
+        container = Container(image, root, ["sh", "-c", command], {})
+        assert container.wait(10) == code
+        container.close()
+
+
+def test_letting_go_ends_every_process(image: Image, root: Root) -> None:
+    script = "setsid sleep 300 & echo $!; exec sleep 300"
+    container = Container(image, root, ["sh", "-c", script], {})
+    pid = int(container.output.readline())
+    container.kill()
+    assert not Path(f"/proc/{pid}").exists()
+    container.close()
+
+
+def test_supervisor_that_is_killed_takes_the_entrypoint_along(image: Image, root: Root) -> None:
+    container = Container(image, root, ["sh", "-c", "echo $$; exec sleep 300"], {})
+    pid = int(container.output.readline())
+    os.kill(container.pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+    container.close()
+
+
+def test_python3_is_the_configured_interpreter_even_under_another_name(
+    tmp_path: Path, python: str, root: Root
+) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "interpreter").symlink_to(python)
+    image = Image(str(folder / "interpreter"), [str(folder)], tmp_path / "scripts")
+    seen = output(Container(image, root, ["python3", "-c", "import os; print(os.environ['PATH'])"], {}))
+    assert seen.startswith(str(tmp_path / "scripts"))
+
+
+class TestWithoutNamespaces:
+    @pytest.fixture(autouse=True)
+    def no_namespaces(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(container_module, "has_namespaces", lambda _python: False)
+        yield
+        has_namespaces.cache_clear()
+
+    @pytest.fixture
+    def service(self, tmp_path: Path, host: Host, limits: Limits) -> Iterator[SageMaker]:
+        made = SageMaker(tmp_path / "state", host.ports(), limits=limits)
+        made.start()
+        yield made
+        made.stop()
+
+    def test_script_finds_its_folders_by_the_prefix_variable(
+        self, service: SageMaker, sagemaker: Any, host: Host
+    ) -> None:
+        put_script(
+            host,
+            """
+            import os
+            root = os.environ.get("ML_ROOT", "/opt/ml")
+            assert root != "/opt/ml"
+            assert os.listdir(f"{root}/input/data/train") == ["part-0.csv"]
+            open(f"{root}/model/model.txt", "w").write("m")
+            """,
+        )
+        sagemaker.create_training_job(**training_request("prefix"))
+        assert service.wait_training_job("prefix", 20)["TrainingJobStatus"] == "Completed"
+        assert "models/prefix/output/model.tar.gz" in host.s3.listing()
+
+    def test_endpoint_serves(self, sagemaker: Any, runtime: Any, host: Host) -> None:
+        add_model(host, sagemaker, "one", ECHO)
+        add_config(sagemaker, "config", "one")
+        sagemaker.create_endpoint(EndpointName="ep", EndpointConfigName="config")
+        assert await_endpoint(sagemaker, "ep")["EndpointStatus"] == "InService"
+        assert ask(runtime) == "one"
+
+    def test_network_isolation_is_refused_not_pretended(self, sagemaker: Any, host: Host) -> None:
+        with pytest.raises(ClientError, match="EnableNetworkIsolation on a machine without user namespaces"):
+            sagemaker.create_training_job(**training_request("isolated", EnableNetworkIsolation=True))
+        with pytest.raises(ClientError, match="EnableNetworkIsolation on a machine"):
+            add_model(host, sagemaker, "one", EnableNetworkIsolation=True)
+
+
+def test_isolated_endpoint_serves_without_network_or_credentials(
+    server: Server, sagemaker: Any, runtime: Any, host: Host, python: str
+) -> None:
+    if not has_namespaces(python):
+        pytest.skip("this machine gives no user namespaces")
+    script = """
+    import os, socket
+
+    def model_fn(folder):
+        return None
+
+    def transform_fn(model, body, content_type, accept):
+        try:
+            socket.create_connection(("127.0.0.1", 9), timeout=2)
+        except OSError as error:
+            return error.strerror + " " + str([n for n in os.environ if n.startswith("AWS")]), accept
+    """
+    add_model(host, sagemaker, "one", script, EnableNetworkIsolation=True)
+    add_config(sagemaker, "config", "one")
+    sagemaker.create_endpoint(EndpointName="ep", EndpointConfigName="config")
+    await_endpoint(sagemaker, "ep")
+    assert ask(runtime) == "Network is unreachable []"
