@@ -33,3 +33,7 @@ class DeployFailed(LocalHostError):
 
 class SeamChanged(LocalHostError):
     """What the glue builds on in MiniStack is gone or has another shape: the pinned version changed."""
+
+
+class InvalidFault(LocalHostError):
+    """A fault to inject names no kind, no state or no error that the host knows."""

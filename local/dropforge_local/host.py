@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from botocore.config import Config
 from dropforge_local.announcement import Announcement, announce, read_announcement, withdraw
 from dropforge_local.build import Builder
 from dropforge_local.deploy import Deployer
-from dropforge_local.errors import HostAlreadyRunning, HostNotReady
+from dropforge_local.errors import HostAlreadyRunning, HostNotReady, InvalidFault
 from dropforge_local.settings import HostSettings
 from dropforge_local.state_lock import StateLock
 
@@ -178,6 +179,40 @@ class LocalHost:
         self._announce_now()
         return outputs
 
+    def inject(
+        self, machine: str, state: str, kind: str, *, error: str = "", cause: str = "", times: int = 1
+    ) -> None:
+        """Make a state's task go wrong on purpose, from now on and ``times`` times.
+
+        Args:
+            machine: the state machine's name.
+            state: the Task state's name.
+            kind: ``before``, ``after``, ``twice``, ``hang``, ``hold_before`` or ``hold_after``; see
+                ``dropforge_local.glue.workflow.faults``.
+            error, cause: what ``before`` and ``after`` end the task with.
+
+        Raises:
+            InvalidFault: the host refused the rule.
+        """
+        rule = {
+            "machine": machine,
+            "state": state,
+            "kind": kind,
+            "error": error,
+            "cause": cause,
+            "times": times,
+        }
+        self._administer("SetFault", rule)
+
+    def clear_faults(self) -> None:
+        """Drop every rule that ``inject`` made; what is held goes on."""
+        self._administer("ClearFaults", {})
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The rules in force, with ``reached``: how often each has taken effect."""
+        found: list[dict[str, Any]] = self._administer("ListFaults", {})["Faults"]
+        return found
+
     def announce_console(self, url: str) -> None:
         """Add the console's URL to the announcement."""
         self._console_url = url
@@ -191,6 +226,20 @@ class LocalHost:
     @property
     def _cache(self) -> Path:
         return self.root / ".dropforge"
+
+    def _administer(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        call = urllib.request.Request(  # noqa: S310 - the host's own http URL
+            self.endpoint_url,
+            data=json.dumps(request).encode(),
+            headers={"X-Amz-Target": f"DropforgeHost.{operation}"},
+        )
+        try:
+            with opener.open(call, timeout=_READY_WITHIN_S) as answer:
+                document: dict[str, Any] = json.loads(answer.read())
+                return document
+        except urllib.error.HTTPError as error:
+            raise InvalidFault(json.loads(error.read())["message"]) from error
 
     def _make_state_dir(self) -> Path:
         if self._given_state_dir is None:

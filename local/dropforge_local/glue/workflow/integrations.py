@@ -192,10 +192,13 @@ class Integrations:
         job = self._sagemaker.job(
             attempt.resource.removeprefix(_SAGEMAKER).removesuffix(".sync"), attempt.arguments
         )
+
+        def create() -> Any:
+            return self._faults.around(attempt, job.create)
+
         try:
             if "submitted" not in attempt.notes:
                 begun_before = attempt.resumed and job.exists_since(attempt.notes["began"])
-                create = lambda: self._faults.around(attempt, job.create)  # noqa: E731
                 submitted = None if begun_before else self._within(attempt, create)
                 attempt.notes["submitted"] = True
                 details = {"output": json.dumps(submitted)} if submitted else {}
@@ -242,9 +245,8 @@ class Integrations:
             child = self._asl._executions.get(arn)
             if child is not None and child["started"] >= attempt.notes["began"]:
                 return arn
-        started: str = self._faults.around(attempt, lambda: self._started({**arguments, "Name": name}))[
-            "executionArn"
-        ]
+        request = {**arguments, "Name": name}
+        started: str = self._faults.around(attempt, lambda: self._started(request))["executionArn"]
         return started
 
     def _started(self, arguments: Any) -> dict[str, Any]:
