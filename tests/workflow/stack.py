@@ -6,17 +6,16 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatus
 from dropforge_local.host import LocalHost
 
-Found = TypeVar("Found")
 PATIENCE_S = 90.0
 
 
-def wait_for(what: str, look: Callable[[], Found | None], patience_s: float = PATIENCE_S) -> Found:
+def wait_for[Found](what: str, look: Callable[[], Found | None], patience_s: float = PATIENCE_S) -> Found:
     """Look until there is something, or fail."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:

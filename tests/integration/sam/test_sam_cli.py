@@ -1,0 +1,98 @@
+"""The real aws-sam-cli on the real template: validate, build, and deploy to the local host."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.workflow.stack import wait_for
+
+from dropforge_local.host import LocalHost
+
+ROOT = Path(__file__).resolve().parents[3]
+PRODUCT = ("core", "layers", "functions", "training", "statemachine", "template.yaml", "samconfig.toml")
+SAM = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "--from", "aws-sam-cli==1.170.0", "sam"]
+
+# One process: the three steps build on each other and each takes seconds.
+pytestmark = pytest.mark.xdist_group("sam")
+
+
+def run_sam(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run sam in a folder, without anybody's credentials, and return what it printed."""
+    ended = subprocess.run(
+        [*SAM, *arguments],
+        cwd=folder,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            # sam looks for a python3.12 that runs, and the layers' makefiles for uv.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "SAM_CLI_TELEMETRY": "0",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the product in which sam has validated and built the template."""
+    if subprocess.run([*SAM, "--version"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("aws-sam-cli can't be installed here: no package index is reachable")
+    folder = tmp_path_factory.mktemp("sam")
+    for name in PRODUCT:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    assert "is a valid SAM Template" in run_sam(folder, "validate", "--lint")
+    assert "Build Succeeded" in run_sam(folder, "build")
+    return folder
+
+
+def test_sam_validates_and_builds_the_template(built: Path) -> None:
+    assert (built / ".aws-sam" / "build" / "template.yaml").is_file()
+    functions = sorted(path.parent.name for path in (built / "functions").glob("*/app.py"))
+    assert len(list((built / ".aws-sam" / "build").glob("*Function/app.py"))) == len(functions)
+
+
+def test_sam_deploys_the_whole_template_to_the_local_host(built: Path) -> None:
+    with LocalHost(ROOT) as host:
+        run_sam(
+            built,
+            "deploy",
+            "--no-confirm-changeset",
+            "--parameter-overrides",
+            "TargetColumn=cultivar ModelName=by-sam",
+            AWS_ENDPOINT_URL=host.endpoint_url,
+            AWS_ACCESS_KEY_ID="test",
+            AWS_SECRET_ACCESS_KEY="test",
+        )
+        stack = host.client("cloudformation").describe_stacks(StackName="dropforge")["Stacks"][0]
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+        assert outputs["ModelName"] == "by-sam"
+
+        states = host.client("stepfunctions")
+        started = states.start_execution(
+            stateMachineArn=outputs["TrainingStateMachine"], input=json.dumps({"trigger": "schedule"})
+        )
+
+        def ended() -> Mapping[str, Any] | None:
+            described = states.describe_execution(executionArn=started["executionArn"])
+            return described if described["status"] != "RUNNING" else None
+
+        execution = wait_for("end of the execution", ended)
+        assert execution["status"] == "SUCCEEDED", execution
+        assert json.loads(execution["output"])["admission"]["outcome"] == "nothing-new"
