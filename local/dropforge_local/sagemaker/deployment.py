@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any
 
 from dropforge_local.sagemaker.context import Context
 from dropforge_local.sagemaker.errors import validation
-from dropforge_local.sagemaker.fleet import Fleet, FleetFailure, drain, stop_all
+from dropforge_local.sagemaker.fleet import Fleet, FleetFailure
+from dropforge_local.sagemaker.instance import drain, stop_all
 from dropforge_local.sagemaker.objects import Interrupted
 from dropforge_local.sagemaker.traffic import Traffic
 
@@ -75,7 +77,7 @@ class Plan:
         ]
         if len(fractions) == 1 and fractions[0] < 1.0:  # LINEAR: the same step again until all is over
             step = fractions[0]
-            count = int(1.0 / step + 0.999999)
+            count = math.ceil(1.0 / step - 1e-9)
             return [min(step * (index + 1), 1.0) for index in range(count)]
         return fractions
 
@@ -204,19 +206,18 @@ class Deployment:
                 variant.serverless = wish.get("ServerlessConfig")
                 if variant.serverless is None:
                     variant.wanted = wish["InitialInstanceCount"]
+                surplus = variant.remove_surplus()
+                drain(surplus, self.traffic.changed, self._context.limits.drain_s)
+                stop_all(surplus)
                 variant.launch()
             fleet.await_health(self._check)
 
         reason = _reason_of_failure(steps)
-        if reason is not None:
-            return reason
-        for variant in fleet.variants:
-            variant.weight = settings[variant.name]["InitialVariantWeight"]
-            surplus = variant.remove_surplus()
-            drain(surplus, self.traffic.changed, self._context.limits.drain_s)
-            stop_all(surplus)
-        self.traffic.route((fleet, 1.0))
-        return None
+        if reason is None:
+            for variant in fleet.variants:
+                variant.weight = settings[variant.name]["InitialVariantWeight"]
+            self.traffic.route((fleet, 1.0))
+        return reason
 
     def close(self) -> None:
         """Take the endpoint out of service and end its servers."""

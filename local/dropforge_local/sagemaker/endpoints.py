@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import threading
 import uuid
@@ -12,11 +11,18 @@ from typing import Any
 
 from dropforge_local.sagemaker.context import Context
 from dropforge_local.sagemaker.deployment import Deployment, Plan
-from dropforge_local.sagemaker.errors import unsupported, validation
-from dropforge_local.sagemaker.events import milliseconds
+from dropforge_local.sagemaker.endpoint_changes import (
+    check_deployment_config,
+    check_guarded,
+    check_kind,
+    retain,
+    with_capacities,
+)
+from dropforge_local.sagemaker.endpoint_description import described, event_detail
+from dropforge_local.sagemaker.errors import validation
 from dropforge_local.sagemaker.models import Models
 from dropforge_local.sagemaker.store import Query, Resource, Transaction
-from dropforge_local.sagemaker.validation import shaped, timestamp
+from dropforge_local.sagemaker.validation import timestamp
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +49,7 @@ class Endpoints:
         """CreateEndpoint: in service once every instance has answered its health check."""
         name = request["EndpointName"]
         if request.get("DeploymentConfig"):
-            _check_deployment_config(request["DeploymentConfig"])
+            check_deployment_config(request["DeploymentConfig"])
         arn = self._context.arns.of(KIND, name)
         now = self._context.clock()
         with self._context.store.transaction() as tx:
@@ -73,15 +79,15 @@ class Endpoints:
             document = self._idle(tx, name)
             current = document["_Current"]
             snapshot = self._new_snapshot(tx, request["EndpointConfigName"])
-            _check_kind(current, snapshot)
+            check_kind(current, snapshot)
             if request.get("RetainAllVariantProperties"):
                 excluded = request.get("ExcludeRetainedVariantProperties", [])
-                _retain(current, snapshot, {item["VariantPropertyType"] for item in excluded})
+                retain(current, snapshot, {item["VariantPropertyType"] for item in excluded})
             if config is None and request.get("RetainDeploymentConfig"):
                 config = document.get("LastDeploymentConfig")
             if config is not None:
-                _check_deployment_config(config)
-                _check_guarded(current, snapshot)
+                check_deployment_config(config)
+                check_guarded(current, snapshot)
                 for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", []):
                     if self._context.ports.alarm_state(alarm["AlarmName"]) is None:
                         raise validation(f"The CloudWatch alarm {alarm['AlarmName']} does not exist.")
@@ -103,7 +109,7 @@ class Endpoints:
         with self._context.store.transaction() as tx:
             document = self._idle(tx, name)
             desired = {item["VariantName"]: item for item in request["DesiredWeightsAndCapacities"]}
-            snapshot = _with_capacities(document["_Current"], desired)
+            snapshot = with_capacities(document["_Current"], desired)
             document |= {"EndpointStatus": "Updating", "_Rescaled": snapshot}
             document.pop("FailureReason", None)
             self._put(tx, document)
@@ -113,7 +119,7 @@ class Endpoints:
     def describe(self, request: dict[str, Any]) -> dict[str, Any]:
         """DescribeEndpoint."""
         with self._context.store.transaction() as tx:
-            return _described(self._find(tx, request["EndpointName"]).document)
+            return described(self._find(tx, request["EndpointName"]).document)
 
     def list_page(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListEndpoints."""
@@ -245,7 +251,7 @@ class Endpoints:
         with self._context.store.transaction() as tx:
             found = tx.get(KIND, name)
             if found is not None:
-                detail = _event_detail(found.document, tx.tags(found.arn)) | {"EndpointStatus": "DELETED"}
+                detail = event_detail(found.document, tx.tags(found.arn)) | {"EndpointStatus": "DELETED"}
                 tx.delete(KIND, name)
                 tx.emit(EVENT, detail, [found.arn])
         with self._lock:
@@ -324,7 +330,7 @@ class Endpoints:
             modified=now,
             status=document["EndpointStatus"],
         )
-        tx.emit(EVENT, _event_detail(document, tx.tags(arn)), [arn])
+        tx.emit(EVENT, event_detail(document, tx.tags(arn)), [arn])
 
     def _remove_leftovers(self, documents: list[dict[str, Any]]) -> None:
         """Delete the folders of fleets that no endpoint has any more."""
@@ -340,124 +346,3 @@ class Endpoints:
             for fleet in endpoint.iterdir():
                 if (endpoint.name, fleet.name) not in kept:
                     shutil.rmtree(fleet, ignore_errors=True)
-
-
-def _described(document: dict[str, Any]) -> dict[str, Any]:
-    shown = shaped("DescribeEndpoint", document)
-    current = document.get("_Current")
-    if current is not None:
-        rescaled = document.get("_Rescaled") or current
-        desired = {variant["VariantName"]: variant for variant in rescaled["ProductionVariants"]}
-        shown["ProductionVariants"] = [
-            _summary(variant, desired[variant["VariantName"]], current["_ResolutionTime"])
-            for variant in current["ProductionVariants"]
-        ]
-    pending = document.get("_Pending")
-    if pending is not None and document["EndpointStatus"] in ("Creating", "Updating"):
-        shown["PendingDeploymentSummary"] = {
-            "EndpointConfigName": pending["EndpointConfigName"],
-            "StartTime": document.get("_PendingSince", document["CreationTime"]),
-            "ProductionVariants": [
-                _summary(variant, variant, pending["_ResolutionTime"])
-                for variant in pending["ProductionVariants"]
-            ],
-        }
-    return shown
-
-
-def _summary(variant: dict[str, Any], desired: dict[str, Any], resolved: float) -> dict[str, Any]:
-    image = variant["_Container"]["Image"]
-    shown: dict[str, Any] = {
-        "VariantName": variant["VariantName"],
-        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": resolved}],
-        "CurrentWeight": variant["InitialVariantWeight"],
-        "DesiredWeight": desired["InitialVariantWeight"],
-    }
-    if "ServerlessConfig" in variant:
-        shown["CurrentServerlessConfig"] = variant["ServerlessConfig"]
-        shown["DesiredServerlessConfig"] = desired["ServerlessConfig"]
-    else:
-        shown["CurrentInstanceCount"] = variant["InitialInstanceCount"]
-        shown["DesiredInstanceCount"] = desired["InitialInstanceCount"]
-    return shown
-
-
-def _event_detail(document: dict[str, Any], tags: dict[str, str]) -> dict[str, Any]:
-    """The event's detail: as Describe, but with the status in upper snake case."""
-    detail: dict[str, Any] = milliseconds(_described(document))
-    status = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", document["EndpointStatus"]).upper()
-    return detail | {"EndpointStatus": status, "Tags": tags}
-
-
-def _is_serverless(snapshot: dict[str, Any]) -> bool:
-    return any("ServerlessConfig" in variant for variant in snapshot["ProductionVariants"])
-
-
-def _check_kind(current: dict[str, Any], new: dict[str, Any]) -> None:
-    if _is_serverless(new) and not _is_serverless(current):
-        raise validation("Cannot update a real-time endpoint to a serverless endpoint.")
-
-
-def _check_guarded(current: dict[str, Any], new: dict[str, Any]) -> None:
-    if _is_serverless(current) or _is_serverless(new):
-        raise validation("DeploymentConfig is not supported for serverless endpoints.")
-    before = {variant["VariantName"] for variant in current["ProductionVariants"]}
-    after = {variant["VariantName"] for variant in new["ProductionVariants"]}
-    if before != after:
-        raise validation(
-            "A deployment with a DeploymentConfig must keep the variant names; the endpoint has "
-            f"{', '.join(sorted(before))}, the new configuration {', '.join(sorted(after))}."
-        )
-
-
-def _check_deployment_config(config: dict[str, Any]) -> None:
-    if config.get("RollingUpdatePolicy"):
-        raise unsupported("RollingUpdatePolicy; use BlueGreenUpdatePolicy")
-    policy = config.get("BlueGreenUpdatePolicy")
-    if policy is None:
-        raise validation("DeploymentConfig needs a BlueGreenUpdatePolicy.")
-    Plan.of(config, lambda _name: None)
-
-
-def _retain(current: dict[str, Any], new: dict[str, Any], excluded: set[str]) -> None:
-    """Carry weights and instance counts over to the variants of the same name."""
-    kept = {variant["VariantName"]: variant for variant in current["ProductionVariants"]}
-    for variant in new["ProductionVariants"]:
-        old = kept.get(variant["VariantName"])
-        if old is None:
-            raise validation(
-                f"RetainAllVariantProperties: the endpoint has no variant {variant['VariantName']}."
-            )
-        if "DesiredWeight" not in excluded:
-            variant["InitialVariantWeight"] = old["InitialVariantWeight"]
-        both = "InitialInstanceCount" in variant and "InitialInstanceCount" in old
-        if "DesiredInstanceCount" not in excluded and both:
-            variant["InitialInstanceCount"] = old["InitialInstanceCount"]
-
-
-def _with_capacities(current: dict[str, Any], desired: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A copy of the snapshot with the weights and counts that were asked for."""
-    unknown = set(desired) - {variant["VariantName"] for variant in current["ProductionVariants"]}
-    if unknown:
-        raise validation(f"The endpoint has no variant {', '.join(sorted(unknown))}.")
-    variants = []
-    for variant in current["ProductionVariants"]:
-        wish = desired.get(variant["VariantName"], {})
-        changed = dict(variant)
-        if wish.get("DesiredWeight") is not None:
-            changed["InitialVariantWeight"] = wish["DesiredWeight"]
-        if wish.get("ServerlessUpdateConfig"):
-            changed["ServerlessConfig"] = {
-                **variant.get("ServerlessConfig", {}),
-                **wish["ServerlessUpdateConfig"],
-            }
-        if wish.get("DesiredInstanceCount") is not None:
-            if "ServerlessConfig" in variant:
-                raise validation("A serverless variant has no instances to count.")
-            if wish["DesiredInstanceCount"] < 1:
-                raise unsupported("variants without instances: DesiredInstanceCount must be at least 1")
-            changed["InitialInstanceCount"] = wish["DesiredInstanceCount"]
-        variants.append(changed)
-    if sum(variant["InitialVariantWeight"] for variant in variants) <= 0:
-        raise validation("At least one production variant needs a weight above 0.")
-    return {**current, "ProductionVariants": variants}

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 
 from dropforge_local.sagemaker.errors import ServiceError
-from dropforge_local.sagemaker.fleet import Fleet, Instance, Variant
+from dropforge_local.sagemaker.fleet import Fleet, Variant
+from dropforge_local.sagemaker.instance import Instance
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Traffic:
     """The rotation of one endpoint: fleets with their shares, variants with their weights.
 
     A smooth weighted round robin: over any stretch of requests each variant gets its share, exactly. Within a
-    variant the instance with the fewest open requests is next.
+    variant the instance with the fewest open requests is next, among equals the one that served least.
     """
 
     def __init__(self) -> None:
@@ -102,6 +103,7 @@ class Traffic:
             raise ServiceError(
                 "ThrottlingException", "Rate exceeded: the endpoint's MaxConcurrency is reached.", 429
             )
-        instance = min((i for i in variant.instances if i.ready), key=lambda i: i.in_flight)
-        instance.in_flight += 1
-        return Lease(variant, instance)
+        idlest = min((i for i in variant.instances if i.ready), key=lambda i: (i.in_flight, i.served))
+        idlest.in_flight += 1
+        idlest.served += 1
+        return Lease(variant, idlest)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from collections import Counter
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from sagemaker_host import Host, add_config, add_endpoint, add_model, ask, await_endpoint, wait_until
+from sagemaker_host import ECHO, Host, add_config, add_endpoint, add_model, ask, await_endpoint, wait_until
 
 from dropforge_local.sagemaker.service import SageMaker
 
@@ -222,6 +224,41 @@ def test_guarded_update_must_be_possible_to_guard(sagemaker: Any, host: Host) ->
             EndpointName="ep", EndpointConfigName="config-two", DeploymentConfig=rolling
         )
     assert sagemaker.describe_endpoint(EndpointName="ep")["EndpointStatus"] == "InService"
+
+
+def test_instances_that_do_not_come_up_are_taken_back(
+    sagemaker: Any, runtime: Any, host: Host, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    script = f"import os\nassert not os.path.exists({str(broken)!r})\n" + textwrap.dedent(ECHO)
+    add_model(host, sagemaker, "one", script)
+    add_config(sagemaker, "config", "one")
+    sagemaker.create_endpoint(EndpointName="ep", EndpointConfigName="config")
+    await_endpoint(sagemaker, "ep")
+
+    def scale(count: int) -> dict[str, Any]:
+        wish = {"VariantName": "AllTraffic", "DesiredInstanceCount": count}
+        sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName="ep", DesiredWeightsAndCapacities=[wish]
+        )
+        return await_endpoint(sagemaker, "ep")
+
+    broken.touch()
+    description = scale(3)
+    assert description["EndpointStatus"] == "InService"
+    assert "did not pass the ping health check" in description["FailureReason"]
+    assert description["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+    assert ask(runtime) == "one"
+    wait_until(
+        lambda: (
+            [detail["EndpointStatus"] for _, detail, _ in host.events][-3:]
+            == ["UPDATING", "ROLLING_BACK", "IN_SERVICE"]
+        )
+    )
+    broken.unlink()
+    description = scale(2)
+    assert "FailureReason" not in description
+    assert description["ProductionVariants"][0]["CurrentInstanceCount"] == 2
 
 
 def test_retained_properties_carry_over(sagemaker: Any, host: Host) -> None:

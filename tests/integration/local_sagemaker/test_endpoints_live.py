@@ -280,10 +280,7 @@ def test_variants_get_traffic_by_weight_and_by_name(sagemaker: Any, runtime: Any
     assert [v["CurrentWeight"] for v in description["ProductionVariants"]] == [0.0, 1.0]
     assert [v["CurrentInstanceCount"] for v in description["ProductionVariants"]] == [1, 2]
     assert {ask(runtime) for _ in range(4)} == {"two"}
-    with ThreadPoolExecutor(2) as pool:  # two instances answer at the same time
-        started = time.monotonic()
-        list(pool.map(lambda _: ask(runtime, body=b"sleep 0.5"), range(2)))
-        assert time.monotonic() - started < 0.95
+    assert len({server_pids(runtime) for _ in range(4)}) == 2
 
 
 def test_serverless_endpoint_holds_its_concurrency(sagemaker: Any, runtime: Any, host: Host) -> None:

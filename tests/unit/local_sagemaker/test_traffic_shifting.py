@@ -19,6 +19,7 @@ class Server:
     ready: bool = True
     failed: bool = False
     in_flight: int = 0
+    served: int = 0
 
 
 @dataclass
@@ -81,6 +82,13 @@ def test_least_busy_instance_is_next() -> None:
     lease = traffic.acquire(None, 0)
     assert lease is not None
     assert lease.instance is idle  # type: ignore[comparison-overlap]
+
+
+def test_idle_instances_take_turns() -> None:
+    servers = [Server(), Server()]
+    traffic = route((Fleet([Variant("a", instances=servers)]), 1.0))
+    asked(traffic, 10)
+    assert [server.served for server in servers] == [5, 5]
 
 
 def test_request_waits_for_an_instance_that_is_starting() -> None:

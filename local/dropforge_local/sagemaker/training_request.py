@@ -1,0 +1,93 @@
+"""Which training jobs this host executes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dropforge_local.sagemaker.context import check_image
+from dropforge_local.sagemaker.errors import unsupported, validation
+
+# Members that would change what is executed, and that this host can't carry out.
+_REFUSED = (
+    "DebugRuleConfigurations",
+    "ProfilerRuleConfigurations",
+    "TensorBoardOutputConfig",
+    "SessionChainingConfig",
+    "ServerlessJobConfig",
+    "MlflowConfig",
+    "ModelPackageConfig",
+)
+
+
+def check_executable(request: dict[str, Any]) -> None:
+    """Refuse a CreateTrainingJob request that this host would have to pretend to carry out.
+
+    Raises:
+        ServiceError: it asks for something that isn't there, or contradicts itself.
+    """
+    for member in _REFUSED:
+        if request.get(member):
+            raise unsupported(member)
+    if request.get("RemoteDebugConfig", {}).get("EnableRemoteDebug"):
+        raise unsupported("RemoteDebugConfig")
+    algorithm = request.get("AlgorithmSpecification")
+    resources = request.get("ResourceConfig")
+    if algorithm is None or resources is None:
+        raise validation("AlgorithmSpecification and ResourceConfig are required.")
+    _check_algorithm(algorithm)
+    if resources.get("InstanceGroups"):
+        raise unsupported("ResourceConfig.InstanceGroups")
+    if resources.get("InstanceType") is None:
+        raise validation("ResourceConfig.InstanceType is required.")
+    if resources.get("InstanceCount", 1) != 1:
+        raise unsupported("distributed training: ResourceConfig.InstanceCount must be 1")
+    names = [channel["ChannelName"] for channel in request.get("InputDataConfig", [])]
+    if len(set(names)) != len(names):
+        raise validation("Channel names in InputDataConfig must be unique.")
+    for channel in request.get("InputDataConfig", []):
+        _check_channel(channel)
+    path = request.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints")
+    if not path.startswith("/opt/ml/") or ".." in path.split("/"):
+        raise unsupported("a CheckpointConfig.LocalPath outside /opt/ml")
+    for variable, value in request.get("Environment", {}).items():
+        if "\0" in variable or "\0" in value:
+            raise validation(f"The environment variable {variable!r} holds a null character.")
+
+
+def _check_algorithm(algorithm: dict[str, Any]) -> None:
+    if algorithm.get("AlgorithmName"):
+        raise unsupported("AlgorithmSpecification.AlgorithmName")
+    check_image(algorithm.get("TrainingImage"), "AlgorithmSpecification.TrainingImage")
+    if not algorithm.get("ContainerEntrypoint"):
+        raise unsupported(
+            "a training job without AlgorithmSpecification.ContainerEntrypoint: it has no toolkit of the "
+            "image that would find the script. Name it, for example "
+            '["python3", "/opt/ml/input/data/code/train.py"]'
+        )
+    if algorithm["TrainingInputMode"] == "Pipe":
+        raise unsupported("TrainingInputMode Pipe")
+    for definition in algorithm.get("MetricDefinitions", []):
+        try:
+            groups = re.compile(definition["Regex"]).groups
+        except re.error as error:
+            raise validation(
+                f"The regular expression of metric {definition['Name']} is invalid: {error}"
+            ) from error
+        if groups < 1:
+            raise validation(f"The regular expression of metric {definition['Name']} has no capture group.")
+
+
+def _check_channel(channel: dict[str, Any]) -> None:
+    name = channel["ChannelName"]
+    source = channel["DataSource"].get("S3DataSource")
+    if source is None:
+        raise unsupported(f"a data source other than S3DataSource (channel {name})")
+    if source["S3DataType"] != "S3Prefix":
+        raise unsupported(f"S3DataType {source['S3DataType']} (channel {name}); use S3Prefix")
+    if channel.get("InputMode") == "Pipe":
+        raise unsupported(f"InputMode Pipe (channel {name})")
+    if channel.get("RecordWrapperType", "None") != "None":
+        raise unsupported(f"RecordWrapperType {channel['RecordWrapperType']} (channel {name})")
+    if not source["S3Uri"].startswith("s3://"):
+        raise validation(f"The S3Uri of channel {name} must begin with s3://")
