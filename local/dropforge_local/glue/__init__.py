@@ -71,7 +71,7 @@ def install(settings: HostSettings) -> Installed:
     lambda_blobs.install(settings)
     lambda_execution.install(settings, installed)
     lambda_queue.install(settings, journal, installed)
-    alarms.install()
+    alarms.install(installed)
     sagemaker = sagemaker_mount.install(settings, installed)
     cloudformation.install(sagemaker, installed)
     workflow_mount.install(settings, journal, sagemaker, installed)

@@ -70,3 +70,37 @@ def test_a_stack_that_cannot_be_made_names_every_reason(deployed: Deployed, tmp_
         client.create_stack(
             StackName="never", TemplateBody='{"Resources": {"D": {"Type": "AWS::SageMaker::Domain"}}}'
         )
+
+
+def test_an_alarm_follows_its_own_dimensions_only(deployed: Deployed) -> None:
+    client = deployed.host.client("cloudwatch")
+    client.put_metric_alarm(
+        AlarmName="per-column",
+        Namespace="Probe",
+        MetricName="PerColumn",
+        Dimensions=[{"Name": "Column", "Value": "age"}],
+        Statistic="Maximum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+
+    def put(column: str, value: float) -> str:
+        dimensions = [{"Name": "Column", "Value": column}]
+        data = [{"MetricName": "PerColumn", "Dimensions": dimensions, "Value": value}]
+        client.put_metric_data(Namespace="Probe", MetricData=data)
+        return str(client.describe_alarms(AlarmNames=["per-column"])["MetricAlarms"][0]["StateValue"])
+
+    assert put("income", 9) == "INSUFFICIENT_DATA"
+    assert put("age", 0) == "OK"
+    assert put("age", 2) == "ALARM"
+    event = deployed.recorded(
+        lambda found: (
+            found["source"] == "aws.cloudwatch"
+            and found["detail"]["alarmName"] == "per-column"
+            and found["detail"]["state"]["value"] == "ALARM"
+        )
+    )
+    metric = event["detail"]["configuration"]["metrics"][0]["metricStat"]["metric"]
+    assert metric["dimensions"] == {"Column": "age"}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from dropforge_local.glue.own_clients import own_client
 from dropforge_local.glue.seams import require, require_parameters
 from dropforge_local.glue.workflow import faults
-from dropforge_local.glue.workflow import faults
 from dropforge_local.glue.workflow import run as runs
 from dropforge_local.glue.workflow.api import Api
 from dropforge_local.glue.workflow.concurrent import Concurrent
@@ -104,8 +103,6 @@ def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, inst
     tasks_of_sagemaker = SageMakerTasks(sagemaker, asl._ExecutionError)
     task_faults = faults.TaskFaults(asl._ExecutionError)
     faults.mount(task_faults)
-    task_faults = faults.TaskFaults(asl._ExecutionError)
-    faults.mount(task_faults)
     integrations = Integrations(
         asl,
         lambda_svc,
@@ -116,7 +113,6 @@ def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, inst
         # The API is made below; both are called once executions run.
         lambda data: api.start_execution(data),  # noqa: PLW0108
         lambda data: api.stop_execution(data),  # noqa: PLW0108
-        task_faults,
         task_faults,
     )
     tasks = Tasks(asl, records, integrations, settings.wait_scale, random.Random())  # noqa: S311 - spreads retries
