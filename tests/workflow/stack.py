@@ -136,7 +136,7 @@ class Stack:
         return run
 
     def wait_for_version(self, version: int, ignoring: str = "") -> ModelVersion:
-        """The version, once its run waits for the decision. Any failed run but the ignored one is an error."""
+        """The version, once its run waits for the decision. A failed run that is not ignored is an error."""
 
         def look() -> ModelVersion | None:
             for run in self.runs():

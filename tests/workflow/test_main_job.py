@@ -13,6 +13,7 @@ import pytest
 
 from dropforge.domain.records import Approval, RunStatus, Stage
 from dropforge_ops.samples import SAMPLES
+from tests.cross_validation import ten_fold
 from tests.workflow.stack import Stack, wait_for
 
 
@@ -67,6 +68,11 @@ def test_a_drop_becomes_a_model_that_predicts(
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
     assert package["CustomerMetadataProperties"]["model_digest"] == model.model_digest
     assert package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] == model.evaluation_uri
+
+    mean, deviation = ten_fold(sample)
+    assert abs(model.metric["value"] - mean) <= 2 * deviation, (
+        "the hold-out tells what cross-validation tells"
+    )
 
     stack.approve(1, "good enough")
     live = stack.wait_for_live(1)
