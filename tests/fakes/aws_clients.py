@@ -5,6 +5,7 @@ They stand in where moto drops what the product depends on (``ModelLifeCycle``) 
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
@@ -13,15 +14,20 @@ from typing import Any
 
 import botocore.session
 from botocore.exceptions import ClientError
+from botocore.model import ServiceModel
 from botocore.validate import validate_parameters
 
 _ACCOUNT = "us-east-1:123456789012"
 
 
+@functools.cache
+def _service(name: str) -> ServiceModel:
+    return botocore.session.get_session().get_service_model(name)
+
+
 def check_request(service: str, operation: str, request: dict[str, Any]) -> None:
     """Raise if the request has unknown or malformed members, or lacks a required one."""
-    model = botocore.session.get_session().get_service_model(service)
-    shape = model.operation_model(operation).input_shape
+    shape = _service(service).operation_model(operation).input_shape
     validate_parameters(request, shape)
     unknown = request.keys() - shape.members.keys()
     assert not unknown, f"{operation} has no {sorted(unknown)}"

@@ -1,0 +1,549 @@
+"""Every way through the state machines: each state finds what it reads, and every request has its shape."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import os
+from typing import Any
+
+import pytest
+from tests.contract.state_machine import ACCOUNT, ROOT, Failure, Walk, definition, walk
+
+EXECUTION = f"arn:aws:states:{ACCOUNT}:execution:dropforge-training:x"
+DEPLOYMENT = f"arn:aws:states:{ACCOUNT}:execution:dropforge-deployment:x"
+VISITED: dict[str, set[str]] = {"training": set(), "deployment": set()}
+
+
+def event(name: str) -> Any:
+    return json.loads((ROOT / "events" / f"{name}.json").read_text())
+
+
+def invoked(payload: Any) -> dict[str, Any]:
+    """What the optimized Lambda integration returns."""
+    return {"ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200}
+
+
+REGISTER = event("register_model")
+JOB = f"model-{REGISTER['run_id']}-a0"
+FOLDER = f"s3://dropforge-data-123456789012/models/{REGISTER['run_id']}/"
+CHAMPION = {
+    "version": 3,
+    "model_package_arn": f"arn:aws:sagemaker:{ACCOUNT}:model-package/model/3",
+    "model_data_url": f"{FOLDER}old/output/model.tar.gz",
+    "model_sha256": "f" * 64,
+}
+ADMISSION = {
+    "outcome": "admitted",
+    "message": "Run trains on 1 object(s).",
+    "run_id": REGISTER["run_id"],
+    "token": 1,
+    "trigger": "drop",
+    "replay_of": None,
+    "manifest_uri": event("prepare_data")["manifest_uri"],
+    "started_at": "2026-11-21T09:00:01.000Z",
+    "code_uri": f"s3://dropforge-data-123456789012/code/{'a' * 64}/",
+    "code_sha256": "a" * 64,
+    "metric_definitions": [{"Name": "validation:auc", "Regex": "validation:auc=([-+0-9.eE]+);"}],
+    "champion": None,
+}
+# The optimized integration's answer: times are epoch milliseconds, tags a map.
+TRAINED = {
+    "TrainingJobName": JOB,
+    "TrainingJobArn": f"arn:aws:sagemaker:{ACCOUNT}:training-job/{JOB}",
+    "TrainingJobStatus": "Completed",
+    "SecondaryStatus": "Completed",
+    "ModelArtifacts": {"S3ModelArtifacts": f"{FOLDER}{JOB}/output/model.tar.gz"},
+    "OutputDataConfig": {"S3OutputPath": FOLDER, "KmsKeyId": ""},
+    "CreationTime": 1795251600000,
+    "Tags": {"dropforge:model": "model"},
+}
+DECIDED = {"decision": "approved", "version": 1, "by": "ann", "reason": "fine"}
+CLOSING = {"run_id": REGISTER["run_id"], "status": "closed", "error_class": "", "message": ""}
+RESULTS: dict[str, Any] = {
+    "AdmitRun": invoked(ADMISSION),
+    "PrepareData": invoked(REGISTER["prepared"]),
+    "TrainModel": TRAINED,
+    "DescribeTrainingJob": TRAINED,
+    "JudgeModel": invoked(REGISTER["judgement"]),
+    "RegisterModel": invoked(
+        {
+            "version": 1,
+            "model_package_arn": f"arn:aws:sagemaker:{ACCOUNT}:model-package/model/1",
+            "superseded": [],
+            "follow_up": None,
+        }
+    ),
+    "AwaitApproval": DECIDED,
+    "CheckApproval": invoked(
+        {"outcome": "waiting", "wait_s": 60, "decision": "pending", "version": 1, "by": None, "reason": None}
+    ),
+    "DeployModel": {"Status": "SUCCEEDED", "Output": {"version": 1}},
+}
+PLAN = event("promote_model")["plan"]
+PREVIOUS = {**PLAN, "version": 2, "token": 2, "endpoint_config": "model-v2-2", "model_name": "model-v2-2"}
+PREVIOUS |= {"previous_config": "model-v1-1", "previous_version": 1}
+
+
+def serving(config: str, status: str = "InService", **more: str) -> dict[str, Any]:
+    return {"EndpointName": "model", "EndpointStatus": status, "EndpointConfigName": config, **more}
+
+
+NOT_FOUND = Failure("SageMaker.SageMakerException", 'Could not find endpoint "model".')
+DEPLOYING: dict[str, Any] = {
+    "PlanDeployment": invoked(PLAN),
+    "FindEndpoint": NOT_FOUND,
+    "DescribeEndpoint": serving("model-v1-1"),
+    "DescribeForRestore": serving("model-v1-1"),
+    "SmokeTest": invoked({"rows": 32}),
+    "PromoteModel": invoked({"version": 1, "endpoint_config": "model-v1-1"}),
+    "RetireModels": invoked({"deleted": []}),
+}
+
+
+def go(
+    machine: str, results: dict[str, Any], start: Any, first: str | None = None, **substitutions: str
+) -> Walk:
+    """Each state's result, or the list of its results in turn, of which the last stays."""
+
+    def answer(state: str, request: Any, how_often: int) -> Any:
+        given = results.get(state)
+        if given is None:
+            given = invoked(CLOSING) if state.startswith("Close") else {"MessageId": "1"}
+        if isinstance(given, list):
+            given = given[min(how_often, len(given)) - 1]
+        return given if isinstance(given, Failure) else copy.deepcopy(given)
+
+    execution = EXECUTION if machine == "training" else DEPLOYMENT
+    done = walk(definition(machine, **substitutions), start, answer, execution, first)
+    VISITED[machine].update(done.states)
+    return done
+
+
+def train(start: Any = None, **changes: Any) -> Walk:
+    return go("training", {**RESULTS, **changes}, start or event("s3_object_created"))
+
+
+def deploy(substitutions: dict[str, str] | None = None, **changes: Any) -> Walk:
+    start = {"reason": "approval", "version": 1, "run_id": PLAN["run_id"], "requested_by": "ann"}
+    return go("deployment", {**DEPLOYING, **changes}, start, **(substitutions or {}))
+
+
+def admitted(**changes: Any) -> dict[str, Any]:
+    return invoked({**ADMISSION, **changes})
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trigger", ["s3_object_created", "schedule", "manual", "follow_up", "replay"])
+def test_every_trigger_reaches_a_deployed_model(trigger):
+    done = train(event(trigger))
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "ModelDeployed")
+    (request,) = done.requests["AdmitRun"]
+    assert request["Payload"] == {"execution_arn": EXECUTION, "event": event(trigger)}
+
+
+def test_payloads_have_the_fields_of_the_example_events():
+    done = train()
+    for state in ("AdmitRun", "PrepareData", "JudgeModel", "RegisterModel"):
+        function = "".join(f"_{each.lower()}" if each.isupper() else each for each in state).strip("_")
+        (request,) = done.requests[state]
+        assert request["Payload"].keys() == event(function).keys(), state
+    assert done.requests["RegisterModel"][0]["Payload"]["judgement"] == REGISTER["judgement"]
+    assert done.requests["AwaitApproval"][0]["Payload"].keys() == event("request_approval").keys()
+    planned = deploy().requests["PlanDeployment"][0]["Payload"]
+    assert planned.keys() == event("plan_deployment").keys()
+
+
+def test_the_first_model_is_trained_without_a_champion():
+    (request,) = train().requests["TrainModel"]
+    assert [each["ChannelName"] for each in request["InputDataConfig"]] == [
+        "code",
+        "contract",
+        "train",
+        "validation",
+        "test",
+    ]
+    assert request["HyperParameters"] == {"metric": "auto", "seed": "20260101"}
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
+
+
+def test_a_later_model_is_trained_beside_the_champion():
+    done = train(AdmitRun=admitted(champion=CHAMPION))
+    (request,) = done.requests["TrainModel"]
+    assert request["InputDataConfig"][-1]["ChannelName"] == "champion"
+    assert request["HyperParameters"]["champion_sha256"] == "f" * 64
+    assert done.requests["JudgeModel"][0]["Payload"]["champion"] == CHAMPION
+
+
+@pytest.mark.parametrize("outcome", ["duplicate", "coalesced", "nothing-new"])
+def test_what_is_not_admitted_ends_well(outcome):
+    done = train(AdmitRun=invoked({"outcome": outcome, "message": "…"}))
+    assert done.states == ["AdmitRun", "IsAdmitted", "NotAdmitted"]
+
+
+def test_a_candidate_that_is_not_good_enough_ends_well():
+    judgement = {**REGISTER["judgement"], "accepted": False}
+    done = train(JudgeModel=invoked(judgement))
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "RejectedByGate")
+    (message,) = done.requests["NotifyRejectedByGate"]
+    assert "auc 0.9942" in message["Message"]
+    assert "\n- there is no live model" in message["Message"]
+    one = {**judgement, "reasons": judgement["reasons"][:1], "metric": {"name": "r2", "value": -1}}
+    assert train(JudgeModel=invoked(one)).states[-1] == "RejectedByGate"
+
+
+def test_a_replay_ends_after_the_judgement():
+    done = train(AdmitRun=admitted(trigger="replay", replay_of="x"))
+    assert done.states[-3:] == ["WasReplay", "CloseReplayed", "Replayed"]
+
+
+@pytest.mark.parametrize("by", ["ann", None])
+@pytest.mark.parametrize(
+    ("decision", "end"),
+    [("approved", "ModelDeployed"), ("rejected", "Rejected"), ("superseded", "Superseded")],
+)
+def test_each_decision_has_its_end(by, decision, end):
+    approval = {"decision": decision, "version": 1, "by": by, "reason": by}
+    done = train(AwaitApproval=approval)
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", end)
+    if decision == "approved":
+        assert done.requests["DeployModel"][0]["Input"]["requested_by"] == by
+
+
+def checked(outcome: str, decision: str = "pending", wait_s: int = 0) -> dict[str, Any]:
+    fields = {"decision": decision, "version": 1, "by": None, "reason": None}
+    return invoked({"outcome": outcome, "wait_s": wait_s, **fields})
+
+
+def test_reminds_until_somebody_decides():
+    timeout = Failure("States.Timeout", None)
+    done = train(
+        AwaitApproval=[timeout, timeout, timeout],
+        CheckApproval=[
+            checked("waiting", wait_s=60),
+            checked("waiting", wait_s=5),
+            checked("decided", "approved"),
+        ],
+    )
+    assert done.states.count("RemindReviewers") == 2
+    assert done.states[-1] == "ModelDeployed"
+
+
+def test_expires_when_nobody_decides():
+    done = train(AwaitApproval=Failure("States.Timeout", None), CheckApproval=checked("overdue"))
+    assert (done.status, done.states[-2:]) == ("SUCCEEDED", ["EscalateApproval", "ApprovalExpired"])
+
+
+def test_a_missing_quota_tries_each_type_twice_and_then_fails():
+    refusal = Failure("SageMaker.ResourceLimitExceededException", "The account-level limit is 0 Instances")
+    done = train(TrainModel=refusal)
+    tried = [each["ResourceConfig"]["InstanceType"] for each in done.requests["TrainModel"]]
+    assert tried == ["ml.m5.large", "ml.m4.xlarge"] * 2
+    assert len({each["TrainingJobName"] for each in done.requests["TrainModel"]}) == 4
+    assert done.waits == [60, 120, 240]
+    assert done.status == "FAILED"
+
+
+def test_missing_capacity_tries_the_next_type():
+    cause = json.dumps({"TrainingJobStatus": "Failed", "FailureReason": "CapacityError: Unable to provision"})
+    done = train(TrainModel=[Failure("States.TaskFailed", cause), TRAINED])
+    assert done.states[-1] == "ModelDeployed"
+    assert done.requests["JudgeModel"][0]["Payload"]["lineage"]["instance_type"] == "ml.m4.xlarge"
+
+
+@pytest.mark.parametrize(
+    "cause", [None, "", "not JSON", '{"TrainingJobStatus":"Failed","FailureReason":"x"}']
+)
+@pytest.mark.parametrize(
+    "error", ["States.TaskFailed", "States.Timeout", "SageMaker.AmazonSageMakerException"]
+)
+def test_a_broken_training_job_fails_the_run(error, cause):
+    closing = {**CLOSING, "error_class": "TrainingFailed", "message": "x"}
+    done = train(TrainModel=Failure(error, cause), CloseFailed=invoked(closing))
+    assert (done.status, done.error, done.cause) == ("FAILED", "TrainingFailed", "x")
+
+
+@pytest.mark.parametrize("gap", ["", " "])
+def test_a_training_job_that_was_stopped_is_not_a_failure(gap):
+    stopped = f'{{"TrainingJobStatus":{gap}"Stopped","SecondaryStatus":{gap}"Stopped"}}'
+    assert train(TrainModel=Failure("States.TaskFailed", stopped)).states[-1] == "Stopped"
+    result = {**TRAINED, "TrainingJobStatus": "Stopped", "SecondaryStatus": "Stopped"}
+    del result["ModelArtifacts"]
+    assert train(TrainModel=result).states[-1] == "Stopped"
+
+
+def test_a_training_job_that_outran_its_time_is_a_failure_with_a_remedy():
+    result = {**TRAINED, "TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"}
+    caught = Failure("States.TaskFailed", json.dumps(result))
+    for outcome in (result, caught):
+        done = train(TrainModel=outcome)
+        assert done.status == "FAILED"
+        assert "TrainingMaxRuntimeSeconds" in done.requests["CloseFailed"][0]["Payload"]["error"]["Cause"]
+
+
+def running(status: str, **more: Any) -> dict[str, Any]:
+    return {**TRAINED, "TrainingJobStatus": status, "SecondaryStatus": "Training", **more}
+
+
+def test_follows_a_job_that_an_unanswered_call_had_made():
+    in_use = Failure("SageMaker.ResourceInUseException", "Training job names must be unique")
+    without_model = running("InProgress")
+    del without_model["ModelArtifacts"]
+    done = train(TrainModel=in_use, DescribeTrainingJob=[without_model, without_model, TRAINED])
+    assert done.states[-1] == "ModelDeployed"
+    assert done.waits == [30, 30]
+    failed = running("Failed", FailureReason="AlgorithmError: x")
+    done = train(TrainModel=in_use, DescribeTrainingJob=failed)
+    assert done.requests["CloseFailed"][0]["Payload"]["error"]["Cause"] == "AlgorithmError: x"
+
+
+def test_follows_a_job_no_longer_than_it_may_run():
+    in_use = Failure("SageMaker.ResourceInUseException", "Training job names must be unique")
+    results = {**RESULTS, "TrainModel": in_use, "DescribeTrainingJob": running("InProgress")}
+    held = train(TrainModel=in_use).inputs["DescribeTrainingJob"]
+    held = {**held, "training": {**held["training"], "polls": 238}}
+    done = go("training", results, held, "DescribeTrainingJob")
+    assert done.requests["CloseFailed"][0]["Payload"]["error"]["Error"] == "States.Timeout"
+    assert done.waits == [30, 30]
+
+
+FAILING = (
+    "AdmitRun",
+    "PrepareData",
+    "TrainModel",
+    "JudgeModel",
+    "RegisterModel",
+    "AwaitApproval",
+    "DeployModel",
+)
+
+
+@pytest.mark.parametrize("cause", [None, '{"errorMessage":"x","errorType":"EmptyData"}'])
+@pytest.mark.parametrize("state", FAILING)
+def test_breakage_anywhere_is_recorded_told_and_fails(state, cause):
+    closing = {**CLOSING, "error_class": "EmptyData", "message": "x"}
+    done = train(**{state: Failure("EmptyData", cause), "CloseFailed": invoked(closing)})
+    assert done.status == "FAILED"
+    assert done.error == "EmptyData"
+    assert "NotifyFailure" in done.states
+    assert ("CloseFailed" in done.states) == (state != "AdmitRun")
+    if state != "AdmitRun":
+        assert done.requests["CloseFailed"][0]["Payload"].keys() == event("close_run").keys()
+
+
+@pytest.mark.parametrize("cause", [None, "x"])
+def test_breakage_while_closing_still_ends_in_a_failure_with_the_cause(cause):
+    failure = Failure("AccessDenied", cause)
+    for state, before in {
+        "CloseFailed": {"PrepareData": Failure("EmptyData", cause)},
+        "CloseRejectedByGate": {"JudgeModel": invoked({**REGISTER["judgement"], "accepted": False})},
+        "CloseReplayed": {"AdmitRun": admitted(trigger="replay")},
+        "CloseRejected": {"AwaitApproval": {**DECIDED, "decision": "rejected"}},
+        "CloseSuperseded": {"AwaitApproval": {**DECIDED, "decision": "superseded"}},
+        "CloseStopped": {"TrainModel": Failure("States.TaskFailed", '{"TrainingJobStatus":"Stopped"}')},
+    }.items():
+        done = train(**before, **{state: failure})
+        assert done.status == "FAILED", state
+        assert done.error in ("AccessDenied", "EmptyData"), state
+    for state in ("CheckApproval", "DescribeTrainingJob"):
+        start = {
+            "CheckApproval": {"AwaitApproval": Failure("States.Timeout", None)},
+            "DescribeTrainingJob": {"TrainModel": Failure("SageMaker.ResourceInUseException", "")},
+        }[state]
+        assert train(**start, **{state: failure}).status == "FAILED"
+
+
+def test_a_notification_that_fails_changes_no_outcome():
+    refused = Failure("SNS.AmazonSNSException", "no")
+    notifications = [each for each in definition("training")["States"] if "Notify" in each]
+    notifications += ["RemindReviewers", "EscalateApproval"]
+    silent = dict.fromkeys(notifications, refused)
+    assert train(**silent).states[-1] == "ModelDeployed"
+    assert train(**silent, AwaitApproval={**DECIDED, "decision": "rejected"}).states[-1] == "Rejected"
+    assert train(**silent, PrepareData=Failure("EmptyData")).states[-1] == "RunFailed"
+    timeout = Failure("States.Timeout", None)
+    done = train(
+        **silent, AwaitApproval=timeout, CheckApproval=[checked("waiting", wait_s=1), checked("overdue")]
+    )
+    assert done.states[-1] == "ApprovalExpired"
+
+
+# --- deployment ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["serverless", "real-time"])
+def test_a_first_deployment_makes_an_endpoint(mode):
+    done = deploy({"EndpointMode": mode})
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "Deployed")
+    assert "CreateEndpoint" in done.states
+    assert done.output["version"] == 1
+    (variant,) = done.requests["CreateEndpointConfig"][0]["ProductionVariants"]
+    assert ("ServerlessConfig" in variant) == (mode == "serverless")
+    assert ("InstanceType" in variant) == (mode == "real-time")
+    for state, function in {"SmokeTest": "smoke_test", "PromoteModel": "promote_model"}.items():
+        assert done.requests[state][0]["Payload"] == event(function)
+
+
+def replacing(**changes: Any) -> Walk:
+    results = {
+        "PlanDeployment": invoked(PREVIOUS),
+        "FindEndpoint": serving("model-v1-1"),
+        "DescribeEndpoint": serving("model-v2-2"),
+    }
+    return deploy(**{**results, **changes})
+
+
+def test_a_later_deployment_updates_the_endpoint():
+    done = replacing()
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "Deployed")
+    assert "UpdateEndpoint" in done.states
+    assert "It replaced version 1" in done.requests["NotifyPromoted"][0]["Message"]
+
+
+def test_what_is_live_already_is_left_alone():
+    done = deploy(PlanDeployment=invoked({**PLAN, "already_live": True}))
+    assert done.states == ["PlanDeployment", "IsLiveAlready", "SettleUnneeded", "AlreadyLive"]
+
+
+def test_finds_what_an_unanswered_call_had_made():
+    exists = Failure("SageMaker.AmazonSageMakerException", "Cannot create already existing model")
+    done = deploy(
+        CreateModel=exists, CreateEndpointConfig=exists, FindEndpoint=serving("model-v1-1", "Creating")
+    )
+    assert done.states[-1] == "Deployed"
+    assert {"FindModel", "FindEndpointConfig"} <= set(done.states)
+    assert "CreateEndpoint" not in done.states
+
+
+def test_waits_for_another_change_and_replaces_a_failed_endpoint():
+    busy = serving("model-v1-1", "Updating")
+    done = replacing(FindEndpoint=[busy, busy, serving("model-v1-1", "Failed", FailureReason="x"), NOT_FOUND])
+    assert done.states[-1] == "Deployed"
+    assert {"DeleteFailedEndpoint", "CreateEndpoint"} <= set(done.states)
+    stuck = late(done, "FindEndpoint", {"FindEndpoint": busy})
+    assert (stuck.status, stuck.error) == ("FAILED", "DeploymentFailed")
+
+
+def late(done: Walk, state: str, results: dict[str, Any]) -> Walk:
+    """Go on from the last time that the state was entered, when almost all polls are used up."""
+    held = {**done.inputs[state], "poll": {"count": 59}}
+    return go("deployment", {**DEPLOYING, **results}, held, state)
+
+
+def test_asks_again_when_sagemaker_refuses_for_another_reason_than_a_missing_endpoint():
+    throttled = Failure("SageMaker.SageMakerException", "Rate exceeded")
+    assert deploy(FindEndpoint=[throttled, throttled, NOT_FOUND]).states[-1] == "Deployed"
+    refused = deploy(FindEndpoint=throttled)
+    assert "CreateEndpoint" not in refused.states
+    assert refused.error == "SageMaker.SageMakerException"
+
+
+def test_follows_a_change_that_an_unanswered_call_had_begun():
+    refused = Failure("SageMaker.AmazonSageMakerException", "Cannot update in-progress endpoint.")
+    begun = serving("model-v2-2", "Updating")
+    done = replacing(UpdateEndpoint=refused, FindChange=begun)
+    assert done.states[-1] == "Deployed"
+    assert replacing(UpdateEndpoint=refused, FindChange=serving("model-v1-1")).error == refused.error
+    done = deploy(CreateEndpoint=refused, FindChange=serving("model-v1-1", "Creating"))
+    assert done.states[-1] == "Deployed"
+
+
+def test_polls_until_the_endpoint_is_ready():
+    waiting = serving("model-v1-1", "Updating")
+    done = replacing(DescribeEndpoint=[waiting] * 5 + [serving("model-v2-2")])
+    assert done.states[-1] == "Deployed"
+    assert done.waits == sorted(done.waits)
+    assert late(done, "DescribeEndpoint", {"DescribeEndpoint": waiting}).error == "DeploymentFailed"
+
+
+def test_a_silent_rollback_by_sagemaker_is_a_failure():
+    done = replacing(DescribeEndpoint=serving("model-v1-1", FailureReason="unhealthy"))
+    assert (done.status, done.error) == ("FAILED", "DeploymentFailed")
+    assert "unhealthy" in done.cause
+    assert "SettleFailed" in done.states
+
+
+BROKEN = Failure("SmokeTestFailed", '{"errorMessage":"row 1"}')
+
+
+def test_a_failed_smoke_test_restores_what_was_live():
+    wrong, back = serving("model-v2-2"), serving("model-v1-1")
+    done = replacing(SmokeTest=BROKEN, DescribeForRestore=[wrong, serving("model-v1-1", "Updating"), back])
+    assert (done.status, done.error) == ("FAILED", "SmokeTestFailed")
+    assert done.requests["RestoreEndpoint"][0]["EndpointConfigName"] == "model-v1-1"
+    assert done.requests["SettleFailed"][0]["Payload"] == {"plan": PREVIOUS}
+    assert "RestoreFailed" not in done.states
+
+
+def test_an_endpoint_that_cannot_be_restored_is_told():
+    stuck = {"DescribeForRestore": serving("model-v2-2", "Updating")}
+    assert "RestoreFailed" in late(replacing(SmokeTest=BROKEN), "DescribeForRestore", stuck).states
+    for state in ("DescribeForRestore", "RestoreEndpoint"):
+        changes = {"DescribeForRestore": serving("model-v2-2"), state: Failure("States.Timeout", None)}
+        done = replacing(SmokeTest=BROKEN, **changes)
+        assert "RestoreFailed" in done.states
+        assert (done.status, done.error) == ("FAILED", "SmokeTestFailed")
+
+
+def test_a_first_endpoint_that_fails_is_taken_away():
+    done = deploy(SmokeTest=BROKEN)
+    assert done.requests["DeleteUnverifiedEndpoint"] == [{"EndpointName": "model"}]
+    assert done.status == "FAILED"
+
+
+STEPS = (
+    "PlanDeployment",
+    "CreateModel",
+    "CreateEndpointConfig",
+    "FindEndpoint",
+    "UpdateEndpoint",
+    "DescribeEndpoint",
+    "SmokeTest",
+    "PromoteModel",
+)
+
+
+@pytest.mark.parametrize("cause", [None, "x"])
+@pytest.mark.parametrize("state", STEPS)
+def test_breakage_anywhere_ends_with_its_own_class(state, cause):
+    done = replacing(**{state: Failure("AccessDenied", cause)})
+    assert (done.status, done.error) == ("FAILED", "AccessDenied")
+    assert done.cause == (cause or "")
+    assert ("SettleFailed" in done.states) == (state != "PlanDeployment")
+
+
+def test_breakage_of_a_clean_up_does_not_hide_the_outcome():
+    refused = Failure("AccessDenied", None)
+    assert replacing(RetireModels=refused, NotifyPromoted=refused).states[-1] == "Deployed"
+    already_live = invoked({**PLAN, "already_live": True})
+    assert deploy(PlanDeployment=already_live, SettleUnneeded=refused).error == "AccessDenied"
+    for state in ("FindModel", "FindEndpointConfig"):
+        exists = Failure("SageMaker.AmazonSageMakerException", "exists")
+        done = replacing(CreateModel=exists, CreateEndpointConfig=exists, **{state: refused})
+        assert done.error == "SageMaker.AmazonSageMakerException"
+    for state in ("DeleteUnverifiedEndpoint", "SettleFailed", "NotifyDeploymentFailed", "CreateEndpoint"):
+        assert deploy(SmokeTest=BROKEN, **{state: refused}).status == "FAILED"
+    assert replacing(FindEndpoint=serving("x", "Failed"), DeleteFailedEndpoint=refused).status == "FAILED"
+    untold = {"DescribeForRestore": refused, "RestoreFailed": refused}
+    assert replacing(SmokeTest=BROKEN, **untold).error == "SmokeTestFailed"
+
+
+def test_attempts_of_a_run_have_names_of_their_own():
+    names = [
+        train(
+            TrainModel=[Failure("SageMaker.ResourceLimitExceededException", "")] * failures + [TRAINED]
+        ).requests["TrainModel"][-1]["TrainingJobName"]
+        for failures in range(4)
+    ]
+    assert all(one != other for one, other in itertools.combinations(names, 2))
+
+
+def test_the_ways_above_go_through_every_state(request):
+    here = {item.originalname for item in request.session.items if item.module is request.module}
+    if "PYTEST_XDIST_WORKER" in os.environ or not {n for n in globals() if n.startswith("test_")} <= here:
+        pytest.skip("needs every test of this file in one process")
+    for machine, visited in VISITED.items():
+        assert set(definition(machine)["States"]) - visited == set(), machine
