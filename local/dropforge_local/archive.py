@@ -9,6 +9,7 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from dropforge_local.errors import UnsafeArchive
 
@@ -69,7 +70,7 @@ def extract_zip(archive: zipfile.ZipFile, folder: Path, *, max_bytes: int = MAX_
             target.chmod(0o755)
 
 
-def unpack_once(archive: Path, digest: str, store: Path) -> Path:
+def unpack_once(archive: Path | IO[bytes], digest: str, store: Path) -> Path:
     """The folder ``store/<digest>`` holding the archive's files, extracted at the first call only.
 
     Safe among processes: each extracts beside and renames, and whoever comes second keeps the first's.

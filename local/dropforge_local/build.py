@@ -261,7 +261,9 @@ class Builder:
             sha256 = write_zip(content, built / "artifact.zip")
             (built / "sha256").write_text(sha256)
             adopt(content, self.unpacked / sha256)
-            if folder.is_dir():  # the archive is there, but its unpacked files had been removed
+            known = folder / "sha256"
+            if known.is_file() and known.read_text() != sha256:
+                # Its unpacked files had been removed, and a build need not give the same bytes twice.
                 shutil.rmtree(folder)
             adopt(built, folder)
 

@@ -34,9 +34,11 @@ def install(settings: HostSettings, installed: Installed) -> None:
     require(lambda_svc, "_RESERVED_RUNTIME_ENV_VARS", "_xray_trace_id_for_invocation")
     require_parameters(lambda_svc._execute_function_warm, "func", "event", "request_id")
     require_parameters(lambda_runtime._worker_class_for, "config")
+    require_parameters(lambda_svc._emit_lambda_metrics, "function_name", "duration_ms", "error", "throttle")
 
     shared = ExecutionEnvironments(settings)
     reserved = frozenset(lambda_svc._RESERVED_RUNTIME_ENV_VARS)
+    emit_metrics = lambda_svc._emit_lambda_metrics
     their_class, their_executor = lambda_runtime._worker_class_for, lambda_svc._execute_function_warm
 
     class PythonWorker:
@@ -98,6 +100,7 @@ def install(settings: HostSettings, installed: Installed) -> None:
         if not str(config.get("Runtime", "")).startswith("python"):
             result: dict[str, Any] = their_executor(func, event, request_id)
             return result
+        started = time.monotonic()
         lambda_svc._ensure_reaper_thread()
         worker, _reason = lambda_runtime.acquire_worker(
             config.get("FunctionName", ""),
@@ -117,9 +120,16 @@ def install(settings: HostSettings, installed: Installed) -> None:
         finally:
             lambda_runtime.release_worker(worker)
         _peak_memory_mb.set(outcome.peak_memory_mb)
+        duration_ms = (time.monotonic() - started) * 1000
+        emit_metrics(config.get("FunctionName", ""), duration_ms, outcome.error is not None, False)
         if outcome.error is not None:
             return {"body": outcome.error, "error": True, "function_error": "Unhandled", "log": outcome.log}
         return {"body": json.loads(outcome.payload or "null"), "log": outcome.log}
+
+    def emit_throttles_only(function_name: str, duration_ms: float, error: bool, throttle: bool) -> None:
+        """MiniStack counts invocations over HTTP only; ``execute`` counts each, whoever invoked."""
+        if throttle and not duration_ms:  # it reports a throttled HTTP call twice, once with a duration
+            emit_metrics(function_name, duration_ms, error, throttle)
 
     def probe_peak_memory_mb(func: dict[str, Any]) -> int:
         del func
@@ -127,5 +137,6 @@ def install(settings: HostSettings, installed: Installed) -> None:
 
     lambda_runtime._worker_class_for = worker_class_for
     lambda_svc._execute_function_warm = execute
+    lambda_svc._emit_lambda_metrics = emit_throttles_only
     lambda_svc._probe_peak_memory_mb = probe_peak_memory_mb
     installed.closing.append(lambda_runtime.reset)

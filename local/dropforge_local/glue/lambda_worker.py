@@ -15,13 +15,12 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.archive import adopt, extract_zip
+from dropforge_local.archive import unpack_once
 from dropforge_local.glue.lambda_bootstrap import _LOG_END
 from dropforge_local.glue.runtime_packages import link_runtime_packages
 from dropforge_local.glue.spawner import end_group, spawn
@@ -73,18 +72,7 @@ class ExecutionEnvironments:
     def unpack(self, archive: bytes) -> Path:
         """The folder with the archive's files; each archive is extracted once, ever."""
         with self._unpacking:
-            folder = self._settings.unpacked_dir / self._digest(archive)
-            if not folder.is_dir():
-                self._settings.unpacked_dir.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(
-                    dir=self._settings.unpacked_dir, prefix=".extracting-"
-                ) as name:
-                    content = Path(name) / "content"
-                    content.mkdir()
-                    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-                        extract_zip(opened, content)
-                    adopt(content, folder)
-            return folder
+            return unpack_once(io.BytesIO(archive), self._digest(archive), self._settings.unpacked_dir)
 
     def _digest(self, archive: bytes) -> str:
         """SHA-256 of an archive in memory; remembered, since every cold start asks for its layers'."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,3 +105,31 @@ def test_an_alarm_follows_its_own_dimensions_only(deployed: Deployed) -> None:
     )
     metric = event["detail"]["configuration"]["metrics"][0]["metricStat"]["metric"]
     assert metric["dimensions"] == {"Column": "age"}
+
+
+def test_invocations_and_executions_are_counted_whoever_starts_them(deployed: Deployed) -> None:
+    client = deployed.host.client("cloudwatch")
+    machine = deployed.machine({"StartAt": "No", "States": {"No": {"Type": "Fail", "Error": "Bad"}}})
+    deployed.ended(deployed.start(machine))
+    deployed.ended(deployed.start(deployed.outputs["Echo"], {"do": "raise"}))
+    now = datetime.now(UTC)
+
+    def total(namespace: str, metric: str, name: str, value: str) -> float:
+        points = client.get_metric_statistics(
+            Namespace=namespace,
+            MetricName=metric,
+            Dimensions=[{"Name": name, "Value": value}],
+            StartTime=now - timedelta(minutes=10),
+            EndTime=now + timedelta(minutes=10),
+            Period=60,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(point["Sum"] for point in points))
+
+    assert total("AWS/States", "ExecutionsStarted", "StateMachineArn", machine) == 1
+    assert total("AWS/States", "ExecutionsFailed", "StateMachineArn", machine) == 1
+    function = deployed.outputs["Probe"]
+    assert total("AWS/Lambda", "Errors", "FunctionName", function) >= 1
+    before = total("AWS/Lambda", "Invocations", "FunctionName", function)
+    deployed.invoke({"do": "echo"})
+    assert total("AWS/Lambda", "Invocations", "FunctionName", function) == before + 1

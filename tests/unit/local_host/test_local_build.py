@@ -211,3 +211,13 @@ def test_gives_the_files_that_the_real_sam_build_gives(tmp_path: Path) -> None:
         folder = root / ".aws-sam" / "build" / logical_id
         theirs = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         assert _names(built, logical_id, name) == theirs
+
+
+def test_builds_again_when_the_unpacked_files_have_been_removed(tmp_path: Path) -> None:
+    root = _project(tmp_path)
+    before = _build(root).artifacts["Fn", "CodeUri"]
+    unpacked = root / ".cache" / "unpacked" / before.sha256
+    (unpacked / "app.py").unlink()
+    unpacked.rmdir()
+    assert _build(root).artifacts["Fn", "CodeUri"] == before
+    assert (unpacked / "app.py").read_text() == "X = 1\n"

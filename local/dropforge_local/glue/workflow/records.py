@@ -133,8 +133,11 @@ class Records:
         return True
 
     def emit_status(self, execution: dict[str, Any]) -> None:
-        """Put "Step Functions Execution Status Change"; express executions emit none."""
-        if execution.get("sync") or "mapRunArn" in execution:
+        """Put "Step Functions Execution Status Change" and the metrics; express executions emit no event."""
+        if "mapRunArn" in execution:
+            return
+        _count(execution)
+        if execution.get("sync"):
             return
         try:
             emit_aws_event(
@@ -145,6 +148,27 @@ class Records:
             )
         except Exception:  # delivery is best effort, as on AWS; it must not change the execution
             _log.exception("no status event for %s", execution["executionArn"])
+
+
+# https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html
+_METRICS = {
+    "RUNNING": "ExecutionsStarted",
+    "SUCCEEDED": "ExecutionsSucceeded",
+    "FAILED": "ExecutionsFailed",
+    "TIMED_OUT": "ExecutionsTimedOut",
+    "ABORTED": "ExecutionsAborted",
+}
+
+
+def _count(execution: dict[str, Any]) -> None:
+    """The metrics of ``AWS/States`` for the execution's new status."""
+    from ministack.services import cloudwatch  # noqa: PLC0415 - reads the environment at import
+
+    dimensions = {"StateMachineArn": execution["stateMachineArn"]}
+    cloudwatch.record_metric("AWS/States", _METRICS[execution["status"]], 1, "Count", dimensions)
+    started, stopped = epoch_ms(execution["startDate"]), epoch_ms(execution.get("stopDate"))
+    if started is not None and stopped is not None:
+        cloudwatch.record_metric("AWS/States", "ExecutionTime", stopped - started, "Milliseconds", dimensions)
 
 
 def status_detail(execution: dict[str, Any]) -> dict[str, Any]:
