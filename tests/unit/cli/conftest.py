@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from cli_stack import CliStack
+from moto import mock_aws
+from typer.testing import CliRunner
+
+from dropforge_local.template import load_template
+from dropforge_ops.cli import app
+
+_TEMPLATE = Path(__file__).parents[3] / "template.yaml"
+_TABLE_PROPERTIES = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+_numbers = itertools.count()
+
+
+@dataclass
+class Outcome:
+    """What a command wrote, and how it ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[tuple[Any, Any]]:
+    """Moto's S3 and DynamoDB, one for all tests: making clients takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        with mock_aws():
+            yield (
+                boto3.client("s3", region_name="us-east-1"),
+                boto3.client("dynamodb", region_name="us-east-1"),
+            )
+
+
+@pytest.fixture(scope="session")
+def table_properties() -> dict[str, Any]:
+    resource = load_template(_TEMPLATE)["Resources"]["Ledger"]["Properties"]
+    return {each: resource[each] for each in _TABLE_PROPERTIES}
+
+
+@pytest.fixture
+def stack(aws: tuple[Any, Any], table_properties: dict[str, Any]) -> CliStack:
+    """A stack of its own: a new bucket and a new ledger table."""
+    s3, dynamodb = aws
+    number = next(_numbers)
+    bucket, table = f"data-bucket-{number}", f"cli-ledger-{number}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    dynamodb.create_table(TableName=table, **table_properties)
+    return CliStack(s3, dynamodb, bucket, table)
+
+
+@pytest.fixture
+def dropforge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Runs the command line; errors that it should have caught fail the test."""
+
+    def run(*args: Any, stdin: str | bytes | None = None) -> Outcome:
+        result = CliRunner().invoke(app, [str(each) for each in args], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def on_stack(
+    stack: CliStack, dropforge: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """The command line, pointed at the stack."""
+    monkeypatch.setattr("dropforge_ops.invocation.resolve", lambda options: stack.target)
+    return dropforge
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is somebody at a terminal to ask."""
+    monkeypatch.setattr("dropforge_ops.invocation.Invocation.asks", True)

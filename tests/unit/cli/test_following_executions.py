@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+from cli_stack import FakeStepFunctions
+from tests.fakes.records import DEPLOYMENT, TRAINING
+
+from dropforge_ops.errors import TimedOut
+from dropforge_ops.progress import Follower, seconds_by_state
+from dropforge_ops.progress_view import cause_message
+from dropforge_ops.runs_group import with_verb
+from dropforge_ops.waiting import Deadline, until
+
+VERBS = ["list", "replay", "show", "start"]
+
+
+def names(visits):
+    return [visit.name for visit in visits]
+
+
+def test_each_look_tells_only_what_is_new():
+    sfn = FakeStepFunctions()
+    arn = sfn.begin(TRAINING, "run")
+    follower = Follower(sfn, arn)
+    sfn.states(arn, *(f"State{number}" for number in range(10)))
+    sfn.enter(arn, "Last")
+    assert len(follower.look()) == 11
+    assert follower.look() == []
+    assert follower.current.name == "Last"
+    sfn.leave(arn, "Last")
+    assert names(follower.look()) == ["Last"]
+    assert follower.current is None
+
+
+def test_follows_the_execution_that_a_state_started_and_waits_for():
+    sfn = FakeStepFunctions()
+    arn, child = sfn.begin(TRAINING, "run"), sfn.begin(DEPLOYMENT, "child")
+    follower = Follower(sfn, arn)
+    sfn.enter(arn, "DeployModel")
+    sfn.submit(arn, child)
+    sfn.states(child, "PlanDeployment")
+    sfn.enter(child, "SmokeTest")
+    assert names(follower.look()) == ["PlanDeployment", "SmokeTest", "DeployModel"]
+    assert follower.current.name == "SmokeTest"
+    assert [visit.depth for visit in follower.all_visits] == [0, 1, 1]
+
+
+def test_an_end_closes_the_state_that_it_happened_in():
+    sfn = FakeStepFunctions()
+    arn = sfn.begin(TRAINING, "run")
+    sfn.enter(arn, "TrainModel")
+    sfn.fail_task(arn)
+    sfn.end(arn, "TIMED_OUT", error="States.Timeout", cause="too long")
+    follower = Follower(sfn, arn)
+    [visit] = follower.look()
+    assert visit.left_at is not None
+    assert visit.errors == 1
+    assert follower.status == "TIMED_OUT"
+    assert follower.failure == ("States.Timeout", "too long")
+
+
+def test_stays_in_one_state_add_up_and_choices_are_left_out():
+    sfn = FakeStepFunctions()
+    arn = sfn.begin(TRAINING, "run")
+    sfn.states(arn, "Wait", "Describe", "Wait")
+    sfn.enter(arn, "IsReady", "Choice")
+    sfn.leave(arn, "IsReady", "Choice")
+    follower = Follower(sfn, arn)
+    follower.look()
+    assert seconds_by_state(follower.all_visits) == {"Wait": 0.5, "Describe": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        ('{"errorType": "EmptyData", "errorMessage": "no rows"}', "no rows"),
+        ('{"FailureReason": "AlgorithmError: x"}', "AlgorithmError: x"),
+        ('{"Error": "E", "Cause": "{\\"errorMessage\\": \\"inner\\"}"}', "inner"),
+        ("plain words", "plain words"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_digs_the_message_out_of_a_cause(cause, message):
+    assert cause_message(cause) == message
+
+
+def test_a_wait_ends_when_its_time_is_up_and_says_what_was_missing():
+    now = [0.0]
+    deadline = Deadline(
+        3, "Look again.", clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s)
+    )
+    with pytest.raises(TimedOut, match=r"Nothing came after 3 s\. Look again\."):
+        until(lambda: None, deadline, 1.0, "Nothing came")
+    assert now[0] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ([], ["list"]),
+        (["--limit=3", "--json"], ["list", "--limit=3", "--json"]),
+        (["--stack", "show"], ["list", "--stack", "show"]),
+        (["cancer-1", "--json"], ["show", "cancer-1", "--json"]),
+        (["--json", "replay", "cancer-1"], ["replay", "--json", "cancer-1"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_the_verb_of_runs_may_be_left_out(given, meant):
+    assert with_verb(given, VERBS) == meant

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dropforge.domain.records import RunStatus
+from dropforge.domain.triggers import run_id_of_execution
+
+REPORT = {
+    "rows": {"read": 100, "rejected": 3, "duplicates": 2, "kept": 95},
+    "splits": {"train": {"rows": 76}, "validation": {"rows": 9}, "test": {"rows": 10}},
+    "notes": ["column 'constant' is ignored: it has one value."],
+    "rejects": [
+        {"rule": "no number", "column": "radius", "count": 3, "examples": [{"row": 7, "value": "abc"}]}
+    ],
+}
+LINEAGE = {
+    "estimator": "linear",
+    "seed": 1,
+    "model_digest": "cd" * 32,
+    "hyperparameters": {"metric": "auto", "champion_sha256": "ab"},
+    "libraries": {"numpy": "2.5.1"},
+    "run": {"data_version": "d1", "contract_hash": "c1", "code_sha256": "s1"},
+}
+
+
+def test_lists_runs_newest_first_with_what_became_of_them(stack, on_stack):
+    stack.trained(1, "first-run")
+    run = stack.open_run("second-run")
+    error = {"class": "EmptyData", "message": "incoming/empty.csv has no rows."}
+    stack.end_run(run, RunStatus.FAILED, "FAILED", error=error)
+    outcome = on_stack("runs")
+    assert outcome.exit_code == 0
+    second, first = [line for line in outcome.stdout.splitlines() if "-run" in line]
+    assert "second-run" in second
+    assert "EmptyData: incoming/empty.csv has no rows." in second
+    assert "awaiting approval" in first
+    assert "auc 0.9931" in first
+
+
+def test_json_lists_as_many_as_asked_for(stack, on_stack):
+    for number in (1, 2, 3):
+        stack.end_run(stack.open_run(f"run-{number}"), RunStatus.SUCCEEDED)
+    document = on_stack("runs", "--limit", "2", "--json").json
+    assert len(document["runs"]) == 2
+    assert document["runs"][0]["status"] == "succeeded"
+    assert document["runs"][0]["seconds"] >= 0
+
+
+def test_says_how_to_begin_where_nothing_ran(on_stack):
+    outcome = on_stack("runs")
+    assert outcome.exit_code == 0
+    assert "dropforge drop FILE" in outcome.stdout
+    assert on_stack("runs", "latest").exit_code == 3
+
+
+def test_shows_one_run_with_states_rows_verdict_and_lineage(stack, on_stack):
+    stack.trained(1, "the-run")
+    stack.write("runs/the-run/report.json", REPORT)
+    stack.write("models/the-run/lineage.json", LINEAGE)
+    outcome = on_stack("runs", "the-run")
+    assert outcome.exit_code == 0
+    for shown in (
+        "PrepareData",
+        "so far",
+        "'abc' in row 7",
+        "no number",
+        "0.9931 [0.98, 1]",
+        "auc 0.9931 meets the threshold 0.7.",
+        "numpy 2.5.1",
+        "it has one value",
+        "dropforge approve 1 --wait",
+    ):
+        assert shown in outcome.stdout
+
+
+def test_json_of_one_run_holds_everything_that_is_known(stack, on_stack):
+    stack.trained(1, "the-run")
+    stack.write("runs/the-run/report.json", REPORT)
+    document = on_stack("runs", "latest", "--json").json
+    assert document["run"]["run_id"] == "the-run"
+    assert document["report"] == REPORT
+    assert document["judgement"]["metric"]["value"] == 0.9931
+    assert document["lineage"] is None
+    states = {each["state"]: each for each in document["states"]}
+    assert states["TrainModel"]["seconds"] == 0.25
+    assert states["AwaitApproval"]["left_at"] is None
+
+
+def test_says_what_to_do_about_an_error_from_aws(stack, on_stack):
+    run = stack.open_run("the-run")
+    stack.end_run(
+        run, RunStatus.FAILED, "FAILED", error={"class": "TrainingFailed", "message": "AlgorithmError"}
+    )
+    outcome = on_stack("runs", "the-run")
+    assert outcome.exit_code == 0
+    assert "Mend training/model.py or the data" in outcome.stdout
+
+
+def test_shows_a_run_whose_execution_is_forgotten(stack, on_stack):
+    run = stack.open_run("the-run")
+    stack.end_run(run, RunStatus.SUCCEEDED)
+    del stack.sfn.executions[run.execution_arn]
+    outcome = on_stack("runs", "the-run")
+    assert outcome.exit_code == 0
+    assert "forgotten by Step Functions" in outcome.stdout
+
+
+def test_names_runs_with_a_similar_id(stack, on_stack):
+    stack.open_run("cancer-0123456789ab")
+    outcome = on_stack("runs", "cancer")
+    assert outcome.exit_code == 3
+    assert "Did you mean cancer-0123456789ab?" in outcome.stderr
+
+
+def test_refuses_to_follow_into_one_json_document(on_stack):
+    outcome = on_stack("runs", "--follow", "--json")
+    assert outcome.exit_code == 2
+    assert outcome.json["error"]["exit_code"] == 2
+
+
+def test_follows_one_run_until_it_waits_for_approval(stack, on_stack):
+    stack.trained(1, "the-run")
+    outcome = on_stack("runs", "the-run", "--follow")
+    assert outcome.exit_code == 0
+    assert "TrainModel" in outcome.stderr
+
+
+def test_starts_a_run_by_hand(stack, on_stack):
+    def admit(arn):
+        name = arn.rsplit(":", 1)[1]
+        run = stack.open_run(run_id_of_execution("manual", name), trigger="manual", execution_arn=arn)
+        stack.register(run, 1)
+
+    stack.sfn.on_start = admit
+    outcome = on_stack("runs", "start", "--wait", "--json")
+    assert outcome.exit_code == 0
+    assert outcome.json["outcome"] == "admitted"
+    assert outcome.json["run"]["status"] == "awaiting_approval"
+    [started] = [json.loads(each["input"]) for each in stack.sfn.executions.values()]
+    assert started["trigger"] == "manual"
+    assert started["requested_by"].endswith("@localhost")
+
+
+@pytest.mark.parametrize(("outcome", "exit_code"), [("nothing-new", 3), ("coalesced", 0)])
+def test_says_when_a_run_by_hand_is_not_admitted(stack, on_stack, outcome, exit_code):
+    admission = {"admission": {"outcome": outcome, "message": "There is nothing to train on."}}
+    stack.sfn.on_start = lambda arn: stack.sfn.end(arn, output=admission)
+    ended = on_stack("runs", "start")
+    assert ended.exit_code == exit_code
+    assert "There is nothing to train on." in ended.stdout + ended.stderr
+
+
+def test_fails_when_the_execution_started_by_hand_breaks(stack, on_stack):
+    stack.sfn.on_start = lambda arn: stack.sfn.end(
+        arn, "FAILED", error="AccessDenied", cause="no dynamodb:PutItem"
+    )
+    outcome = on_stack("runs", "start")
+    assert outcome.exit_code == 1
+    assert "AccessDenied: no dynamodb:PutItem" in outcome.stderr
+
+
+def replays(stack, digest, lineage=LINEAGE):
+    def replay(arn):
+        run_id = run_id_of_execution("replay", arn.rsplit(":", 1)[1])
+        run = stack.open_run(run_id, trigger="replay", execution_arn=arn, replay_of="the-run")
+        stack.write_judgement(run_id, digest=digest)
+        stack.write(f"models/{run_id}/lineage.json", lineage)
+        stack.end_run(run, RunStatus.REPLAYED)
+
+    stack.trained(1, "the-run")
+    stack.write("models/the-run/lineage.json", LINEAGE)
+    stack.sfn.on_start = replay
+
+
+def test_a_replay_that_gives_the_same_model_ends_well(stack, on_stack):
+    replays(stack, "cd" * 32)
+    outcome = on_stack("runs", "replay", "the-run")
+    assert outcome.exit_code == 0
+    assert "gave the same model" in outcome.stdout
+    started = [json.loads(each["input"]) for each in stack.sfn.executions.values()][-1]
+    assert (started["trigger"], started["run_id"]) == ("replay", "the-run")
+
+
+def test_a_replay_that_gives_another_model_fails_and_says_what_differs(stack, on_stack):
+    replays(
+        stack, "ef" * 32, {**LINEAGE, "libraries": {"numpy": "2.6.0"}, "hyperparameters": {"metric": "auto"}}
+    )
+    outcome = on_stack("runs", "replay", "the-run", "--json")
+    assert outcome.exit_code == 1
+    assert outcome.json["same"] is False
+    assert outcome.json["differences"] == ["numpy (library)"]
+
+
+def test_a_replay_of_the_same_ingredients_that_differs_is_called_nondeterministic(stack, on_stack):
+    replays(stack, "ef" * 32)
+    assert "training isn't deterministic" in on_stack("runs", "replay", "the-run").stderr
+
+
+def test_refuses_to_replay_a_run_without_a_model(stack, on_stack):
+    run = stack.open_run("the-run")
+    stack.end_run(run, RunStatus.FAILED, "FAILED")
+    outcome = on_stack("runs", "replay", "the-run")
+    assert outcome.exit_code == 2
+    assert "has no judgement" in outcome.stderr
+
+
+def test_a_replay_needs_a_run(on_stack):
+    assert on_stack("runs", "replay").exit_code == 2
+    assert on_stack("runs", "replay", "nothing").exit_code == 3
