@@ -55,4 +55,4 @@ deploy: build ## to AWS: make deploy ENV=dev|stage|prod TARGET=column
 	$(SAM) deploy --config-env $(ENV) $(if $(TARGET),--parameter-overrides TargetColumn=$(TARGET))
 
 clean: ## remove what the verbs made, except the local host's state
-	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .dropforge/cache
+	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .dropforge/build .dropforge/unpacked
