@@ -202,16 +202,39 @@ class LocalHost:
             "cause": cause,
             "times": times,
         }
-        self._administer("SetFault", rule)
+        self.administer("DropforgeHost.SetFault", rule)
 
     def clear_faults(self) -> None:
         """Drop every rule that ``inject`` made; what is held goes on."""
-        self._administer("ClearFaults", {})
+        self.administer("DropforgeHost.ClearFaults", {})
 
     def faults(self) -> list[dict[str, Any]]:
         """The rules in force, with ``reached``: how often each has taken effect."""
-        found: list[dict[str, Any]] = self._administer("ListFaults", {})["Faults"]
+        found: list[dict[str, Any]] = self.administer("DropforgeHost.ListFaults", {})["Faults"]
         return found
+
+    def administer(self, target: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation of the host's own that no AWS client knows.
+
+        Args:
+            target: as in the ``X-Amz-Target`` header, for example ``SageMaker.dropforge:SetFault``.
+            request: its JSON document.
+
+        Raises:
+            InvalidFault: the host refused it.
+        """
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        call = urllib.request.Request(  # noqa: S310 - the host's own http URL
+            self.endpoint_url,
+            data=json.dumps(request).encode(),
+            headers={"X-Amz-Target": target},
+        )
+        try:
+            with opener.open(call, timeout=_READY_WITHIN_S) as answer:
+                document: dict[str, Any] = json.loads(answer.read())
+                return document
+        except urllib.error.HTTPError as error:
+            raise InvalidFault(json.loads(error.read())["message"]) from error
 
     def announce_console(self, url: str) -> None:
         """Add the console's URL to the announcement."""
@@ -226,20 +249,6 @@ class LocalHost:
     @property
     def _cache(self) -> Path:
         return self.root / ".dropforge"
-
-    def _administer(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        call = urllib.request.Request(  # noqa: S310 - the host's own http URL
-            self.endpoint_url,
-            data=json.dumps(request).encode(),
-            headers={"X-Amz-Target": f"DropforgeHost.{operation}"},
-        )
-        try:
-            with opener.open(call, timeout=_READY_WITHIN_S) as answer:
-                document: dict[str, Any] = json.loads(answer.read())
-                return document
-        except urllib.error.HTTPError as error:
-            raise InvalidFault(json.loads(error.read())["message"]) from error
 
     def _make_state_dir(self) -> Path:
         if self._given_state_dir is None:
@@ -271,6 +280,7 @@ class LocalHost:
             auth=self._auth,
             region=self.region,
             account_id=self.account_id,
+            temporary=self._temporary,
         )
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:

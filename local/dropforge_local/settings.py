@@ -15,7 +15,7 @@ class HostSettings:
 
     ``listener_fd`` is a bound, listening socket, so that no other process can take the port in between.
     ``lifeline_fd`` is the reading end of a pipe whose writing end the launching process holds: its end of
-    file means that the launcher is gone, however it went.
+    file means that the launcher is gone, however it went. ``temporary`` state goes with it.
     """
 
     state_dir: Path
@@ -27,6 +27,7 @@ class HostSettings:
     auth: bool
     region: str
     account_id: str
+    temporary: bool = False
 
     def to_json(self) -> str:
         """The settings as one command-line argument."""

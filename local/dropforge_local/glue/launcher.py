@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A shutdown that hangs must not leave a process behind once its launcher is gone.
 _LAST_RESORT_S = 10.0
+_launcher_gone = threading.Event()
 
 
 def run(settings: HostSettings) -> None:
@@ -37,6 +38,8 @@ def run(settings: HostSettings) -> None:
     finally:
         installed.close()
         shutil.rmtree(settings.temporary_dir, ignore_errors=True)
+        if settings.temporary and _launcher_gone.is_set():
+            shutil.rmtree(settings.state_dir, ignore_errors=True)
         # Non-daemon threads of a service must not keep a stopped host alive.
         sys.stdout.flush()
         os._exit(0)
@@ -79,6 +82,7 @@ def _watch_launcher(lifeline_fd: int) -> None:
     """End this process when the launcher has ended, cleanly at first."""
     while os.read(lifeline_fd, 1):
         pass
+    _launcher_gone.set()
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(_LAST_RESORT_S)
     os._exit(1)
