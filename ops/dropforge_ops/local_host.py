@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,37 @@ WAIT_SCALE = 0.1
 
 @contextmanager
 def running(host: LocalHost) -> Iterator[LocalHost]:
-    """Run a host for the length of a block; its own errors become the command's."""
+    """Run a host for the length of a block; its own errors become the command's.
+
+    However the block ends, and also if Ctrl-C comes while the host starts or stops, nothing of it is left.
+    """
     try:
-        with host:
+        try:
+            with signals_held():
+                host.start()
             yield host
+        finally:
+            with signals_held():
+                host.stop()
     except LocalHostError as error:
         raise from_host(error) from error
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Keep Ctrl-C and SIGTERM back until the block has ended, which must take no longer than seconds."""
+    came: list[int] = []
+    before = {
+        each: signal.signal(each, lambda number, _frame: came.append(number))
+        for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    for number in came[:1]:
+        signal.raise_signal(number)
 
 
 def from_host(error: LocalHostError) -> CommandError:
