@@ -1,0 +1,247 @@
+"""The template against the code: substitutions, environments, logs, queues, limits and event patterns."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+from tests.contract.state_machine import MACHINES, ROOT, source
+
+from dropforge_local.template import load_template, resource_property
+
+TEMPLATE = load_template(ROOT / "template.yaml")
+RESOURCES = TEMPLATE["Resources"]
+FUNCTIONS = {
+    name: each["Properties"]
+    for name, each in RESOURCES.items()
+    if each["Type"] == "AWS::Serverless::Function"
+}
+# The variables that Lambda itself or a library reads.
+NOT_OURS = {"AWS_REGION", "POWERTOOLS_SERVICE_NAME"}
+# Targets without a queue, and why nothing is lost.
+WITHOUT_QUEUE = {"ReconcileSchedule": "the next one comes a quarter of an hour later"}
+
+
+def machine_resource(machine: str) -> dict[str, Any]:
+    found: dict[str, Any] = RESOURCES[f"{machine.title()}StateMachine"]["Properties"]
+    return found
+
+
+def folder(properties: dict[str, Any]) -> str:
+    match = re.fullmatch(r"functions/(\w+)/", properties["CodeUri"])
+    assert match
+    return match[1]
+
+
+def settings_of(function: str) -> set[str]:
+    """The variables that the handler's settings read; none where it has no settings."""
+    path = ROOT / "functions" / function / "app.py"
+    if "class FunctionSettings" not in path.read_text():
+        return set()
+    spec = importlib.util.spec_from_file_location(f"contract_{function}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return {name.upper() for name in module.FunctionSettings.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_substitutions_are_defined_and_used(machine):
+    used = set(re.findall(r"\$\{(\w+)\}", source(machine)))
+    assert used == set(machine_resource(machine)["DefinitionSubstitutions"])
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_states_and_folders_have_the_functions_names(machine):
+    for name, value in machine_resource(machine)["DefinitionSubstitutions"].items():
+        if name.endswith("Function"):
+            assert value == {"Fn::GetAtt": [name, "Arn"]}
+            assert (ROOT / "functions" / folder(FUNCTIONS[name]) / "app.py").is_file()
+
+
+def test_every_folder_is_a_function_and_every_function_a_folder():
+    folders = {path.parent.name for path in ROOT.glob("functions/*/app.py")}
+    assert {folder(each) for each in FUNCTIONS.values()} == folders
+    for name, each in FUNCTIONS.items():
+        assert name == "".join(part.title() for part in folder(each).split("_")) + "Function"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_gets_exactly_the_variables_that_it_reads(name):
+    given = set(FUNCTIONS[name].get("Environment", {}).get("Variables", {}))
+    assert given - NOT_OURS == settings_of(folder(FUNCTIONS[name])) - NOT_OURS
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_logs_to_a_group_of_its_own_with_retention(name):
+    assert FUNCTIONS[name]["LoggingConfig"]["LogGroup"] == {"Ref": f"{name}Log"}
+    log = RESOURCES[f"{name}Log"]
+    assert log["Type"] == "AWS::Logs::LogGroup"
+    assert log["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_has_a_description_and_policies_with_a_reason_each(name):
+    assert FUNCTIONS[name]["Description"]
+    text = (ROOT / "template.yaml").read_text()
+    block = text.split(f"\n  {name}:\n", 1)[1].split(f"\n  {name}Log:\n", 1)[0]
+    lines = block.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.strip().startswith("- Effect: Allow")]
+    assert starts
+    assert all(lines[number - 1].strip().startswith("# ") for number in starts)
+
+
+def test_no_state_gives_up_before_its_function_does():
+    for machine in MACHINES:
+        for name, state in json.loads(source(machine))["States"].items():
+            function = state.get("Arguments", {}).get("FunctionName", "")
+            if function and not state["Resource"].endswith("waitForTaskToken"):
+                timeout_s = resource_property(TEMPLATE, function[2:-1], "Timeout")
+                assert state["TimeoutSeconds"] >= timeout_s, name
+
+
+def test_the_endpoints_lease_is_as_long_as_a_deployment_may_take():
+    tree = ast.parse((ROOT / "functions" / "plan_deployment" / "app.py").read_text())
+    values = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    assert values["_LEASE_S"] == json.loads(source("deployment"))["TimeoutSeconds"]
+
+
+def test_a_run_waits_for_its_deployment_to_its_end():
+    training, deployment = (json.loads(source(machine)) for machine in MACHINES)
+    assert training["States"]["DeployModel"]["TimeoutSeconds"] >= deployment["TimeoutSeconds"]
+
+
+def test_a_run_may_last_as_long_as_its_longest_approval_and_training():
+    parameters = TEMPLATE["Parameters"]
+    longest_s = parameters["ApprovalTimeoutDays"]["MaxValue"] * 86400
+    longest_s += parameters["TrainingMaxRuntimeSeconds"]["MaxValue"]
+    assert json.loads(source("training"))["TimeoutSeconds"] >= longest_s
+
+
+def test_events_that_cannot_be_delivered_wait_in_a_queue():
+    targets = {
+        name: target
+        for name, each in RESOURCES.items()
+        if each["Type"] == "AWS::Events::Rule"
+        for target in each["Properties"]["Targets"]
+    }
+    drop = machine_resource("training")["Events"]["Drop"]["Properties"]
+    targets["Drop"] = drop
+    queue = {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
+    assert {name for name, each in targets.items() if each.get("DeadLetterConfig") != queue} == set(
+        WITHOUT_QUEUE
+    )
+
+
+def test_what_may_not_be_lost_is_retained():
+    for name, each in RESOURCES.items():
+        if each["Type"] in ("AWS::S3::Bucket", "AWS::DynamoDB::Table"):
+            assert each["DeletionPolicy"] == each["UpdateReplacePolicy"] == "Retain", name
+
+
+def test_parameters_are_described_and_bounded():
+    for name, each in TEMPLATE["Parameters"].items():
+        assert each["Description"].endswith("."), name
+        if each["Type"] == "Number":
+            assert "MinValue" in each or "AllowedValues" in each, name
+            assert "Default" in each, name
+    grouped = [
+        name
+        for group in TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+        for name in group["Parameters"]
+    ]
+    assert sorted(grouped) == sorted(TEMPLATE["Parameters"])
+
+
+# --- event patterns -----------------------------------------------------------------------------
+
+_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge"
+_REFERENCES = {
+    "ModelName": "model",
+    "DataBucket": "dropforge-data-123456789012",
+    "TrainingStateMachine": f"{_MACHINE}-training",
+    "DeploymentStateMachine": f"{_MACHINE}-deployment",
+}
+
+
+def matches(pattern: Any, value: Any) -> bool:
+    """EventBridge's matching, of the parts that the template uses."""
+    if isinstance(pattern, dict):
+        return isinstance(value, dict) and all(
+            name in value and matches(each, value[name]) for name, each in pattern.items()
+        )
+    found = value if isinstance(value, list) else [value]
+    return any(_matches_one(wanted, each) for wanted in pattern for each in found)
+
+
+def _matches_one(wanted: Any, value: Any) -> bool:
+    if isinstance(wanted, dict):
+        if "Ref" in wanted:
+            return bool(_REFERENCES[wanted["Ref"]] == value)
+        return fnmatchcase(value, wanted["wildcard"])
+    return bool(wanted == value)
+
+
+PATTERNS = {
+    "Drop": machine_resource("training")["Events"]["Drop"]["Properties"]["Pattern"],
+    "DecisionRule": RESOURCES["DecisionRule"]["Properties"]["EventPattern"],
+    "BrokenExecutionRule": RESOURCES["BrokenExecutionRule"]["Properties"]["EventPattern"],
+}
+
+
+def event(name: str) -> Any:
+    return json.loads((ROOT / "events" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("s3_object_created", "Drop"),
+        ("model_package_approved", "DecisionRule"),
+        ("model_package_rejected", "DecisionRule"),
+        ("execution_status_change", "BrokenExecutionRule"),
+    ],
+)
+def test_an_event_is_matched_by_its_rule_and_no_other(name, rule):
+    assert [each for each, pattern in PATTERNS.items() if matches(pattern, event(name))] == [rule]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "path", "value"),
+    [
+        ("s3_object_created", "Drop", ("object", "key"), "runs/x/manifest.json"),
+        ("s3_object_created", "Drop", ("object", "key"), "incoming"),
+        ("s3_object_created", "Drop", ("bucket", "name"), "another"),
+        ("model_package_approved", "DecisionRule", ("ModelPackageGroupName",), "another"),
+        ("model_package_approved", "DecisionRule", ("ModelApprovalStatus",), "PendingManualApproval"),
+        ("model_package_approved", "DecisionRule", ("UpdatedModelPackageFields",), ["ModelLifeCycle"]),
+        ("execution_status_change", "BrokenExecutionRule", ("status",), "SUCCEEDED"),
+        ("execution_status_change", "BrokenExecutionRule", ("stateMachineArn",), f"{_MACHINE}-another"),
+    ],
+)
+def test_other_events_are_not_matched(name, rule, path, value):
+    changed = event(name)
+    holder = changed["detail"]
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = value
+    assert not matches(PATTERNS[rule], changed)
+
+
+def test_the_schedule_starts_with_the_example_input():
+    retrain = machine_resource("training")["Events"]["Retrain"]["Properties"]
+    assert json.loads(retrain["Input"]) == event("schedule")
