@@ -260,18 +260,28 @@ class World:
         ``is_done`` lets the crash come after the call's effect, as when its answer is lost.
         """
         made: list[str] = []
-        wrapped = {name: _Port(name, getattr(self, name), made, crash_at, is_done) for name in _PORTS}
+        wrapped = {name: CrashingPort(name, getattr(self, name), made, crash_at, is_done) for name in _PORTS}
         yield replace(self, **wrapped), made
 
 
-class _Port:
-    def __init__(self, name: str, port: Any, made: list[str], crash_at: int | None, is_done: bool) -> None:
-        self._name, self._port, self._made = name, port, made
+class CrashingPort:
+    """A port that notes its calls in ``made``, one of which crashes; ``only`` names those that count."""
+
+    def __init__(
+        self,
+        name: str,
+        port: Any,
+        made: list[str],
+        crash_at: int | None,
+        is_done: bool,
+        only: frozenset[str] | None = None,
+    ) -> None:
+        self._name, self._port, self._made, self._only = name, port, made, only
         self._crash_at, self._is_done = crash_at, is_done
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._port, name)
-        if not callable(real):
+        if not callable(real) or (self._only is not None and name not in self._only):
             return real
 
         def call(*arguments: Any, **named: Any) -> Any:
