@@ -1,0 +1,209 @@
+"""The adapters' requests have AWS's shapes, and each of AWS's answers becomes what the port promises."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from tests.fakes.aws_clients import SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
+from tests.fakes.records import TRAINING, at, execution
+
+from dropforge.adapters.sagemaker import SageMakerEndpoints, SageMakerRegistry
+from dropforge.adapters.step_functions import StepFunctionsWorkflows
+from dropforge.domain.errors import AccessDenied, ServiceRejected, ServiceUnavailable, SmokeTestFailed
+from dropforge.domain.services import EndpointState, NewPackage
+
+
+def refusal(code: str, message: str = "no", status: int = 400, **more) -> ClientError:
+    response = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+        **more,
+    }
+    return ClientError(response, "Operation")
+
+
+class Refusing:
+    """A client whose every operation is refused in the same way."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str):
+        def refuse(**_):
+            raise self._error
+
+        return refuse
+
+
+def hosting(client, runtime) -> SageMakerEndpoints:
+    return SageMakerEndpoints(lambda: client, lambda: runtime)
+
+
+def package(token: str = "t" * 36) -> NewPackage:
+    return NewPackage(
+        client_token=token,
+        description="Trained by run r",
+        image="123456789012.dkr.ecr.us-east-1.amazonaws.com/image:1",
+        model_data_url="s3://b/models/r/j/output/model.tar.gz",
+        environment={"SAGEMAKER_PROGRAM": "inference.py"},
+        evaluation_uri="s3://b/models/r/evaluation.json",
+        profile_uri="s3://b/runs/r/profile.json",
+        contract_uri="s3://b/runs/r/contract/schema.json",
+        metadata={"run_id": "r"},
+        commit_id="c" * 64,
+        generated_by=execution("x"),
+    )
+
+
+# --- registry -----------------------------------------------------------------------------------
+
+
+def test_registers_a_package_once_for_one_token():
+    client = SageMakerClient()
+    registry = SageMakerRegistry(client, "model")
+    first, again = registry.register(package()), registry.register(package())
+    assert first == again
+    assert (first.version, first.status) == (1, "PendingManualApproval")
+    assert registry.register(package("u" * 36)).version == 2
+
+
+def test_rejects_with_a_reason_of_the_length_that_is_allowed():
+    client = SageMakerClient()
+    registry = SageMakerRegistry(client, "model")
+    arn = registry.register(package()).arn
+    registry.reject(arn, "x" * 3000)
+    found = registry.describe(arn)
+    assert found.status == "Rejected"
+    assert found.description == "x" * 1024
+
+
+def test_names_who_changed_a_package_last():
+    client = SageMakerClient()
+    registry = SageMakerRegistry(client, "model")
+    arn = registry.register(package()).arn
+    assert registry.describe(arn).modified_by is None
+    client.packages[arn]["LastModifiedBy"] = {"IamIdentity": {"Arn": "arn:aws:iam::1:user/ann"}}
+    assert registry.describe(arn).modified_by == "arn:aws:iam::1:user/ann"
+    client.packages[arn]["LastModifiedBy"]["UserProfileName"] = "ann"
+    assert registry.describe(arn).modified_by == "ann"
+
+
+def test_sets_the_stage_and_leaves_the_approval():
+    client = SageMakerClient()
+    registry = SageMakerRegistry(client, "model")
+    arn = registry.register(package()).arn
+    registry.set_stage(arn, "Production", "Live")
+    assert client.packages[arn]["ModelLifeCycle"] == {"Stage": "Production", "StageStatus": "Live"}
+    assert registry.describe(arn).status == "PendingManualApproval"
+
+
+# --- hosting ------------------------------------------------------------------------------------
+
+
+def test_describes_an_endpoint_or_says_that_there_is_none():
+    client = SageMakerClient()
+    endpoints = hosting(client, SageMakerRuntimeClient())
+    assert endpoints.describe("model") is None
+    client.deploy("model", "model-v1-1")
+    assert endpoints.describe("model") == EndpointState("InService", "model-v1-1")
+
+
+def test_lists_only_names_that_begin_with_the_prefix_over_all_pages():
+    client = SageMakerClient()
+    for name in ("model-v1-1", "my-model-v1-1", "model-v2-2", "model-v3-3", "model-v4-4"):
+        client.configs[name] = client.models[name] = at(0)
+    endpoints = hosting(client, SageMakerRuntimeClient())
+    names = ["model-v1-1", "model-v2-2", "model-v3-3", "model-v4-4"]
+    assert endpoints.configs_created_before("model-v", at(1)) == names
+    assert endpoints.models_created_before("model-v", at(1)) == names
+    assert endpoints.models_created_before("model-v", at(0)) == []
+
+
+def test_deletes_what_is_there_and_takes_what_is_gone_as_done():
+    client = SageMakerClient()
+    client.deploy("model", "model-v1-1")
+    endpoints = hosting(client, SageMakerRuntimeClient())
+    for _ in range(2):
+        endpoints.delete_config("model-v1-1")
+        endpoints.delete_model("model-v1-1")
+    assert client.configs == client.models == {}
+
+
+def test_passes_the_containers_answer_on_as_it_is():
+    runtime = SageMakerRuntimeClient()
+    runtime.answer = b"<html>"
+    assert hosting(SageMakerClient(), runtime).invoke("model", b"{}") == b"<html>"
+
+
+def test_a_container_that_answers_with_an_error_fails_the_smoke_test():
+    runtime = SageMakerRuntimeClient()
+    runtime.answer = refusal("ModelError", status=424, OriginalStatusCode=500, OriginalMessage="boom")
+    with pytest.raises(SmokeTestFailed, match="500: boom"):
+        hosting(SageMakerClient(), runtime).invoke("model", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (refusal("ThrottlingException"), ServiceUnavailable),
+        (refusal("Anything", status=503), ServiceUnavailable),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), ServiceUnavailable),
+        (refusal("AccessDeniedException"), AccessDenied),
+        (refusal("ValidationException", "1 validation error detected"), ServiceRejected),
+    ],
+)
+def test_every_refusal_becomes_one_of_our_classes(error, expected):
+    client = Refusing(error)
+    endpoints, registry = hosting(client, client), SageMakerRegistry(client, "model")
+    workflows = StepFunctionsWorkflows(client)
+    for call in (
+        lambda: endpoints.describe("model"),
+        lambda: endpoints.invoke("model", b"{}"),
+        lambda: endpoints.delete_model("x"),
+        lambda: registry.register(package()),
+        lambda: registry.describe("arn"),
+        lambda: registry.reject("arn", "no"),
+        lambda: registry.set_stage("arn", "Production", "Live"),
+        lambda: workflows.start(TRAINING, name="x", payload={}),
+        lambda: workflows.is_running(execution("x")),
+        lambda: workflows.resolve("t", {}),
+    ):
+        with pytest.raises(expected):
+            call()
+
+
+# --- executions ---------------------------------------------------------------------------------
+
+
+def test_starts_one_execution_for_one_name_also_after_it_has_ended():
+    client = StepFunctionsClient()
+    workflows = StepFunctionsWorkflows(client)
+    arns = [workflows.start(TRAINING, name="follow-up-1", payload={"trigger": "follow-up"})]
+    arns.append(workflows.start(TRAINING, name="follow-up-1", payload={"trigger": "follow-up"}))
+    client.executions[arns[0]]["status"] = "SUCCEEDED"
+    arns.append(workflows.start(TRAINING, name="follow-up-1", payload={"trigger": "follow-up"}))
+    assert set(arns) == {execution("follow-up-1")}
+
+
+def test_an_execution_that_is_forgotten_does_not_run():
+    client = StepFunctionsClient()
+    workflows = StepFunctionsWorkflows(client)
+    arn = workflows.start(TRAINING, name="x", payload={})
+    assert workflows.is_running(arn)
+    client.executions[arn]["status"] = "TIMED_OUT"
+    assert not workflows.is_running(arn)
+    assert not workflows.is_running(execution("unknown"))
+
+
+def test_tells_a_waiting_task_once():
+    client = StepFunctionsClient()
+    client.waiting.add("t1")
+    workflows = StepFunctionsWorkflows(client)
+    assert workflows.resolve("t1", {"decision": "approved"})
+    assert not workflows.resolve("t1", {"decision": "approved"})
+    assert client.results == {"t1": {"decision": "approved"}}
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])
+def test_nobody_waits_on_a_dead_token(code):
+    assert not StepFunctionsWorkflows(Refusing(refusal(code))).resolve("t1", {})
