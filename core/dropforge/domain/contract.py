@@ -21,13 +21,14 @@ COLUMN_TYPES = ("number", "integer", "boolean", "category", "text", "timestamp")
 ROLES = ("feature", "target", "key", "ignored")
 TASKS = ("binary", "multiclass", "regression")
 NUMERIC_TYPES = ("number", "integer")
+PRIVACIES = ("drop", "hash")
 
 ROW_KEY = "dropforge_row_key"
 """Column of the prepared Parquet that holds the row's stable hash; no data column may have this name."""
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
-_COLUMN_FIELDS = ("name", "type", "role", "nullable", "minimum", "maximum", "categories")
+_COLUMN_FIELDS = ("name", "type", "role", "nullable", "minimum", "maximum", "categories", "privacy")
 _CONTRACT_FIELDS = ("format", "target", "key", "task", "classes", "columns", "hash")
 
 
@@ -36,7 +37,8 @@ class Column:
     """What one column holds and what it is used for.
 
     ``minimum`` and ``maximum`` (inclusive, numeric columns) and ``categories`` (category columns) are hard
-    rules: a row that breaks one is rejected. None means no rule.
+    rules: a row that breaks one is rejected. None means no rule. ``privacy`` keeps the column's values out of
+    the prediction log: ``drop`` leaves them out, ``hash`` keeps a pseudonym; None keeps them as they are.
     """
 
     name: str
@@ -46,10 +48,11 @@ class Column:
     minimum: float | int | None = None
     maximum: float | int | None = None
     categories: tuple[str, ...] | None = None
+    privacy: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the column as it stands in ``schema.json``."""
-        return {
+        """Return the column as it stands in ``schema.json``; ``privacy`` only where it is set."""
+        fields = {
             "name": self.name,
             "type": self.type,
             "role": self.role,
@@ -58,6 +61,7 @@ class Column:
             "maximum": self.maximum,
             "categories": None if self.categories is None else list(self.categories),
         }
+        return fields if self.privacy is None else {**fields, "privacy": self.privacy}
 
 
 @dataclass(frozen=True)
@@ -173,11 +177,11 @@ def diff(old: Contract, new: Contract) -> str:
     ]
     for before in old.columns:
         if new.has_column(before.name):
-            after = new.column(before.name).to_dict()
+            was, after = before.to_dict(), new.column(before.name).to_dict()
             lines += [
-                f"~ column {before.name!r}: {field} was {_shown(value)}, is {_shown(after[field])}"
-                for field, value in before.to_dict().items()
-                if value != after[field]
+                f"~ column {before.name!r}: {name} was {_shown(was.get(name))}, is {_shown(after.get(name))}"
+                for name in _COLUMN_FIELDS
+                if was.get(name) != after.get(name)
             ]
     lines += [
         f"~ {field} was {_shown(getattr(old, field))}, is {_shown(getattr(new, field))}"
@@ -228,6 +232,8 @@ def _column_problems(column: Column) -> Iterable[str]:
         yield f"type {column.type!r} is none of {', '.join(COLUMN_TYPES)}"
     if column.role not in ROLES:
         yield f"role {column.role!r} is none of {', '.join(ROLES)}"
+    if column.privacy is not None and column.privacy not in PRIVACIES:
+        yield f"privacy {column.privacy!r} is none of {', '.join(PRIVACIES)}"
     if column.role == "feature" and column.type == "text":
         yield "a text column can't be a feature; give it the role ignored or the type category"
     if column.role in ("target", "key") and column.nullable:
@@ -349,6 +355,7 @@ def _parse_column(index: int, entry: Any, problems: list[str]) -> Column:
         minimum=fields.optional_number("minimum", column_type),
         maximum=fields.optional_number("maximum", column_type),
         categories=fields.optional_texts("categories"),
+        privacy=fields.optional_text("privacy"),
     )
 
 
