@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from dropforge.config import Settings
+from dropforge.domain.errors import InvalidSettings
+
+
+@dataclass(frozen=True)
+class ExampleSettings(Settings):
+    data_bucket: str
+    minimum_rows: int
+    tolerance: float
+    is_on: bool
+    id_column: str | None = None
+
+
+ENVIRONMENT = {"DATA_BUCKET": "b", "MINIMUM_ROWS": "50", "TOLERANCE": "1e-2", "IS_ON": "True"}
+
+
+def test_reads_every_field_in_its_type():
+    assert ExampleSettings.from_env(ENVIRONMENT) == ExampleSettings("b", 50, 0.01, True, None)
+    assert ExampleSettings.from_env({**ENVIRONMENT, "ID_COLUMN": "id"}).id_column == "id"
+
+
+def test_takes_an_empty_variable_as_a_missing_one():
+    assert ExampleSettings.from_env({**ENVIRONMENT, "ID_COLUMN": ""}).id_column is None
+    with pytest.raises(InvalidSettings, match="DATA_BUCKET is missing"):
+        ExampleSettings.from_env({**ENVIRONMENT, "DATA_BUCKET": ""})
+
+
+def test_names_every_problem_at_once():
+    with pytest.raises(InvalidSettings) as refusal:
+        ExampleSettings.from_env({"MINIMUM_ROWS": "many", "TOLERANCE": "x", "IS_ON": "yes"})
+    message = str(refusal.value)
+    for problem in ("DATA_BUCKET is missing", "MINIMUM_ROWS='many'", "TOLERANCE='x'", "IS_ON='yes'"):
+        assert problem in message
+    assert "template.yaml" in message
+
+
+def test_ignores_what_it_does_not_declare():
+    assert ExampleSettings.from_env({**ENVIRONMENT, "PATH": "/bin"}).data_bucket == "b"
