@@ -73,6 +73,7 @@ class FakeRegistry:
 
     def __init__(self) -> None:
         self.registered: dict[str, _Registered] = {}
+        self.versions = 0
 
     def snapshot(self) -> dict[str, Any]:
         return {arn: (each.package, each.request, each.stages[-1:]) for arn, each in self.registered.items()}
@@ -83,7 +84,9 @@ class FakeRegistry:
         for each in self.registered.values():
             if each.request.client_token == package.client_token:
                 return each.package
-        version = len(self.registered) + 1
+        # A version number is never given twice, also not after a package was deleted.
+        self.versions += 1
+        version = self.versions
         made = Package(
             arn=package_arn(version),
             version=version,

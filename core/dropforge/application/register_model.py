@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from dropforge.application.training_lock import release_training_lock
-from dropforge.domain.errors import LostLock
+from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.records import Approval, ModelVersion, Stage, iso
 from dropforge.domain.services import NewPackage, Package, Registry, Workflows
@@ -160,6 +161,8 @@ def _supersede_waiting(version: int, ledger: Ledger, registry: Registry, now: da
             )
         # A call that was cut off may have left the package as it was; a decision made meanwhile stands.
         if model.approval is Approval.SUPERSEDED and model.decision_reason == reason:
-            registry.reject(model.model_package_arn, reason)
+            # A package that somebody deleted needs no rejection, and must not stop the new one.
+            with suppress(ServiceRejected):
+                registry.reject(model.model_package_arn, reason)
             superseded.append(model.version)
     return superseded

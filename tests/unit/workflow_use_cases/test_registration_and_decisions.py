@@ -72,6 +72,15 @@ def test_a_newer_candidate_leaves_decided_versions_alone():
     assert world.ledger.get_model(2).approval is Approval.REJECTED
 
 
+def test_a_waiting_package_that_was_deleted_does_not_stop_a_newer_one():
+    world = waiting()
+    del world.registry.registered[world.ledger.get_model(1).model_package_arn]
+    _, version = world.candidate(2, seconds=100)
+    assert version == 2
+    assert world.ledger.get_model(1).approval is Approval.SUPERSEDED
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
 def test_the_package_of_an_overtaken_run_is_rejected():
     world = World()
     overtaken = world.admit(a_drop(1))
