@@ -35,6 +35,7 @@ SUBSTITUTIONS = {
     "ApprovalReminderHours": "24",
     "NotificationTopicArn": f"arn:aws:sns:{ACCOUNT}:dropforge-Notifications-1",
     "DeploymentStateMachineArn": f"arn:aws:states:{ACCOUNT}:stateMachine:dropforge-deployment",
+    "LedgerTable": "dropforge-Ledger-1",
     "EndpointMode": "serverless",
     "EndpointInstanceType": "ml.t2.medium",
     "ServerlessMemoryMB": "2048",

@@ -98,6 +98,7 @@ DEPLOYING: dict[str, Any] = {
     "DescribeForRestore": serving("model-v1-1"),
     "SmokeTest": invoked({"rows": 32}),
     "PromoteModel": invoked({"version": 1, "endpoint_config": "model-v1-1"}),
+    "ReadLivePointer": {},
     "RetireModels": invoked({"deleted": []}),
 }
 
@@ -135,6 +136,21 @@ def admitted(**changes: Any) -> dict[str, Any]:
 
 
 # --- training -----------------------------------------------------------------------------------
+
+
+def live_with(token: int) -> dict[str, Any]:
+    return {"Item": {"pk": {"S": "LIVE"}, "sk": {"S": "LIVE"}, "token": {"N": str(token)}}}
+
+
+def test_a_promotion_whose_answer_was_lost_is_not_undone():
+    lost = Failure("Lambda.Unknown", "The service is gone")
+    done = deploy(PromoteModel=lost, ReadLivePointer=live_with(PLAN["token"]))
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "Deployed")
+    assert "SettlePromoted" in done.states
+    (request,) = done.requests["ReadLivePointer"]
+    assert request["ConsistentRead"]
+    done = deploy(PlanDeployment=invoked(PREVIOUS), PromoteModel=lost, ReadLivePointer=live_with(1))
+    assert (done.status, "DescribeForRestore" in done.states) == ("FAILED", True)
 
 
 @pytest.mark.parametrize("trigger", ["s3_object_created", "schedule", "manual", "follow_up", "replay"])
