@@ -56,9 +56,11 @@ def test_a_drop_becomes_a_model_that_predicts(
     stack = deploy_sample(sample)
     described = SAMPLES[sample]
 
-    stack.drop(samples[sample], f"{sample}.csv")
+    version = stack.drop(samples[sample], f"{sample}.csv")
     model = stack.wait_for_version(1)
     run = stack.wait_for_run(RunStatus.AWAITING_APPROVAL)
+    (trained_on,) = stack.read_json(run.manifest_uri)["objects"]
+    assert trained_on["version_id"] == version, "a run is pinned to the version that was dropped"
 
     assert run.run_id.startswith(f"{sample}-")
     assert model.approval is Approval.PENDING

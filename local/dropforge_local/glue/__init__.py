@@ -57,6 +57,7 @@ def install(settings: HostSettings) -> Installed:
         lambda_blobs,
         lambda_execution,
         lambda_queue,
+        s3_events,
         sagemaker_mount,
         seams,
         snapshots,
@@ -72,6 +73,7 @@ def install(settings: HostSettings) -> Installed:
     lambda_execution.install(settings, installed)
     lambda_queue.install(settings, journal, installed)
     alarms.install(installed)
+    s3_events.install()
     sagemaker = sagemaker_mount.install(settings, installed)
     cloudformation.install(sagemaker, installed)
     workflow_mount.install(settings, journal, sagemaker, installed)
