@@ -9,11 +9,11 @@ from typing import Any
 import numpy
 import pytest
 from botocore.exceptions import ClientError
-from tests.fakes.records import a_drop, a_run, a_version, at, execution
+from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at, execution
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
-from dropforge.domain.errors import AccessDenied, ServiceRejected, ServiceUnavailable
-from dropforge.domain.records import Approval, LockName, RunStatus, iso
+from dropforge.domain.errors import AccessDenied, NotApproved, ServiceRejected, ServiceUnavailable
+from dropforge.domain.records import Approval, Live, LockName, RunStatus, iso
 
 
 class Crash(Exception):
@@ -123,6 +123,37 @@ def test_the_slower_of_two_different_decisions_is_asked_to_try_again(waiting, ho
     with pytest.raises(ServiceUnavailable):
         hooked("transact_write_items", rival).decide(1, Approval.APPROVED, by="ann", reason=None, now=at(2))
     assert waiting.get_model(1).approval is Approval.REJECTED
+
+
+@pytest.fixture
+def deploying(waiting) -> Live:
+    """The pointer as the deployment of version 1 is about to write it."""
+    model = waiting.decide(1, Approval.APPROVED, by="ann", reason=None, now=at(2))
+    lease = waiting.acquire(LockName.DEPLOYMENT, holder="d", subject="run-1", now=at(3), lease_s=60)
+    return a_pointer(model, token=lease.token, now=at(4))
+
+
+def test_a_rejection_during_the_promotion_prevents_it(waiting, deploying, hooked):
+    rival = once(lambda: waiting.decide(1, Approval.REJECTED, by="bob", reason=None, now=at(4)))
+    with pytest.raises(NotApproved):
+        hooked("transact_write_items", rival).promote(deploying, by="ann", now=at(4), settles_run="run-1")
+    assert waiting.live() is None
+    assert waiting.get_run("run-1").status is RunStatus.AWAITING_APPROVAL
+
+
+def test_two_promotions_of_one_deployment_at_once_are_one(waiting, deploying, hooked):
+    promotion = {"by": "ann", "now": at(4), "settles_run": "run-1"}
+    rival = once(lambda: waiting.promote(deploying, **promotion))
+    assert hooked("transact_write_items", rival).promote(deploying, **promotion) == deploying
+    assert len(waiting.history(1)) == 3
+
+
+def test_of_two_decisions_on_what_is_live_the_slower_is_asked_to_try_again(waiting, deploying, hooked):
+    waiting.promote(deploying, by="ann", now=at(4), settles_run="run-1")
+    rival = once(lambda: waiting.decide(1, Approval.REJECTED, by="bob", reason=None, now=at(5)))
+    with pytest.raises(ServiceUnavailable):
+        hooked("transact_write_items", rival).decide(1, Approval.REJECTED, by="ann", reason=None, now=at(5))
+    assert waiting.get_model(1).decided_by == "bob"
 
 
 def test_a_decision_during_the_last_look_wins_over_giving_up(waiting, hooked):

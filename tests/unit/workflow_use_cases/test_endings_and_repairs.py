@@ -60,6 +60,8 @@ def test_a_zombie_that_closes_does_not_free_its_successors_lock():
     world = World()
     zombie = world.admit(a_drop(1))
     successor = world.admit(a_drop(2), now=at(LEASE_S + 1))
+    # This one waits for the successor, who will start its follow-up.
+    world.admit(a_drop(3), now=at(LEASE_S + 1))
     world.close(zombie, RunStatus.FAILED, error={}, now=at(LEASE_S + 2))
     assert world.ledger.held_lease(LockName.TRAINING).holder == successor.run.execution_arn
     assert started(world, TRAINING) == []
