@@ -1,4 +1,4 @@
-"""AWS's error codes, translated into dropforge's classes by one explicit table."""
+"""The SDK's errors, translated into dropforge's classes."""
 
 from __future__ import annotations
 
@@ -14,29 +14,8 @@ from botocore.exceptions import (
     ConnectionError as BotocoreConnectionError,
 )
 
-from dropforge.domain.errors import AccessDenied, DropforgeError, ServiceRejected, ServiceUnavailable
-
-_TRANSIENT_CODES = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "InternalServerException",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-    }
-)
-_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+from dropforge.adapters.aws_error_codes import error_of
+from dropforge.domain.errors import DropforgeError, ServiceUnavailable
 
 
 def code_of(error: ClientError) -> str:
@@ -51,11 +30,7 @@ def translate(error: Exception, doing: str) -> DropforgeError:
     message = error.response.get("Error", {}).get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     said = f"{error.operation_name} failed while {doing}: {code}: {message}"
-    if code in _TRANSIENT_CODES or status >= 500:
-        return ServiceUnavailable(said)
-    if code in _DENIED_CODES:
-        return AccessDenied(f"{said}. Grant the function's role the action in template.yaml.")
-    return ServiceRejected(said)
+    return error_of(code, status, said)
 
 
 @contextmanager

@@ -113,6 +113,14 @@ class InvalidRequest(PermanentError):
     """A prediction request breaks the contract; every problem is named by instance and column."""
 
 
+class ModelError(PermanentError):
+    """The live model's container answered a prediction with an error; `status` and `body` are its answer."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"The model's container answered {status}. Its log group has the reason.")
+        self.status, self.body = status, body
+
+
 class InvalidTrainingOutput(PermanentError):
     """The training job's archives lack a file, hold an unsafe path, or don't fit each other."""
 

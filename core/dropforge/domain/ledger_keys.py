@@ -49,3 +49,6 @@ def history(version: int, at: str, approval: str, stage: str) -> Key:
 
 
 LIVE: Final[Key] = {"pk": "LIVE", "sk": "LIVE"}
+
+PRIVACY_SALT: Final[Key] = {"pk": "PRIVACY", "sk": "SALT"}
+"""The random key of the pseudonyms in the prediction log; made once, by whoever needs it first."""

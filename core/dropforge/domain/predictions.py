@@ -134,10 +134,14 @@ def is_prediction_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def id_time_ms(identifier: str) -> int:
+    """Return when the prediction was asked for, in milliseconds since 1970-01-01 UTC."""
+    return int(identifier[:_TIME_DIGITS], 16)
+
+
 def partition_of(identifier: str) -> str:
     """Return the partition that holds the prediction: its hour and its shard."""
-    at_ms = int(identifier[:_TIME_DIGITS], 16)
-    return _partition(at_ms // BUCKET_MS, int(identifier[_TIME_DIGITS], 16) % SHARDS)
+    return _partition(id_time_ms(identifier) // BUCKET_MS, int(identifier[_TIME_DIGITS], 16) % SHARDS)
 
 
 def partitions(start: datetime, end: datetime) -> list[str]:

@@ -1,0 +1,161 @@
+"""The few calls of DynamoDB, SageMaker's runtime and S3 that serving predictions needs, without the SDK."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from dropforge.adapters.sigv4_http import (
+    Answer,
+    CallRefused,
+    Credentials,
+    SignedHttp,
+    Signer,
+    endpoint_url,
+    translated,
+)
+from dropforge.domain.errors import ModelError, ObjectMissing
+from dropforge.domain.ports import ObjectRef
+
+_INVOKE_TIMEOUT_S = 28.0  # API Gateway gives up after 29 s
+
+
+class DynamoDbCalls(Protocol):
+    """DynamoDB's JSON protocol: an operation's request in, its answer out, as in the API reference."""
+
+    def call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Call the operation.
+
+        Raises:
+            ConditionFailed: the request's condition did not hold.
+            DropforgeError: any other refusal, see `dropforge.adapters.aws_error_codes`.
+        """
+        ...
+
+
+class ConditionFailed(Exception):
+    """A conditional write found its condition unmet."""
+
+
+class DynamoDbHttp:
+    """`DynamoDbCalls` over signed HTTP."""
+
+    def __init__(self, http: SignedHttp) -> None:
+        self._http = http
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> DynamoDbHttp:
+        """Connect as the process's role to its region's DynamoDB."""
+        region = env["AWS_REGION"]
+        return cls(
+            SignedHttp(
+                endpoint_url(env, "DYNAMODB", "dynamodb", region),
+                Signer(Credentials.from_env(env), region, "dynamodb"),
+            )
+        )
+
+    def call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        headers = {
+            "content-type": "application/x-amz-json-1.0",
+            "x-amz-target": f"DynamoDB_20120810.{operation}",
+        }
+        body = json.dumps(request, separators=(",", ":"), allow_nan=False).encode()
+        try:
+            answer = self._http.send("POST", "/", headers, body, _json_error)
+        except CallRefused as refused:
+            if refused.code == "ConditionalCheckFailedException":
+                raise ConditionFailed from refused
+            raise translated(refused, f"dynamodb:{operation}") from refused
+        found: dict[str, Any] = json.loads(answer.body)
+        return found
+
+
+class EndpointHttp:
+    """SageMaker's InvokeEndpoint over signed HTTP."""
+
+    def __init__(self, http: SignedHttp) -> None:
+        self._http = http
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> EndpointHttp:
+        """Connect as the process's role to its region's SageMaker runtime."""
+        region = env["AWS_REGION"]
+        return cls(
+            SignedHttp(
+                endpoint_url(env, "SAGEMAKER_RUNTIME", "runtime.sagemaker", region),
+                Signer(Credentials.from_env(env), region, "sagemaker"),
+                timeout_s=_INVOKE_TIMEOUT_S,
+                attempts=2,  # a caller waits: what is busy is told so soon
+            )
+        )
+
+    def invoke(self, endpoint_name: str, body: bytes) -> bytes:
+        """Send a JSON request to the endpoint and return the JSON answer.
+
+        Raises:
+            ModelError: the container answered with an error.
+            ServiceUnavailable: throttled, starting, or no answer.
+            DropforgeError: any other refusal.
+        """
+        path = f"/endpoints/{quote(endpoint_name, safe='')}/invocations"
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        try:
+            return self._http.send("POST", path, headers, body, _json_error).body
+        except CallRefused as refused:
+            if refused.code == "ModelError":
+                said = json.loads(refused.answer.body)
+                raise ModelError(
+                    int(said.get("OriginalStatusCode") or 500), str(said.get("OriginalMessage") or "")
+                ) from refused
+            raise translated(refused, f"sagemaker:InvokeEndpoint on {endpoint_name}") from refused
+
+
+class ObjectsHttp:
+    """Reads S3 objects over signed HTTP."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env, self._region = env, env["AWS_REGION"]
+        self._credentials = Credentials.from_env(env)
+
+    def read(self, uri: str) -> bytes:
+        """Return an object's content.
+
+        Raises:
+            ObjectMissing: there is no such object.
+            DropforgeError: any other refusal.
+        """
+        ref = ObjectRef.from_uri(uri)
+        url = endpoint_url(self._env, "S3", "s3", self._region)
+        http = SignedHttp(url, Signer(self._credentials, self._region, "s3"))
+        try:
+            return http.send("GET", f"/{ref.bucket}/{quote(ref.key, safe='/~')}", {}, b"", _xml_error).body
+        except CallRefused as refused:
+            if refused.answer.status == 404:
+                raise ObjectMissing(f"There is no object {uri}.") from refused
+            raise translated(refused, f"reading {uri}") from refused
+        finally:
+            http.close()
+
+
+def _json_error(answer: Answer) -> tuple[str, str]:
+    try:
+        said = json.loads(answer.body)
+        said = said if isinstance(said, dict) else {}
+    except ValueError:
+        said = {}
+    code = answer.headers.get("x-amzn-errortype") or said.get("__type") or said.get("code") or ""
+    message = said.get("message") or said.get("Message") or answer.body[:500].decode("utf-8", "replace")
+    return str(code).partition(":")[0].rpartition("#")[2] or f"HTTP {answer.status}", str(message)
+
+
+_CODE = re.compile(r"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+
+
+def _xml_error(answer: Answer) -> tuple[str, str]:
+    text = answer.body.decode("utf-8", "replace")
+    code, message = _CODE.search(text), _MESSAGE.search(text)
+    return (code[1] if code else f"HTTP {answer.status}"), (message[1] if message else text[:500])

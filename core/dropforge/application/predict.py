@@ -1,0 +1,296 @@
+"""Predict with the live model and log what was predicted; take the truth when it comes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dropforge.application.predict_refusals import Refusal, invalid_shape, no_live_model, too_many
+from dropforge.domain.contract import Contract
+from dropforge.domain.errors import ModelError
+from dropforge.domain.instance_rules import InvalidInstances, checked_values
+from dropforge.domain.predictions import (
+    Label,
+    OutcomeStatus,
+    PredictionLog,
+    PredictionRecord,
+    logged_inputs,
+    prediction_id,
+)
+from dropforge.domain.records import iso
+from dropforge.domain.serving import LiveModel, LiveModels, Scorer
+
+MAXIMUM_INSTANCES = 500
+MAXIMUM_LOGGED_BYTES = 300_000
+"""Of one instance's inputs. A DynamoDB item takes 400 KB, with the output and the outcome.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html"""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStamp:
+    """What names a request: its id, and when it came, in milliseconds since 1970-01-01 UTC."""
+
+    request_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionService:
+    """The use cases of the prediction API.
+
+    Args:
+        clock: a monotonic clock in seconds.
+    """
+
+    models: LiveModels
+    scorer: Scorer
+    log: PredictionLog
+    clock: Callable[[], float]
+
+    def predict(self, instances: Sequence[Any], stamp: RequestStamp) -> dict[str, Any]:
+        """Predict 1 to 500 instances, log all of them, and return ids and predictions in the same order.
+
+        The same stamp gives the same ids, so a request that is handled twice is logged once.
+
+        Raises:
+            Refusal: the instances break the contract of the live model, or nothing is live.
+            ModelError, ServiceUnavailable: the endpoint or the log failed; nothing was answered.
+        """
+        if len(instances) > MAXIMUM_INSTANCES:
+            raise too_many("instances", len(instances), MAXIMUM_INSTANCES)
+        model = self._live_model()
+        started = self.clock()
+        try:
+            kept, predictions = self._ask(model, instances)
+        except (InvalidInstances, _RefusedByModel) as refusal:
+            # The model may have changed within the cache's few seconds.
+            newer = self._live_model(fresh=True)
+            if newer.live.version == model.live.version:
+                raise _invalid_instances(refusal) from refusal
+            model, started = newer, self.clock()
+            try:
+                kept, predictions = self._ask(model, instances)
+            except (InvalidInstances, _RefusedByModel) as again:
+                raise _invalid_instances(again) from again
+        latency_ms = (self.clock() - started) * 1000
+        at = iso(datetime.fromtimestamp(stamp.at_ms / 1000, UTC))
+        records = [
+            PredictionRecord(
+                prediction_id(stamp.at_ms, stamp.request_id, index),
+                at,
+                model.live.version,
+                inputs,
+                output,
+                latency_ms,
+            )
+            for index, (inputs, output) in enumerate(zip(kept, predictions, strict=True))
+        ]
+        self.log.write(records)
+        return {
+            "predictions": [{"id": record.prediction_id, **record.output} for record in records],
+            "model_version": model.live.version,
+        }
+
+    def find_prediction(self, identifier: str) -> dict[str, Any]:
+        """Return a logged prediction, with its outcome where it is known.
+
+        Raises:
+            Refusal: there is none of that id.
+        """
+        record = self.log.get(identifier)
+        if record is None:
+            raise Refusal(
+                404, "UnknownPrediction", "There is no prediction of this id; it never was, or has expired."
+            )
+        return {
+            "id": record.prediction_id,
+            "at": record.at,
+            "model_version": record.model_version,
+            "inputs": dict(record.inputs),
+            "prediction": dict(record.output),
+            "latency_ms": record.latency_ms,
+            "outcome": record.outcome,
+            "outcome_at": record.outcome_at,
+        }
+
+    def record_outcomes(self, outcomes: Sequence[Any], now: datetime) -> dict[str, Any]:
+        """Record 1 to 500 outcomes, each ``{"id", "label"}``, or ``{"id", "value"}`` for a regression.
+
+        All are checked before any is recorded. What the log then refuses (an id that it does not hold, an
+        outcome that is there already) does not keep the others from being recorded.
+
+        Raises:
+            Refusal: one or more were not recorded; ``recorded`` in the answer says how many were.
+        """
+        if not outcomes:
+            raise invalid_shape('{"outcomes": [...]} with at least one outcome')
+        if len(outcomes) > MAXIMUM_INSTANCES:
+            raise too_many("outcomes", len(outcomes), MAXIMUM_INSTANCES)
+        labels = _labels(self._live_model().contract, outcomes)
+        found = self.log.record_outcomes(labels, now=now)
+        recorded = sum(status is OutcomeStatus.RECORDED for status in found.values())
+        problems = [
+            {"outcome": index, "id": identifier, "problem": _WHY[found[identifier]]}
+            for index, identifier in enumerate(labels)
+            if found[identifier] is not OutcomeStatus.RECORDED
+        ]
+        if not problems:
+            return {"recorded": recorded}
+        unknown = OutcomeStatus.UNKNOWN_PREDICTION in found.values()
+        raise Refusal(
+            404 if unknown else 409,
+            "UnknownPrediction" if unknown else "OutcomeAlreadyRecorded",
+            f"{len(problems)} of {len(labels)} outcomes were not recorded; {recorded} were.",
+            problems,
+            {"recorded": recorded},
+        )
+
+    def describe_model(self) -> dict[str, Any]:
+        """Return the live version, what it takes and gives, and its metrics.
+
+        Raises:
+            Refusal: nothing is live.
+        """
+        model = self._live_model()
+        live, contract = model.live, model.contract
+        return {
+            "model_version": live.version,
+            "run_id": live.run_id,
+            "promoted_at": live.promoted_at,
+            "previous_version": live.previous_version,
+            "task": contract.task,
+            "target": contract.target,
+            "classes": None if contract.classes is None else list(contract.classes),
+            "metric": live.metric,
+            "metrics": self.models.evaluation(live),
+            "schema": contract.to_dict(),
+        }
+
+    def health(self) -> dict[str, Any]:
+        """Return whether requests can be served: the ledger answers, and which version is live."""
+        model = self.models.current()
+        return {"status": "ok", "model_version": None if model is None else model.live.version}
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _live_model(self, *, fresh: bool = False) -> LiveModel:
+        model = self.models.current(fresh=fresh)
+        if model is None:
+            raise no_live_model()
+        return model
+
+    def _ask(
+        self, model: LiveModel, instances: Sequence[Any]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What is to be logged of each instance, and its prediction."""
+        contract = model.contract
+        checked_values(contract, instances)
+        kept = [logged_inputs(contract, instance, model.salt) for instance in instances]
+        _check_size(kept)
+        names = [column.name for column in contract.features]
+        body = _request_body([{name: instance[name] for name in names} for instance in instances])
+        try:
+            answer = json.loads(self.scorer.invoke(model.live.endpoint_name, body))
+        except ModelError as error:
+            if error.status == 400:
+                raise _RefusedByModel(error.body) from error
+            raise
+        predictions = answer.get("predictions") if isinstance(answer, dict) else None
+        if not isinstance(predictions, list) or len(predictions) != len(instances):
+            raise ModelError(200, "the answer lacks one prediction per instance")
+        return kept, predictions
+
+
+class _RefusedByModel(Exception):
+    """The container held the instances to another contract; the text is its answer."""
+
+
+_WHY: Mapping[OutcomeStatus, str] = {
+    OutcomeStatus.UNKNOWN_PREDICTION: "there is no prediction of this id; it never was, or has expired",
+    OutcomeStatus.ALREADY_RECORDED: "this very outcome was recorded before; nothing is left to do",
+    OutcomeStatus.CONFLICTING: "another outcome was recorded before; it stays",
+}
+
+
+def _invalid_instances(refusal: InvalidInstances | _RefusedByModel) -> Refusal:
+    if isinstance(refusal, InvalidInstances):
+        problems = [problem.to_dict() for problem in refusal.problems]
+    else:
+        try:
+            problems = list(json.loads(str(refusal))["error"]["problems"])
+        except (ValueError, KeyError, TypeError):
+            problems = [{"instance": None, "column": None, "problem": "the model refused the request"}]
+    return Refusal(
+        422,
+        "InvalidInstances",
+        "The request breaks the live model's contract; GET /model shows the schema.",
+        problems,
+    )
+
+
+def _check_size(kept: Sequence[Mapping[str, Any]]) -> None:
+    problems = [
+        {
+            "instance": index,
+            "column": None,
+            "problem": f"has {size} bytes of inputs; at most {MAXIMUM_LOGGED_BYTES} can be logged",
+        }
+        for index, inputs in enumerate(kept)
+        if (size := len(json.dumps(inputs))) > MAXIMUM_LOGGED_BYTES
+    ]
+    if problems:
+        raise Refusal(422, "InvalidInstances", "An instance is too large.", problems)
+
+
+def _request_body(instances: Sequence[Mapping[str, Any]]) -> bytes:
+    request = {"instances": instances}
+    try:
+        return json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape and UTF-8 can't hold
+        return json.dumps(request, separators=(",", ":")).encode()
+
+
+def _labels(contract: Contract, outcomes: Sequence[Any]) -> dict[str, Label]:
+    """The outcomes by prediction id, in the order given."""
+    labels: dict[str, Label] = {}
+    problems: list[dict[str, Any]] = []
+    field = "label" if contract.classes is not None else "value"
+    for index, outcome in enumerate(outcomes):
+        found = _problem_of(contract, field, outcome)
+        if found is None:
+            known = labels.setdefault(outcome["id"], outcome[field])
+            found = None if known == outcome[field] else "another outcome of the same id is in this request"
+        if found is not None:
+            problems.append({"outcome": index, "id": _id_of(outcome), "problem": found})
+    if problems:
+        raise Refusal(
+            422, "InvalidOutcomes", f"{len(problems)} of {len(outcomes)} outcomes are invalid.", problems
+        )
+    return labels
+
+
+def _problem_of(contract: Contract, field: str, outcome: Any) -> str | None:
+    wanted = f'must be {{"id": "<prediction id>", "{field}": …}}'
+    if not isinstance(outcome, dict) or outcome.keys() != {"id", field} or not isinstance(outcome["id"], str):
+        return wanted
+    value = outcome[field]
+    if contract.classes is not None:
+        if not isinstance(value, str) or value not in contract.classes:
+            return f"label must be one of the classes {', '.join(contract.classes)}"
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "value must be a number"
+    try:
+        finite = math.isfinite(float(value))
+    except OverflowError:
+        finite = False
+    return None if finite else "value must be a finite number"
+
+
+def _id_of(outcome: Any) -> str | None:
+    identifier = outcome.get("id") if isinstance(outcome, dict) else None
+    return identifier if isinstance(identifier, str) else None

@@ -1,0 +1,207 @@
+"""The prediction API's HTTP side: API Gateway's proxy event in, its proxy answer out.
+
+https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from dropforge.application.predict import PredictionService, RequestStamp
+from dropforge.application.predict_refusals import Refusal, invalid_shape, malformed
+from dropforge.domain.errors import DropforgeError, ModelError, RetryableError
+from dropforge.domain.instance_rules import parse_json
+
+MAXIMUM_BODY_BYTES = 4_000_000
+"""A serverless endpoint takes 4 MB; API Gateway passes at most 6 MB on to a Lambda function.
+https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints-invoke.html"""
+
+_JSON = "application/json"
+_RETRY_AFTER_S = "1"
+_NO_CORS = "none"
+_ALLOWED_HEADERS = "Authorization,Content-Type,X-Api-Key,X-Amz-Date,X-Amz-Security-Token"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The answer, and what to log of the exchange. Neither the body nor the answer is ever logged."""
+
+    response: dict[str, Any]
+    log: dict[str, Any] = field(default_factory=dict)
+
+
+def exchange(
+    event: Mapping[str, Any],
+    service: Callable[[], PredictionService],
+    *,
+    cors_origin: str,
+    now: datetime,
+) -> Exchange:
+    """Answer one request. Nothing is raised: whatever fails is an answer with a documented status.
+
+    Args:
+        event: API Gateway's REST proxy event.
+        service: made when it is needed, so that its failure is an answer as well.
+        cors_origin: the origin that browsers may call from; ``none`` for no CORS headers.
+    """
+    stamp = _stamp(event, now)
+    route = f"{event.get('httpMethod')} {event.get('resource')}"
+    logged: dict[str, Any] = {"request_id": stamp.request_id, "route": route}
+    headers: dict[str, str] = {}
+    try:
+        if event.get("httpMethod") == "OPTIONS":
+            status, body = 204, {}
+        else:
+            status, body = 200, _routed(route, event, service, stamp, now)
+            logged["model_version"] = body.get("model_version")
+    except Refusal as refusal:
+        status = refusal.status
+        body = _error(stamp, refusal.kind, str(refusal), refusal.problems) | refusal.beside
+        logged |= {"error": refusal.kind, "problems": len(refusal.problems)}
+    except RetryableError as error:
+        status, headers = 503, {"Retry-After": _RETRY_AFTER_S}
+        body = _error(stamp, type(error).__name__, "The service is busy or starting. Send the request again.")
+        logged |= {"error": type(error).__name__, "message": str(error)}
+    except ModelError as error:
+        status = 502
+        body = _error(stamp, "ModelError", "The model failed on this request; nothing was predicted.")
+        logged |= {"error": "ModelError", "message": str(error)}
+    except Exception as error:
+        # The caller gets an answer, and the log the place.
+        status = 500
+        body = _error(stamp, "InternalError", "The request failed; its id leads to the log.")
+        logged |= {"error": type(error).__name__, "at": _places(error)}
+        if isinstance(error, DropforgeError):
+            # Other messages may quote data.
+            logged["message"] = str(error)
+    logged["status"] = status
+    return Exchange(_response(status, body, headers | _cors(cors_origin), stamp), logged)
+
+
+def _routed(
+    route: str,
+    event: Mapping[str, Any],
+    service: Callable[[], PredictionService],
+    stamp: RequestStamp,
+    now: datetime,
+) -> dict[str, Any]:
+    match route:
+        case "POST /predict":
+            instances = _listed(_document(event), "instance", "instances")
+            return service().predict(instances, stamp)
+        case "GET /predictions/{id}":
+            return service().find_prediction((event.get("pathParameters") or {}).get("id") or "")
+        case "POST /outcomes":
+            outcomes = _listed(_document(event), "outcome", "outcomes")
+            return service().record_outcomes(outcomes, now)
+        case "GET /model":
+            return service().describe_model()
+        case "GET /health":
+            return service().health()
+    raise Refusal(404, "UnknownRoute", f"There is no {route}; see the API's OpenAPI document.")
+
+
+def _document(event: Mapping[str, Any]) -> Any:
+    """The body's JSON document."""
+    media_type, _, parameters = _header(event, "content-type").partition(";")
+    charset = parameters.lower().replace('"', "").replace(" ", "")
+    if media_type.strip().lower() != _JSON or charset not in ("", "charset=utf-8"):
+        raise Refusal(415, "UnsupportedMediaType", f"Send {_JSON} in UTF-8 and name it in Content-Type.")
+    text = event.get("body") or ""
+    if len(text) > MAXIMUM_BODY_BYTES * (2 if event.get("isBase64Encoded") else 1):
+        raise _too_large()
+    try:
+        body = base64.b64decode(text, validate=True) if event.get("isBase64Encoded") else text.encode()
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise malformed(str(error)) from error
+    if len(body) > MAXIMUM_BODY_BYTES:
+        raise _too_large()
+    try:
+        return parse_json(body)
+    except ValueError as error:
+        raise malformed(str(error)) from error
+
+
+def _listed(document: Any, one: str, many: str) -> list[Any]:
+    """What a document holds under either name, as a list."""
+    if isinstance(document, dict) and document.keys() == {one}:
+        return [document[one]]
+    if isinstance(document, dict) and document.keys() == {many} and isinstance(document[many], list):
+        found: list[Any] = document[many]
+        return found
+    raise invalid_shape(f'{{"{one}": {{…}}}} or {{"{many}": [{{…}}, …]}}')
+
+
+def _stamp(event: Mapping[str, Any], now: datetime) -> RequestStamp:
+    context = event.get("requestContext") or {}
+    at_ms = context.get("requestTimeEpoch")
+    if not isinstance(at_ms, int):
+        at_ms = int(now.astimezone(UTC).timestamp() * 1000)
+    return RequestStamp(str(context.get("requestId") or "unknown"), at_ms)
+
+
+def _header(event: Mapping[str, Any], name: str) -> str:
+    return next(
+        (str(value) for key, value in (event.get("headers") or {}).items() if key.lower() == name), ""
+    )
+
+
+def _too_large() -> Refusal:
+    return Refusal(
+        413,
+        "RequestTooLarge",
+        f"The body has more than {MAXIMUM_BODY_BYTES} bytes; send fewer instances at once.",
+    )
+
+
+def _error(stamp: RequestStamp, kind: str, message: str, problems: list[Any] | None = None) -> dict[str, Any]:
+    return {
+        "error": {
+            "type": kind,
+            "message": message,
+            "problems": problems or [],
+            "request_id": stamp.request_id,
+        }
+    }
+
+
+def _cors(origin: str) -> dict[str, str]:
+    if origin == _NO_CORS:
+        return {}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Methods": "GET,POST,OPTIONS",
+        "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
+        "Access-Control-Expose-Headers": "X-Request-Id,Retry-After",
+        "Access-Control-Max-Age": "86400",
+        "Vary": "Origin",
+    }
+
+
+def _response(
+    status: int, body: dict[str, Any], headers: Mapping[str, str], stamp: RequestStamp
+) -> dict[str, Any]:
+    answered = body if status >= 300 or not body else {**body, "request_id": stamp.request_id}
+    return {
+        "statusCode": status,
+        "headers": {
+            "Content-Type": _JSON,
+            "Cache-Control": "no-store",
+            "X-Request-Id": stamp.request_id,
+            **headers,
+        },
+        "body": json.dumps(answered, allow_nan=False) if answered else "",
+    }
+
+
+def _places(error: Exception) -> list[str]:
+    """Where it happened, without what the variables held."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]]

@@ -1,0 +1,31 @@
+"""The composition root of the predict function. It loads no SDK: that would double the cold start."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping
+
+from dropforge.adapters.prediction_log import DynamoDbPredictionLog
+from dropforge.adapters.sigv4_http_live_model import LedgerLiveModels
+from dropforge.adapters.sigv4_http_services import DynamoDbHttp, EndpointHttp, ObjectsHttp
+from dropforge.application.predict import PredictionService
+from dropforge.domain.predictions import PredictionLog
+
+
+def prediction_service(
+    env: Mapping[str, str], *, ledger_table: str, predictions_table: str, retention_days: int
+) -> PredictionService:
+    """Connect to the process's region with the process's credentials; nothing is called yet."""
+    dynamodb = DynamoDbHttp.from_env(env)
+    return PredictionService(
+        models=LedgerLiveModels(dynamodb, ledger_table, functools.partial(ObjectsHttp, env)),
+        scorer=EndpointHttp.from_env(env),
+        log=DynamoDbPredictionLog(dynamodb, predictions_table, retention_days=retention_days),
+        clock=time.monotonic,
+    )
+
+
+def prediction_log(env: Mapping[str, str], *, predictions_table: str, retention_days: int) -> PredictionLog:
+    """The prediction log by itself, for who reads windows of it."""
+    return DynamoDbPredictionLog(DynamoDbHttp.from_env(env), predictions_table, retention_days=retention_days)
