@@ -32,6 +32,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         training_machine_arn=settings.training_machine_arn,
         deployment_machine_arn=settings.deployment_machine_arn,
         now=bootstrap.now(),
+        event=event,
     ).to_dict()
     logger.info("reconciled", repairs=repairs)
     return repairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -213,7 +213,7 @@ class World:
             endpoint_name=ENDPOINT, grace=grace, ledger=self.ledger, endpoints=self.endpoints, now=now
         )
 
-    def reconcile(self, now: datetime = _T70) -> Repairs:
+    def reconcile(self, now: datetime = _T70, event: Mapping[str, Any] | None = None) -> Repairs:
         return reconcile(
             ledger=self.ledger,
             workflows=self.workflows,
@@ -221,6 +221,7 @@ class World:
             training_machine_arn=TRAINING,
             deployment_machine_arn=DEPLOYMENT,
             now=now,
+            event=event,
         )
 
     # --- whole stretches ------------------------------------------------------------------------

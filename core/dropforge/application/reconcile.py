@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from dropforge.application.training_lock import start_follow_up
+from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.records import Approval, Live, LockName, RunStatus, iso
 from dropforge.domain.services import Endpoints, Workflows
+from dropforge.domain.triggers import parse_trigger
 
 # What fails again at once is not started again at once: a name stands for a quarter of an hour.
 _ATTEMPT_S = 900
@@ -23,6 +27,7 @@ class Repairs:
     runs_expired: list[str] = field(default_factory=list)
     locks_freed: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
+    drops_recovered: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -30,6 +35,7 @@ class Repairs:
             "runs_expired": self.runs_expired,
             "locks_freed": self.locks_freed,
             "started": self.started,
+            "drops_recovered": self.drops_recovered,
         }
 
 
@@ -41,8 +47,12 @@ def reconcile(
     training_machine_arn: str,
     deployment_machine_arn: str,
     now: datetime,
+    event: Mapping[str, Any] | None = None,
 ) -> Repairs:
     """Settle runs whose execution has ended, free their locks, start what waits, repair the endpoint.
+
+    ``event`` is the ``Step Functions Execution Status Change`` that led here, if one did: the drop of an
+    execution that failed before it could record it is recorded now, so that another run covers it.
 
     Runs on a schedule and after every execution that failed, timed out or was stopped, so nothing hangs for
     longer than the schedule's period. What it starts is named after the quarter of an hour, so that an
@@ -50,6 +60,7 @@ def reconcile(
     """
     repairs = Repairs()
     stamp = f"r{int(now.timestamp()) // _ATTEMPT_S}"
+    _recover_drop(event or {}, ledger, training_machine_arn, repairs, now)
     _settle_runs(ledger, workflows, repairs, now)
     training = ledger.held_lease(LockName.TRAINING)
     if training is not None and not workflows.is_running(training.holder):
@@ -70,6 +81,21 @@ def reconcile(
         if live is not None and _serves_another(live, endpoints):
             repairs.started.append(_repair(live, workflows, deployment_machine_arn, stamp))
     return repairs
+
+
+def _recover_drop(
+    event: Mapping[str, Any], ledger: Ledger, training_machine_arn: str, repairs: Repairs, now: datetime
+) -> None:
+    detail = event.get("detail") or {}
+    if detail.get("stateMachineArn") != training_machine_arn or not detail.get("input"):
+        return
+    try:
+        drop = parse_trigger(json.loads(detail["input"])).drop
+    except (InvalidEvent, ValueError):
+        return  # what is no trigger carries no drop; its own execution has said so
+    if drop is not None and ledger.get_drop(drop.drop_id) is None:
+        ledger.record_drop(drop, received_by=detail["executionArn"], now=now)
+        repairs.drops_recovered.append(drop.key)
 
 
 def _settle_runs(ledger: Ledger, workflows: Workflows, repairs: Repairs, now: datetime) -> None:
@@ -99,6 +125,7 @@ def _serves_another(live: Live, endpoints: Endpoints) -> bool:
 
 
 def _repair(live: Live, workflows: Workflows, deployment_machine_arn: str, stamp: str) -> str:
-    """Deploy the live version again."""
+    """Deploy the live version again. The token tells a second damage from a first repair that failed."""
     payload = {"reason": "repair", "version": live.version, "run_id": None, "requested_by": "dropforge"}
-    return workflows.start(deployment_machine_arn, name=f"repair-v{live.version}-{stamp}", payload=payload)
+    name = f"repair-v{live.version}-t{live.token}-{stamp}"
+    return workflows.start(deployment_machine_arn, name=name, payload=payload)

@@ -154,7 +154,8 @@ def test_leaves_what_is_well_alone():
     world.admit(a_drop(2), now=at(100))
     before = world.snapshot()
     repairs = world.reconcile().to_dict()
-    assert repairs == {"runs_failed": [], "runs_expired": [], "locks_freed": [], "started": []}
+    assert set(repairs) == {"runs_failed", "runs_expired", "locks_freed", "started", "drops_recovered"}
+    assert not any(repairs.values())
     assert world.snapshot() == before
 
 
@@ -268,3 +269,35 @@ def test_leaves_the_endpoint_of_a_running_deployment_alone():
     world.endpoints.deploy(ENDPOINT, "model-v9-9", at(51))
     assert world.reconcile().to_dict()["started"] == []
     assert world.ledger.held_lease(LockName.DEPLOYMENT) is not None
+
+
+def test_recovers_the_drop_of_an_execution_that_failed_before_it_recorded_it():
+    world = World()
+    s3_event = {
+        "source": "aws.s3",
+        "detail": {
+            "bucket": {"name": "data"},
+            "object": {"key": "incoming/a.csv", "etag": "e", "sequencer": "01", "size": 9},
+        },
+    }
+    status_change = {
+        "detail": {
+            "stateMachineArn": TRAINING,
+            "executionArn": execution("x1"),
+            "input": json.dumps(s3_event),
+        }
+    }
+
+    repairs = world.reconcile(event=status_change)
+
+    assert repairs.drops_recovered == ["incoming/a.csv"]
+    assert [each.payload for each in started(world, TRAINING)] == [{"trigger": "follow-up"}]
+    assert world.reconcile(event=status_change).drops_recovered == []
+
+
+@pytest.mark.parametrize("given", [None, "no JSON", "{}", '{"trigger": "schedule"}'])
+def test_an_execution_without_a_drop_leaves_nothing_to_recover(given):
+    world = World()
+    detail = {"stateMachineArn": TRAINING, "executionArn": execution("x1"), "input": given}
+
+    assert world.reconcile(event={"detail": detail}).drops_recovered == []
