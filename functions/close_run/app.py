@@ -20,6 +20,7 @@ from dropforge.observability import logger
 class FunctionSettings(Settings):
     ledger_table: str
     training_machine_arn: str
+    deployment_machine_arn: str
 
 
 @logger.inject_lambda_context
@@ -34,6 +35,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         ledger=bootstrap.ledger(settings.ledger_table),
         workflows=bootstrap.workflows(),
         training_machine_arn=settings.training_machine_arn,
+        deployment_machine_arn=settings.deployment_machine_arn,
         now=bootstrap.now(),
     )
     logger.info("run closed", closing=closing)

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import re
 import sys
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -192,7 +191,7 @@ def _matches_one(wanted: Any, value: Any) -> bool:
     if isinstance(wanted, dict):
         if "Ref" in wanted:
             return bool(_REFERENCES[wanted["Ref"]] == value)
-        return fnmatchcase(value, wanted["wildcard"])
+        return str(value).startswith(wanted["prefix"])
     return bool(wanted == value)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from tests.fakes.records import GROUP, package_arn
 
 from dropforge.domain.errors import ServiceRejected, SmokeTestFailed
-from dropforge.domain.services import EndpointState, NewPackage, Package
+from dropforge.domain.services import EndpointState, ExecutionState, NewPackage, Package
 
 
 @dataclass
@@ -49,9 +49,11 @@ class FakeWorkflows:
         assert known.payload == payload, "the same name with another input is refused by Step Functions"
         return arn
 
-    def is_running(self, execution_arn: str) -> bool:
+    def state(self, execution_arn: str) -> ExecutionState:
         found = self.executions.get(execution_arn)
-        return found is not None and found.is_running
+        if found is None:
+            return "unknown"
+        return "running" if found.is_running else "ended"
 
     def resolve(self, task_token: str, result: Mapping[str, Any]) -> bool:
         if task_token not in self.waiting:

@@ -169,6 +169,7 @@ class World:
             ledger=self.ledger,
             workflows=self.workflows,
             training_machine_arn=TRAINING,
+            deployment_machine_arn=DEPLOYMENT,
             now=now,
         )
 

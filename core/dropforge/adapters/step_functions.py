@@ -13,6 +13,8 @@ from dropforge.adapters.aws_errors import code_of, translated
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
+    from dropforge.domain.services import ExecutionState
+
 _NAME_CHARACTERS = 80
 # A token whose task timed out, was resolved before, or belongs to an execution that ended.
 _DEAD_TOKEN_CODES = frozenset({"TaskTimedOut", "TaskDoesNotExist", "InvalidToken"})
@@ -37,15 +39,15 @@ class StepFunctionsWorkflows:
                 return f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{name}"
         return started["executionArn"]
 
-    def is_running(self, execution_arn: str) -> bool:
+    def state(self, execution_arn: str) -> ExecutionState:
         with translated(f"describing {execution_arn}"):
             try:
                 described = self._client.describe_execution(executionArn=execution_arn)
             except ClientError as error:
                 if code_of(error) != "ExecutionDoesNotExist":
                     raise
-                return False
-        return described["status"] == "RUNNING"
+                return "unknown"
+        return "running" if described["status"] == "RUNNING" else "ended"
 
     def resolve(self, task_token: str, result: Mapping[str, Any]) -> bool:
         with translated("resolving a waiting task"):

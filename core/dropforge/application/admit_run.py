@@ -93,6 +93,8 @@ def admit_run(
     if trigger.replay_of is not None:
         # Before the lock is taken: a replay of nothing must not keep others from training.
         _manifest_of(trigger.replay_of, ledger, store)
+    if trigger.drop is not None and trigger.drop.key.endswith("/"):
+        return Admission("nothing-new", f"{trigger.drop.key} is a folder's marker, which holds no data.")
     if trigger.drop is not None:
         receipt = ledger.record_drop(trigger.drop, received_by=execution_arn, now=now)
         if not receipt.is_mine:

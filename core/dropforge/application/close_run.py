@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from dropforge.application.decide import LATE_APPROVAL, start_deployment
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.records import RunStatus, iso
+from dropforge.domain.records import Approval, RunStatus, iso
 from dropforge.domain.services import Workflows
 
 _MESSAGE_CHARACTERS = 2000
@@ -25,9 +26,13 @@ def close_run(
     ledger: Ledger,
     workflows: Workflows,
     training_machine_arn: str,
+    deployment_machine_arn: str,
     now: datetime,
 ) -> dict[str, Any]:
     """Record how the run ended, free the training lock, and start the follow-up if drops wait.
+
+    A version that was approved after its run had heard of a rejection is deployed from here: while the run
+    was ending, whoever applied the approval left it to the run.
 
     ``error`` is what Step Functions caught (``Error``, ``Cause``). Safe to run twice.
 
@@ -39,6 +44,10 @@ def close_run(
     release_training_lock(
         token=token, ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn
     )
+    if run.status in (RunStatus.REJECTED, RunStatus.SUPERSEDED) and run.version is not None:
+        model = ledger.get_model(run.version)
+        if model is not None and model.approval is Approval.APPROVED:
+            start_deployment(model, LATE_APPROVAL, workflows, deployment_machine_arn)
     shown = run.error or {}
     return {
         "run_id": run_id,

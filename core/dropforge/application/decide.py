@@ -15,6 +15,9 @@ from dropforge.domain.ports import ObjectStore
 from dropforge.domain.records import Approval, ModelVersion, RunStatus, from_iso, iso
 from dropforge.domain.services import Package, Registry, Workflows
 
+LATE_APPROVAL = "late-approval"
+"""The reason of a deployment whose run has ended before the approval came."""
+
 _APPROVED = "Approved"
 _REJECTED = "Rejected"
 
@@ -135,7 +138,7 @@ class DecisionDesk:
             return {"version": decided.version, "action": "resolved", "why": "its run goes on"}
         if self._was_acted_on(decided):
             return {"version": decided.version, "action": "none", "why": "this decision was acted on before"}
-        execution = self._start_deployment(decided, "late-approval")
+        execution = self._start_deployment(decided, LATE_APPROVAL)
         return {"version": decided.version, "action": "deployment", "execution_arn": execution}
 
     def _reject(self, package: Package, model: ModelVersion, now: datetime) -> dict[str, Any]:
@@ -164,7 +167,9 @@ class DecisionDesk:
         if model.task_token and self.workflows.resolve(model.task_token, _decision(model).to_dict()):
             return True
         run = self.ledger.get_run(model.run_id)
-        return run is not None and not run.status.is_final and self.workflows.is_running(run.execution_arn)
+        if run is None or run.status.is_final:
+            return False
+        return self.workflows.state(run.execution_arn) != "ended"
 
     def _was_acted_on(self, model: ModelVersion) -> bool:
         """Whether this very approval has led to a deployment before: an event may come hours late, or twice.
@@ -183,18 +188,27 @@ class DecisionDesk:
         )
 
     def _start_deployment(self, model: ModelVersion, reason: str) -> str:
-        """Named after the decision, so that a second delivery of its event starts nothing."""
-        moment = "".join(each for each in model.decided_at or "" if each.isdigit())
-        return self.workflows.start(
-            self.deployment_machine_arn,
-            name=f"{reason}-v{model.version}-{moment}",
-            payload={
-                "reason": reason,
-                "version": None if reason == REJECTION else model.version,
-                "run_id": None,
-                "requested_by": model.decided_by,
-            },
-        )
+        return start_deployment(model, reason, self.workflows, self.deployment_machine_arn)
+
+
+def start_deployment(
+    model: ModelVersion, reason: str, workflows: Workflows, deployment_machine_arn: str
+) -> str:
+    """Deploy a decided version outside its run, or take it back (``REJECTION``).
+
+    The execution is named after the decision, so that a second delivery of its event starts nothing.
+    """
+    moment = "".join(each for each in model.decided_at or "" if each.isdigit())
+    return workflows.start(
+        deployment_machine_arn,
+        name=f"{reason}-v{model.version}-{moment}",
+        payload={
+            "reason": reason,
+            "version": None if reason == REJECTION else model.version,
+            "run_id": None,
+            "requested_by": model.decided_by,
+        },
+    )
 
 
 def _what_was_not_shown(package: Package, model: ModelVersion, store: ObjectStore) -> str | None:

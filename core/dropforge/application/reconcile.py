@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.records import Approval, Live, LockName, RunStatus, iso
+from dropforge.domain.records import Approval, Live, LockName, RunStatus, from_iso, iso
 from dropforge.domain.services import Endpoints, Workflows
 from dropforge.domain.triggers import parse_trigger
 
 # What fails again at once is not started again at once: a name stands for a quarter of an hour.
 _ATTEMPT_S = 900
+# Step Functions' answers settle within seconds; an hour is far on the safe side.
+_UNKNOWN_FOR = timedelta(hours=1)
 
 
 @dataclass
@@ -63,7 +65,7 @@ def reconcile(
     _recover_drop(event or {}, ledger, training_machine_arn, repairs, now)
     _settle_runs(ledger, workflows, repairs, now)
     training = ledger.held_lease(LockName.TRAINING)
-    if training is not None and not workflows.is_running(training.holder):
+    if training is not None and _is_over(training.holder, training.acquired_at, workflows, now):
         ledger.release(LockName.TRAINING, token=training.token)
         repairs.locks_freed.append(str(LockName.TRAINING))
     started = start_follow_up(
@@ -72,7 +74,7 @@ def reconcile(
     if started is not None:
         repairs.started.append(started)
     deployment = ledger.held_lease(LockName.DEPLOYMENT)
-    if deployment is not None and not workflows.is_running(deployment.holder):
+    if deployment is not None and _is_over(deployment.holder, deployment.acquired_at, workflows, now):
         ledger.release(LockName.DEPLOYMENT, token=deployment.token)
         repairs.locks_freed.append(str(LockName.DEPLOYMENT))
         deployment = None
@@ -81,6 +83,12 @@ def reconcile(
         if live is not None and _serves_another(live, endpoints):
             repairs.started.append(_repair(live, workflows, deployment_machine_arn, stamp))
     return repairs
+
+
+def _is_over(execution_arn: str, since: str, workflows: Workflows, now: datetime) -> bool:
+    """Whether the execution is gone for good: one that Step Functions doesn't know yet is not."""
+    state = workflows.state(execution_arn)
+    return state == "ended" or (state == "unknown" and now - from_iso(since) > _UNKNOWN_FOR)
 
 
 def _recover_drop(
@@ -100,7 +108,7 @@ def _recover_drop(
 
 def _settle_runs(ledger: Ledger, workflows: Workflows, repairs: Repairs, now: datetime) -> None:
     for run in ledger.list_runs():
-        if run.status.is_final or workflows.is_running(run.execution_arn):
+        if run.status.is_final or not _is_over(run.execution_arn, run.started_at, workflows, now):
             continue
         if run.status is RunStatus.AWAITING_APPROVAL and run.version is not None:
             model = ledger.expire_waiting(run.version, now=now)

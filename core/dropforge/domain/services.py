@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+ExecutionState = Literal["running", "ended", "unknown"]
 
 
 class Workflows(Protocol):
@@ -15,8 +17,12 @@ class Workflows(Protocol):
         """Start an execution and return its ARN. The same name twice is one execution."""
         ...
 
-    def is_running(self, execution_arn: str) -> bool:
-        """Whether the execution has not ended. One that Step Functions has forgotten has ended."""
+    def state(self, execution_arn: str) -> ExecutionState:
+        """Whether the execution runs or has ended.
+
+        ``unknown`` is one that Step Functions does not know: not yet, since its answers are eventually
+        consistent, or not any more, 90 days after its end.
+        """
         ...
 
     def resolve(self, task_token: str, result: Mapping[str, Any]) -> bool:

@@ -165,7 +165,7 @@ def test_every_refusal_becomes_one_of_our_classes(error, expected):
         lambda: registry.reject("arn", "no"),
         lambda: registry.set_stage("arn", "Production", "Live"),
         lambda: workflows.start(TRAINING, name="x", payload={}),
-        lambda: workflows.is_running(execution("x")),
+        lambda: workflows.state(execution("x")),
         lambda: workflows.resolve("t", {}),
     ):
         with pytest.raises(expected):
@@ -185,14 +185,14 @@ def test_starts_one_execution_for_one_name_also_after_it_has_ended():
     assert set(arns) == {execution("follow-up-1")}
 
 
-def test_an_execution_that_is_forgotten_does_not_run():
+def test_tells_an_execution_that_runs_from_one_that_ended_and_from_an_unknown_one():
     client = StepFunctionsClient()
     workflows = StepFunctionsWorkflows(client)
     arn = workflows.start(TRAINING, name="x", payload={})
-    assert workflows.is_running(arn)
+    assert workflows.state(arn) == "running"
     client.executions[arn]["status"] = "TIMED_OUT"
-    assert not workflows.is_running(arn)
-    assert not workflows.is_running(execution("unknown"))
+    assert workflows.state(arn) == "ended"
+    assert workflows.state(execution("unknown")) == "unknown"
 
 
 def test_tells_a_waiting_task_once():

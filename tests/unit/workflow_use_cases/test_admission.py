@@ -271,3 +271,11 @@ def test_a_job_name_fits_sagemaker_whatever_the_file_is_called():
         job = f"{'m' * 20}-{a_drop(1, key=key).run_id}-a9"
         assert len(job) <= 63
         assert all(part.isalnum() and part.isascii() for part in job.split("-")), job
+
+
+def test_a_folders_marker_is_no_drop():
+    world = World()
+    event = s3_event(a_drop(1))
+    event["detail"]["object"]["key"] = "incoming/2026/"
+    assert world.admit(event).outcome == "nothing-new"
+    assert world.ledger.pending_drops() == []

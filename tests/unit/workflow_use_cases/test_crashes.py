@@ -262,7 +262,7 @@ def test_reconciling_after_everything_died():
         for arn in list(world.workflows.executions):
             world.end(arn)
         world.endpoints.deploy(ENDPOINT, "model-v9-9", at(300))
-        assert world.workflows.is_running(execution("dead", DEPLOYMENT)) is False
+        assert world.workflows.state(execution("dead", DEPLOYMENT)) == "ended"
         return world
 
     check_every_crash(build, lambda world, now: world.reconcile(now=now))

@@ -7,7 +7,7 @@ from tests.fakes.records import DEPLOYMENT, ENDPOINT, TRAINING, a_drop, at, exec
 from tests.fakes.world import LEASE_S, World
 
 from dropforge.application.close_run import readable_error
-from dropforge.domain.records import LockName, RunStatus
+from dropforge.domain.records import Approval, LockName, RunStatus
 from dropforge.domain.services import EndpointState
 
 
@@ -154,7 +154,6 @@ def test_leaves_what_is_well_alone():
     world.admit(a_drop(2), now=at(100))
     before = world.snapshot()
     repairs = world.reconcile().to_dict()
-    assert set(repairs) == {"runs_failed", "runs_expired", "locks_freed", "started", "drops_recovered"}
     assert not any(repairs.values())
     assert world.snapshot() == before
 
@@ -176,9 +175,29 @@ def test_settles_the_run_of_a_dead_execution_and_passes_its_lock_on():
 def test_frees_the_lock_of_an_execution_that_died_before_it_opened_a_run():
     world = World()
     world.ledger.record_drop(a_drop(1), received_by="dead", now=at(0))
-    world.ledger.acquire(LockName.TRAINING, holder="dead", subject="r", now=at(0), lease_s=LEASE_S)
+    dead = world.running("dead", TRAINING)
+    world.ledger.acquire(LockName.TRAINING, holder=dead, subject="r", now=at(0), lease_s=LEASE_S)
+    world.end(dead)
     assert world.reconcile().locks_freed == ["training"]
     assert len(started(world, TRAINING)) == 1
+
+
+def test_an_execution_that_step_functions_does_not_know_yet_keeps_its_lock_for_an_hour():
+    world = World()
+    world.ledger.acquire(LockName.TRAINING, holder="new", subject="r", now=at(0), lease_s=LEASE_S)
+    assert world.reconcile(now=at(60)).locks_freed == []
+    assert world.reconcile(now=at(3601)).locks_freed == ["training"]
+
+
+def test_an_approval_while_the_run_ends_as_rejected_is_not_lost():
+    world = World()
+    admission, _ = world.candidate(1)
+    world.ledger.decide(1, Approval.REJECTED, by="ann", reason=None, now=at(30))
+    world.ledger.decide(1, Approval.APPROVED, by="bob", reason=None, now=at(31))
+    world.close(admission, RunStatus.REJECTED)
+    world.close(admission, RunStatus.REJECTED)
+    (deployment,) = started(world, DEPLOYMENT)
+    assert (deployment.payload["reason"], deployment.payload["version"]) == ("late-approval", 1)
 
 
 def test_starts_what_waits_although_nobody_holds_the_lock():
@@ -273,19 +292,22 @@ def test_leaves_the_endpoint_of_a_running_deployment_alone():
 
 def test_recovers_the_drop_of_an_execution_that_failed_before_it_recorded_it():
     world = World()
+    dead = execution("x1")
     s3_event = {
         "source": "aws.s3",
         "detail": {
             "bucket": {"name": "data"},
-            "object": {"key": "incoming/a.csv", "etag": "e", "sequencer": "01", "size": 9},
+            "object": {
+                "key": "incoming/a.csv",
+                "version-id": "v1",
+                "etag": "e",
+                "sequencer": "01",
+                "size": 9,
+            },
         },
     }
     status_change = {
-        "detail": {
-            "stateMachineArn": TRAINING,
-            "executionArn": execution("x1"),
-            "input": json.dumps(s3_event),
-        }
+        "detail": {"stateMachineArn": TRAINING, "executionArn": dead, "input": json.dumps(s3_event)}
     }
 
     repairs = world.reconcile(event=status_change)

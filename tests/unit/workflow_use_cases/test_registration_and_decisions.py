@@ -207,7 +207,7 @@ def test_a_late_approval_starts_exactly_one_deployment():
 def test_an_approval_between_giving_up_and_the_end_of_the_execution_is_not_lost():
     world = waiting()
     world.check(1, now=at(621))
-    assert world.workflows.is_running(world.ledger.get_run(a_drop(1).run_id).execution_arn)
+    assert world.workflows.state(world.ledger.get_run(a_drop(1).run_id).execution_arn) == "running"
     assert world.approve(1, now=at(620))["action"] == "deployment"
 
 
