@@ -1,0 +1,62 @@
+"""The prediction API: predict, look predictions up, take outcomes, describe the live model.
+
+Example event: ``events/predict.json``.
+
+This is the one function that callers wait for. So it logs by itself: the logging library's import costs as
+much as everything else here.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dropforge.application.predict import PredictionService
+from dropforge.application.predict_http import exchange
+from dropforge.config import Settings
+from dropforge.predict_bootstrap import prediction_service
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+    predictions_table: str
+    prediction_retention_days: int
+    cors_allowed_origin: str
+
+
+@functools.cache
+def _settings() -> FunctionSettings:
+    return FunctionSettings.from_env(os.environ)
+
+
+@functools.cache
+def _service() -> PredictionService:
+    settings = _settings()
+    return prediction_service(
+        os.environ,
+        ledger_table=settings.ledger_table,
+        predictions_table=settings.predictions_table,
+        retention_days=settings.prediction_retention_days,
+    )
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    started = time.perf_counter()
+    done = exchange(event, _service, cors_origin=_settings().cors_allowed_origin, now=datetime.now(UTC))
+    entry = {
+        "level": "ERROR" if done.log["status"] >= 500 else "INFO",
+        "message": "answered",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "service": os.environ.get("POWERTOOLS_SERVICE_NAME", ""),
+        "function_request_id": context.aws_request_id,
+        "duration_ms": round((time.perf_counter() - started) * 1000, 3),
+        **done.log,
+    }
+    print(json.dumps(entry))
+    return done.response
