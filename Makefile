@@ -12,7 +12,7 @@ SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==
 ENV ?= default
 TESTS ?= tests
 
-.PHONY: help setup demo up test check format lock build deploy clean
+.PHONY: help setup demo up test faults check format lock build deploy clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ up: setup ## the same host, kept running; Ctrl-C stops it, its state survives
 
 test: setup ## every test
 	pytest -n 2 --dist loadgroup $(TESTS)
+
+faults: setup ## every state of both machines under faults, kills of the host, 200 drops; prints a table
+	python -m tests.faults $(ARGS)
 
 check: setup ## format, lint, types, import rules, template and state machines
 	ruff format --check .

@@ -53,6 +53,10 @@ class Announced:
     path: Path
 
 
+# CloudFormation gives a stack its outputs when all of it is there.
+_BEING_MADE = ("REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS")
+
+
 @dataclass(frozen=True)
 class Target:
     """A host (AWS, or a local one) and a stack on it.
@@ -139,6 +143,12 @@ class Target:
             if "does not exist" not in message_of(error):
                 raise
             stacks = []
+        being_made = any(each.get("StackStatus") in _BEING_MADE for each in stacks)
+        if being_made or (not stacks and self.is_local):
+            raise NotFound(
+                f"The stack {self.stack!r} on {self.host} is not deployed yet. Where 'dropforge up' is still "
+                "deploying, wait for its summary and try again; otherwise name another with --stack."
+            )
         if not stacks:
             raise NotFound(
                 f"There is no stack {self.stack!r} on {self.host}. Deploy one ('make deploy', or 'dropforge "

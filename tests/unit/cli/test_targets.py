@@ -183,3 +183,15 @@ def test_an_interrupted_command_ends_with_130(dropforge, monkeypatch):
 
     monkeypatch.setattr("dropforge_ops.invocation.resolve", interrupt)
     assert dropforge("models").exit_code == 130
+
+
+@pytest.mark.parametrize("stacks", [[], [{"StackStatus": "CREATE_IN_PROGRESS", "Outputs": []}]])
+def test_a_local_stack_that_is_still_being_deployed_is_waited_for(stacks):
+    class CloudFormation:
+        def describe_stacks(self, **_):
+            return {"Stacks": stacks}
+
+    session = type("Session", (), {"region_name": "us-east-1"})()
+    target = Target("dropforge", session, "http://127.0.0.1:1", {}, {"cloudformation": CloudFormation()})
+    with pytest.raises(NotFound, match="wait for its summary"):
+        _ = target.outputs
