@@ -23,6 +23,7 @@ import boto3
 from botocore.config import Config
 
 from dropforge_local.announcement import Announcement, announce, read_announcement, withdraw
+from dropforge_local.api_urls import local_api_url
 from dropforge_local.build import Builder
 from dropforge_local.deploy import Deployer
 from dropforge_local.errors import HostAlreadyRunning, HostNotReady, InvalidFault
@@ -331,7 +332,7 @@ class LocalHost:
                 region=self.region,
                 pid=self._process.pid,
                 stack_name=stack_name,
-                api_url=outputs.get("ApiUrl"),
+                api_url=local_api_url(outputs["ApiUrl"], self.endpoint_url) if "ApiUrl" in outputs else None,
                 console_url=self._console_url,
                 outputs=outputs,
             ),

@@ -1,0 +1,190 @@
+"""200 drops from 8 clients, with random delays and duplicate deliveries, on the local host."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dropforge.domain.records import RunStatus
+from dropforge_local.host import LocalHost
+from dropforge_ops.samples import write_samples
+from tests.faults.bed import SAMPLE, WAIT_SCALE, Bed
+from tests.faults.cells import ROOT
+from tests.faults.soundness import settle
+from tests.workflow.stack import wait_for
+
+_COVERED = (RunStatus.SUCCEEDED, RunStatus.SUPERSEDED, RunStatus.AWAITING_APPROVAL)
+
+
+@dataclass
+class Simulation:
+    """What came of the drops."""
+
+    drops: int = 0
+    deliveries: int = 0
+    executions: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+
+def simulate(drops: int = 200, clients: int = 8, seed: int = 1) -> Simulation:
+    """Drop, deliver many of the events again, wait until all is quiet, and look at what came of it."""
+    started = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="dropforge-drops-") as folder,
+        LocalHost(ROOT, wait_scale=WAIT_SCALE) as host,
+    ):
+        write_samples(Path(folder))
+        bed = Bed(host, "drops", Path(folder) / f"{SAMPLE}.csv")
+        try:
+            seen = _Deliveries(bed, seed)
+            versions = _drop_all(bed, drops, clients, seed)
+            seen.finish(drops)
+            outcome = _judge(bed, versions, seen.again)
+        finally:
+            bed.close()
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _drop_all(bed: Bed, drops: int, clients: int, seed: int) -> set[str]:
+    """Have the clients drop at random moments, often under a name that another one uses; the versions."""
+    versions: set[str] = set()
+    content, lock = bed.data.read_bytes(), threading.Lock()
+
+    def client(number: int) -> None:
+        chance = random.Random(f"{seed}-{number}")  # noqa: S311 - a simulation's randomness
+        for _ in range(number, drops, clients):
+            time.sleep(chance.uniform(0, 0.4))
+            version = bed.stack.drop(content, f"part-{chance.randrange(drops // 4)}.csv")
+            with lock:
+                versions.add(version)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return versions
+
+
+class _Deliveries:
+    """Delivers events again while the clients drop: one in three once or twice, after a random delay."""
+
+    def __init__(self, bed: Bed, seed: int) -> None:
+        self._bed = bed
+        self._chance = random.Random(seed)  # noqa: S311 - a simulation's randomness
+        self._known: set[str] = set()
+        self._ended = threading.Event()
+        self._due: list[tuple[float, str]] = []
+        self.again = 0
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def finish(self, drops: int) -> None:
+        """Wait until every drop's own execution was seen and every repetition was delivered."""
+        wait_for("delivery of every drop", lambda: len(self._known) >= drops, 180)
+        self._ended.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not (self._ended.is_set() and not self._due):
+            self._look()
+            now = time.monotonic()
+            for moment, event in list(self._due):
+                if moment <= now:
+                    self._due.remove((moment, event))
+                    self._bed.stack.stepfunctions.start_execution(
+                        stateMachineArn=self._bed.machine_arn("training"), input=event
+                    )
+                    self.again += 1
+            time.sleep(0.1)
+
+    def _look(self) -> None:
+        for arn in self._bed.executions("training"):
+            if arn in self._known:
+                continue
+            event = self._bed.stack.execution(arn)["input"]
+            document = json.loads(event)
+            if document.get("source") != "aws.s3":
+                continue
+            identity = document["detail"]["object"]["version-id"]
+            if identity in self._known:
+                self._known.add(arn)
+                continue
+            self._known |= {arn, identity}
+            if self._chance.random() < 1 / 3:
+                for _ in range(self._chance.randint(1, 2)):
+                    self._due.append((time.monotonic() + self._chance.uniform(0, 3), event))
+
+
+def _judge(bed: Bed, versions: set[str], again: int) -> Simulation:
+    problems = settle(bed, within_s=300)
+    runs = bed.stack.ledger.list_runs(limit=1000)
+    coverage: dict[str, list[str]] = {version: [] for version in versions}
+    for run in runs:
+        for drop_id in run.drop_ids:
+            recorded = bed.stack.ledger.get_drop(drop_id)
+            version = recorded.drop.version_id if recorded is not None else None
+            coverage.setdefault(str(version), []).append(run.run_id)
+        if run.status not in _COVERED:
+            problems.append(f"run {run.run_id} is {run.status}: {run.error or run.reasons}")
+    problems += [
+        f"version {version} is covered by {covering or 'no run'}"
+        for version, covering in coverage.items()
+        if len(covering) != 1
+    ]
+    executions = bed.executions("training")
+    intervals = sorted(each for arn in executions for each in _training_intervals(bed, arn))
+    for (_, end, first), (start, _, second) in itertools.pairwise(intervals):
+        if start < end:
+            problems.append(f"{first} and {second} trained at the same time")
+    return Simulation(
+        drops=len(versions),
+        deliveries=len(versions) + again,
+        executions=dict(Counter(_kind(bed, arn) for arn in executions)),
+        runs=dict(Counter(str(run.status) for run in runs)),
+        problems=problems,
+    )
+
+
+def _kind(bed: Bed, execution: str) -> str:
+    entered = set(bed.stack.states(execution))
+    return "trained" if "TrainModel" in entered else "had nothing to do"
+
+
+def _training_intervals(bed: Bed, execution: str) -> list[tuple[float, float, str]]:
+    """When the execution was in TrainModel, in epoch seconds."""
+    pages = bed.stack.stepfunctions.get_paginator("get_execution_history").paginate(executionArn=execution)
+    intervals, entered = [], 0.0
+    for event in (each for page in pages for each in page["events"]):
+        if event.get("stateEnteredEventDetails", {}).get("name") == "TrainModel":
+            entered = event["timestamp"].timestamp()
+        if event.get("stateExitedEventDetails", {}).get("name") == "TrainModel":
+            intervals.append((entered, event["timestamp"].timestamp(), execution))
+    return intervals
+
+
+def describe(outcome: Simulation) -> str:
+    """The counts in a few lines."""
+    runs = ", ".join(f"{number} {status}" for status, number in sorted(outcome.runs.items()))
+    executions = ", ".join(f"{number} {kind}" for kind, number in sorted(outcome.executions.items()))
+    verdict = "each version is covered by exactly one run, and never did two train at once"
+    return (
+        f"{outcome.drops} drops from 8 clients, {outcome.deliveries} deliveries, in {outcome.seconds:.0f} s\n"
+        f"  executions: {executions}\n"
+        f"  runs: {runs}\n"
+        f"  {verdict if outcome.passed else 'FAIL: ' + '; '.join(outcome.problems[:5])}"
+    )

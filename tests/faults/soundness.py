@@ -1,0 +1,161 @@
+"""What has to hold of a stack whenever nothing is under way, whatever went wrong before."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dropforge.domain.records import Approval, Live, LockName, RunStatus, Stage
+from tests.faults.bed import Bed
+
+SETTLES_WITHIN_S = 40.0
+
+
+def settle(bed: Bed, within_s: float = SETTLES_WITHIN_S, *, retires: bool = False) -> list[str]:
+    """Wait until the stack is sound; what is still wrong with it after that time.
+
+    ``retires`` has RetireModels clear away what is left without an owner, as the next deployment would.
+    What was reported before isn't waited for or reported again.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        problems = [each for each in unsound(bed) if each not in bed.reported]
+        if not problems or time.monotonic() > deadline:
+            bed.reported.update(problems)
+            return problems
+        if retires and all(each.endswith("has no owner") for each in problems):
+            bed.invoke("RetireModels")
+        time.sleep(0.25)
+
+
+def unsound(bed: Bed) -> list[str]:
+    """Everything that is lost, orphaned, locked, served without approval, or done twice."""
+    running = set(bed.executions("training", statusFilter="RUNNING"))
+    deploying = bed.executions("deployment", statusFilter="RUNNING")
+    waiting = {run.execution_arn for run in bed.stack.runs() if run.status is RunStatus.AWAITING_APPROVAL}
+    problems = [f"{arn} is still running" for arn in [*deploying, *sorted(running - waiting)]]
+    if problems:
+        return problems
+    return [
+        *_runs(bed, running),
+        *_drops(bed),
+        *_locks(bed),
+        *_jobs(bed),
+        *_serving(bed),
+        *_stages(bed),
+    ]
+
+
+def _runs(bed: Bed, running: set[str]) -> list[str]:
+    return [
+        f"run {run.run_id} is {run.status}, but its execution has ended"
+        for run in bed.stack.runs()
+        if not run.status.is_final and run.execution_arn not in running
+    ]
+
+
+def _drops(bed: Bed) -> list[str]:
+    """Every version under ``incoming/`` is claimed by one run, once."""
+    claims: dict[str, list[str]] = {}
+    for run in bed.stack.ledger.list_runs(limit=1000):
+        for drop_id in run.drop_ids:
+            claims.setdefault(drop_id, []).append(run.run_id)
+    problems = [f"drop {drop} is claimed by {runs}" for drop, runs in claims.items() if len(runs) > 1]
+    problems += [f"drop {each.drop.key} waits for a run" for each in bed.stack.ledger.pending_drops()]
+    pages = bed.stack.s3.get_paginator("list_object_versions").paginate(
+        Bucket=bed.stack.bucket, Prefix="incoming/"
+    )
+    versions = {each["VersionId"] for page in pages for each in page.get("Versions", [])}
+    claimed = set()
+    for drop_id in claims:
+        recorded = bed.stack.ledger.get_drop(drop_id)
+        if recorded is not None and recorded.drop.version_id is not None:
+            claimed.add(recorded.drop.version_id)
+    problems += [f"version {each} under incoming/ is lost" for each in sorted(versions - claimed)]
+    return problems
+
+
+def _locks(bed: Bed) -> list[str]:
+    leases = [bed.stack.ledger.held_lease(name) for name in LockName]
+    return [f"the {lease.name} lock is held by {lease.holder}" for lease in leases if lease is not None]
+
+
+def _jobs(bed: Bed) -> list[str]:
+    pages = bed.stack.sagemaker.get_paginator("list_training_jobs").paginate(NameContains=f"{bed.name}-")
+    return [
+        f"training job {job['TrainingJobName']} is {job['TrainingJobStatus']} without a run"
+        for page in pages
+        for job in page["TrainingJobSummaries"]
+        if job["TrainingJobName"].startswith(f"{bed.name}-")
+        and job["TrainingJobStatus"] in ("InProgress", "Stopping")
+    ]
+
+
+def _serving(bed: Bed) -> list[str]:
+    live = bed.stack.ledger.live()
+    endpoint = _endpoint(bed)
+    if live is None:
+        orphan = (
+            [f"endpoint {bed.name} is {endpoint['EndpointStatus']}, but nothing is live"] if endpoint else []
+        )
+        return orphan + _leftovers(bed, set(), set())
+    if endpoint is None:
+        return [f"version {live.version} is live, but there is no endpoint"]
+    problems = []
+    if (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) != ("InService", live.endpoint_config):
+        problems.append(
+            f"the endpoint is {endpoint['EndpointStatus']} on {endpoint['EndpointConfigName']}, "
+            f"live is {live.endpoint_config}"
+        )
+    model = bed.stack.ledger.get_model(live.version)
+    if model is None or model.approval is not Approval.APPROVED:
+        problems.append(f"the live version {live.version} is not approved")
+    if not problems and not bed.predicts():
+        problems.append("the endpoint does not answer")
+    configs, models = _kept(bed, live)
+    return problems + _leftovers(bed, configs, models)
+
+
+def _endpoint(bed: Bed) -> dict[str, Any] | None:
+    try:
+        described: dict[str, Any] = bed.stack.sagemaker.describe_endpoint(EndpointName=bed.name)
+    except ClientError as error:
+        if "Could not find" not in str(error):
+            raise
+        return None
+    return described
+
+
+def _kept(bed: Bed, live: Live) -> tuple[set[str], set[str]]:
+    """The configurations and models of the live version and of the one that it replaced."""
+    configs, models = {live.endpoint_config}, {live.model_name}
+    previous = bed.stack.ledger.get_model(live.previous_version) if live.previous_version else None
+    if previous is not None and previous.endpoint_config and previous.model_name:
+        configs.add(previous.endpoint_config)
+        models.add(previous.model_name)
+    return configs, models
+
+
+def _leftovers(bed: Bed, configs: set[str], models: set[str]) -> list[str]:
+    def names(operation: str, collection: str, member: str) -> set[str]:
+        pages = bed.stack.sagemaker.get_paginator(operation).paginate(NameContains=f"{bed.name}-v")
+        found = [each[member] for page in pages for each in page[collection]]
+        return {name for name in found if name.startswith(f"{bed.name}-v")}
+
+    there = names("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName")
+    made = names("list_models", "Models", "ModelName")
+    return [
+        *(f"endpoint configuration {each} has no owner" for each in sorted(there - configs)),
+        *(f"model {each} has no owner" for each in sorted(made - models)),
+        *(f"endpoint configuration {each} is gone" for each in sorted(configs - there)),
+        *(f"model {each} is gone" for each in sorted(models - made)),
+    ]
+
+
+def _stages(bed: Bed) -> list[str]:
+    live = bed.stack.ledger.live()
+    expected = [] if live is None else [live.version]
+    found = [each.version for each in bed.stack.ledger.list_models() if each.stage is Stage.PRODUCTION]
+    return [] if found == expected else [f"versions {found} are in Production instead of {expected}"]
