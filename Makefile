@@ -54,8 +54,9 @@ build: setup ## sam validate and sam build
 	$(SAM) validate --lint
 	$(SAM) build
 
-deploy: build ## to AWS: make deploy ENV=dev|stage|prod TARGET=column
-	$(SAM) deploy --config-env $(ENV) $(if $(TARGET),--parameter-overrides TargetColumn=$(TARGET))
+deploy: build ## to AWS: make deploy ENV=dev PARAMETERS="TargetColumn=…"
+	lines=$$(python scripts/deploy_parameters.py $(ENV) $(PARAMETERS)) && mapfile -t parameters <<<"$$lines" && \
+	  $(SAM) deploy --config-env $(ENV) --parameter-overrides "$${parameters[@]}"
 
 clean: ## remove what the verbs made, except the local host's state
 	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .dropforge/build .dropforge/unpacked
