@@ -57,6 +57,7 @@ def install(settings: HostSettings) -> Installed:
         lambda_blobs,
         lambda_execution,
         lambda_queue,
+        rest_api,
         s3_events,
         sagemaker_mount,
         seams,
@@ -73,6 +74,7 @@ def install(settings: HostSettings) -> Installed:
     lambda_execution.install(settings, installed)
     lambda_queue.install(settings, journal, installed)
     alarms.install(installed)
+    rest_api.install()
     s3_events.install()
     sagemaker = sagemaker_mount.install(settings, installed)
     cloudformation.install(sagemaker, installed)
