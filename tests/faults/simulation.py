@@ -20,6 +20,8 @@ from tests.faults.cells import ROOT
 from tests.faults.soundness import settle
 from tests.workflow.stack import wait_for
 
+# On average five drops a second, which come while others are admitted and trained on.
+_LONGEST_PAUSE_S = 3.0
 _COVERED = (RunStatus.SUCCEEDED, RunStatus.SUPERSEDED, RunStatus.AWAITING_APPROVAL)
 
 
@@ -67,7 +69,7 @@ def _drop_all(bed: Bed, drops: int, clients: int, seed: int) -> set[str]:
     def client(number: int) -> None:
         chance = random.Random(f"{seed}-{number}")  # noqa: S311 - a simulation's randomness
         for _ in range(number, drops, clients):
-            time.sleep(chance.uniform(0, 0.4))
+            time.sleep(chance.uniform(0, _LONGEST_PAUSE_S))
             version = bed.stack.drop(content, f"part-{chance.randrange(drops // 4)}.csv")
             with lock:
                 versions.add(version)
@@ -110,7 +112,7 @@ class _Deliveries:
                         stateMachineArn=self._bed.machine_arn("training"), input=event
                     )
                     self.again += 1
-            time.sleep(0.1)
+            time.sleep(0.5)
 
     def _look(self) -> None:
         for arn in self._bed.executions("training"):

@@ -27,7 +27,7 @@ def settle(bed: Bed, within_s: float = SETTLES_WITHIN_S, *, retires: bool = Fals
             return problems
         if retires and all(each.endswith("has no owner") for each in problems):
             bed.invoke("RetireModels")
-        time.sleep(0.25)
+        time.sleep(0.5)
 
 
 def unsound(bed: Bed) -> list[str]:
@@ -49,9 +49,12 @@ def unsound(bed: Bed) -> list[str]:
 
 
 def _runs(bed: Bed, running: set[str]) -> list[str]:
-    return [
+    runs = bed.stack.runs()
+    waiting = [run.run_id for run in runs if run.status is RunStatus.AWAITING_APPROVAL]
+    several = [f"{', '.join(waiting)} all wait for approval"] if len(waiting) > 1 else []
+    return several + [
         f"run {run.run_id} is {run.status}, but its execution has ended"
-        for run in bed.stack.runs()
+        for run in runs
         if not run.status.is_final and run.execution_arn not in running
     ]
 
