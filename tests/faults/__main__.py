@@ -32,8 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_table(results)
     problems = [f"no scenario reaches {each}" for each in unreached_states()]
     problems += [f"{result.cell.name}: {problem}" for result in results for problem in result.problems]
+    ran = {result.cell.name for result in results}
+    problems += [f"{cell.name} was not run" for cell in cells if cell.name not in ran]
     passed = sum(result.passed for result in results)
-    failed = len(results) - passed + len(unreached_states())
+    failed = len(cells) - passed + len(unreached_states())
     if options.drops:
         outcome = simulate(drops=options.drops)
         print(f"\n{describe(outcome)}")

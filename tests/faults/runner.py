@@ -86,22 +86,28 @@ def run_group(host: LocalHost, data: Path, cells: Sequence[Cell], keep: Callable
     try:
         with _building:
             bed = Bed(host, f"f{next(_numbers)}", data, dict(group.parameters))
-        group.prepare(bed)
-        problems = settle(bed)
     except Exception:
-        bed_problem = traceback.format_exc(limit=-4)
-        for cell in cells:
-            keep(Result(cell, [f"the stack could not be prepared: {bed_problem}"], 0.0))
+        _give_up(cells, keep)
         return
-    if problems:
-        problems = [f"before the first cell: {each}" for each in problems]
     try:
+        try:
+            group.prepare(bed)
+            problems = [f"before the first cell: {each}" for each in settle(bed)]
+        except Exception:
+            _give_up(cells, keep)
+            return
         for cell in cells:
             problems += run_cell(bed, cell)
             keep(Result(cell, problems, time.monotonic() - started))
             problems, started = [], time.monotonic()
     finally:
         bed.close()
+
+
+def _give_up(cells: Sequence[Cell], keep: Callable[[Result], None]) -> None:
+    problem = f"the stack could not be prepared: {traceback.format_exc(limit=-4)}"
+    for cell in cells:
+        keep(Result(cell, [problem], 0.0))
 
 
 def _group_of(cell: Cell) -> Group:
