@@ -1,0 +1,238 @@
+"""Both logs: the one in memory, and the one on a DynamoDB table made from the template's own resource."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+from tests.unit.prediction_api.prediction_fakes import FakePredictionLog
+
+from dropforge.adapters.prediction_log import BATCH_ITEMS, DynamoDbPredictionLog
+from dropforge.adapters.sigv4_http_services import ConditionFailed
+from dropforge.domain.errors import ServiceUnavailable
+from dropforge.domain.predictions import OutcomeStatus, PredictionRecord, epoch_ms, prediction_id
+from dropforge.domain.records import iso
+from dropforge_local.template import load_template
+
+TEMPLATE = load_template(Path(__file__).parents[3] / "template.yaml")
+PROPERTIES = TEMPLATE["Resources"]["Predictions"]["Properties"]
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NOW = NOON + timedelta(days=40)
+numbers = itertools.count()
+
+
+class BotoDynamoDb:
+    """`DynamoDbCalls` through the SDK, which checks every request's shape."""
+
+    def __init__(self, client) -> None:
+        self.client = client
+        self.unprocessed: list[int] = []
+        self.lost_answers = 0
+
+    def call(self, operation, request):
+        if operation == "BatchWriteItem" and self.unprocessed:
+            (table, items), kept = *request["RequestItems"].items(), self.unprocessed.pop(0)
+            if items[kept:]:
+                request = {"RequestItems": {table: items[: kept or None]}} if kept else None
+            answer = {} if request is None else self._call(operation, request)
+            return {**answer, "UnprocessedItems": {table: items[kept:]} if items[kept:] else {}}
+        answer = self._call(operation, request)
+        if operation == "UpdateItem" and self.lost_answers:
+            self.lost_answers -= 1
+            return self._call(operation, request)  # as the HTTP adapter's retry does
+        return answer
+
+    def _call(self, operation, request):
+        method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+        try:
+            return getattr(self.client, method)(**request)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                raise ConditionFailed from error
+            raise
+
+
+@pytest.fixture(scope="module")
+def client():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        with mock_aws():
+            yield boto3.client("dynamodb", region_name="us-east-1")
+
+
+@pytest.fixture
+def dynamodb(client):
+    return BotoDynamoDb(client)
+
+
+@pytest.fixture
+def table(client):
+    name = f"predictions-{next(numbers)}"
+    keys = ("BillingMode", "AttributeDefinitions", "KeySchema")
+    client.create_table(TableName=name, **{each: PROPERTIES[each] for each in keys})
+    return name
+
+
+@pytest.fixture
+def real(dynamodb, table):
+    return DynamoDbPredictionLog(dynamodb, table, retention_days=90, pause=lambda _: None)
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def log(request):
+    return FakePredictionLog() if request.param == "memory" else request.getfixturevalue("real")
+
+
+def record(at: datetime = NOON, index: int = 0, version: int = 1, **inputs) -> PredictionRecord:
+    return PredictionRecord(
+        prediction_id(epoch_ms(at), "request", index),
+        iso(at),
+        version,
+        inputs or {"x": 1.5, "name": "ü", "none": None},
+        {"label": "yes", "probabilities": {"no": 0.25, "yes": 0.75}},
+        12.345,
+    )
+
+
+def test_finds_what_was_written(log):
+    written = record()
+    log.write([written])
+    assert log.get(written.prediction_id) == written
+
+
+@pytest.mark.parametrize("unknown", ["0" * 32, "", "../x", "Z" * 32])
+def test_finds_nothing_under_an_unknown_id(log, unknown):
+    log.write([record()])
+    assert log.get(unknown) is None
+
+
+def test_writing_twice_is_writing_once(log):
+    written = [record(index=index) for index in range(3)]
+    log.write(written)
+    log.write(written)
+    assert len(log.window(NOON, NOON + timedelta(hours=1))) == 3
+
+
+def test_writes_as_many_as_a_request_may_have(log):
+    written = [record(index=index, x=index) for index in range(500)]
+    log.write(written)
+    window = log.window(NOON, NOON + timedelta(milliseconds=1))
+    assert sorted(window.columns["x"]) == list(range(500))
+    assert set(window.ids) == {each.prediction_id for each in written}
+
+
+def test_writes_nothing_without_records(log):
+    log.write([])
+    assert len(log.window(NOON, NOON + timedelta(days=1))) == 0
+
+
+def test_a_window_begins_with_its_start_and_ends_before_its_end(log):
+    times = [NOON + timedelta(milliseconds=offset) for offset in (-1, 0, 1, 3_599_999, 3_600_000)]
+    log.write([record(at, x=number) for number, at in enumerate(times)])
+    assert log.window(NOON, NOON + timedelta(hours=1)).columns["x"] == [1, 2, 3]
+    assert log.window(NOON, NOON).ids == []
+    assert log.window(NOON + timedelta(hours=1), NOON).ids == []
+
+
+def test_a_window_over_hours_and_days_is_in_the_order_of_time(log):
+    times = [NOON + timedelta(minutes=7 * step) for step in range(300)]
+    log.write([record(at, x=number) for number, at in enumerate(times)])
+    window = log.window(NOON, NOON + timedelta(days=2))
+    assert window.columns["x"] == list(range(300))
+    assert window.at == [iso(at) for at in times]
+    assert window.latencies_ms == [12.345] * 300
+
+
+def test_a_window_can_be_of_one_version(log):
+    log.write([record(index=index, version=1 + index % 2, x=index) for index in range(10)])
+    window = log.window(NOON, NOON + timedelta(hours=1), model_version=2)
+    assert sorted(window.columns["x"]) == [1, 3, 5, 7, 9]
+    assert set(window.model_versions) == {2}
+
+
+def test_an_outcome_finds_its_prediction_however_late(log):
+    written = record()
+    log.write([written])
+    assert log.record_outcomes({written.prediction_id: "yes"}, now=NOW) == {
+        written.prediction_id: OutcomeStatus.RECORDED
+    }
+    found = log.get(written.prediction_id)
+    assert (found.outcome, found.outcome_at) == ("yes", iso(NOW))
+    assert log.window(NOON, NOON + timedelta(hours=1)).outcomes == ["yes"]
+
+
+def test_the_outcome_of_a_regression_is_a_number(log):
+    written = record()
+    log.write([written])
+    log.record_outcomes({written.prediction_id: 151.25}, now=NOW)
+    assert log.get(written.prediction_id).outcome == 151.25
+
+
+def test_an_outcome_is_recorded_once(log):
+    known, other = record(index=0), record(index=1)
+    log.write([known, other])
+    log.record_outcomes({known.prediction_id: "yes"}, now=NOW)
+    later = NOW + timedelta(seconds=1)
+    found = log.record_outcomes(
+        {known.prediction_id: "yes", other.prediction_id: "no", "f" * 32: "no", "nonsense": "no"}, now=later
+    )
+    assert found == {
+        known.prediction_id: OutcomeStatus.ALREADY_RECORDED,
+        other.prediction_id: OutcomeStatus.RECORDED,
+        "f" * 32: OutcomeStatus.UNKNOWN_PREDICTION,
+        "nonsense": OutcomeStatus.UNKNOWN_PREDICTION,
+    }
+    assert log.record_outcomes({known.prediction_id: "no"}, now=later) == {
+        known.prediction_id: OutcomeStatus.CONFLICTING
+    }
+    assert log.get(known.prediction_id).outcome == "yes"
+    assert log.get(known.prediction_id).outcome_at == iso(NOW)
+
+
+def test_an_unknown_outcome_leaves_nothing_behind(log):
+    log.record_outcomes({"f" * 32: "no"}, now=NOW)
+    assert log.get("f" * 32) is None
+
+
+# --- on DynamoDB -----------------------------------------------------------------------------------------
+
+
+def test_what_dynamodb_leaves_unprocessed_is_sent_again_until_all_is_written(real, dynamodb):
+    dynamodb.unprocessed = [20, 0, 3]
+    written = [record(index=index) for index in range(BATCH_ITEMS)]
+    real.write(written)
+    assert len(real.window(NOON, NOON + timedelta(hours=1))) == BATCH_ITEMS
+
+
+def test_says_so_when_not_all_could_be_written(real, dynamodb):
+    dynamodb.unprocessed = [0] * 100
+    with pytest.raises(ServiceUnavailable, match="left 2 of 2 predictions unprocessed"):
+        real.write([record(index=0), record(index=1)])
+
+
+def test_an_outcome_whose_answer_was_lost_counts_as_recorded(real, dynamodb):
+    written = record()
+    real.write([written])
+    dynamodb.lost_answers = 1
+    found = real.record_outcomes({written.prediction_id: "yes"}, now=NOW)
+    assert found == {written.prediction_id: OutcomeStatus.RECORDED}
+
+
+def test_records_expire_after_the_retention(real, client, table):
+    real.write([record()])
+    (item,) = client.scan(TableName=table)["Items"]
+    assert int(item["expires_at"]["N"]) == epoch_ms(NOON) // 1000 + 90 * 86400
+    assert PROPERTIES["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def test_a_window_larger_than_a_page_is_read_whole(real, client, table):
+    written = [record(index=index, x="x" * 50_000) for index in range(200)]
+    real.write(written)
+    assert len(real.window(NOON, NOON + timedelta(hours=1))) == 200

@@ -1,0 +1,246 @@
+"""Calls over a real socket: kept connections, broken ones, retries and refusals."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from dropforge.adapters.sigv4_http import CallRefused, Credentials, SignedHttp, Signer
+from dropforge.adapters.sigv4_http_services import (
+    ConditionFailed,
+    DynamoDbHttp,
+    EndpointHttp,
+    ObjectsHttp,
+)
+from dropforge.domain.errors import (
+    AccessDenied,
+    InvalidSettings,
+    ModelError,
+    ObjectMissing,
+    ServiceRejected,
+    ServiceUnavailable,
+)
+
+
+class Server(ThreadingHTTPServer):
+    """Answers what is scripted, in order; the last answer stays."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: list[tuple[int, dict[str, str], bytes] | str] = [(200, {}, b"{}")]
+        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.connections = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.append((self.command, self.path, headers, body))
+        answers = self.server.answers
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, str):
+            self.close_connection = True
+            if answer == "hang up after":
+                self.connection.close()
+            return
+        status, sent, content = answer
+        self.send_response(status)
+        for name, value in sent.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        if "x-then-close" in sent:
+            self.close_connection = True
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def env(server):
+    return {
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "AKID",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_ENDPOINT_URL": server.url,
+    }
+
+
+def http(server, **options) -> SignedHttp:
+    pauses: list[float] = []
+    made = SignedHttp(
+        server.url,
+        Signer(Credentials("AKID", "secret"), "us-east-1", "dynamodb"),
+        pause=pauses.append,
+        **options,
+    )
+    made.pauses = pauses
+    return made
+
+
+def send(made: SignedHttp, body: bytes = b"{}"):
+    return made.send("POST", "/", {}, body, lambda answer: (answer.headers.get("x-code", ""), "said"))
+
+
+def test_keeps_its_connection(server):
+    made = http(server)
+    assert [send(made).status for _ in range(5)] == [200] * 5
+    assert server.connections == 1
+
+
+def test_a_connection_that_the_server_closed_costs_no_attempt(server):
+    server.answers = [(200, {"x-then-close": "1"}, b"{}"), (200, {}, b"{}")]
+    made = http(server, attempts=1)
+    assert send(made).status == 200
+    assert send(made).status == 200
+    assert server.connections == 2
+
+
+def test_a_connection_that_idled_too_long_is_opened_anew(server):
+    clock = iter([0.0, 0.0, 60.0, 60.0])
+    made = http(server, clock=lambda: next(clock))
+    send(made)
+    send(made)
+    assert server.connections == 2
+
+
+def test_retries_what_may_succeed_later_and_pauses_in_between(server):
+    server.answers = [(500, {}, b""), (400, {"x-code": "ThrottlingException"}, b""), (200, {}, b"fine")]
+    made = http(server)
+    assert send(made).body == b"fine"
+    assert len(made.pauses) == 2
+    assert all(0 <= pause <= 0.4 for pause in made.pauses)
+
+
+def test_does_not_retry_what_cannot_succeed(server):
+    server.answers = [(400, {"x-code": "ValidationException"}, b"")]
+    made = http(server)
+    with pytest.raises(CallRefused, match="ValidationException"):
+        send(made)
+    assert len(server.seen) == 1
+
+
+def test_gives_up_after_its_attempts(server):
+    server.answers = [(503, {"x-code": "ServiceUnavailable"}, b"")]
+    with pytest.raises(CallRefused):
+        send(http(server, attempts=3))
+    assert len(server.seen) == 3
+
+
+def test_says_when_there_is_no_answer(server):
+    server.answers = ["close"]
+    with pytest.raises(ServiceUnavailable, match="No answer"):
+        send(http(server, attempts=2))
+
+
+def test_refuses_what_is_no_url():
+    with pytest.raises(InvalidSettings, match="must start with http"):
+        SignedHttp("127.0.0.1:80", Signer(Credentials("a", "b"), "r", "s"))
+
+
+# --- the services ----------------------------------------------------------------------------------------
+
+
+def test_calls_dynamodb_with_its_json_protocol(server, env):
+    server.answers = [(200, {}, b'{"Item": {"pk": {"S": "x"}}}')]
+    found = DynamoDbHttp.from_env(env).call("GetItem", {"TableName": "t", "Key": {}})
+    assert found == {"Item": {"pk": {"S": "x"}}}
+    method, path, headers, body = server.seen[0]
+    assert (method, path, json.loads(body)) == ("POST", "/", {"TableName": "t", "Key": {}})
+    assert headers["x-amz-target"] == "DynamoDB_20120810.GetItem"
+    assert headers["content-type"] == "application/x-amz-json-1.0"
+    assert headers["x-amz-security-token"] == "token"
+    assert "x-amz-security-token;x-amz-target" in headers["authorization"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", ConditionFailed),
+        ("com.amazonaws.dynamodb.v20120810#ValidationException", ServiceRejected),
+        ("com.amazon.coral.service#AccessDeniedException", AccessDenied),
+    ],
+)
+def test_knows_dynamodbs_refusals(server, env, code, error):
+    server.answers = [(400, {}, json.dumps({"__type": code, "message": "said"}).encode())]
+    with pytest.raises(error):
+        DynamoDbHttp.from_env(env).call("PutItem", {})
+
+
+def test_an_answer_that_is_no_json_is_a_refusal_as_well(server, env):
+    server.answers = [(418, {}, b"<html>teapot</html>")]
+    with pytest.raises(ServiceRejected, match="HTTP 418: <html>teapot"):
+        DynamoDbHttp.from_env(env).call("GetItem", {})
+
+
+def test_invokes_an_endpoint(server, env):
+    server.answers = [(200, {}, b'{"predictions": []}')]
+    assert EndpointHttp.from_env(env).invoke("my-model", b"{}") == b'{"predictions": []}'
+    method, path, headers, _ = server.seen[0]
+    assert (method, path) == ("POST", "/endpoints/my-model/invocations")
+    assert "/us-east-1/sagemaker/aws4_request" in headers["authorization"]
+
+
+def test_a_containers_error_keeps_its_status_and_body(server, env):
+    said = {"Message": "m", "OriginalStatusCode": 400, "OriginalMessage": '{"error": {}}'}
+    server.answers = [(424, {"x-amzn-ErrorType": "ModelError"}, json.dumps(said).encode())]
+    with pytest.raises(ModelError) as refusal:
+        EndpointHttp.from_env(env).invoke("my-model", b"{}")
+    assert (refusal.value.status, refusal.value.body) == (400, '{"error": {}}')
+
+
+def test_a_busy_endpoint_is_unavailable(server, env):
+    server.answers = [(429, {"x-amzn-ErrorType": "ThrottlingException:http://x/"}, b'{"message": "slow"}')]
+    with pytest.raises(ServiceUnavailable, match="ThrottlingException: slow"):
+        EndpointHttp.from_env(env).invoke("my-model", b"{}")
+
+
+def test_reads_an_object_by_its_encoded_key(server, env):
+    server.answers = [(200, {}, b"content")]
+    assert ObjectsHttp(env).read("s3://bucket/runs/a b+c/schema.json") == b"content"
+    method, path, headers, _ = server.seen[0]
+    assert (method, path) == ("GET", "/bucket/runs/a%20b%2Bc/schema.json")
+    assert headers["x-amz-content-sha256"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"), [(404, "NoSuchKey", ObjectMissing), (403, "AccessDenied", AccessDenied)]
+)
+def test_knows_s3s_refusals(server, env, status, code, error):
+    body = f"<Error><Code>{code}</Code><Message>said</Message></Error>".encode()
+    server.answers = [(status, {}, body)]
+    with pytest.raises(error):
+        ObjectsHttp(env).read("s3://bucket/key")
