@@ -1,0 +1,189 @@
+"""The prediction API of a deployed stack: keys, predictions, outcomes, refusals, throttling."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dropforge import predict_bootstrap
+from tests.unit.prediction_api.test_openapi_document import BODIES, OPERATIONS, check
+from tests.workflow.prediction_api import Api
+from tests.workflow.stack import Stack
+
+
+def environment(stack: Stack) -> dict[str, str]:
+    return {
+        "AWS_REGION": stack.host.region,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL": stack.host.endpoint_url,
+    }
+
+
+def refusal(answer) -> str:
+    error = answer.body["error"]
+    assert error["request_id"] == answer.headers["x-request-id"]
+    return error["type"]
+
+
+def test_predicts_logs_and_takes_outcomes_with_the_live_model(
+    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = deploy_sample("breast-cancer", CorsAllowedOrigin="https://example.com", ApiBurstLimit="5000")
+    api = Api(stack)
+
+    # Before a model is live.
+    assert api.send("GET", "/health").body["model_version"] is None
+    assert refusal(api.call("GET", "/model")) == "NoLiveModel"
+    assert (api.call("POST", "/predict", {"instance": {}}).status) == 409
+
+    # Who may call.
+    for headers in ({}, {"x-api-key": "wrong"}):
+        answer = api.send("GET", "/model", headers=headers)
+        assert (answer.status, refusal(answer)) == (403, "INVALID_API_KEY")
+        assert answer.headers["access-control-allow-origin"] == "https://example.com"
+    assert api.call("GET", "/nowhere").status == 403
+    preflight = api.send("OPTIONS", "/predict", headers={"Origin": "https://example.com"})
+    assert preflight.status == 204
+    assert preflight.headers["access-control-allow-origin"] == "https://example.com"
+
+    live = stack.train_and_deploy(samples["breast-cancer"])
+    smoke = stack.read_json(live.smoke_uri)
+    instances: list[dict[str, Any]] = smoke["instances"]
+    started = datetime.now(UTC) - timedelta(seconds=5)
+
+    # Predictions are those of the endpoint, and each is in the log.
+    answer = api.call("POST", "/predict", {"instances": instances})
+    assert answer.status == 200
+    assert answer.body["model_version"] == live.version
+    assert answer.body["request_id"] == answer.headers["x-request-id"]
+    ids = [each.pop("id") for each in answer.body["predictions"]]
+    assert answer.body["predictions"] == stack.predict(instances)
+    for identifier, instance in zip(ids[:3], instances, strict=False):
+        found = api.call("GET", f"/predictions/{identifier}")
+        assert found.body["inputs"] == instance
+        assert found.body["outcome"] is None
+    assert len(api.call("POST", "/predict", {"instances": (instances * 20)[:500]}).body["predictions"]) == 500
+    log = predict_bootstrap.prediction_log(
+        environment(stack), predictions_table=stack.outputs["PredictionsTable"], retention_days=90
+    )
+    window = log.window(started, started + timedelta(hours=1), model_version=live.version)
+    assert len(window) == len(instances) + 500
+    assert set(ids) <= set(window.ids)
+    assert set(window.columns) == set(instances[0])
+
+    # Outcomes, once each.
+    label = answer.body["predictions"][0]["label"]
+    outcomes = [{"id": identifier, "label": label} for identifier in ids]
+    assert api.call("POST", "/outcomes", {"outcomes": outcomes}).body["recorded"] == len(ids)
+    replayed = api.call("POST", "/outcomes", {"outcomes": outcomes})
+    assert (replayed.status, refusal(replayed)) == (409, "OutcomeAlreadyRecorded")
+    assert len(replayed.body["error"]["problems"]) == len(ids)
+    assert api.call("GET", f"/predictions/{ids[0]}").body["outcome"] == label
+    early = api.call("POST", "/outcomes", {"outcome": {"id": "f" * 32, "label": label}})
+    assert (early.status, refusal(early)) == (404, "UnknownPrediction")
+    window = log.window(started, started + timedelta(hours=1))
+    assert sum(outcome is not None for outcome in window.outcomes) == len(ids)
+
+    # What serves now.
+    model = api.call("GET", "/model").body
+    assert model["model_version"] == live.version
+    assert model["metric"] == json.loads(json.dumps(live.metric))
+    assert "binary_classification_metrics" in model["metrics"]
+    assert {each["name"] for each in model["schema"]["columns"]} >= set(instances[0])
+
+    # Refusals.
+    key = {"x-api-key": api.key or "", "Content-Type": "application/json"}
+    spoilt = {**instances[0], "diagnosis": "benign", "extra": 1, "mean radius": "wide"}
+    spoilt.pop("mean area")
+    refused = api.call("POST", "/predict", {"instances": [instances[0], spoilt]})
+    assert (refused.status, refusal(refused)) == (422, "InvalidInstances")
+    assert {(each["instance"], each["column"]) for each in refused.body["error"]["problems"]} == {
+        (1, "diagnosis"),
+        (1, "extra"),
+        (1, "mean radius"),
+        (1, "mean area"),
+    }
+    finite = json.dumps({"instance": instances[0]}, separators=(",", ":"))
+    first = next(iter(instances[0]))
+    cases: list[tuple[int, str, bytes, dict[str, str]]] = [
+        (400, "MalformedJson", b'{"instance": {', key),
+        (400, "MalformedJson", b"\xff\xfe", key),
+        (400, "MalformedJson", finite.replace(str(instances[0][first]), "NaN", 1).encode(), key),
+        (400, "MalformedJson", finite.replace(str(instances[0][first]), "-Infinity", 1).encode(), key),
+        (422, "InvalidInstances", finite.replace(str(instances[0][first]), "1e999", 1).encode(), key),
+        (415, "UnsupportedMediaType", finite.encode(), {**key, "Content-Type": "text/csv"}),
+        (413, "RequestTooLarge", b" " * 10_000_000, key),
+        (422, "TooMany", json.dumps({"instances": instances[:1] * 501}).encode(), key),
+    ]
+    for status, kind, body, headers in cases:
+        refused = api.send("POST", "/predict", body, headers)
+        assert (refused.status, refusal(refused)) == (status, kind)
+    unknown = api.call("GET", f"/predictions/{'0' * 32}")
+    assert (unknown.status, refusal(unknown)) == (404, "UnknownPrediction")
+    # Nothing of all that was logged, and nothing was lost.
+    assert len(log.window(started, started + timedelta(hours=1))) == len(window)
+
+    send_anything(api)
+
+
+def send_anything(api: Api) -> None:
+    """Bodies of every kind get an answer that the OpenAPI document describes, and never a 5xx."""
+    key = {"x-api-key": api.key or "", "Content-Type": "application/json"}
+    operations = [each for each in OPERATIONS if each[0] != "options"]
+
+    @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(operation=st.sampled_from(operations), body=BODIES)
+    def send(operation: tuple[str, str], body: str | None) -> None:
+        method, path = operation
+        content = None if body is None else body.encode("utf-8", "surrogatepass")
+        answer = api.send(method.upper(), path.replace("{id}", "0" * 32), content, key)
+        found = {"statusCode": answer.status, "body": json.dumps(answer.body)}
+        assert check(method, path, found) < 500
+
+    send()
+
+
+def test_throttles_and_says_when_to_come_again(deploy_sample: Callable[..., Stack]) -> None:
+    api = Api(deploy_sample("breast-cancer", ApiRateLimit="1", ApiBurstLimit="3"))
+    answers = itertools.islice(iter(lambda: api.call("GET", "/model"), None), 20)
+    throttled = next(answer for answer in answers if answer.status == 429)
+    assert refusal(throttled) == "THROTTLED"
+    assert throttled.headers["retry-after"] == "1"
+
+
+def test_with_iam_only_a_signature_opens_the_api(deploy_sample: Callable[..., Stack]) -> None:
+    stack = deploy_sample("breast-cancer", ApiAuth="iam")
+    api = Api(stack)
+    assert "ApiKeyId" not in stack.outputs
+    assert api.call("GET", "/model").status == 403
+    request = AWSRequest("GET", f"{api.url}/model")
+    SigV4Auth(Credentials("test", "test"), "execute-api", stack.host.region).add_auth(request)
+    signed = api.send("GET", "/model", headers=dict(request.headers.items()))
+    assert (signed.status, refusal(signed)) == (409, "NoLiveModel")
+
+
+@pytest.mark.parametrize("given_pool", [True, False])
+def test_with_cognito_only_a_pools_user_opens_the_api(
+    deploy_sample: Callable[..., Stack], given_pool: bool
+) -> None:
+    if not given_pool:
+        with pytest.raises(Exception, match="UserPoolArn"):
+            deploy_sample("breast-cancer", ApiAuth="cognito")
+        return
+    arn = "arn:aws:cognito-idp:us-east-1:000000000000:userpool/us-east-1_Pool"
+    api = Api(deploy_sample("breast-cancer", ApiAuth="cognito", UserPoolArn=arn))
+    answer = api.call("GET", "/model")
+    assert (answer.status, refusal(answer)) == (401, "UNAUTHORIZED")
+    assert api.send("GET", "/health").status == 200
