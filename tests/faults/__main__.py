@@ -74,8 +74,8 @@ def _is_wanted(cell: Cell, options: argparse.Namespace) -> bool:
 def _print_table(results: Sequence[Result]) -> None:
     by_state: dict[tuple[str, str], dict[str, list[bool]]] = {}
     for result in results:
-        state = (result.cell.scenario.machine, result.cell.state)
-        by_state.setdefault(state, {}).setdefault(result.cell.fault.kind, []).append(result.passed)
+        name = (result.cell.scenario.machine, result.cell.state)
+        by_state.setdefault(name, {}).setdefault(result.cell.fault.kind, []).append(result.passed)
     print(f"\n{'state':38}" + "".join(f"{kind:>13}" for kind in KINDS))
     for (machine, state), kinds in sorted(by_state.items()):
         cells = [_mark(kinds.get(kind)) for kind in KINDS]
