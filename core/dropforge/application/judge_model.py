@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from dropforge.domain import archive, manifest
+from dropforge.domain.drift.scores import PREDICTION_PROFILE, prediction_profile
 from dropforge.domain.errors import (
     InvalidEvent,
     InvalidModel,
@@ -100,8 +101,8 @@ class JudgeRequest:
 def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     """Judge a training job's model and write evaluation, judgement, smoke and lineage beside it.
 
-    Effect: ``<models_prefix>/<run_id>/{evaluation,judgement,smoke,lineage}.json`` exist. A rerun writes the
-    same bytes. A rejected candidate is a result: nothing is raised for it.
+    Effect: ``<models_prefix>/<run_id>/{evaluation,judgement,smoke,lineage,prediction_profile}.json`` exist. A
+    rerun writes the same bytes. A rejected candidate is a result: nothing is raised for it.
 
     Returns:
         What the next states need, small enough to travel between them: ``accepted``, ``metric``, ``metrics``,
@@ -126,6 +127,7 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     champion = _champion_summary(request.champion, judgement, champion_reason)
     folder = f"{request.models_prefix}/{request.run_id}"
     uris = {name: f"{folder}/{name}.json" for name in ("evaluation", "judgement", "smoke", "lineage")}
+    baseline_uri = f"{folder}/{PREDICTION_PROFILE}"
     scored = Scored(holdout.task, holdout.target, holdout.candidate)
     values = {name: interval.value for name, interval in judgement.metrics.items()}
     deviations = {name: interval.deviation for name, interval in judgement.metrics.items()}
@@ -144,6 +146,8 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     written = {name: _json(content) for name, content in contents.items()}
     for name, data in written.items():
         store.write(uris[name], data, content_type="application/json")
+    baseline = prediction_profile(holdout.task, holdout.classes, holdout.candidate)
+    store.write(baseline_uri, _json(baseline), content_type="application/json")
     return {
         "accepted": judgement.accepted,
         "metric": {name: value for name, value in verdict["metric"].items() if name != "greater_is_better"},

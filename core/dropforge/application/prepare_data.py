@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dropforge.domain.contract import TASKS, Contract
+from dropforge.domain.drift.baseline import column_of, packed
 from dropforge.domain.errors import (
     ConstantTarget,
     InvalidEvent,
@@ -333,6 +334,9 @@ def _profile_json(written: Written, contract: Contract, data_version: str) -> by
         for c in contract.prepared
         if c.name in columns
     ]
+    for entry in entries:
+        if entry["name"] in written.sample:
+            entry["sample"] = packed(column_of(entry).codes(written.sample[entry["name"]]))
     return _json(
         {
             "format": PROFILE_FORMAT,

@@ -129,6 +129,13 @@ class NotComparable(PermanentError):
     """Candidate and champion were not scored on the same hold-out rows."""
 
 
+# --- watching ---------------------------------------------------------------------------------------
+
+
+class InvalidProfile(PermanentError):
+    """A profile in S3 is damaged or of another format, so nothing can be compared with it."""
+
+
 # --- registry, approval and deployment --------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +13,10 @@ from dropforge.domain.profile import TableProfile
 from dropforge.domain.survey import TableSurvey
 
 EXAMPLES_PER_REASON = 3
+
+SAMPLE_ROWS = 2000
+"""Rows of which the profile keeps a coarse picture, for the domain classifier: 2.7 kB per column. Its AUC
+then has a standard error of 0.013 at most where the window is as large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,15 @@ class SplitCounts:
 
 @dataclass
 class Written:
-    """What came out: counts per split, and the profile of all rows that were kept."""
+    """What came out: counts per split, and the profile of all rows that were kept.
+
+    `sample` holds the values of a random sample of these rows by column name, equally long: float64 with NaN
+    for a missing value, or texts with None. Keys and columns that are private or unjudged are not in it.
+    """
 
     splits: SplitCounts
     profile: TableProfile
+    sample: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 class StagedRows(Protocol):

@@ -52,12 +52,16 @@ class Quantiles:
 
     def edges(self, bound: int = QUANTILE_EDGES) -> list[float]:
         """Return at most `bound` values at evenly spaced ranks, from the least to the greatest."""
+        return [float(value) for value in self.values[self._picked(bound)]]
+
+    def cumulative(self, bound: int = QUANTILE_EDGES) -> list[int]:
+        """Return how many values are at most each of `edges`; exact up to QUANTILE_POINTS distinct values."""
+        return [int(count) for count in np.cumsum(self.weights)[self._picked(bound)]]
+
+    def _picked(self, bound: int) -> npt.NDArray[np.intp]:
         total = int(self.weights.sum())
-        if total == 0:
-            return []
-        count = min(bound, total)
-        ranks = np.rint(np.linspace(0, total - 1, count)).astype(np.int64)
-        return [float(v) for v in self.values[np.searchsorted(np.cumsum(self.weights), ranks, "right")]]
+        ranks = np.rint(np.linspace(0, total - 1, min(bound, total))).astype(np.int64)
+        return np.searchsorted(np.cumsum(self.weights), ranks, "right")
 
     def _compressed(self) -> Quantiles:
         if len(self.values) <= QUANTILE_POINTS:
@@ -146,6 +150,7 @@ class NumericProfile:
             "mean": _finite(self.mean) if self.count else None,
             "deviation": _finite(deviation),
             "quantiles": self.quantiles.edges(),
+            "cumulative": self.quantiles.cumulative(),
         }
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from dropforge.adapters.tables.checking import CheckedBlock, prepared_schema
 from dropforge.adapters.tables.parts import RejectWriter, write_part
 from dropforge.adapters.tables.profiling import profile_table
+from dropforge.adapters.tables.sampling import RowSample
 from dropforge.domain.contract import ROW_KEY, Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import (
@@ -114,8 +115,10 @@ class Staging:
 
     def write(self, prefix_uri: str) -> Written:
         profile = TableProfile()
+        sample = RowSample(self._contract)
         parts = dict.fromkeys(SPLITS, 0)
         for chunk in self._chunks():
+            sample.add(chunk)
             profile.add(chunk.num_rows, profile_table(chunk, self._contract))
             codes = split_codes(chunk.column(ROW_KEY).to_numpy())
             for code, split in enumerate(SPLITS):
@@ -123,7 +126,7 @@ class Staging:
                 if rows.num_rows:
                     write_part(self._store, f"{prefix_uri}{split}/", parts[split], rows)
                     parts[split] += 1
-        return Written(self.split_counts(), profile)
+        return Written(self.split_counts(), profile, sample.columns())
 
     def _lane(self, number: int) -> npt.NDArray[np.uint64]:
         if not self._rows:

@@ -1,0 +1,311 @@
+"""Watch: compare a window of the prediction log with what the live model was trained on, and report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dropforge.domain.contract import Contract
+from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
+from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, Assessment, assess
+from dropforge.domain.drift.baseline import Baseline, hashed
+from dropforge.domain.drift.policy import WatchPolicy
+from dropforge.domain.drift.quality import DEGRADED, STEADY, Quality, measure_quality
+from dropforge.domain.drift.scores import PREDICTION_PROFILE, columns_of_scores, scores_of_outputs
+from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.ledger import Ledger
+from dropforge.domain.ports import ObjectStore
+from dropforge.domain.predictions import PredictionLog, Window, pseudonym
+from dropforge.domain.records import Live, from_iso, iso
+
+FORMAT = 1
+NO_LIVE_MODEL = "no_live_model"
+DRIFT, QUALITY = "drift", "quality"
+MAXIMUM_PAST_REPORTS = 200
+"""Earlier reports that are read: more than a week of hourly windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRequest:
+    """Which window to watch.
+
+    Attributes:
+        start, end: predictions with ``start <= at < end``; aware, see `last_full_window`.
+        data_uri: the data bucket, ``s3://bucket``; reports go under ``<data_uri>/monitoring/``.
+        policy: what the window is held to.
+        salt: the key of pseudonyms, for columns with ``privacy: hash``; None leaves their values uncompared.
+    """
+
+    start: datetime
+    end: datetime
+    data_uri: str
+    policy: WatchPolicy
+    salt: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.end.tzinfo is None or self.start >= self.end:
+            raise InvalidEvent(
+                f"watch_model: the window from {self.start} to {self.end} must go forward, in zoned times."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A CloudWatch metric to emit, in the namespace of the stack."""
+
+    name: str
+    value: float
+    unit: str
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WatchReport:
+    """What was found in one window. `assessment` is None while no model is live."""
+
+    start: datetime
+    end: datetime
+    policy: WatchPolicy
+    live: Live | None
+    assessment: Assessment | None = None
+    quality: Quality | None = None
+    alarms: Mapping[str, Alarm] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """quiet, drifted, not_enough_data, or no_live_model."""
+        return NO_LIVE_MODEL if self.assessment is None else self.assessment.verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``report.json``: a function of the window and the model, so it holds no time of its own."""
+        live, found = self.live, self.assessment
+        return {
+            "format": FORMAT,
+            "window": {"start": iso(self.start), "end": iso(self.end)},
+            "verdict": self.verdict,
+            "model": None
+            if live is None
+            else {"version": live.version, "run_id": live.run_id, "profile_uri": live.profile_uri},
+            "rows": 0 if found is None else found.rows,
+            "drifted": [] if found is None else found.drifted,
+            "columns": [] if found is None else [column.to_dict() for column in found.columns],
+            "domain_classifier": None
+            if found is None or found.classifier is None
+            else {**found.classifier.to_dict(), "adjusted_p_value": found.classifier_adjusted},
+            "unwatched": {} if found is None else dict(found.unwatched),
+            "quality": None if self.quality is None else self.quality.to_dict(),
+            "alarms": {kind: alarm.to_dict() for kind, alarm in self.alarms.items()},
+            "policy": {name: getattr(self.policy, name) for name in self.policy.__slots__},
+        }
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The report, where it was written, and the metrics to emit."""
+
+    report: WatchReport
+    report_uri: str | None
+    metrics: tuple[Metric, ...]
+
+
+def last_full_window(now: datetime, length: timedelta) -> tuple[datetime, datetime]:
+    """Return the last window of that length that has ended, counted from 1970.
+
+    >>> [t.hour for t in last_full_window(datetime(2026, 1, 2, 3, 4, tzinfo=UTC), timedelta(hours=1))]
+    [2, 3]
+    """
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    end = epoch + (now - epoch) // length * length
+    return end - length, end
+
+
+def report_uri(data_uri: str, start: datetime) -> str:
+    """Return where the report of the window that begins at `start` lies.
+
+    >>> report_uri("s3://data", datetime(2026, 1, 2, 3, tzinfo=UTC))
+    's3://data/monitoring/2026/01/02/03/report.json'
+    """
+    moment = start.astimezone(UTC)
+    name = "report.json" if not (moment.minute or moment.second) else f"report-{moment:%M%S}.json"
+    return f"{data_uri}/monitoring/{moment:%Y/%m/%d/%H}/{name}"
+
+
+def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store: ObjectStore) -> Watched:
+    """Watch the live model over one window and write the report.
+
+    Effect: ``monitoring/<yyyy>/<mm>/<dd>/<hh>/report.json`` exists. A rerun of the same window, with the same
+    model live and no new outcomes, writes the same bytes: only reports of earlier windows are looked at.
+
+    Raises:
+        InvalidProfile, InvalidContract: what the live pointer names can't be used.
+        ObjectMissing: the live model's profile or contract is gone.
+    """
+    live = ledger.live()
+    if live is None:
+        report = WatchReport(request.start, request.end, request.policy, None)
+        return Watched(report, None, (Metric("LiveModels", 0, "Count"),))
+    contract = Contract.from_json(store.read(live.contract_uri))
+    window = log.window(request.start, request.end, model_version=live.version)
+    predicted = _prediction_baseline(live, store)
+    assessment = _assess(request, contract, live, window, predicted, store)
+    quality = _quality(request, contract, live, predicted, log)
+    past = _past(request, store)
+    found = {
+        DRIFT: None if assessment.verdict == NOT_ENOUGH_DATA else assessment.verdict == DRIFTED,
+        QUALITY: quality.verdict == DEGRADED if quality.verdict in (STEADY, DEGRADED) else None,
+    }
+    alarms = {
+        kind: decide(
+            found[kind],
+            end=request.end,
+            model_version=live.version,
+            promoted_at=from_iso(live.promoted_at),
+            past=past[kind],
+            policy=request.policy,
+        )
+        for kind in (DRIFT, QUALITY)
+    }
+    report = WatchReport(request.start, request.end, request.policy, live, assessment, quality, alarms)
+    uri = report_uri(request.data_uri, request.start)
+    text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    store.write(uri, text.encode(), "application/json")
+    return Watched(report, uri, tuple(_metrics(report)))
+
+
+def _assess(
+    request: WatchRequest,
+    contract: Contract,
+    live: Live,
+    window: Window,
+    predicted: Baseline | None,
+    store: ObjectStore,
+) -> Assessment:
+    profile = Baseline.from_json(store.read(live.profile_uri))
+    salt = request.salt
+    pseudonyms: Callable[[str], str | None] | None = None if salt is None else lambda v: pseudonym(v, salt)
+    baselines = []
+    for column in contract.features:
+        baseline = profile.columns.get(column.name)
+        if baseline is not None:
+            baselines.append(hashed(baseline, pseudonyms) if column.privacy == "hash" else baseline)
+    scores = scores_of_outputs(contract.classes, window.outputs)
+    return assess(
+        window.columns,
+        baselines,
+        rows=len(window),
+        policy=request.policy,
+        predictions=columns_of_scores(contract.task, contract.classes, scores),
+        prediction_baseline=predicted,
+    )
+
+
+def _prediction_baseline(live: Live, store: ObjectStore) -> Baseline | None:
+    uri = f"{live.smoke_uri.rpartition('/')[0]}/{PREDICTION_PROFILE}"
+    return Baseline.from_json(store.read(uri)) if store.exists(uri) else None
+
+
+def _quality(
+    request: WatchRequest, contract: Contract, live: Live, predicted: Baseline | None, log: PredictionLog
+) -> Quality:
+    """Outcomes come late, so quality looks back farther than the window."""
+    policy = request.policy
+    start = min(request.start, request.end - timedelta(seconds=policy.quality_window_s))
+    window = log.window(start, request.end, model_version=live.version)
+    return measure_quality(
+        contract.task,
+        contract.classes,
+        scores_of_outputs(contract.classes, window.outputs),
+        window.outcomes,
+        live.metric,
+        holdout_rows=0 if predicted is None else predicted.rows,
+        rate=policy.false_alarm_rate,
+        tolerance=policy.quality_tolerance,
+        minimum_rows=policy.minimum_rows,
+        resamples=policy.resamples,
+        seed=policy.seed,
+    )
+
+
+def _past(request: WatchRequest, store: ObjectStore) -> dict[str, list[PastWindow]]:
+    """Read the reports of the windows before, as far back as they can matter."""
+    policy = request.policy
+    length = request.end - request.start
+    # Windows without enough data are passed over, so look back twice as many windows as are considered.
+    reach = max(timedelta(seconds=policy.cooldown_s) + length, 2 * policy.windows_considered * length)
+    uris: list[str] = []
+    day = (request.start - reach).astimezone(UTC).date()
+    while day <= request.start.astimezone(UTC).date():
+        uris += [ref.uri for ref in store.list(f"{request.data_uri}/monitoring/{day:%Y/%m/%d}/")]
+        day += timedelta(days=1)
+    past: dict[str, list[PastWindow]] = {DRIFT: [], QUALITY: []}
+    own = report_uri(request.data_uri, request.start)
+    earlier = [uri for uri in uris if _order(uri) < _order(own)]
+    for uri in sorted(earlier, key=_order)[-MAXIMUM_PAST_REPORTS:]:
+        content = json.loads(store.read(uri))
+        if content.get("format") != FORMAT or content["model"] is None:
+            continue
+        quality = (content["quality"] or {}).get("verdict")
+        found = {
+            DRIFT: None if content["verdict"] == NOT_ENOUGH_DATA else content["verdict"] == DRIFTED,
+            QUALITY: quality == DEGRADED if quality in (STEADY, DEGRADED) else None,
+        }
+        for kind, windows in past.items():
+            windows.append(
+                PastWindow(
+                    from_iso(content["window"]["end"]),
+                    content["model"]["version"],
+                    found[kind],
+                    content["alarms"][kind]["raised"],
+                )
+            )
+    return past
+
+
+def _order(uri: str) -> tuple[str, str]:
+    """Sort by the window's start: ``report.json`` is the hour's first."""
+    folder, _, name = uri.rpartition("/")
+    return folder, name.removeprefix("report").removeprefix("-").removesuffix(".json")
+
+
+def _metrics(report: WatchReport) -> list[Metric]:
+    assessment, quality = report.assessment, report.quality
+    if assessment is None or quality is None:
+        return []
+    enough = assessment.verdict != NOT_ENOUGH_DATA
+    metrics = [
+        Metric("WatchedPredictions", assessment.rows, "Count"),
+        Metric("DriftAlarm", float(report.alarms[DRIFT].raised), "Count"),
+        Metric("QualityAlarm", float(report.alarms[QUALITY].raised), "Count"),
+        Metric("LabelCompleteness", 100 * quality.completeness, "Percent"),
+    ]
+    if enough:
+        missing = [each.drift.statistic("missing_rate") for each in assessment.columns]
+        rises = [
+            each
+            for each in missing
+            if each is not None and each.value >= each.threshold and each.value > (each.baseline or 0.0)
+        ]
+        metrics += [
+            Metric("DriftDetected", float(assessment.verdict == DRIFTED), "Count"),
+            Metric("DriftedColumns", len(assessment.drifted), "Count"),
+            Metric("MissingDataDetected", float(bool(rises)), "Count"),
+        ]
+        if assessment.classifier is not None:
+            metrics.append(Metric("DomainClassifierAuc", assessment.classifier.auc, "None"))
+        metrics += [
+            Metric(
+                "ColumnDrift",
+                min(16.0, -math.log10(max(each.adjusted_p_value, 1e-300))),
+                "None",
+                {"Column": each.drift.name},
+            )
+            for each in assessment.columns
+        ]
+    if math.isfinite(quality.live.value):
+        metrics.append(Metric("LiveQuality", quality.live.value, "None", {"Metric": quality.metric}))
+        metrics.append(Metric("QualityDegraded", float(quality.verdict == DEGRADED), "Count"))
+    return metrics

@@ -1,0 +1,89 @@
+"""When windows that have drifted raise an alarm: k of the last m, and not during a cooldown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from dropforge.domain.drift.policy import WatchPolicy
+from dropforge.domain.records import iso
+
+
+@dataclass(frozen=True, slots=True)
+class PastWindow:
+    """What an earlier window's report says of one kind of alarm.
+
+    Attributes:
+        end: of the window.
+        model_version: that it watched.
+        found: whether it had drifted (or degraded); None where it had not enough data.
+        raised: whether it raised the alarm.
+    """
+
+    end: datetime
+    model_version: int
+    found: bool | None
+    raised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Whether the alarm is raised now, and a sentence with the numbers."""
+
+    raised: bool
+    reason: str
+    windows_found: int
+    windows_considered: int
+    cooldown_until: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "raised": self.raised, "reason": self.reason, "windows_found": self.windows_found,
+            "windows_considered": self.windows_considered,
+            "cooldown_until": None if self.cooldown_until is None else iso(self.cooldown_until),
+        }  # fmt: skip
+
+
+def decide(
+    found: bool | None,
+    *,
+    end: datetime,
+    model_version: int,
+    promoted_at: datetime,
+    past: Sequence[PastWindow],
+    policy: WatchPolicy,
+) -> Alarm:
+    """Decide on a window that ends at `end`, given the windows before it in any order.
+
+    Windows of another model version, and those without enough data, are passed over: a quiet night neither
+    confirms drift nor clears it. The cooldown counts from the promotion of the live model and from the last
+    alarm, whatever model raised it, and from the window's end, not from a wall clock: a rerun decides alike.
+
+    Example:
+        >>> from datetime import UTC
+        >>> hour = [datetime(2026, 1, 1, h, tzinfo=UTC) for h in range(24)]
+        >>> before = [PastWindow(hour[21], 1, True, False)]
+        >>> decide(True, end=hour[22], model_version=1, promoted_at=hour[0], past=before,
+        ...        policy=WatchPolicy()).raised
+        True
+    """
+    earlier = sorted((each for each in past if each.end < end), key=lambda each: each.end, reverse=True)
+    same = [each for each in earlier if each.model_version == model_version and each.found is not None]
+    considered = [each.found for each in same[: policy.windows_considered - 1]]
+    count = sum(bool(each) for each in considered) + bool(found)
+    size = len(considered) + (found is not None)
+    alarms = [each.end for each in earlier if each.raised]
+    until = max([promoted_at, *alarms]) + timedelta(seconds=policy.cooldown_s)
+    cooling = until if end < until else None
+    if found is None:
+        return Alarm(False, "not enough data in this window", count, size, cooling)
+    numbers = (
+        f"{count} of the last {size} windows, {policy.windows_to_alarm} of {policy.windows_considered} needed"
+    )
+    if not found or count < policy.windows_to_alarm:
+        return Alarm(False, numbers, count, size, cooling)
+    if cooling is not None:
+        return Alarm(False, f"{numbers}, but no alarm is raised before {iso(cooling)}", count, size, cooling)
+    return Alarm(True, numbers, count, size, None)

@@ -1,0 +1,136 @@
+"""Whether a window has drifted: every column, the predictions and all columns at once, at one rate."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dropforge.domain.drift.baseline import Baseline, ColumnBaseline
+from dropforge.domain.drift.classifier import DomainClassifier, classify, usable
+from dropforge.domain.drift.correction import benjamini_hochberg
+from dropforge.domain.drift.features import ColumnDrift, compare
+from dropforge.domain.drift.policy import WatchPolicy
+
+QUIET, DRIFTED, NOT_ENOUGH_DATA = "quiet", "drifted", "not_enough_data"
+FEATURE, PREDICTION = "feature", "prediction"
+
+Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """A column with what became of it among all others."""
+
+    kind: str
+    drift: ColumnDrift
+    adjusted_p_value: float
+    verdict: str
+
+    def to_dict(self) -> dict[str, Any]:
+        drift = self.drift
+        return {
+            "name": drift.name, "kind": self.kind, "type": drift.type, "verdict": self.verdict,
+            "p_value": drift.p_value, "adjusted_p_value": self.adjusted_p_value, "rows": drift.rows,
+            "missing": drift.missing, "statistics": [each.to_dict() for each in drift.statistics],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The verdict on a window and all numbers behind it.
+
+    Attributes:
+        verdict: quiet, drifted or not_enough_data.
+        rows: of the window.
+        columns: features and predictions; empty without enough data.
+        classifier: the domain classifier, None where it could not be trained; `classifier_adjusted` is its
+            p-value among all.
+        unwatched: columns that could not be compared, with the reason.
+    """
+
+    verdict: str
+    rows: int
+    columns: tuple[Assessed, ...] = ()
+    classifier: DomainClassifier | None = None
+    classifier_adjusted: float = 1.0
+    unwatched: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def drifted(self) -> list[str]:
+        """Names of the columns that have drifted, the least probable first."""
+        hit = [each for each in self.columns if each.verdict == DRIFTED]
+        return [each.drift.name for each in sorted(hit, key=lambda each: each.drift.p_value)]
+
+
+def assess(
+    columns: Columns, baselines: Sequence[ColumnBaseline], *, rows: int, policy: WatchPolicy,
+    predictions: Columns | None = None, prediction_baseline: Baseline | None = None,
+) -> Assessment:  # fmt: skip
+    """Judge a window. The same arguments give the same assessment.
+
+    p-values are corrected over features, predictions and the domain classifier by Benjamini and Hochberg's
+    procedure, so that a window without drift is called drifted with `policy.false_alarm_rate` at most.
+
+    Args:
+        columns: the window's features by name, each of length `rows`; None or NaN means missing.
+        baselines: of the live model's features.
+        rows: of the window.
+        predictions: the window's predictions as columns (`scores.columns_of_scores`).
+        prediction_baseline: the profile of the predictions on the hold-out.
+
+    Raises:
+        InvalidProfile: the baseline contradicts itself.
+    """
+    if rows < policy.minimum_rows:
+        return Assessment(NOT_ENOUGH_DATA, rows)
+    unwatched: dict[str, str] = {}
+    tasks: list[tuple[str, ColumnBaseline, Sequence[Any] | NDArray[Any]]] = []
+    for baseline in baselines:
+        if baseline.name not in columns:
+            unwatched[baseline.name] = "the log doesn't hold this column"
+        elif baseline.count + baseline.missing == 0:
+            unwatched[baseline.name] = "the baseline has no rows"
+        else:
+            tasks.append((FEATURE, baseline, columns[baseline.name]))
+    for name, values in (predictions or {}).items():
+        known = prediction_baseline.columns.get(name) if prediction_baseline is not None else None
+        if known is None or known.count == 0:
+            unwatched[name] = "there is no profile of the predictions on the hold-out"
+        else:
+            tasks.append((PREDICTION, known, values))
+    compared = [baseline for kind, baseline, _ in tasks if kind == FEATURE and usable(baseline)]
+    sizes = {len(baseline.sample) for baseline in compared if baseline.sample is not None}
+    hypotheses = len(tasks) + bool(compared)
+    if not hypotheses:
+        return Assessment(NOT_ENOUGH_DATA, rows, unwatched=unwatched)
+    level = policy.false_alarm_rate / hypotheses
+    drifts = [
+        compare(
+            baseline, values, level=level, minimum_rows=policy.minimum_rows,
+            seed=policy.seed + zlib.crc32(f"{kind} {baseline.name}".encode()),
+        )
+        for kind, baseline, values in tasks
+    ]  # fmt: skip
+    level_z = NormalDist().inv_cdf(1 - level)
+    classifier = classify(compared, columns, level_z=level_z, seed=policy.seed) if len(sizes) == 1 else None
+    p_values = [drift.p_value for drift in drifts]
+    if classifier is not None:
+        p_values.append(classifier.p_value)
+    adjusted = benjamini_hochberg(p_values)
+    rejected = [p <= policy.false_alarm_rate for p in adjusted]
+    return Assessment(
+        verdict=DRIFTED if any(rejected) else QUIET,
+        rows=rows,
+        columns=tuple(
+            Assessed(kind, drift, p, DRIFTED if hit else QUIET)
+            for (kind, _, _), drift, p, hit in zip(tasks, drifts, adjusted, rejected, strict=False)
+        ),
+        classifier=classifier,
+        classifier_adjusted=adjusted[-1] if classifier is not None else 1.0,
+        unwatched=unwatched,
+    )

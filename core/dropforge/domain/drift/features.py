@@ -1,0 +1,253 @@
+"""One column of a window against its baseline: statistics, each with its place in its null distribution.
+
+Several tests speak for a column: each gets a share of the column's false-alarm probability (a weighted
+Bonferroni correction), so the column's p-value holds whatever the tests' dependence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropforge.domain.drift import counts
+from dropforge.domain.drift.baseline import HASHED, CategoricalBaseline, ColumnBaseline, NumericBaseline
+from dropforge.domain.drift.distributions import (
+    beta_binomial,
+    kolmogorov_quantile,
+    kolmogorov_tail,
+    lower_tail,
+    upper_quantile,
+    upper_tail,
+)
+from dropforge.domain.profile import QUANTILE_POINTS
+
+MOST_BINS = 10
+ROWS_PER_BIN = 10
+"""Rows that the smaller sample has per bin at least; fewer rows get fewer bins."""
+
+NUMERIC_SHARES: Mapping[str, float] = {
+    "kolmogorov_smirnov": 0.5, "psi": 0.35, "missing_rate": 0.1, "out_of_domain_rate": 0.05
+}  # fmt: skip
+CATEGORICAL_SHARES: Mapping[str, float] = {"chi_square": 0.9, "missing_rate": 0.1}
+MISSING_ONLY: Mapping[str, float] = {"missing_rate": 1.0}
+"""Of what a column's false-alarm probability is spent on. Kolmogorov-Smirnov sees shifts, PSI what happens
+in spread and tails. Statistics without a share are reported and decide nothing."""
+
+UNJUDGED_TYPES = ("timestamp", "text", HASHED)
+"""Time moves on, free text is not learned from, and pseudonyms have no order: of these columns only the
+missing rate is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A statistic of one column.
+
+    Attributes:
+        value: as measured; `baseline` is the baseline's own value where there is such a thing.
+        threshold: reached by chance with the probability that the test is given in this window.
+        p_value: probability of such a value, or a farther one, by chance.
+        share: of the column's false-alarm probability; 0 means that it is reported only.
+    """
+
+    name: str
+    value: float
+    threshold: float
+    p_value: float
+    share: float
+    baseline: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "value": self.value, "baseline": self.baseline, "threshold": self.threshold,
+            "p_value": self.p_value, "share": self.share,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDrift:
+    """What was found in one column. `p_value` is that of the whole column."""
+
+    name: str
+    type: str
+    rows: int
+    missing: int
+    statistics: tuple[Statistic, ...]
+    p_value: float
+
+    def statistic(self, name: str) -> Statistic | None:
+        return next((each for each in self.statistics if each.name == name), None)
+
+
+def compare(
+    baseline: ColumnBaseline,
+    values: Sequence[Any] | NDArray[Any],
+    *,
+    level: float,
+    minimum_rows: int,
+    seed: int,
+) -> ColumnDrift:
+    """Compare one column of a window with its baseline.
+
+    Args:
+        baseline: of the column.
+        values: of the window's rows: for a numeric column numbers (float64 (n,), NaN or None meaning
+            missing), else texts or booleans (None meaning missing).
+        level: chance of a false alarm that the column is given; decides the thresholds.
+        minimum_rows: values below which only the missing rate is judged.
+        seed: of the simulations.
+    """
+    if isinstance(baseline, NumericBaseline):
+        numbers = (
+            as_numbers(values)
+            if baseline.type not in UNJUDGED_TYPES
+            else np.array([np.nan if v is None else 0.0 for v in values])
+        )
+        present = numbers[~np.isnan(numbers)]
+        missing = len(numbers) - len(present)
+    else:
+        texts = as_texts(values)
+        known = [text for text in texts if text is not None]
+        missing = len(texts) - len(known)
+    rows = len(values)
+    enough = rows - missing >= minimum_rows and baseline.count >= minimum_rows
+    judged = enough and baseline.type not in UNJUDGED_TYPES
+    statistics: list[Statistic] = []
+    shares = MISSING_ONLY
+    if judged and isinstance(baseline, NumericBaseline):
+        shares = NUMERIC_SHARES
+        statistics += _numeric(baseline, present, level, seed)
+    elif judged and isinstance(baseline, CategoricalBaseline):
+        shares = CATEGORICAL_SHARES
+        statistics += _categorical(baseline, known, level, seed)
+    statistics.append(
+        _missing(baseline, rows, missing, level * shares["missing_rate"], shares["missing_rate"])
+    )
+    p_value = min(min(1.0, each.p_value / each.share) for each in statistics if each.share)
+    return ColumnDrift(baseline.name, baseline.type, rows, missing, tuple(statistics), p_value)
+
+
+def as_numbers(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
+    """Return float64 (n,), None becoming NaN."""
+    if isinstance(values, np.ndarray) and values.dtype == np.float64:
+        return values
+    return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
+
+
+def as_texts(values: Sequence[Any] | NDArray[Any]) -> list[str | None]:
+    """Return the categories as the profile spells them: booleans are ``true`` and ``false``."""
+    spelled = {True: "true", False: "false"}
+    return [
+        None if v is None else spelled[bool(v)] if isinstance(v, (bool, np.bool_)) else str(v) for v in values
+    ]
+
+
+def kolmogorov_distance(baseline: NumericBaseline, values: NDArray[np.float64]) -> float:
+    """The greatest distance of the two distribution functions at the stored values and just below the least.
+
+    Never more than the exact two-sample distance. Less by one baseline row at most where every distinct value
+    is stored (up to 1,024), else by what happens between two stored values.
+    """
+    ordered = np.sort(values)
+    at = np.searchsorted(ordered, baseline.values, "right") / len(ordered)
+    below = float(np.searchsorted(ordered, baseline.values[0], "left")) / len(ordered)
+    return float(max(below, np.abs(at - baseline.cumulative / baseline.count).max()))
+
+
+def binned(baseline: NumericBaseline, values: NDArray[np.float64]) -> tuple[counts.Counts, counts.Counts]:
+    """Count baseline and window over bins of about equal counts in the baseline; int64 (n_bins,) each."""
+    smaller = min(len(values), baseline.count)
+    bounds, base = baseline.bins(max(2, min(MOST_BINS, smaller // ROWS_PER_BIN)))
+    window = np.bincount(np.searchsorted(bounds, values, "left"), minlength=len(bounds) + 1)
+    return base.astype(np.int64), window.astype(np.int64)
+
+
+def _numeric(
+    baseline: NumericBaseline, values: NDArray[np.float64], level: float, seed: int
+) -> list[Statistic]:
+    n, m = len(values), baseline.count
+    effective = n * m / (n + m)
+    distance = kolmogorov_distance(baseline, values)
+    # Beyond this many values the stored cumulative counts are rounded; the doubt is the baseline's.
+    doubt = 1 / QUANTILE_POINTS if m > QUANTILE_POINTS else 0.0
+    share = NUMERIC_SHARES["kolmogorov_smirnov"]
+    found = [
+        Statistic(
+            "kolmogorov_smirnov", distance,
+            min(1.0, kolmogorov_quantile(level * share, effective) + doubt),
+            kolmogorov_tail(max(0.0, distance - doubt), effective), share,
+        )
+    ]  # fmt: skip
+    found += _counted(*binned(baseline, values), NUMERIC_SHARES, level, seed)
+    outside = int(((values < baseline.values[0]) | (values > baseline.values[-1])).sum())
+    share = NUMERIC_SHARES["out_of_domain_rate"]
+    # Outside lie the window's values in two of the m + 1 gaps that m values leave, ties making them fewer.
+    null = beta_binomial(n, 2.0, max(m - 1.0, 1.0))
+    found.append(
+        Statistic(
+            "out_of_domain_rate", outside / n, upper_quantile(null, level * share) / n,
+            upper_tail(null, outside), share, 0.0,
+        )
+    )  # fmt: skip
+    return found
+
+
+def _categorical(
+    baseline: CategoricalBaseline, values: Sequence[str], level: float, seed: int
+) -> list[Statistic]:
+    size = len(baseline.values)
+    unseen: dict[str, int] = {}
+    codes = [
+        baseline.ranks[v] if v in baseline.ranks else size + unseen.setdefault(v, len(unseen)) for v in values
+    ]
+    window = np.bincount(np.array(codes, dtype=np.int64), minlength=size + len(unseen))
+    # Rare categories were counted together if there were too many: unseen ones may be among them.
+    if baseline.other:
+        window = np.append(window[:size], window[size:].sum())
+        base = np.append(baseline.counts, baseline.other)
+    else:
+        base = np.append(baseline.counts, np.zeros(len(unseen), dtype=np.int64))
+    found = _counted(*counts.merge_rare(base, window.astype(np.int64)), CATEGORICAL_SHARES, level, seed)
+    n, m = len(values), baseline.count
+    outside = sum(v not in baseline.ranks for v in values)
+    # What occurs once among m tells how much does not occur at all (Good 1953).
+    unlisted = baseline.other + int((baseline.counts == 1).sum())
+    null = beta_binomial(n, unlisted + 1.0, max(m - unlisted, 1.0))
+    found.append(
+        Statistic(
+            "out_of_domain_rate", outside / n, min(1.0, upper_quantile(null, level) / n),
+            upper_tail(null, outside), 0.0, baseline.other / m,
+        )
+    )  # fmt: skip
+    return found
+
+
+def _counted(
+    base: counts.Counts, window: counts.Counts, shares: Mapping[str, float], level: float, seed: int
+) -> list[Statistic]:
+    if len(base) < 2:
+        return [Statistic(name, 0.0, 0.0, 1.0, shares.get(name, 0.0)) for name in counts.NAMES]
+    weight = max(shares.get(name, 0.0) for name in counts.NAMES)
+    found = counts.calibrate(base, window, level * weight, seed)
+    return [
+        Statistic(name, each.value, each.threshold, each.p_value, shares.get(name, 0.0))
+        for name, each in found.items()
+    ]
+
+
+def _missing(baseline: ColumnBaseline, rows: int, missing: int, level: float, share: float) -> Statistic:
+    """Fisher's exact test on how many rows have no value, two-sided by doubling the smaller tail.
+
+    Its tails are beta-binomial: the window's rows below the (k + 1)-th, or k-th, of the baseline's k missing.
+    """
+    m, k = baseline.count + baseline.missing, baseline.missing
+    above = beta_binomial(rows, k + 1.0, m - k + 0.0) if k < m else None
+    upper = 1.0 if above is None else upper_tail(above, missing)
+    lower = 1.0 if k == 0 else lower_tail(beta_binomial(rows, float(k), m - k + 1.0), missing)
+    threshold = 1.0 if above is None else min(1.0, upper_quantile(above, level / 2) / rows)
+    return Statistic(
+        "missing_rate", missing / rows, threshold, min(1.0, 2 * min(upper, lower)), share, k / max(m, 1)
+    )

@@ -1,0 +1,140 @@
+"""The live model's quality on outcomes that came in, against what it had on the hold-out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropforge.domain.drift.distributions import normal_tail
+from dropforge.domain.gate import Interval
+from dropforge.domain.metric_registry import metric_named
+from dropforge.domain.metrics import Scored
+from dropforge.domain.resampling import resample_weights, resamples_for
+
+NOT_ENOUGH_DATA, UNDEFINED, STEADY, DEGRADED = "not_enough_data", "undefined", "steady", "degraded"
+_SHARES = ("auc", "average_precision", "accuracy", "balanced_accuracy", "precision", "recall", "f1")
+_BOUNDED = (*_SHARES, "macro_precision", "macro_recall", "macro_f1")
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The metric that the model was judged by, on live predictions.
+
+    Attributes:
+        verdict: not_enough_data, undefined (for example a single class among the outcomes), steady, degraded.
+        predictions, labelled: rows of the quality window, and how many of them have a usable outcome.
+        ignored: outcomes that are no class of the model.
+        live: value with its 95 % bootstrap interval.
+        holdout: likewise as the model was judged.
+        threshold: the value at which the verdict turns.
+        p_value: chance of a value as bad as this if quality were the hold-out's, less the tolerance.
+    """
+
+    metric: str
+    verdict: str
+    predictions: int
+    labelled: int
+    ignored: int
+    live: Interval
+    holdout: Interval
+    threshold: float = math.nan
+    p_value: float = math.nan
+
+    @property
+    def completeness(self) -> float:
+        """Share of the predictions whose outcome is known."""
+        return self.labelled / self.predictions if self.predictions else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        finite = {
+            name: value if math.isfinite(value) else None
+            for name, value in (("threshold", self.threshold), ("p_value", self.p_value))
+        }
+        return {
+            "metric": self.metric, "verdict": self.verdict, "predictions": self.predictions,
+            "labelled": self.labelled, "ignored_outcomes": self.ignored,
+            "label_completeness": self.completeness, "live": self.live.to_dict(),
+            "holdout": self.holdout.to_dict(), **finite,
+        }  # fmt: skip
+
+
+def measure_quality(
+    task: str,
+    classes: Sequence[str] | None,
+    scores: NDArray[np.float64],
+    outcomes: Sequence[str | float | None],
+    judged: Mapping[str, Any],
+    *,
+    holdout_rows: int,
+    rate: float,
+    tolerance: float,
+    minimum_rows: int,
+    resamples: int,
+    seed: int,
+) -> Quality:
+    """Measure the metric on the rows with an outcome, and test whether it is worse than on the hold-out.
+
+    The test is one-sided and normal: the deviation is that of both bootstraps together; for a metric in
+    [0, 1] each is at least that of a share with two more successes and failures (Agresti and Coull 1998),
+    because a bootstrap of a perfect result says that it is certain.
+
+    Args:
+        scores: float64 (n, n_classes) probabilities, or (n,) values.
+        outcomes: class labels or values by row, None where unknown.
+        judged: the live pointer's metric: name, value, low, high.
+        holdout_rows: rows behind it.
+        rate: chance of a false verdict.
+        tolerance: how much worse is still steady, in units of the metric.
+    """
+    metric = metric_named(task, str(judged["name"]))
+    holdout = Interval(*(_number(judged.get(name)) for name in ("value", "low", "high")))
+    codes = {label: code for code, label in enumerate(classes or ())}
+    known = [i for i, outcome in enumerate(outcomes) if outcome is not None]
+    targets = [codes.get(str(outcomes[i])) if classes is not None else outcomes[i] for i in known]
+    usable = [i for i, target in zip(known, targets, strict=True) if target is not None]
+    found = {"predictions": len(outcomes), "labelled": len(usable), "ignored": len(known) - len(usable)}
+    nothing = Interval(math.nan)
+    if len(usable) < minimum_rows:
+        return Quality(metric.name, NOT_ENOUGH_DATA, **found, live=nothing, holdout=holdout)
+    kind = np.int64 if classes is not None else np.float64
+    target = np.array([each for each in targets if each is not None], dtype=kind)
+    scored = Scored(task, target, scores[usable])
+    strata = target if classes is not None else np.zeros(len(target), dtype=np.int64)
+    drawn = [
+        scored.measure((metric.name,), weights)[metric.name]
+        for weights in resample_weights(strata.astype(np.int64), resamples_for(len(target), resamples), seed)
+    ]
+    live = Interval.of(scored.value(metric.name), np.concatenate(drawn))
+    if not (math.isfinite(live.value) and math.isfinite(live.deviation) and math.isfinite(holdout.value)):
+        return Quality(metric.name, UNDEFINED, **found, live=live, holdout=holdout)
+    theirs = (holdout.high - holdout.low) / (2 * 1.959964)
+    deviation = math.hypot(
+        _deviation(metric.name, live.value, live.deviation, len(target)),
+        _deviation(metric.name, holdout.value, theirs if math.isfinite(theirs) else 0.0, holdout_rows),
+    )
+    deficit = float(metric.gain(holdout.value, live.value)) - tolerance
+    certain = 0.0 if deficit > 0 else 1.0
+    p_value = normal_tail(deficit / deviation) if deviation > 0 else certain
+    allowed = tolerance + NormalDist().inv_cdf(1 - rate) * deviation
+    threshold = holdout.value - allowed if metric.greater_is_better else holdout.value + allowed
+    verdict = DEGRADED if p_value <= rate else STEADY
+    return Quality(
+        metric.name, verdict, **found, live=live, holdout=holdout, threshold=threshold, p_value=p_value
+    )
+
+
+def _deviation(metric: str, value: float, bootstrap: float, rows: int) -> float:
+    if metric not in _BOUNDED or rows <= 0:
+        return bootstrap
+    share = (value * rows + 2) / (rows + 4)
+    return max(bootstrap, math.sqrt(share * (1 - share) / (rows + 4)))
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
