@@ -24,6 +24,7 @@ from dropforge.domain.errors import InvalidSettings, ServiceUnavailable
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _ATTEMPTS = 4
 _FIRST_PAUSE_S = 0.05
+_PATIENCE_S = 10.0
 _CONNECT_TIMEOUT_S = 3.0
 # AWS's front ends close connections that idle; one that slept longer than this is opened anew.
 _IDLE_S = 15.0
@@ -126,7 +127,13 @@ class Signer:
 
 
 class SignedHttp:
-    """One service's endpoint: signed requests over connections that are kept. Safe for threads."""
+    """One service's endpoint: signed requests over connections that are kept. Safe for threads.
+
+    Args:
+        timeout_s: how long one answer may take.
+        attempts: how often a request is sent at most.
+        patience_s: after this long no further attempt is begun.
+    """
 
     def __init__(
         self,
@@ -135,6 +142,7 @@ class SignedHttp:
         *,
         timeout_s: float = 10.0,
         attempts: int = _ATTEMPTS,
+        patience_s: float = _PATIENCE_S,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -145,7 +153,8 @@ class SignedHttp:
         self._hostname, self._port = parts.hostname, parts.port
         self._base = parts.path.rstrip("/")
         self._host = parts.netloc.rpartition("@")[2]
-        self._signer, self._timeout_s, self._attempts = signer, timeout_s, attempts
+        self._signer, self._timeout_s = signer, timeout_s
+        self._attempts, self._patience_s = attempts, patience_s
         self._clock, self._pause = clock, pause
         self._idle: deque[tuple[float, http.client.HTTPConnection]] = deque()
 
@@ -169,22 +178,25 @@ class SignedHttp:
             ServiceUnavailable: no answer.
         """
         path = f"{self._base}{path}" or "/"
+        started = self._clock()
         for attempt in range(1, self._attempts + 1):
-            last = attempt == self._attempts
             try:
                 answer = self._exchange(method, path, headers, body)
             except (OSError, http.client.HTTPException) as error:
-                if last:
+                if self._is_last(attempt, started):
                     raise ServiceUnavailable(f"No answer from {self._host}: {error!r}") from error
             else:
                 if answer.status < 300:
                     return answer
                 code, message = read_error(answer)
-                if last or not is_transient(code, answer.status):
+                if not is_transient(code, answer.status) or self._is_last(attempt, started):
                     raise CallRefused(code, message, answer)
             # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
             self._pause(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))  # noqa: S311 - no secret
         raise AssertionError("every attempt returns or raises")
+
+    def _is_last(self, attempt: int, started: float) -> bool:
+        return attempt == self._attempts or self._clock() - started > self._patience_s
 
     def close(self) -> None:
         """Close the idle connections."""

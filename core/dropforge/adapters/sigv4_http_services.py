@@ -88,7 +88,9 @@ class EndpointHttp:
                 endpoint_url(env, "SAGEMAKER_RUNTIME", "runtime.sagemaker", region),
                 Signer(Credentials.from_env(env), region, "sagemaker"),
                 timeout_s=_INVOKE_TIMEOUT_S,
-                attempts=2,  # a caller waits: what is busy is told so soon
+                # A serverless endpoint refuses what is above its concurrency, and is free again soon.
+                attempts=7,
+                patience_s=5.0,
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -130,9 +131,10 @@ def test_a_connection_that_the_server_closed_costs_no_attempt(server):
 
 
 def test_a_connection_that_idled_too_long_is_opened_anew(server):
-    clock = iter([0.0, 0.0, 60.0, 60.0])
-    made = http(server, clock=lambda: next(clock))
+    clock = [0.0]
+    made = http(server, clock=lambda: clock[0])
     send(made)
+    clock[0] = 60.0
     send(made)
     assert server.connections == 2
 
@@ -158,6 +160,14 @@ def test_gives_up_after_its_attempts(server):
     with pytest.raises(CallRefused):
         send(http(server, attempts=3))
     assert len(server.seen) == 3
+
+
+def test_begins_no_attempt_after_its_patience(server):
+    server.answers = [(503, {"x-code": "ServiceUnavailable"}, b"")]
+    clock = itertools.count()
+    with pytest.raises(CallRefused):
+        send(http(server, attempts=100, patience_s=10, clock=lambda: next(clock)))
+    assert 2 <= len(server.seen) <= 10
 
 
 def test_says_when_there_is_no_answer(server):
@@ -222,10 +232,10 @@ def test_a_containers_error_keeps_its_status_and_body(server, env):
     assert (refusal.value.status, refusal.value.body) == (400, '{"error": {}}')
 
 
-def test_a_busy_endpoint_is_unavailable(server, env):
+def test_a_busy_endpoint_is_unavailable(server):
     server.answers = [(429, {"x-amzn-ErrorType": "ThrottlingException:http://x/"}, b'{"message": "slow"}')]
     with pytest.raises(ServiceUnavailable, match="ThrottlingException: slow"):
-        EndpointHttp.from_env(env).invoke("my-model", b"{}")
+        EndpointHttp(http(server, attempts=2)).invoke("my-model", b"{}")
 
 
 def test_reads_an_object_by_its_encoded_key(server, env):
