@@ -22,6 +22,7 @@ from tests.faults.soundness import settle
 from tests.workflow.stack import wait_for
 
 _building = threading.Lock()
+_stopping = threading.Event()
 _numbers = count(1)
 
 
@@ -64,14 +65,18 @@ def run_cells(cells: Sequence[Cell], jobs: int, report: Callable[[Result], None]
         ]
         for worker in workers:
             worker.start()
-        for worker in workers:
-            worker.join()
+        try:
+            for worker in workers:
+                worker.join()
+        except KeyboardInterrupt:
+            _stopping.set()  # each host ends cleanly after the cell that it is at
+            raise
     return results
 
 
 def _work(waiting: queue.SimpleQueue[list[Cell]], data: Path, keep: Callable[[Result], None]) -> None:
     with LocalHost(ROOT, wait_scale=WAIT_SCALE) as host:
-        while True:
+        while not _stopping.is_set():
             try:
                 cells = waiting.get_nowait()
             except queue.Empty:
@@ -97,6 +102,8 @@ def run_group(host: LocalHost, data: Path, cells: Sequence[Cell], keep: Callable
             _give_up(cells, keep)
             return
         for cell in cells:
+            if _stopping.is_set():
+                return
             problems += run_cell(bed, cell)
             keep(Result(cell, problems, time.monotonic() - started))
             problems, started = [], time.monotonic()
