@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dropforge import predict_bootstrap
+from dropforge.domain.contract import Column, Contract
+from dropforge_ops.samples import SAMPLES
 from tests.unit.prediction_api.test_openapi_document import BODIES, OPERATIONS, check
 from tests.workflow.prediction_api import Api
 from tests.workflow.stack import Stack
@@ -187,3 +190,57 @@ def test_with_cognito_only_a_pools_user_opens_the_api(
     answer = api.call("GET", "/model")
     assert (answer.status, refusal(answer)) == (401, "UNAUTHORIZED")
     assert api.send("GET", "/health").status == 200
+
+
+def test_private_columns_reach_the_model_and_neither_the_log_nor_any_log_group(
+    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+) -> None:
+    sample = SAMPLES["diabetes"]
+    stack = deploy_sample("diabetes")
+    with samples["diabetes"].open(encoding="utf-8") as file:
+        header = next(csv.reader(file))
+    names = [name for name in header if name not in (sample.key, sample.target)]
+    roles = {sample.key: "key", sample.target: "target"}
+    private = {names[0]: "drop", names[1]: "hash"}
+    columns = tuple(
+        Column(
+            name,
+            "integer" if name == sample.key else "number",
+            roles.get(name, "feature"),
+            privacy=private.get(name),
+        )
+        for name in header
+    )
+    contract = Contract(sample.target, sample.key or None, "regression", None, columns)
+    stack.s3.put_object(Bucket=stack.bucket, Key="contract/schema.json", Body=contract.to_json().encode())
+    live = stack.train_and_deploy(samples["diabetes"])
+    api = Api(stack)
+    instance = {
+        **stack.read_json(live.smoke_uri)["instances"][0],
+        names[0]: 0.0123454321,
+        names[1]: 0.0567898765,
+    }
+
+    (prediction,) = api.call("POST", "/predict", {"instance": instance}).body["predictions"]
+    assert [prediction["value"]] == [each["value"] for each in stack.predict([instance])]
+    found = api.call("GET", f"/predictions/{prediction['id']}").body
+    assert set(found["inputs"]) == set(instance) - {names[0]}
+    assert len(found["inputs"][names[1]]) == 32
+    (again,) = api.call("POST", "/predict", {"instance": instance}).body["predictions"]
+    assert api.call("GET", f"/predictions/{again['id']}").body["inputs"] == found["inputs"]
+    refused = api.call("POST", "/predict", {"instance": {**instance, names[1]: "0.0567898765"}})
+    assert refused.status == 422
+
+    outcome = {"id": prediction["id"], "value": 151.5}
+    assert api.call("POST", "/outcomes", {"outcome": outcome}).body["recorded"] == 1
+    assert api.call("GET", f"/predictions/{prediction['id']}").body["outcome"] == 151.5
+    assert api.call("POST", "/outcomes", {"outcome": {**outcome, "value": "high"}}).status == 422
+
+    logs = stack.host.client("logs")
+    messages = [
+        event["message"]
+        for group in logs.describe_log_groups()["logGroups"]
+        for event in logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
+    ]
+    assert any('"POST /predict"' in message for message in messages)
+    assert not any("0.0123454321" in message or "0.0567898765" in message for message in messages)
