@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ if str(Path(__file__).parent) not in sys.path[:1]:
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain import manifest
+from dropforge.domain import compiled, manifest
+from dropforge.domain.compiled import Compiled
 from dropforge.domain.contract import ROW_KEY, Contract
 from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import (
@@ -88,8 +90,15 @@ def model_fn(model_dir: str) -> Model:
 
 
 def load_predictor(folder: Path, contract: Contract) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return the function from encoded matrix to scores; a faster form of the model would be chosen here."""
-    import joblib  # noqa: PLC0415 - only this form of the model needs it
+    """Return the function from encoded matrix to scores, of the compiled form where the model has one.
+
+    With it, neither the pickled estimator nor the libraries that it needs are loaded.
+    """
+    if (folder / compiled.FILE_NAME).is_file():
+        return Compiled.read(folder / compiled.FILE_NAME).scorer(len(contract.classes or ()))
+    # Boosting's threads would spin while they wait for each other; has to be set before they are loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import joblib  # noqa: PLC0415 - the compiled form doesn't need it
 
     return predictor_of(joblib.load(folder / "model.joblib"), contract)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import threadpoolctl  # type: ignore[import-untyped]
 from tests.unit.training.job_folders import builtin, mixed, run_job, write_job
 
 
@@ -22,3 +23,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
         return finished[name]
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Fit with one thread: OpenMP's threads spin while they wait, for minutes on a busy machine."""
+    import sklearn.ensemble  # noqa: F401 - only loaded libraries can be limited
+
+    with threadpoolctl.threadpool_limits(1):
+        yield

@@ -86,7 +86,7 @@ def write_job(
     )
     code = root / "input" / "data" / "code"
     code.mkdir(exist_ok=True)
-    for name in ("train.py", "inference.py", "model.py"):
+    for name in ("train.py", "inference.py", "model.py", "compiling.py"):
         shutil.copy(TRAINING / name, code / name)
     if model_py is not None:
         (code / "model.py").write_text(model_py)

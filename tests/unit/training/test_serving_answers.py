@@ -241,7 +241,7 @@ def copied(trained, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("name", ["model.joblib", "contract.json", "encoding.json", "code/model.py"])
+@pytest.mark.parametrize("name", ["model.joblib", "compiled.npz", "encoding.json", "code/model.py"])
 def test_changed_file_is_refused_before_anything_is_unpickled(trained, tmp_path, monkeypatch, name):
     folder = copied(trained, tmp_path)
     with (folder / name).open("ab") as file:
