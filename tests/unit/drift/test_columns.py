@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from tests.unit.drift.drift_data import categorical, drawn, numeric
 
 from dropforge.domain.drift.baseline import Baseline, column_of, hashed
 from dropforge.domain.drift.features import binned, compare, kolmogorov_distance
 from dropforge.domain.errors import InvalidProfile
-from tests.unit.drift.drift_data import categorical, drawn, numeric
 
 LEVEL = 5e-4
 

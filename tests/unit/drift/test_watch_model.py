@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from tests.in_memory_store import InMemoryObjectStore
+from tests.unit.prediction_api.prediction_fakes import FakePredictionLog, live
+from tests.unit.preparation.dropping import prepare
+
+from dropforge.application.watch_model import (
+    WatchRequest,
+    last_full_window,
+    report_uri,
+    watch_model,
+)
+from dropforge.domain.drift.baseline import Baseline
+from dropforge.domain.drift.policy import WatchPolicy
+from dropforge.domain.drift.scores import prediction_profile
+from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.predictions import PredictionRecord, epoch_ms, logged_inputs, prediction_id
+from dropforge.domain.records import Live, iso
+
+START = datetime(2026, 11, 22, 10, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+SALT = b"pepper"
+
+
+class OnlyLive:
+    """The part of the ledger that watching reads."""
+
+    def __init__(self, pointer: Live | None) -> None:
+        self.pointer = pointer
+
+    def live(self) -> Live | None:
+        return self.pointer
+
+
+def rows_of(rng, count, shift=0.0):
+    x = rng.normal(shift, 1, count)
+    ward = rng.choice(["a", "b", "c"], count)
+    chance = 1 / (1 + np.exp(-2 * x))
+    label = np.where(rng.random(count) < chance, "yes", "no")
+    return x, ward, chance, label
+
+
+class World:
+    """A prepared data set, its live model's baselines, and a prediction log."""
+
+    def __init__(self, **settings):
+        rng = np.random.default_rng(1)
+        x, ward, _, label = rows_of(rng, 3000)
+        lines = [f"{a!r},{b},{c}" for a, b, c in zip(x.tolist(), ward, label, strict=True)]
+        self.store = InMemoryObjectStore()
+        outcome = prepare("\n".join(["x,ward,y", *lines]).encode(), store=self.store)
+        self.contract = outcome.contract
+        chance = rows_of(rng, 600)[2]
+        profile = prediction_profile("binary", self.contract.classes, np.stack([1 - chance, chance], axis=1))
+        self.pointer = replace(
+            live(self.contract),
+            contract_uri=outcome.prepared.contract_uri,
+            profile_uri=outcome.prepared.profile_uri,
+            metric={"name": "auc", "value": 0.89, "low": 0.86, "high": 0.92},
+        )
+        self.store.write("s3://data/models/run-1/prediction_profile.json", json.dumps(profile).encode())
+        self.log = FakePredictionLog()
+        self.rng = rng
+        self.policy = WatchPolicy(**settings)
+
+    def serve(self, count, *, hour=0, shift=0.0, labelled=True, inverted=False):
+        x, ward, chance, label = rows_of(self.rng, count, shift)
+        records = []
+        for i in range(count):
+            at = START + hour * HOUR + timedelta(milliseconds=i)
+            truth = str(label[i])
+            if inverted:
+                truth = {"yes": "no", "no": "yes"}[truth]
+            records.append(
+                PredictionRecord(
+                    prediction_id(epoch_ms(at), f"r{hour}", i),
+                    iso(at),
+                    1,
+                    logged_inputs(self.contract, {"x": float(x[i]), "ward": str(ward[i])}, SALT),
+                    {
+                        "label": "yes" if chance[i] > 0.5 else "no",
+                        "probabilities": {"no": 1 - chance[i], "yes": chance[i]},
+                    },
+                    1.0,
+                    truth if labelled else None,
+                )
+            )
+        self.log.write(records)
+
+    def watch(self, hour=0):
+        start = START + hour * HOUR
+        request = WatchRequest(start, start + HOUR, "s3://data", self.policy, SALT)
+        return watch_model(request, OnlyLive(self.pointer), self.log, self.store)
+
+
+def values(watched):
+    return {metric.name: metric.value for metric in watched.metrics if not metric.dimensions}
+
+
+def test_predictions_from_the_training_distribution_are_quiet_and_the_report_is_written():
+    world = World()
+    world.serve(500)
+    watched = world.watch()
+    assert watched.report.verdict == "quiet"
+    assert watched.report_uri == "s3://data/monitoring/2026/11/22/10/report.json"
+    report = json.loads(world.store.read(watched.report_uri))
+    assert {column["name"] for column in report["columns"]} == {"x", "ward", "predicted score"}
+    assert report["domain_classifier"]["auc"] < report["domain_classifier"]["threshold"]
+    assert report["quality"]["verdict"] == "steady"
+    assert report["quality"]["label_completeness"] == 1.0
+    assert values(watched)["DriftDetected"] == 0
+
+
+def test_shifted_predictions_are_called_drifted_and_raise_an_alarm_in_the_second_window():
+    world = World()
+    alarms = []
+    for hour in range(3):
+        world.serve(400, hour=hour, shift=0.6)
+        watched = world.watch(hour)
+        assert watched.report.verdict == "drifted"
+        assert {"x", "predicted score"} <= set(watched.report.assessment.drifted)
+        alarms.append(values(watched)["DriftAlarm"])
+    assert alarms == [0, 1, 0]
+
+
+def test_watching_a_window_again_writes_the_same_bytes_also_after_later_windows():
+    world = World()
+    uris = []
+    for hour in range(2):
+        world.serve(300, hour=hour, shift=0.6, labelled=False)
+        uris.append(world.watch(hour).report_uri)
+    before = [world.store.read(uri) for uri in uris]
+    world.watch(0)
+    world.watch(1)
+    assert [world.store.read(uri) for uri in uris] == before
+
+
+def test_labels_that_contradict_the_model_raise_the_quality_alarm():
+    world = World(windows_to_alarm=1, windows_considered=1)
+    world.serve(400, inverted=True)
+    watched = world.watch()
+    assert watched.report.verdict == "quiet"
+    assert values(watched)["QualityAlarm"] == 1
+    assert values(watched)["DriftAlarm"] == 0
+
+
+def test_a_window_without_predictions_is_not_enough_data_and_raises_nothing():
+    watched = World().watch()
+    assert watched.report.verdict == "not_enough_data"
+    assert values(watched)["DriftAlarm"] == 0
+    assert "DriftDetected" not in values(watched)
+
+
+def test_without_a_live_model_there_is_nothing_to_watch_and_nothing_is_written():
+    world = World()
+    world.pointer = None
+    before = set(world.store.objects)
+    watched = world.watch()
+    assert watched.report.verdict == "no_live_model"
+    assert set(world.store.objects) == before
+
+
+def test_a_model_without_a_prediction_profile_is_watched_by_its_features():
+    world = World()
+    del world.store.objects["s3://data/models/run-1/prediction_profile.json"]
+    world.serve(300)
+    report = world.watch().report
+    assert report.verdict == "quiet"
+    assert "predicted score" in report.assessment.unwatched
+
+
+def test_preparation_stores_a_bounded_sample_of_levels_for_the_domain_classifier():
+    world = World()
+    baseline = Baseline.from_json(world.store.read(world.pointer.profile_uri))
+    sample = baseline.columns["x"].sample
+    assert len(sample) == len(baseline.columns["ward"].sample) == 2000
+    assert abs(float(sample.mean()) - 126.5) < 5
+    assert baseline.columns["y"].sample is None
+
+
+def test_the_last_full_window_has_ended_and_reports_of_part_hours_have_names_of_their_own():
+    now = datetime(2026, 1, 2, 3, 47, 12, tzinfo=UTC)
+    start, end = last_full_window(now, timedelta(minutes=15))
+    assert (start, end) == (datetime(2026, 1, 2, 3, 30, tzinfo=UTC), datetime(2026, 1, 2, 3, 45, tzinfo=UTC))
+    assert report_uri("s3://data", start).endswith("/03/report-3000.json")
+
+
+def test_a_window_that_goes_backwards_is_refused():
+    with pytest.raises(InvalidEvent, match="forward"):
+        WatchRequest(START, START, "s3://data", WatchPolicy())
