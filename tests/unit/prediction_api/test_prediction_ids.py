@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.prediction_api.prediction_fakes import BINARY, PATIENT
 
+from dropforge.domain import predictions
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.errors import InvalidContract
 from dropforge.domain.predictions import (
@@ -143,3 +145,7 @@ def test_a_window_has_a_value_or_none_of_every_column_for_every_prediction():
     assert window.columns == {"a": [1, None], "b": [None, 2]}
     assert window.ids == [older.prediction_id, newer.prediction_id]
     assert len(window) == len(window.outputs) == len(window.outcomes) == 2
+
+
+def test_the_examples_hold():
+    assert doctest.testmod(predictions).failed == 0
