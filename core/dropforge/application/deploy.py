@@ -302,8 +302,9 @@ def settle_deployment(plan: Plan, *, ledger: Ledger, endpoints: Endpoints) -> No
     """
     state = endpoints.describe(plan.endpoint_name)
     live = ledger.live()
-    in_use = {state.config if state else None, live.endpoint_config if live else None}
-    if plan.endpoint_config not in in_use:
+    # An endpoint that is being deleted is still described for a while, but serves nothing any more.
+    serving = state.config if state and state.status != "Deleting" else None
+    if plan.endpoint_config not in (serving, live.endpoint_config if live else None):
         endpoints.delete_config(plan.endpoint_config)
         endpoints.delete_model(plan.model_name)
     ledger.release(LockName.DEPLOYMENT, token=plan.token)

@@ -18,6 +18,7 @@ from dropforge.domain.errors import (
     SmokeTestFailed,
 )
 from dropforge.domain.records import Approval, LockName, RunStatus, Stage
+from dropforge.domain.services import EndpointState
 
 
 def approved(number=1, seconds=0.0, world=None):
@@ -309,6 +310,18 @@ def test_settling_leaves_what_serves(serves):
     world.settle(plan)
     assert plan.endpoint_config in world.endpoints.configs
     assert plan.model_name in world.endpoints.models
+
+
+def test_settling_deletes_what_an_endpoint_has_that_is_being_deleted():
+    world = World()
+    live = world.make_live(1)
+    approved(2, 100, world)
+    plan = world.plan(2, now=at(150))
+    world.endpoints.configs[plan.endpoint_config] = world.endpoints.models[plan.model_name] = at(151)
+    world.endpoints.endpoints[ENDPOINT] = EndpointState("Deleting", plan.endpoint_config)
+    world.settle(plan)
+    assert list(world.endpoints.configs) == list(world.endpoints.models) == [live.endpoint_config]
+    assert lock(world) is None
 
 
 def test_settling_late_does_not_free_another_deployments_lock():
