@@ -272,7 +272,8 @@ def _reminders_come_soon(bed: Bed) -> None:
 
 def _nobody_decides(bed: Bed) -> None:
     bed.go_live()
-    bed.update(ApprovalTimeoutDays="0.00001")
+    # The host's short waits can end before a cold RequestApproval has noted a date: then a reminder is due.
+    bed.update(ApprovalTimeoutDays="0.00001", ApprovalReminderHours="0.001")
 
 
 _REDEPLOYED = Outcome(told="promoted", moves_live=True)
