@@ -10,9 +10,11 @@ from bench.false_alarms import allowed, measure
 from bench.power import CASES
 from bench.power import measure as measure_power
 from bench.simulation import table
+from tests.unit.drift.drift_data import categorical
 
 from dropforge.domain.drift.alarm import PastWindow, decide
 from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, QUIET
+from dropforge.domain.drift.classifier import classify
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.quality import measure_quality
 from dropforge.domain.drift.scores import prediction_profile
@@ -72,6 +74,19 @@ def test_small_shifts_in_many_columns_are_found_by_the_domain_classifier():
     found = assessed(base, window, WatchPolicy())
     assert found.classifier is not None
     assert found.classifier.auc > found.classifier.threshold
+
+
+def test_the_domain_classifier_does_not_tell_a_sample_by_the_ranks_that_it_decided():
+    shares = 1 / np.arange(1, 501) ** 0.7
+    p_values = []
+    for seed in range(40):
+        rng = np.random.default_rng([11, seed])
+        columns = {f"m{k}": rng.choice(500, 6000, p=shares / shares.sum()).astype(str) for k in range(3)}
+        base = [categorical(list(map(str, v[:2500])), k, sample=True) for k, v in columns.items()]
+        found = classify(base, {k: v[2500:].tolist() for k, v in columns.items()}, level_z=3.0, seed=seed)
+        p_values.append(found.p_value)
+    assert 0.3 < np.mean(p_values) < 0.7
+    assert min(p_values) > 1e-4
 
 
 def test_a_column_that_the_log_does_not_hold_is_named_and_not_judged():
