@@ -12,7 +12,7 @@ SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==
 ENV ?= default
 TESTS ?= tests
 
-.PHONY: help setup demo up test faults check format lock build deploy clean
+.PHONY: help setup demo up test faults bench check format lock build deploy clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,14 @@ test: setup ## every test
 
 faults: setup ## every state of both machines under faults, kills of the host, 200 drops; prints a table
 	python -m tests.faults $(ARGS)
+
+bench: setup ## ratios and rates, side by side: false alarms, power, agreement, the API's import, CPU and load
+	python -m bench false-alarms
+	python -m bench power
+	python -m bench agreement
+	python -m bench.predict_import
+	python -m bench.predict_cpu
+	python -m bench.predict_load
 
 check: setup ## format, lint, types, import rules, template and state machines
 	ruff format --check .
