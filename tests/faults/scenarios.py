@@ -80,6 +80,11 @@ def _rejected(bed: Bed) -> str:
 
 
 def _superseded(bed: Bed) -> str:
+    # Another candidate that waits would be superseded first, and meet the fault in this one's place.
+    for run in bed.stack.runs():
+        if run.status == "awaiting_approval" and run.version is not None:
+            bed.stack.reject(run.version)
+            bed.ended(run.execution_arn)
     older = bed.drop()
     bed.wait_for_run(older, "awaiting_approval")
     newer = bed.drop()
