@@ -13,6 +13,7 @@ BENCHMARKS = {
     "false-alarms": "bench.false_alarms",
     "power": "bench.power",
     "agreement": "bench.agreement",
+    "serving": "bench.serving",
 }
 
 
