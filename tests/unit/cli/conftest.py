@@ -34,9 +34,12 @@ class Outcome:
         return json.loads(self.stdout)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def aws() -> Iterator[tuple[Any, Any]]:
-    """Moto's S3 and DynamoDB, one for all tests: making clients takes longer than most tests."""
+    """Moto's S3 and DynamoDB, one for a module's tests: making clients takes longer than most tests.
+
+    Not for the session: moto forgets its state only when no other mock is active any more.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")

@@ -21,7 +21,8 @@ _TABLE_PROPERTIES = ("BillingMode", "AttributeDefinitions", "KeySchema", "Global
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: moto forgets its state only when no other mock is active any more.
+@pytest.fixture(scope="module")
 def dynamodb() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -30,7 +31,7 @@ def dynamodb() -> Iterator[Any]:
             yield boto3.client("dynamodb", region_name="us-east-1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_table(dynamodb) -> Callable[[], str]:
     """Makes an empty table with the template's keys and indexes, and returns its name."""
     resource = load_template(_TEMPLATE)["Resources"]["Ledger"]["Properties"]
