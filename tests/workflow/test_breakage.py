@@ -13,13 +13,13 @@ from tests.workflow.stack import Stack
 from tests.workflow.test_main_job import calling_throughout, rows_of
 
 
-def change_model(template: Path, code: str) -> Path:
-    """Put code in front of the users' file; returns the template."""
-    model = template.parent / "training" / "model.py"
-    source = model.read_text(encoding="utf-8")
+def change_script(template: Path, code: str, script: str = "model.py") -> Path:
+    """Put code in front of one of the training scripts; returns the template."""
+    path = template.parent / "training" / script
+    source = path.read_text(encoding="utf-8")
     marker = "from __future__ import annotations\n"
     assert marker in source
-    model.write_text(source.replace(marker, f"{marker}\n{textwrap.dedent(code)}\n", 1), encoding="utf-8")
+    path.write_text(source.replace(marker, f"{marker}\n{textwrap.dedent(code)}\n", 1), encoding="utf-8")
     return template
 
 
@@ -89,7 +89,7 @@ def test_a_training_script_that_breaks_fails_the_run_with_its_reason(
     samples: Mapping[str, Path],
     product_copy: Path,
 ) -> None:
-    stack = deploy_sample("wine", template=change_model(product_copy, code), **parameters)
+    stack = deploy_sample("wine", template=change_script(product_copy, code), **parameters)
 
     stack.drop(samples["wine"], "wine.csv")
     run = stack.wait_for_failed_run()
@@ -127,8 +127,10 @@ def test_an_endpoint_that_does_not_come_up_is_replaced_by_what_was_live_without_
     live = stack.train_and_deploy(samples["wine"], "wine.csv")
     instance = rows_of(samples["wine"], without=("cultivar", "id"))[0]
     # Trains and scores, but can't be loaded where SageMaker serves.
-    broken = change_model(
-        product_copy, "import os\nif os.environ.get('SAGEMAKER_PROGRAM'):\n    raise RuntimeError('not here')"
+    broken = change_script(
+        product_copy,
+        "import os\nif os.environ.get('SAGEMAKER_PROGRAM'):\n    raise RuntimeError('not here')",
+        "inference.py",
     )
     stack.update(broken)
 

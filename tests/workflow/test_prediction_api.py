@@ -239,8 +239,10 @@ def test_private_columns_reach_the_model_and_neither_the_log_nor_any_log_group(
     logs = stack.host.client("logs")
     messages = [
         event["message"]
-        for group in logs.describe_log_groups()["logGroups"]
-        for event in logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
+        for groups in logs.get_paginator("describe_log_groups").paginate()
+        for group in groups["logGroups"]
+        for events in logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
+        for event in events["events"]
     ]
     assert any('"POST /predict"' in message for message in messages)
     assert not any("0.0123454321" in message or "0.0567898765" in message for message in messages)
