@@ -13,7 +13,7 @@ from tests.faults.bed import SAMPLE, WAIT_SCALE, Bed
 from tests.faults.cells import ROOT, Cell, all_cells, unreached_states
 from tests.faults.runner import run_cell
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.workflow
 
 _SELECTED = (
     "training.AdmitRun x permanent",

@@ -20,9 +20,6 @@ ROOT = Path(__file__).resolve().parents[3]
 PRODUCT = ("core", "layers", "functions", "training", "statemachine", "template.yaml", "samconfig.toml")
 SAM = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "--from", "aws-sam-cli==1.170.0", "sam"]
 
-# One process: the three steps build on each other and each takes seconds.
-pytestmark = pytest.mark.xdist_group("sam")
-
 
 def run_sam(folder: Path, *arguments: str, **environment: str) -> str:
     """Run sam in a folder, without anybody's credentials, and return what it printed."""
