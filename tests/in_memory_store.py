@@ -44,6 +44,12 @@ class InMemoryObjectStore:
     def size(self, location: Location) -> int:
         return len(self.read(location))
 
+    def pinned(self, uri: str) -> ObjectRef:
+        ref, data = ObjectRef.from_uri(uri), self.read(uri)
+        return ObjectRef(
+            ref.bucket, ref.key, None, hashlib.md5(data, usedforsecurity=False).hexdigest(), len(data)
+        )
+
     def sha256(self, location: Location) -> str:
         return hashlib.sha256(self.read(location)).hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,10 @@ from botocore.config import Config
 import dropforge
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.adapters.object_store import S3ObjectStore
+from dropforge.adapters.prediction_log import DynamoDbPredictionLog
 from dropforge.adapters.sagemaker import SageMakerEndpoints, SageMakerRegistry
+from dropforge.adapters.sigv4_http_live_model import read_salt
+from dropforge.adapters.sigv4_http_services import DynamoDbHttp
 from dropforge.adapters.step_functions import StepFunctionsWorkflows
 from dropforge.domain.training_code import TrainingCode
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from dropforge.application.prepare_data import Tables
     from dropforge.domain.ledger import Ledger
     from dropforge.domain.ports import ObjectStore
+    from dropforge.domain.predictions import PredictionLog
     from dropforge.domain.services import Endpoints, Registry, Workflows
 
 # Throttling and 5xx are retried with jitter by the SDK first, then by the state machine's Retry.
@@ -47,6 +52,15 @@ def tables(store: ObjectStore) -> Tables:
     from dropforge.adapters.tables.engine import StreamedTables  # noqa: PLC0415 - a quarter second for the others
 
     return StreamedTables(store)
+
+
+def prediction_log(table: str, retention_days: int) -> PredictionLog:
+    return DynamoDbPredictionLog(DynamoDbHttp.from_env(os.environ), table, retention_days=retention_days)
+
+
+def pseudonym_key(ledger_table: str) -> bytes | None:
+    """The key of the pseudonyms in the log; None where no private column was ever logged."""
+    return read_salt(DynamoDbHttp.from_env(os.environ), ledger_table)
 
 
 def workflows() -> Workflows:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from dropforge import bootstrap
 from dropforge.application.admit_run import AdmitPolicy, admit_run
+from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.config import Settings
 from dropforge.observability import logger
 
@@ -28,6 +30,13 @@ class FunctionSettings(Settings):
     training_max_runtime_s: int
     training_instance_types: str
     training_data: str
+    deployment_machine_arn: str
+    predictions_table: str
+    prediction_retention_days: int
+    labelled_predictions: str
+    drift_response: str
+    quality_response: str
+    retrain_cooldown_hours: float
 
 
 @logger.inject_lambda_context
@@ -38,6 +47,13 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         data_bucket=settings.data_bucket,
         lease_s=_PREPARATION_AND_JUDGING_S + attempts * (settings.training_max_runtime_s + _QUEUE_S),
         training_data=settings.training_data,
+        labelled_predictions=settings.labelled_predictions == "include",
+        prediction_retention=timedelta(days=settings.prediction_retention_days),
+        alarms=AlarmPolicy(
+            drift=settings.drift_response,
+            quality=settings.quality_response,
+            cooldown=timedelta(hours=settings.retrain_cooldown_hours),
+        ),
     )
     admission = admit_run(
         event["event"],
@@ -45,8 +61,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),
         code=bootstrap.training_code(),
+        log=bootstrap.prediction_log(settings.predictions_table, settings.prediction_retention_days),
         workflows=bootstrap.workflows(),
         training_machine_arn=settings.training_machine_arn,
+        deployment_machine_arn=settings.deployment_machine_arn,
         policy=policy,
         now=bootstrap.now(),
     )

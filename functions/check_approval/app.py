@@ -12,6 +12,7 @@ from typing import Any
 from dropforge import bootstrap
 from dropforge.application.decide import check_approval
 from dropforge.config import Settings
+from dropforge.metrics import emit
 from dropforge.observability import logger
 
 _SECONDS_PER_HOUR = 3600
@@ -21,6 +22,8 @@ _SECONDS_PER_HOUR = 3600
 class FunctionSettings(Settings):
     ledger_table: str
     approval_reminder_hours: float
+    metrics_namespace: str
+    powertools_service_name: str
 
 
 @logger.inject_lambda_context
@@ -32,5 +35,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         ledger=bootstrap.ledger(settings.ledger_table),
         now=bootstrap.now(),
     )
+    if outcome["outcome"] == "overdue":
+        emit(settings.metrics_namespace, settings.powertools_service_name, {"ApprovalsOverdue": (1, "Count")})
     logger.info("no decision yet", version=event["version"], outcome=outcome["outcome"])
     return outcome

@@ -5,15 +5,19 @@ Example event: ``events/prepare_data.json``.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Any
 
 from dropforge import bootstrap
-from dropforge.application.prepare_data import PrepareRequest, PrepareSettings, prepare_data
+from dropforge.application.labelled_predictions import gather
+from dropforge.application.prepare_data import (
+    PrepareRequest,
+    PrepareSettings,
+    pinned_contract_uri,
+    prepare_data,
+)
 from dropforge.config import Settings
-from dropforge.domain.ports import ObjectRef
 from dropforge.observability import logger
 
 
@@ -24,6 +28,8 @@ class FunctionSettings(Settings):
     task_type: str
     maximum_reject_rate: float
     minimum_rows: int
+    predictions_table: str
+    prediction_retention_days: int
     id_column: str | None = None
 
 
@@ -31,11 +37,17 @@ class FunctionSettings(Settings):
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     settings = FunctionSettings.from_env(os.environ)
     store = bootstrap.object_store()
-    manifest = json.loads(store.read(event["manifest_uri"]))
+    data_uri = f"s3://{settings.data_bucket}"
+    objects = gather(
+        event["manifest_uri"],
+        bootstrap.prediction_log(settings.predictions_table, settings.prediction_retention_days),
+        store,
+        contract_uri=pinned_contract_uri(data_uri),
+    )
     request = PrepareRequest(
         run_id=event["run_id"],
-        objects=tuple(ObjectRef.from_dict(each) for each in manifest["objects"]),
-        data_uri=f"s3://{settings.data_bucket}",
+        objects=objects,
+        data_uri=data_uri,
         settings=PrepareSettings(
             target=settings.target_column,
             key=settings.id_column,

@@ -9,6 +9,7 @@ import functools
 import io
 import itertools
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ import botocore.session
 from botocore.exceptions import ClientError
 from botocore.model import ServiceModel
 from botocore.validate import validate_parameters
+
+from dropforge.adapters.sigv4_http_services import ConditionFailed
 
 _ACCOUNT = "us-east-1:123456789012"
 
@@ -165,3 +168,34 @@ class StepFunctionsClient(_Client):
         self.waiting.remove(taskToken)
         self.results[taskToken] = json.loads(output)
         return {}
+
+
+class BotoDynamoDb:
+    """`DynamoDbCalls` through the SDK, which checks every request's shape."""
+
+    def __init__(self, client) -> None:
+        self.client = client
+        self.unprocessed: list[int] = []
+        self.lost_answers = 0
+
+    def call(self, operation, request):
+        if operation == "BatchWriteItem" and self.unprocessed:
+            (table, items), kept = *request["RequestItems"].items(), self.unprocessed.pop(0)
+            if items[kept:]:
+                request = {"RequestItems": {table: items[: kept or None]}} if kept else None
+            answer = {} if request is None else self._call(operation, request)
+            return {**answer, "UnprocessedItems": {table: items[kept:]} if items[kept:] else {}}
+        answer = self._call(operation, request)
+        if operation == "UpdateItem" and self.lost_answers:
+            self.lost_answers -= 1
+            return self._call(operation, request)  # as the HTTP adapter's retry does
+        return answer
+
+    def _call(self, operation, request):
+        method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+        try:
+            return getattr(self.client, method)(**request)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                raise ConditionFailed from error
+            raise

@@ -130,3 +130,49 @@ def a_pointer(model: ModelVersion, *, token: int, now: datetime = START, **chang
         "token": token,
     }
     return Live(**{**fields, **changes})
+
+
+def alarm_event(kind: str, moment: datetime, *, state: str = "ALARM", previous: str = "OK") -> dict[str, Any]:
+    """The event that EventBridge delivers when the alarm on drift or on quality changes its state."""
+    arn = f"arn:aws:cloudwatch:us-east-1:123456789012:alarm:model-{kind}"
+    return {
+        "version": "0",
+        "id": "c4c1c1c9-6542-e61b-6ef0-8c4d36933a92",
+        "detail-type": "CloudWatch Alarm State Change",
+        "source": "aws.cloudwatch",
+        "account": "123456789012",
+        "time": iso(moment),
+        "region": "us-east-1",
+        "resources": [arn],
+        "detail": {
+            "alarmName": f"model-{kind}",
+            "configuration": {
+                "description": "The live model's predictions have drifted",
+                "metrics": [
+                    {
+                        "id": "5a1f1c3d-2f0c-6d7a-0e76-9c3d1f6a1c1b",
+                        "metricStat": {
+                            "metric": {
+                                "namespace": "Dropforge",
+                                "name": {"drift": "DriftAlarm", "quality": "QualityAlarm"}[kind],
+                                "dimensions": {"Model": "model"},
+                            },
+                            "period": 300,
+                            "stat": "Maximum",
+                        },
+                        "returnData": True,
+                    }
+                ],
+            },
+            "previousState": {
+                "reason": "Threshold Crossed: no datapoint was greater than the threshold (0.0).",
+                "timestamp": "2026-01-02T03:00:00.000+0000",
+                "value": previous,
+            },
+            "state": {
+                "reason": "Threshold Crossed: 1 datapoint [1.0] was greater than the threshold (0.0).",
+                "timestamp": moment.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
+                "value": state,
+            },
+        },
+    }

@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.predictions import REGRESSION, FakePredictionLog
 from tests.fakes.records import BUCKET, DEPLOYMENT, ENDPOINT, GROUP, TRAINING, a_drop, at, execution, s3_event
 from tests.fakes.services import Execution, FakeEndpoints, FakeRegistry, FakeWorkflows
 from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.application.admit_run import Admission, AdmitPolicy, admit_run
+from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.close_run import close_run
 from dropforge.application.decide import DecisionDesk, check_approval, request_approval
 from dropforge.application.deploy import (
@@ -35,6 +37,7 @@ from dropforge.domain.triggers import Drop
 
 LEASE_S = 3600
 CODE = TrainingCode({"train.py": b"train", "model.py": b"model", "dropforge/domain/errors.py": b"errors"})
+CONTRACT = REGRESSION.to_json().encode()
 IMAGE = ServingImage("123456789012.dkr.ecr.us-east-1.amazonaws.com/scikit-learn:1", "us-east-1")
 _T0, _T10, _T20, _T30, _T40, _T50, _T60, _T70 = (at(seconds) for seconds in (0, 10, 20, 30, 40, 50, 60, 70))
 _PORTS = ("ledger", "store", "workflows", "registry", "endpoints")
@@ -53,7 +56,10 @@ class World:
     workflows: Any = field(default_factory=FakeWorkflows)
     registry: Any = field(default_factory=FakeRegistry)
     endpoints: Any = field(default_factory=FakeEndpoints)
+    log: Any = field(default_factory=FakePredictionLog)
     training_data: str = "new-drops"
+    labelled_predictions: bool = True
+    alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
 
     def snapshot(self) -> dict[str, Any]:
         ports = {name: getattr(self, name).snapshot() for name in _PORTS if name != "store"}
@@ -84,9 +90,17 @@ class World:
             ledger=self.ledger,
             store=self.store,
             code=CODE,
+            log=self.log,
             workflows=self.workflows,
             training_machine_arn=TRAINING,
-            policy=AdmitPolicy(data_bucket=BUCKET, lease_s=LEASE_S, training_data=self.training_data),
+            deployment_machine_arn=DEPLOYMENT,
+            policy=AdmitPolicy(
+                data_bucket=BUCKET,
+                lease_s=LEASE_S,
+                training_data=self.training_data,
+                labelled_predictions=self.labelled_predictions,
+                alarms=self.alarms,
+            ),
             now=now,
         )
 
@@ -100,6 +114,7 @@ class World:
         self.store.objects[f"{folder}/judgement.json"] = judgement
         self.store.objects[f"{folder}/smoke.json"] = json.dumps(smoke).encode()
         self.store.objects[archive] = model
+        self.store.objects[f"s3://{BUCKET}/runs/{run.run_id}/contract/schema.json"] = CONTRACT
         return register_model(
             run_id=run.run_id,
             token=run.token,

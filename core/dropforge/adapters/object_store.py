@@ -75,6 +75,13 @@ class S3ObjectStore:
     def size(self, location: Location) -> int:
         return int(self._head(_ref(location))["ContentLength"])
 
+    def pinned(self, uri: str) -> ObjectRef:
+        ref = _ref(uri)
+        head = self._head(ref)
+        return ObjectRef(
+            ref.bucket, ref.key, head.get("VersionId"), head["ETag"].strip('"'), int(head["ContentLength"])
+        )
+
     def sha256(self, location: Location) -> str:
         ref = _ref(location)
         digest = hashlib.sha256()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from dropforge.adapters.sigv4_http_services import ConditionFailed, DynamoDbCalls
 from dropforge.domain.errors import ServiceUnavailable
 from dropforge.domain.predictions import (
+    SHARDS,
     Label,
     OutcomeStatus,
     PredictionRecord,
@@ -36,6 +37,7 @@ _FIRST_PAUSE_S = 0.025
 _LONGEST_PAUSE_S = 1.0
 _WRITERS = 4
 _READERS = 16
+_PARTITIONS_A_DAY = 24 * SHARDS
 
 Item = Mapping[str, Mapping[str, Any]]
 
@@ -93,6 +95,22 @@ class DynamoDbPredictionLog:
         found = _in_parallel(read, partitions(start, end), _READERS)
         return window_of(start, end, (record for records in found for record in records))
 
+    def labelled(
+        self, start: datetime, end: datetime, *, since: datetime, until: datetime
+    ) -> Iterator[PredictionRecord]:
+        reported = (iso(since), iso(until))
+
+        def read(partition: str) -> list[PredictionRecord]:
+            return self._read_partition(partition, start, end, None, reported)
+
+        if end <= start:
+            return
+        wanted = partitions(start, end)
+        for last in range(len(wanted), 0, -_PARTITIONS_A_DAY):
+            found = _in_parallel(read, wanted[max(0, last - _PARTITIONS_A_DAY) : last], _READERS)
+            records = [record for records in found for record in records]
+            yield from sorted(records, key=lambda record: record.prediction_id, reverse=True)
+
     # --- items ----------------------------------------------------------------------------------------
 
     def _item(self, record: PredictionRecord) -> Item:
@@ -145,7 +163,12 @@ class DynamoDbPredictionLog:
         return OutcomeStatus.RECORDED
 
     def _read_partition(
-        self, partition: str, start: datetime, end: datetime, model_version: int | None
+        self,
+        partition: str,
+        start: datetime,
+        end: datetime,
+        model_version: int | None,
+        reported: tuple[str, str] | None = None,
     ) -> list[PredictionRecord]:
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -160,6 +183,13 @@ class DynamoDbPredictionLog:
         if model_version is not None:
             request["FilterExpression"] = "model_version = :version"
             request["ExpressionAttributeValues"][":version"] = {"N": str(model_version)}
+        if reported is not None:
+            # Times of one form and zone sort as text does.
+            request["FilterExpression"] = "outcome_at >= :since AND outcome_at < :until"
+            request["ExpressionAttributeValues"] |= {
+                ":since": {"S": reported[0]},
+                ":until": {"S": reported[1]},
+            }
         records: list[PredictionRecord] = []
         while True:
             answer = self._dynamodb.call("Query", request)

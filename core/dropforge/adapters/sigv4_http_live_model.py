@@ -81,13 +81,13 @@ class LedgerLiveModels:
     def _read_salt(self) -> bytes:
         """The key of the pseudonyms: read, or made by whoever comes first."""
         if not self._salt:
-            item = self._get(keys.PRIVACY_SALT)
-            if item is None:
+            salt = read_salt(self._dynamodb, self._table)
+            if salt is None:
                 self._offer_salt()
-                item = self._get(keys.PRIVACY_SALT)
-            if item is None:
+                salt = read_salt(self._dynamodb, self._table)
+            if salt is None:
                 raise ServiceUnavailable("The salt of the pseudonyms was written and is not there.")
-            self._salt = base64.b64decode(item["salt"])
+            self._salt = salt
         return self._salt
 
     def _offer_salt(self) -> None:
@@ -104,10 +104,20 @@ class LedgerLiveModels:
             return  # another was first; its salt counts
 
     def _get(self, key: keys.Key) -> dict[str, Any] | None:
-        wanted = {name: {"S": value} for name, value in key.items()}
-        request = {"TableName": self._table, "Key": wanted, "ConsistentRead": True}
-        item = self._dynamodb.call("GetItem", request).get("Item")
-        return None if item is None else {name: _plain(value) for name, value in item.items()}
+        return _item(self._dynamodb, self._table, key)
+
+
+def read_salt(dynamodb: DynamoDbCalls, ledger_table: str) -> bytes | None:
+    """The key of the pseudonyms, or None where none was made yet: then nothing was logged under one."""
+    item = _item(dynamodb, ledger_table, keys.PRIVACY_SALT)
+    return None if item is None else base64.b64decode(item["salt"])
+
+
+def _item(dynamodb: DynamoDbCalls, table: str, key: keys.Key) -> dict[str, Any] | None:
+    wanted = {name: {"S": value} for name, value in key.items()}
+    request = {"TableName": table, "Key": wanted, "ConsistentRead": True}
+    item = dynamodb.call("GetItem", request).get("Item")
+    return None if item is None else {name: _plain(value) for name, value in item.items()}
 
 
 def _plain(attribute: Mapping[str, Any]) -> Any:

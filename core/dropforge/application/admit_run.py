@@ -4,35 +4,57 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
+from dropforge.application.answer_alarm import AlarmPolicy, fall_back, why_not
+from dropforge.application.labelled_predictions import LabelledWindow, window_since_last_training
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger, newest
 from dropforge.domain.metric_registry import METRIC_DEFINITIONS
 from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.predictions import PredictionLog
 from dropforge.domain.records import Lease, Live, LockName, RecordedDrop, Run, RunStatus, iso
 from dropforge.domain.services import Workflows
 from dropforge.domain.training_code import TrainingCode
 from dropforge.domain.triggers import Trigger, parse_trigger, run_id_of_execution
 
 _KEYS_SHOWN = 5
+_RETRAININGS = ("alarm", "schedule", "manual")
+_NOTHING_NEW = (
+    "Neither a drop nor the outcome of a prediction came since the last run: there is nothing to train on."
+)
 
 
 @dataclass(frozen=True)
 class AdmitPolicy:
-    """``lease_s`` bounds how long a run may train before its lock counts as abandoned."""
+    """What the stack's parameters say about starting runs.
+
+    Attributes:
+        lease_s: how long a run may train before its lock counts as abandoned.
+        training_data: ``new-drops``, or ``all-drops``: also what was trained on before.
+        labelled_predictions: whether a retraining (by alarm, by schedule, by hand) also takes the predictions
+            whose outcome was reported since the last one.
+        prediction_retention: how long predictions are kept.
+        alarms: how alarms about the live model are answered.
+    """
 
     data_bucket: str
     lease_s: int
     training_data: str = "new-drops"
+    labelled_predictions: bool = True
+    prediction_retention: timedelta = timedelta(days=90)
+    alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
 
 
 @dataclass(frozen=True)
 class Admission:
-    """``outcome`` is ``admitted``, ``duplicate``, ``coalesced`` or ``nothing-new``."""
+    """``outcome`` is ``admitted``, ``duplicate``, ``coalesced``, ``nothing-new`` or ``not-answered``.
+
+    The last is an alarm that no run answers; ``message`` says why.
+    """
 
     outcome: str
     message: str
@@ -75,15 +97,19 @@ def admit_run(
     ledger: Ledger,
     store: ObjectStore,
     code: TrainingCode,
+    log: PredictionLog,
     workflows: Workflows,
     training_machine_arn: str,
+    deployment_machine_arn: str,
     policy: AdmitPolicy,
     now: datetime,
 ) -> Admission:
     """Decide whether this execution trains, and if so on what.
 
     Effect: the drop is in the ledger; an admitted run holds the training lock, has its manifest and its
-    training code in S3 and has claimed every drop it covers. Safe to run twice for one execution.
+    training code in S3 and has claimed every drop it covers. Where an alarm is to be answered by a fallback,
+    the deployment of the version before has started, whether or not there is anything to train on. Safe to
+    run twice for one execution.
 
     Raises:
         InvalidEvent: the input is no trigger, or a replay names an unknown run.
@@ -102,6 +128,55 @@ def admit_run(
             return Admission(
                 "duplicate", f"s3://{trigger.drop.bucket}/{trigger.drop.key} is known; {covered}."
             )
+    if trigger.alarm is not None:
+        known = ledger.get_run(trigger.alarm.run_id)
+        if known is not None and known.execution_arn != execution_arn:
+            return Admission("duplicate", f"Run {known.run_id} answers this alarm.")
+        # A run that was opened by an earlier try of this execution goes on, whatever changed meanwhile.
+        reason = why_not(trigger.alarm, ledger, policy.alarms) if known is None else None
+        if reason is not None:
+            return Admission("not-answered", reason)
+    admission = _train(
+        trigger,
+        execution_arn=execution_arn,
+        ledger=ledger,
+        store=store,
+        code=code,
+        log=log,
+        workflows=workflows,
+        training_machine_arn=training_machine_arn,
+        policy=policy,
+        now=now,
+    )
+    if trigger.alarm is not None:
+        # After the run is open: a fallback changes what is live, and a second try must not take that for the
+        # alarm having been answered by somebody else.
+        version = fall_back(
+            trigger.alarm,
+            ledger=ledger,
+            workflows=workflows,
+            deployment_machine_arn=deployment_machine_arn,
+            policy=policy.alarms,
+        )
+        if version is not None:
+            return replace(admission, message=f"{admission.message} Version {version} is deployed meanwhile.")
+    return admission
+
+
+def _train(
+    trigger: Trigger,
+    *,
+    execution_arn: str,
+    ledger: Ledger,
+    store: ObjectStore,
+    code: TrainingCode,
+    log: PredictionLog,
+    workflows: Workflows,
+    training_machine_arn: str,
+    policy: AdmitPolicy,
+    now: datetime,
+) -> Admission:
+    """Take the training lock and open the run, or say why there is none."""
     waiting = ledger.pending_drops()
     lease = ledger.acquire(
         LockName.TRAINING,
@@ -125,10 +200,11 @@ def admit_run(
 
     run = ledger.get_run(lease.subject)
     if run is None:
-        drops, objects = _objects(trigger, ledger, store, policy)
-        if not objects:
-            return step_back("nothing-new", "No drop came since the last run: there is nothing to train on.")
-        run = _run(trigger, lease, drops, objects, bucket=policy.data_bucket, now=now)
+        labelled = _labelled(trigger, ledger, store, log, policy, now)
+        drops, objects = _objects(trigger, ledger, store, policy, has_labelled=labelled is not None)
+        if not objects and labelled is None:
+            return step_back("nothing-new", _NOTHING_NEW)
+        run = _run(trigger, lease, drops, objects, labelled, bucket=policy.data_bucket, now=now)
         store.write(run.manifest_uri, _manifest(run, objects), content_type="application/json")
     # Also where the run is there already: a call that was cut off may have left drops unclaimed.
     run = ledger.open_run(run)
@@ -139,22 +215,39 @@ def admit_run(
 
 
 def _another_trains(trigger: Trigger) -> str:
-    if trigger.kind in ("manual", "replay"):
+    if trigger.kind in ("manual", "replay", "alarm"):
         return "Another run is training, so this one was not started. Start it again when that has ended."
     return "Another run is training; one more run will follow and cover what it leaves."
 
 
 def _run_id(trigger: Trigger, waiting: Sequence[RecordedDrop], execution_arn: str) -> str:
-    """A drop's run is named after the drop; a follow-up after the newest drop that waits."""
+    """Named after the drop or the alarm's transition; a follow-up after the newest drop that waits."""
     if trigger.drop is not None:
         return trigger.drop.run_id
+    if trigger.alarm is not None:
+        return trigger.alarm.run_id
     if trigger.kind == "follow-up" and waiting:
         return newest(waiting).drop.run_id
     return run_id_of_execution(trigger.kind, execution_arn.rsplit(":", 1)[-1])
 
 
+def _labelled(
+    trigger: Trigger,
+    ledger: Ledger,
+    store: ObjectStore,
+    log: PredictionLog,
+    policy: AdmitPolicy,
+    now: datetime,
+) -> LabelledWindow | None:
+    """The labelled predictions that a retraining takes; None where there are none."""
+    if not policy.labelled_predictions or trigger.kind not in _RETRAININGS:
+        return None
+    window = window_since_last_training(ledger, store, retention=policy.prediction_retention, now=now)
+    return window if window is not None and window.has_new(log) else None
+
+
 def _objects(
-    trigger: Trigger, ledger: Ledger, store: ObjectStore, policy: AdmitPolicy
+    trigger: Trigger, ledger: Ledger, store: ObjectStore, policy: AdmitPolicy, *, has_labelled: bool
 ) -> tuple[list[RecordedDrop], list[ObjectRef]]:
     """The drops that this run claims and the objects that it trains on, the newest first."""
     if trigger.kind == "replay":
@@ -165,8 +258,9 @@ def _objects(
         ObjectRef(each.drop.bucket, each.drop.key, each.drop.version_id, each.drop.etag, each.drop.size)
         for each in drops
     ]
-    wants_earlier = policy.training_data == "all-drops" and (objects or trigger.kind == "manual")
-    if wants_earlier or (trigger.kind == "manual" and not objects):
+    has_new = bool(objects) or has_labelled
+    wants_earlier = policy.training_data == "all-drops" and (has_new or trigger.kind == "manual")
+    if wants_earlier or (trigger.kind == "manual" and not has_new):
         last = _last_trained(ledger)
         if last is not None:
             seen = {each.identity for each in objects}
@@ -194,6 +288,7 @@ def _run(
     lease: Lease,
     drops: Sequence[RecordedDrop],
     objects: Sequence[ObjectRef],
+    labelled: LabelledWindow | None,
     *,
     bucket: str,
     now: datetime,
@@ -210,6 +305,7 @@ def _run(
         keys=[each.key for each in objects[:_KEYS_SHOWN]],
         requested_by=trigger.requested_by,
         replay_of=trigger.replay_of,
+        labelled=None if labelled is None else labelled.to_dict(),
     )
 
 
@@ -220,9 +316,11 @@ def _manifest(run: Run, objects: Sequence[ObjectRef]) -> bytes:
         "trigger": run.trigger,
         "replay_of": run.replay_of,
         "objects": [each.to_dict() for each in objects],
+        **({} if run.labelled is None else {"labelled": run.labelled}),
     }
     return json.dumps(document, indent=1).encode()
 
 
 def _admitted(run: Run) -> str:
-    return f"Run {run.run_id} trains on {len(run.drop_ids) or len(run.keys)} object(s)."
+    labelled = "" if run.labelled is None else " and on predictions whose outcome was reported"
+    return f"Run {run.run_id} trains on {len(run.drop_ids) or len(run.keys)} object(s){labelled}."

@@ -152,7 +152,7 @@ def prepare_data(request: PrepareRequest, store: ObjectStore, tables: Tables) ->
         InvalidSettings: target, key or task differ from the pinned contract's.
         ObjectMissing: a drop was deleted meanwhile.
     """
-    pinned_uri = f"{request.data_uri.rstrip('/')}/contract/schema.json"
+    pinned_uri = pinned_contract_uri(request.data_uri)
     prefix = f"{request.data_uri.rstrip('/')}/runs/{request.run_id}/"
     pinned = _pinned(pinned_uri, request.settings, store)
     if pinned is None or _was_inferred_by(prefix, pinned, store):
@@ -168,6 +168,11 @@ def prepare_data(request: PrepareRequest, store: ObjectStore, tables: Tables) ->
             if pinned is None or pinned == inferred.contract:
                 return prepared
     return _prepare(request, prefix, pinned, inferred=None, store=store, tables=tables)
+
+
+def pinned_contract_uri(data_uri: str) -> str:
+    """Where the contract is pinned that drops are held to."""
+    return f"{data_uri.rstrip('/')}/contract/schema.json"
 
 
 def _pinned(uri: str, settings: PrepareSettings, store: ObjectStore) -> Contract | None:
@@ -332,7 +337,8 @@ def _profile_json(written: Written, contract: Contract, data_version: str) -> by
     entries = [
         {"name": c.name, "type": c.type, "role": c.role, **columns[c.name].to_dict()}
         for c in contract.prepared
-        if c.name in columns
+        # The profile goes where the model goes; the log has nothing to compare with such a column anyway.
+        if c.name in columns and c.privacy != "drop"
     ]
     for entry in entries:
         if entry["name"] in written.sample:

@@ -21,10 +21,13 @@ from dropforge.domain.ledger import Ledger
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog, Window, pseudonym
 from dropforge.domain.records import Live, from_iso, iso
+from dropforge.domain.triggers import DRIFT_ALARM, QUALITY_ALARM
 
 FORMAT = 1
 NO_LIVE_MODEL = "no_live_model"
 DRIFT, QUALITY = "drift", "quality"
+MAXIMUM_DRIFT = 16.0
+"""Where a column's logged drift ends: beyond it p-values are rounding errors."""
 MAXIMUM_PAST_REPORTS = 200
 """Earlier reports that are read: more than a week of hourly windows."""
 
@@ -60,7 +63,6 @@ class Metric:
     name: str
     value: float
     unit: str
-    dimensions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,15 @@ class WatchReport:
 
 @dataclass(frozen=True)
 class Watched:
-    """The report, where it was written, and the metrics to emit."""
+    """The report, where it was written, the metrics to emit and the lines to log.
+
+    What alarms look at is a metric. All else is a log line, since CloudWatch bills every custom metric.
+    """
 
     report: WatchReport
     report_uri: str | None
     metrics: tuple[Metric, ...]
+    lines: tuple[Mapping[str, Any], ...]
 
 
 def last_full_window(now: datetime, length: timedelta) -> tuple[datetime, datetime]:
@@ -147,7 +153,7 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
     live = ledger.live()
     if live is None:
         report = WatchReport(request.start, request.end, request.policy, None)
-        return Watched(report, None, (Metric("LiveModels", 0, "Count"),))
+        return Watched(report, None, (), (_summary(report),))
     contract = Contract.from_json(store.read(live.contract_uri))
     window = log.window(request.start, request.end, model_version=live.version)
     predicted = _prediction_baseline(live, store)
@@ -173,7 +179,7 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
     uri = report_uri(request.data_uri, request.start)
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     store.write(uri, text.encode(), "application/json")
-    return Watched(report, uri, tuple(_metrics(report)))
+    return Watched(report, uri, tuple(_metrics(report)), (_summary(report), *_column_lines(report)))
 
 
 def _assess(
@@ -275,37 +281,62 @@ def _metrics(report: WatchReport) -> list[Metric]:
     assessment, quality = report.assessment, report.quality
     if assessment is None or quality is None:
         return []
-    enough = assessment.verdict != NOT_ENOUGH_DATA
     metrics = [
-        Metric("WatchedPredictions", assessment.rows, "Count"),
-        Metric("DriftAlarm", float(report.alarms[DRIFT].raised), "Count"),
-        Metric("QualityAlarm", float(report.alarms[QUALITY].raised), "Count"),
-        Metric("LabelCompleteness", 100 * quality.completeness, "Percent"),
+        Metric(DRIFT_ALARM, float(report.alarms[DRIFT].raised), "Count"),
+        Metric(QUALITY_ALARM, float(report.alarms[QUALITY].raised), "Count"),
     ]
-    if enough:
-        missing = [each.drift.statistic("missing_rate") for each in assessment.columns]
-        rises = [
-            each
-            for each in missing
-            if each is not None and each.value >= each.threshold and each.value > (each.baseline or 0.0)
-        ]
-        metrics += [
-            Metric("DriftDetected", float(assessment.verdict == DRIFTED), "Count"),
-            Metric("DriftedColumns", len(assessment.drifted), "Count"),
-            Metric("MissingDataDetected", float(bool(rises)), "Count"),
-        ]
-        if assessment.classifier is not None:
-            metrics.append(Metric("DomainClassifierAuc", assessment.classifier.auc, "None"))
-        metrics += [
-            Metric(
-                "ColumnDrift",
-                min(16.0, -math.log10(max(each.adjusted_p_value, 1e-300))),
-                "None",
-                {"Column": each.drift.name},
-            )
-            for each in assessment.columns
-        ]
+    if assessment.verdict != NOT_ENOUGH_DATA:
+        metrics.append(Metric("MissingDataDetected", float(_has_more_missing(assessment)), "Count"))
     if math.isfinite(quality.live.value):
-        metrics.append(Metric("LiveQuality", quality.live.value, "None", {"Metric": quality.metric}))
-        metrics.append(Metric("QualityDegraded", float(quality.verdict == DEGRADED), "Count"))
+        metrics.append(Metric("LiveQuality", quality.live.value, "None"))
     return metrics
+
+
+def _has_more_missing(assessment: Assessment) -> bool:
+    """Whether any column misses significantly more values than in training."""
+    missing = [each.drift.statistic("missing_rate") for each in assessment.columns]
+    return any(
+        each.value >= each.threshold and each.value > (each.baseline or 0.0)
+        for each in missing
+        if each is not None
+    )
+
+
+def _summary(report: WatchReport) -> dict[str, Any]:
+    assessment, quality = report.assessment, report.quality
+    line: dict[str, Any] = {
+        "message": "watched",
+        "window_start": iso(report.start),
+        "window_end": iso(report.end),
+        "verdict": report.verdict,
+    }
+    if report.live is None or assessment is None or quality is None:
+        return line
+    return {
+        **line,
+        "model_version": report.live.version,
+        "rows": assessment.rows,
+        "drifted_columns": assessment.drifted,
+        "domain_classifier_auc": None if assessment.classifier is None else assessment.classifier.auc,
+        "label_completeness": quality.completeness,
+        "quality_verdict": quality.verdict,
+        "quality_metric": quality.metric,
+        "live_quality": quality.live.value if math.isfinite(quality.live.value) else None,
+        "drift_alarm": report.alarms[DRIFT].to_dict(),
+        "quality_alarm": report.alarms[QUALITY].to_dict(),
+    }
+
+
+def _column_lines(report: WatchReport) -> list[dict[str, Any]]:
+    """One line a column: minus the decimal logarithm of its corrected p-value, so 2 is the border at 1 %."""
+    assessment = report.assessment
+    if assessment is None or assessment.verdict == NOT_ENOUGH_DATA:
+        return []
+    return [
+        {
+            "message": "column drift",
+            "column": each.drift.name,
+            "drift": min(MAXIMUM_DRIFT, -math.log10(max(each.adjusted_p_value, 1e-300))),
+        }
+        for each in assessment.columns
+    ]

@@ -116,6 +116,10 @@ class ObjectStore(Protocol):
         """Return the object's length in bytes."""
         ...
 
+    def pinned(self, uri: str) -> ObjectRef:
+        """Return a reference to the version that is the newest now, with its ETag and size."""
+        ...
+
     def sha256(self, location: Location) -> str:
         """Return the SHA-256 of the object's content in hex, read in pieces."""
         ...

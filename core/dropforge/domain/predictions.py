@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -113,6 +113,15 @@ class PredictionLog(Protocol):
 
     def window(self, start: datetime, end: datetime, *, model_version: int | None = None) -> Window:
         """Read the predictions with ``start <= at < end``, of one version or of all, oldest first."""
+        ...
+
+    def labelled(
+        self, start: datetime, end: datetime, *, since: datetime, until: datetime
+    ) -> Iterator[PredictionRecord]:
+        """Yield predictions with ``start <= at < end`` and ``since <= outcome_at < until``, the newest first.
+
+        A day of them at most is in memory at once.
+        """
         ...
 
 

@@ -79,7 +79,8 @@ class Run(_Record):
     """One run of the training state machine, from its start to its end.
 
     Times are ISO 8601 in UTC. ``token`` is the training lock's fencing token; ``error`` is
-    ``{"class", "message"}``; ``reasons`` says why a gate or a person said no.
+    ``{"class", "message"}``; ``reasons`` says why a gate or a person said no; ``labelled`` says which
+    predictions with an outcome it trains on besides its drops (``{"predicted_from", "since", "until"}``).
     """
 
     run_id: str
@@ -93,6 +94,7 @@ class Run(_Record):
     keys: list[str] = field(default_factory=list)
     requested_by: str | None = None
     replay_of: str | None = None
+    labelled: dict[str, Any] | None = None
     ended_at: str | None = None
     version: int | None = None
     model_package_arn: str | None = None

@@ -6,11 +6,18 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Final, Literal
 
 from dropforge.domain.errors import InvalidEvent
 
-TriggerKind = Literal["drop", "schedule", "manual", "follow-up", "replay"]
+TriggerKind = Literal["drop", "schedule", "manual", "follow-up", "replay", "alarm"]
+AlarmKind = Literal["drift", "quality"]
+
+DRIFT_ALARM: Final = "DriftAlarm"
+QUALITY_ALARM: Final = "QualityAlarm"
+"""The metrics that the watch emits, 0 or 1, and whose alarms are answered."""
+_ALARM_KINDS: Final[Mapping[str, AlarmKind]] = {DRIFT_ALARM: "drift", QUALITY_ALARM: "quality"}
 
 _SLUG_CHARACTERS = 20
 _DIGEST_CHARACTERS = 12
@@ -69,11 +76,43 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class AlarmTransition:
+    """A CloudWatch alarm about the live model that changed its state.
+
+    Attributes:
+        kind: what the alarm watches.
+        name: the alarm's.
+        state, previous_state: OK, ALARM or INSUFFICIENT_DATA.
+        at: when the state changed.
+        reason: CloudWatch's.
+    """
+
+    kind: AlarmKind
+    name: str
+    state: str
+    previous_state: str
+    at: datetime
+    reason: str
+
+    @property
+    def identity(self) -> str:
+        """The same for every delivery of this transition, another for the next; 12 hexadecimal digits."""
+        text = f"{self.name}\x00{self.at.isoformat()}"
+        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+
+    @property
+    def run_id(self) -> str:
+        """A name for the run that answers this transition."""
+        return f"{self.kind}-{self.identity}"
+
+
+@dataclass(frozen=True)
 class Trigger:
-    """Why an execution was started. ``drop`` is there only for kind ``drop``."""
+    """Why an execution was started. ``drop`` and ``alarm`` are there only for the kinds of these names."""
 
     kind: TriggerKind
     drop: Drop | None = None
+    alarm: AlarmTransition | None = None
     requested_by: str | None = None
     replay_of: str | None = None
 
@@ -82,14 +121,17 @@ def parse_trigger(event: Mapping[str, Any]) -> Trigger:
     """Read the input of the training state machine.
 
     Accepts S3's ``Object Created`` event as EventBridge delivers it (keys are not URL-encoded there, and
-    ``version-id`` is absent for an unversioned bucket), or ``{"trigger": "schedule" | "manual" |
-    "follow-up" | "replay", …}``.
+    ``version-id`` is absent for an unversioned bucket), CloudWatch's ``CloudWatch Alarm State Change`` of the
+    drift or the quality alarm, or ``{"trigger": "schedule" | "manual" | "follow-up" | "replay", …}``.
 
     Raises:
         InvalidEvent: the input has none of these shapes.
     """
     if event.get("source") == "aws.s3":
         return Trigger(kind="drop", drop=_drop_from_s3_event(event))
+    if event.get("source") == "aws.cloudwatch":
+        alarm = _alarm_from_event(event)
+        return Trigger(kind="alarm", alarm=alarm, requested_by=alarm.name)
     kind = event.get("trigger")
     if kind in ("schedule", "manual", "follow-up"):
         return Trigger(kind=kind, requested_by=_optional_text(event, "requested_by"))
@@ -99,7 +141,8 @@ def parse_trigger(event: Mapping[str, Any]) -> Trigger:
             raise InvalidEvent("A replay must name the run: {'trigger': 'replay', 'run_id': '…'}.")
         return Trigger(kind="replay", requested_by=_optional_text(event, "requested_by"), replay_of=run_id)
     raise InvalidEvent(
-        "The run's input is neither an S3 'Object Created' event from EventBridge nor "
+        "The run's input is neither an S3 'Object Created' event or a 'CloudWatch Alarm State Change' from "
+        "EventBridge nor "
         "{'trigger': 'schedule' | 'manual' | 'follow-up' | 'replay'}; "
         f"it has the fields {sorted(event)}."
     )
@@ -128,6 +171,36 @@ def _drop_from_s3_event(event: Mapping[str, Any]) -> Drop:
             f"The S3 event lacks a field or has it malformed: {error!s}. Expected detail.bucket.name and "
             "detail.object.{key, etag, sequencer, size}, as EventBridge delivers 'Object Created'."
         ) from error
+
+
+def _alarm_from_event(event: Mapping[str, Any]) -> AlarmTransition:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html"""
+    try:
+        detail = event["detail"]
+        metrics = detail["configuration"]["metrics"]
+        names = {each["metricStat"]["metric"]["name"] for each in metrics if "metricStat" in each}
+        state = detail["state"]
+        kinds = [kind for metric, kind in _ALARM_KINDS.items() if metric in names]
+        if len(kinds) == 1:
+            return AlarmTransition(
+                kind=kinds[0],
+                name=detail["alarmName"],
+                state=state["value"],
+                previous_state=(detail.get("previousState") or {}).get("value", ""),
+                # "2026-11-21T09:00:00.000+0000"; Python reads a zone without the colon as well.
+                at=datetime.fromisoformat(state["timestamp"]),
+                reason=state.get("reason", ""),
+            )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidEvent(
+            f"The alarm event lacks a field or has it malformed: {error!s}. Expected detail.alarmName, "
+            "detail.configuration.metrics[].metricStat.metric.name and detail.state.{value, timestamp}, as "
+            "EventBridge delivers 'CloudWatch Alarm State Change'."
+        ) from error
+    raise InvalidEvent(
+        f"Alarm {detail['alarmName']!r} is on {', '.join(sorted(names)) or 'no metric'}; a run is only "
+        f"started by alarms on {' or '.join(_ALARM_KINDS)}."
+    )
 
 
 def _optional_text(event: Mapping[str, Any], name: str) -> str | None:

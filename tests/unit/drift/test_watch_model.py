@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from tests.fakes.predictions import FakePredictionLog, live
 from tests.in_memory_store import InMemoryObjectStore
-from tests.unit.prediction_api.prediction_fakes import FakePredictionLog, live
 from tests.unit.preparation.dropping import prepare
 
 from dropforge.application.watch_model import (
@@ -100,7 +100,7 @@ class World:
 
 
 def values(watched):
-    return {metric.name: metric.value for metric in watched.metrics if not metric.dimensions}
+    return {metric.name: metric.value for metric in watched.metrics}
 
 
 def test_predictions_from_the_training_distribution_are_quiet_and_the_report_is_written():
@@ -114,7 +114,16 @@ def test_predictions_from_the_training_distribution_are_quiet_and_the_report_is_
     assert report["domain_classifier"]["auc"] < report["domain_classifier"]["threshold"]
     assert report["quality"]["verdict"] == "steady"
     assert report["quality"]["label_completeness"] == 1.0
-    assert values(watched)["DriftDetected"] == 0
+    assert values(watched) == {
+        "DriftAlarm": 0,
+        "QualityAlarm": 0,
+        "MissingDataDetected": 0,
+        "LiveQuality": report["quality"]["live"]["value"],
+    }
+    summary, *columns = watched.lines
+    assert (summary["message"], summary["verdict"], summary["rows"]) == ("watched", "quiet", 500)
+    assert {line["column"] for line in columns} == {"x", "ward", "predicted score"}
+    assert all(0 <= line["drift"] < 2 for line in columns)
 
 
 def test_shifted_predictions_are_called_drifted_and_raise_an_alarm_in_the_second_window():
@@ -154,7 +163,8 @@ def test_a_window_without_predictions_is_not_enough_data_and_raises_nothing():
     watched = World().watch()
     assert watched.report.verdict == "not_enough_data"
     assert values(watched)["DriftAlarm"] == 0
-    assert "DriftDetected" not in values(watched)
+    assert "MissingDataDetected" not in values(watched)
+    assert [line["message"] for line in watched.lines] == ["watched"]
 
 
 def test_without_a_live_model_there_is_nothing_to_watch_and_nothing_is_written():

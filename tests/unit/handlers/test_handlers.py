@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 from moto.s3.models import s3_backends
-from tests.fakes.aws_clients import SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
+from tests.fakes.aws_clients import BotoDynamoDb, SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
 from tests.unit.judging.test_judge_model_use_case import model_archive, output_archive
 
 from dropforge import bootstrap
@@ -35,8 +35,11 @@ TRIGGERS = (
     "model_package_approved",
     "model_package_rejected",
     "execution_status_change",
+    "cloudwatch_alarm_drift",
+    "cloudwatch_alarm_quality",
 )
 TABLE = "ledger"
+PREDICTIONS = "predictions"
 _MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge"
 ENVIRONMENT = {
     "LEDGER_TABLE": TABLE,
@@ -60,6 +63,21 @@ ENVIRONMENT = {
     "APPROVAL_TIMEOUT_DAYS": "7",
     "APPROVAL_REMINDER_HOURS": "24",
     "GRACE_HOURS": "0",
+    "PREDICTIONS_TABLE": PREDICTIONS,
+    "PREDICTION_RETENTION_DAYS": "90",
+    "LABELLED_PREDICTIONS": "include",
+    "DRIFT_RESPONSE": "retrain",
+    "QUALITY_RESPONSE": "fallback",
+    "RETRAIN_COOLDOWN_HOURS": "6",
+    "WINDOW_HOURS": "1",
+    "FALSE_ALARM_RATE": "0.01",
+    "WINDOWS_TO_ALARM": "2",
+    "WINDOWS_CONSIDERED": "3",
+    "COOLDOWN_HOURS": "6",
+    "OUTCOME_DELAY_DAYS": "1",
+    "QUALITY_TOLERANCE": "0",
+    "METRICS_NAMESPACE": "Dropforge",
+    "OPENBLAS_NUM_THREADS": "1",
 }
 
 
@@ -111,6 +129,10 @@ class Stack:
         resource = TEMPLATE["Resources"]["Ledger"]["Properties"]
         names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
         dynamodb.create_table(TableName=TABLE, **{each: resource[each] for each in names})
+        log = TEMPLATE["Resources"]["Predictions"]["Properties"]
+        names = ("BillingMode", "AttributeDefinitions", "KeySchema")
+        dynamodb.create_table(TableName=PREDICTIONS, **{each: log[each] for each in names})
+        monkeypatch.setattr(bootstrap.DynamoDbHttp, "from_env", lambda env: BotoDynamoDb(dynamodb))
         self.ledger = bootstrap.ledger(TABLE)
 
     def put(self, uri: str, body: bytes) -> None:
@@ -133,6 +155,7 @@ class Stack:
             settings = {**ENVIRONMENT, "DATA_BUCKET": DROP.bucket}
             for name in variables(function):
                 patch.setenv(name, settings[name])
+            patch.setenv("POWERTOOLS_SERVICE_NAME", "model")
             handler = load(function).handler
             context = SimpleNamespace(
                 function_name=function,
@@ -192,6 +215,29 @@ def test_admits_the_example_drop(stack):
     assert stack.ledger.held_lease(LockName.TRAINING).token == answer["token"] == 1
     code = bootstrap.object_store().list(answer["code_uri"])
     assert {"train.py", "inference.py", "model.py"} <= {each.key.rsplit("/", 1)[-1] for each in code}
+
+
+@pytest.mark.parametrize("alarm", ["cloudwatch_alarm_drift", "cloudwatch_alarm_quality"])
+def test_answers_no_alarm_while_nothing_is_live(stack, alarm):
+    payload = {"execution_arn": f"{_MACHINE}-training:x".replace("stateMachine", "execution")}
+    answer = stack.run("admit_run", {**payload, "event": event(alarm)})
+    assert answer["outcome"] == "not-answered"
+
+
+def test_watches_nothing_while_nothing_is_live(stack):
+    assert stack.run("watch_model") == {"verdict": "no_live_model", "report_uri": None, "alarms": {}}
+
+
+def test_an_overdue_approval_is_counted(stack, capsys):
+    stack.registered()
+    stack.run("request_approval")
+    stack.ledger.await_decision(1, task_token="t", execution="e", due_at="2026-01-01T00:00:00.000Z")
+    assert stack.run("check_approval")["outcome"] == "overdue"
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert metrics[0]["ApprovalsOverdue"] == [1.0]
+    (definition,) = metrics[0]["_aws"]["CloudWatchMetrics"]
+    assert (definition["Namespace"], definition["Dimensions"]) == ("Dropforge", [["Model"]])
+    assert metrics[0]["Model"] == "model"
 
 
 @pytest.mark.parametrize("trigger", ["schedule", "manual", "follow_up"])
@@ -308,7 +354,7 @@ def test_repairs_after_the_example_abortion(stack):
 def test_names_every_missing_variable_at_once(monkeypatch, function):
     for name in ENVIRONMENT | {"DATA_BUCKET": "", "AWS_REGION": ""}:
         monkeypatch.delenv(name, raising=False)
-    required = [name for name in variables(function) if name != "ID_COLUMN"]
+    required = [name for name in variables(function) if name not in ("ID_COLUMN", "OPENBLAS_NUM_THREADS")]
     with pytest.raises(InvalidSettings) as refusal:
         load(function).FunctionSettings.from_env({})
     assert all(f"{name} is missing" in str(refusal.value) for name in required)
@@ -325,7 +371,14 @@ def test_the_docstring_names_the_event(function):
 
 @pytest.mark.parametrize(
     "name",
-    ["s3_object_created", "model_package_approved", "model_package_rejected", "execution_status_change"],
+    [
+        "s3_object_created",
+        "model_package_approved",
+        "model_package_rejected",
+        "execution_status_change",
+        "cloudwatch_alarm_drift",
+        "cloudwatch_alarm_quality",
+    ],
 )
 def test_events_of_aws_have_the_whole_envelope(name):
     found = event(name)

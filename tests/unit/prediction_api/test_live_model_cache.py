@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 from boto3.dynamodb.types import TypeSerializer
-from tests.unit.prediction_api.prediction_fakes import BINARY, REGRESSION, live
+from tests.fakes.predictions import BINARY, REGRESSION, live
 from tests.unit.prediction_api.test_prediction_ids import with_privacy
 
 from dropforge.adapters.sigv4_http_live_model import KEPT_S, LedgerLiveModels

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.prediction_api.prediction_fakes import PATIENT
+from tests.fakes.predictions import PATIENT
 from tests.unit.prediction_api.test_prediction_use_cases import service_for
 
 from dropforge.application.predict import MAXIMUM_INSTANCES, RequestStamp

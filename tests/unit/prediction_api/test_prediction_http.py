@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.unit.prediction_api.prediction_fakes import PATIENT
+from tests.fakes.predictions import PATIENT
 from tests.unit.prediction_api.test_prediction_use_cases import service_for
 
 from dropforge.application.predict_http import MAXIMUM_BODY_BYTES, exchange
@@ -201,7 +201,7 @@ def test_a_fault_of_ours_is_an_answer_and_a_place_in_the_log_without_data(servic
     status, body, _, log = ask(service, body={"instance": PATIENT})
     assert (status, body["error"]["type"]) == (500, "InternalError")
     assert "71.5" not in json.dumps([body, log])
-    assert any("prediction_fakes.py" in place for place in log["at"])
+    assert any("predictions.py" in place for place in log["at"])
 
 
 def test_wrong_settings_are_an_answer_too():

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.prediction_api.prediction_fakes import BINARY, PATIENT
+from tests.fakes.predictions import BINARY, PATIENT
 
 from dropforge.domain import predictions
 from dropforge.domain.contract import Column, Contract

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 from moto import mock_aws
-from tests.unit.prediction_api.prediction_fakes import FakePredictionLog
+from tests.fakes.aws_clients import BotoDynamoDb
+from tests.fakes.predictions import FakePredictionLog
 
 from dropforge.adapters.prediction_log import BATCH_ITEMS, DynamoDbPredictionLog
-from dropforge.adapters.sigv4_http_services import ConditionFailed
 from dropforge.domain.errors import ServiceUnavailable
 from dropforge.domain.predictions import OutcomeStatus, PredictionRecord, epoch_ms, prediction_id
 from dropforge.domain.records import iso
@@ -25,37 +23,6 @@ PROPERTIES = TEMPLATE["Resources"]["Predictions"]["Properties"]
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NOW = NOON + timedelta(days=40)
 numbers = itertools.count()
-
-
-class BotoDynamoDb:
-    """`DynamoDbCalls` through the SDK, which checks every request's shape."""
-
-    def __init__(self, client) -> None:
-        self.client = client
-        self.unprocessed: list[int] = []
-        self.lost_answers = 0
-
-    def call(self, operation, request):
-        if operation == "BatchWriteItem" and self.unprocessed:
-            (table, items), kept = *request["RequestItems"].items(), self.unprocessed.pop(0)
-            if items[kept:]:
-                request = {"RequestItems": {table: items[: kept or None]}} if kept else None
-            answer = {} if request is None else self._call(operation, request)
-            return {**answer, "UnprocessedItems": {table: items[kept:]} if items[kept:] else {}}
-        answer = self._call(operation, request)
-        if operation == "UpdateItem" and self.lost_answers:
-            self.lost_answers -= 1
-            return self._call(operation, request)  # as the HTTP adapter's retry does
-        return answer
-
-    def _call(self, operation, request):
-        method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
-        try:
-            return getattr(self.client, method)(**request)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise ConditionFailed from error
-            raise
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +203,24 @@ def test_a_window_larger_than_a_page_is_read_whole(real, client, table):
     written = [record(index=index, x="x" * 50_000) for index in range(200)]
     real.write(written)
     assert len(real.window(NOON, NOON + timedelta(hours=1))) == 200
+
+
+def test_labelled_predictions_come_newest_first_by_when_their_outcome_was_reported(log):
+    records = [record(NOON + timedelta(hours=hours), hours) for hours in range(0, 60, 7)]
+    log.write(records)
+    early, late = NOON + timedelta(days=3), NOON + timedelta(days=4)
+    for moment, chosen in ((early, records[:3]), (late, records[5:8])):
+        log.record_outcomes({each.prediction_id: "yes" for each in chosen}, now=moment)
+
+    def found(since, until, start=NOON):
+        read = log.labelled(start, NOW, since=since, until=until)
+        return [each.prediction_id for each in read]
+
+    def ids(chosen):
+        return [each.prediction_id for each in reversed(chosen)]
+
+    assert found(early, late) == ids(records[:3])
+    assert found(early, late + timedelta(seconds=1)) == ids(records[:3] + records[5:8])
+    assert found(late, late + timedelta(seconds=1)) == ids(records[5:8])
+    assert found(early, late, start=NOON + timedelta(hours=7)) == ids(records[1:3])
+    assert found(late, late) == []

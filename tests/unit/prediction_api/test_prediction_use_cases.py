@@ -6,7 +6,7 @@ import itertools
 from datetime import UTC, datetime
 
 import pytest
-from tests.unit.prediction_api.prediction_fakes import (
+from tests.fakes.predictions import (
     BINARY,
     PATIENT,
     REGRESSION,

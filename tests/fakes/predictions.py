@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -156,3 +156,11 @@ class FakePredictionLog:
                 and model_version in (None, record.model_version)
             ],
         )
+
+    def labelled(
+        self, start: datetime, end: datetime, *, since: datetime, until: datetime
+    ) -> Iterator[PredictionRecord]:
+        for record in sorted(self.records.values(), key=lambda each: each.prediction_id, reverse=True):
+            is_asked = epoch_ms(start) <= id_time_ms(record.prediction_id) < epoch_ms(end)
+            if is_asked and record.outcome_at is not None and iso(since) <= record.outcome_at < iso(until):
+                yield record

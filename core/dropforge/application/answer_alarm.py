@@ -1,0 +1,117 @@
+"""What an alarm about the live model leads to: retraining, falling back first, or a notification only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from dropforge.domain.errors import InvalidSettings
+from dropforge.domain.ledger import Ledger
+from dropforge.domain.records import Approval, Live, from_iso, iso
+from dropforge.domain.services import Workflows
+from dropforge.domain.triggers import AlarmTransition
+
+RETRAIN: Final = "retrain"
+FALLBACK: Final = "fallback"
+NOTIFY: Final = "notify"
+RESPONSES: Final = (RETRAIN, FALLBACK, NOTIFY)
+
+
+@dataclass(frozen=True)
+class AlarmPolicy:
+    """How alarms are answered.
+
+    Attributes:
+        drift, quality: the response to that alarm, one of `RESPONSES`. ``fallback`` deploys the version
+            before the live one and then retrains.
+        cooldown: after a promotion and after a run that an alarm started, in which no alarm starts another.
+    """
+
+    drift: str = RETRAIN
+    quality: str = RETRAIN
+    cooldown: timedelta = timedelta(hours=6)
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} is {value!r}"
+            for name, value in (("drift", self.drift), ("quality", self.quality))
+            if value not in RESPONSES
+        ]
+        if wrong:
+            raise InvalidSettings(
+                f"The response to alarms: {'; '.join(wrong)}; it is {', '.join(RESPONSES)}."
+            )
+
+    def response(self, alarm: AlarmTransition) -> str:
+        return self.drift if alarm.kind == "drift" else self.quality
+
+
+def why_not(alarm: AlarmTransition, ledger: Ledger, policy: AlarmPolicy) -> str | None:
+    """Return why the alarm is not answered by a run, or None where it is.
+
+    An alarm may go to ALARM again from INSUFFICIENT_DATA, or flap: the cooldown makes one run of that.
+    """
+    if alarm.state != "ALARM":
+        return f"Alarm {alarm.name} went to {alarm.state}."
+    live = ledger.live()
+    if live is None:
+        return f"Alarm {alarm.name}: no model is live."
+    promoted_at = from_iso(live.promoted_at)
+    if alarm.at < promoted_at:
+        return f"Alarm {alarm.name} is from before version {live.version} became live."
+    if policy.response(alarm) == NOTIFY:
+        return f"Alarm {alarm.name} is not answered: the stack's parameters ask for a notification only."
+    answered = [
+        from_iso(run.started_at)
+        for run in ledger.list_runs()
+        if run.trigger == "alarm" and run.run_id != alarm.run_id
+    ]
+    until = max([promoted_at, *answered]) + policy.cooldown
+    if alarm.at < until:
+        return f"Alarm {alarm.name} is not answered before {iso(until)}, the end of the cooldown."
+    return None
+
+
+def fall_back(
+    alarm: AlarmTransition,
+    *,
+    ledger: Ledger,
+    workflows: Workflows,
+    deployment_machine_arn: str,
+    policy: AlarmPolicy,
+) -> int | None:
+    """Start the deployment of the version before the live one, where the policy asks for it.
+
+    Only an older version is gone back to: one that was itself replaced by a fallback would otherwise come
+    back with the next alarm. The execution is named after the alarm's transition, so twice is once.
+
+    Returns:
+        The version that is deployed again; None where none is.
+    """
+    live = ledger.live()
+    if live is None or policy.response(alarm) != FALLBACK:
+        return None
+    version = _version_before(live, ledger)
+    if version is None:
+        return None
+    workflows.start(
+        deployment_machine_arn,
+        name=f"{FALLBACK}-{alarm.identity}",
+        payload={
+            "reason": FALLBACK,
+            "version": version,
+            "run_id": None,
+            "requested_by": alarm.name,
+        },
+    )
+    return version
+
+
+def _version_before(live: Live, ledger: Ledger) -> int | None:
+    earlier = [
+        model.version
+        for model in ledger.list_models()
+        if model.version < live.version and model.promoted_at and model.approval is Approval.APPROVED
+    ]
+    return max(earlier, default=None)

@@ -1,0 +1,152 @@
+"""Predictions whose outcome was reported, as training data: which ones a run takes, and as what object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import IO, Any, BinaryIO, cast
+
+from dropforge.domain.contract import NUMERIC_TYPES, Contract
+from dropforge.domain.errors import EmptyData
+from dropforge.domain.ledger import Ledger
+from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.predictions import PredictionLog, PredictionRecord
+from dropforge.domain.records import RunStatus, from_iso, iso
+
+# An outcome's time is taken before it is written, by a function that ends within half a minute; so it may
+# appear that late. A row that two runs train on is the same row in both.
+_OVERLAP = timedelta(seconds=60)
+_SPOOLED_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class LabelledWindow:
+    """Which predictions a run trains on. Times are ISO 8601 in UTC.
+
+    Attributes:
+        predicted_from: older predictions have expired, or are older than the first model.
+        since, until: when their outcome was reported, ``since <= outcome_at < until``.
+    """
+
+    predicted_from: str
+    since: str
+    until: str
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> LabelledWindow:
+        return cls(raw["predicted_from"], raw["since"], raw["until"])
+
+    def read(self, log: PredictionLog) -> Iterator[PredictionRecord]:
+        """Yield them, the newest first, and those again that may have come too late for the last run."""
+        return self._read(log, from_iso(self.since) - _OVERLAP)
+
+    def has_new(self, log: PredictionLog) -> bool:
+        """Whether any outcome came since the last training."""
+        return next(self._read(log, from_iso(self.since)), None) is not None
+
+    def _read(self, log: PredictionLog, since: datetime) -> Iterator[PredictionRecord]:
+        start, until = from_iso(self.predicted_from), from_iso(self.until)
+        return log.labelled(start, until, since=since, until=until)
+
+
+def window_since_last_training(
+    ledger: Ledger, store: ObjectStore, *, retention: timedelta, now: datetime
+) -> LabelledWindow | None:
+    """Return the predictions whose outcome no run has been trained on yet.
+
+    None where there is no model, or where the log lacks the value of a feature that is kept private: such a
+    prediction is no training row.
+    """
+    live = ledger.live()
+    if live is None:
+        return None
+    contract = Contract.from_json(store.read(live.contract_uri))
+    if private_features(contract):
+        return None
+    first = min(from_iso(model.registered_at) for model in ledger.list_models())
+    until = next(
+        (
+            from_iso(run.labelled["until"])
+            for run in ledger.list_runs()
+            if run.labelled is not None and run.replay_of is None and run.status is not RunStatus.FAILED
+        ),
+        None,
+    )
+    return LabelledWindow(
+        predicted_from=iso(max(first, now - retention)),
+        since=iso(first if until is None else until),
+        until=iso(now),
+    )
+
+
+def private_features(contract: Contract) -> list[str]:
+    """The features whose values the log does not hold."""
+    return [column.name for column in contract.features if column.privacy is not None]
+
+
+def gather(
+    manifest_uri: str, log: PredictionLog, store: ObjectStore, *, contract_uri: str
+) -> tuple[ObjectRef, ...]:
+    """Return the objects that a run trains on, with its labelled predictions as one more object.
+
+    Effect: the rows are written beside the manifest as JSON lines, and the manifest is pinned to that object,
+    so that a second call, and a replay, read exactly those rows.
+
+    Raises:
+        EmptyData: there is neither a drop nor a labelled prediction.
+    """
+    manifest = json.loads(store.read(manifest_uri))
+    objects = [ObjectRef.from_dict(each) for each in manifest["objects"]]
+    wanted = manifest.get("labelled")
+    if wanted is None or "rows" in wanted or not store.exists(contract_uri):
+        return tuple(objects)
+    contract = Contract.from_json(store.read(contract_uri))
+    folder = manifest_uri.rpartition("/")[0]
+    uri = f"{folder}/labelled/predictions.jsonl"
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as lines:
+        rows = _write(lines, LabelledWindow.from_dict(wanted).read(log), contract)
+        if rows:
+            lines.seek(0)
+            store.upload(uri, cast("BinaryIO", lines), "application/x-ndjson")
+    if rows:
+        # The newest rows first, as the drops are: of two rows with one key the first counts.
+        objects.insert(0, store.pinned(uri))
+    if not objects:
+        raise EmptyData(
+            f"{manifest_uri} names no drop, and no prediction of its time has an outcome any more. Drop a "
+            "file, or report outcomes, and start again."
+        )
+    pinned = {
+        **manifest,
+        "objects": [each.to_dict() for each in objects],
+        "labelled": {**wanted, "rows": rows},
+    }
+    store.write(manifest_uri, json.dumps(pinned, indent=1).encode(), "application/json")
+    return tuple(objects)
+
+
+def _write(out: IO[bytes], records: Iterator[PredictionRecord], contract: Contract) -> int:
+    names = [column.name for column in contract.features]
+    rows = 0
+    for record in records:
+        row = {name: record.inputs.get(name) for name in names}
+        if contract.key is not None:
+            row[contract.key] = record.inputs.get(contract.key, _made_key(record, contract))
+        row[contract.target] = record.outcome
+        out.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        rows += 1
+    return rows
+
+
+def _made_key(record: PredictionRecord, contract: Contract) -> str | int:
+    """A key for a caller's record that came without one: unlike any other, and the same each time."""
+    if contract.column(contract.key or "").type not in NUMERIC_TYPES:
+        return record.prediction_id
+    return int(hashlib.sha256(record.prediction_id.encode()).hexdigest()[:15], 16)
