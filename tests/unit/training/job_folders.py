@@ -17,11 +17,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from tests.unit.training.forked_programs import run_forked
 
 from dropforge.domain.contract import ROW_KEY, Column, Contract
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TRAINING = REPOSITORY / "training"
+TIMEOUT_S = 120.0
 
 ARROW_TYPES = {
     "number": pa.float64(),
@@ -102,16 +104,29 @@ def write_job(
 
 
 def run_job(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the job's own copy of train.py as SageMaker would, with `ML_ROOT` for ``/opt/ml``."""
+    """Run the job's own copy of train.py in a process of its own, with `ML_ROOT` for ``/opt/ml``."""
+    return run_forked(program_of(root), job_environment(root, environment), root, TIMEOUT_S)
+
+
+def run_job_as_program(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run it as SageMaker would, in an interpreter that loads everything itself."""
     return subprocess.run(
-        [sys.executable, str(root / "input" / "data" / "code" / "train.py")],
-        env={**os.environ, "ML_ROOT": str(root), **environment},
+        [sys.executable, str(program_of(root))],
+        env=job_environment(root, environment),
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIMEOUT_S,
         check=False,
     )
+
+
+def program_of(root: Path) -> Path:
+    return root / "input" / "data" / "code" / "train.py"
+
+
+def job_environment(root: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, "ML_ROOT": str(root), **environment}
 
 
 def pack(folder: Path, archive: Path) -> Path:

@@ -24,7 +24,12 @@ def sha256(path):
 def candidate_job(root, champion_archive, name="wine", contract=None, digest=None, **more):
     """A job whose champion channel holds that archive, registered under `digest` (its own by default)."""
     its, frame = builtin(name)
-    hyperparameters = {"seed": "1", "champion_sha256": digest or sha256(champion_archive), **more}
+    hyperparameters = {
+        "seed": "1",
+        "estimator": "linear",
+        "champion_sha256": digest or sha256(champion_archive),
+        **more,
+    }
     write_job(root, contract or its, frame, hyperparameters)
     channel = root / "input" / "data" / "champion"
     channel.mkdir()
@@ -54,7 +59,7 @@ def repacked(folder, archive, **replaced):
 
 def test_champion_is_scored_on_the_same_rows_and_both_are_judged(trained, tmp_path):
     champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")
-    root = candidate_job(tmp_path / "job", champion, estimator="boosted")
+    root = candidate_job(tmp_path / "job", champion, estimator="boosted", max_iter="20")
     result = run_job(root)
     assert result.returncode == 0, result.stderr
     assert report_of(root)["champion"] == {"scored": True, "reason": None, "sha256": sha256(champion)}
@@ -128,7 +133,7 @@ def test_champion_that_predicts_something_else_is_unscorable(trained, tmp_path):
     renamed = dataclasses.replace(contract, classes=classes)
     frame[contract.target] = frame[contract.target].map(dict(zip(contract.classes, classes, strict=True)))
     root = tmp_path / "job"
-    write_job(root, renamed, frame, {"champion_sha256": sha256(champion)})
+    write_job(root, renamed, frame, {"champion_sha256": sha256(champion), "estimator": "linear"})
     (root / "input" / "data" / "champion").mkdir()
     (root / "input" / "data" / "champion" / "model.tar.gz").write_bytes(champion.read_bytes())
     result = run_job(root)
