@@ -31,7 +31,7 @@ _MESSAGES = {
 }
 #: SageMaker accepts such a request and reports the missing capacity later, in the FailureReason.
 CAPACITY_ERROR = "CapacityError"
-_CAPACITY_OPERATIONS = ("CreateTrainingJob", "CreateEndpoint", "UpdateEndpoint")
+_CAPACITY_OPERATIONS = ("CreateTrainingJob", "CreateTransformJob", "CreateEndpoint", "UpdateEndpoint")
 
 
 @dataclass
@@ -73,7 +73,7 @@ class FaultSwitch:
         Args:
             operation: the operation's name, ``InvokeEndpoint`` included.
             error: the AWS error code to answer with; None only delays. ``CapacityError`` lets the request
-                pass and fails the training job or deployment that it starts.
+                pass and fails the job or deployment that it starts.
             times: end after so many calls. Without ``times`` and ``seconds`` the fault stays until cleared.
             seconds: end after so many seconds.
             delay_s: wait this long before the answer.

@@ -143,16 +143,17 @@ class Models:
         config = self._find(tx, CONFIG, config_name).document
         variants = []
         for variant in config["ProductionVariants"]:
-            model = self._find(tx, MODEL, variant["ModelName"]).document
-            variants.append(
-                {
-                    **variant,
-                    "_Container": model["_Container"],
-                    "_RoleArn": model.get("ExecutionRoleArn", ""),
-                    "_Isolated": model["EnableNetworkIsolation"],
-                }
-            )
+            variants.append({**variant, **self.served(tx, variant["ModelName"])})
         return {"EndpointConfigName": config["EndpointConfigName"], "ProductionVariants": variants}
+
+    def served(self, tx: Transaction, model_name: str) -> dict[str, Any]:
+        """What a model server is made of: the model's container, role and isolation, as they are now."""
+        model = self._find(tx, MODEL, model_name).document
+        return {
+            "_Container": model["_Container"],
+            "_RoleArn": model.get("ExecutionRoleArn", ""),
+            "_Isolated": model["EnableNetworkIsolation"],
+        }
 
     # --- inside ---
 

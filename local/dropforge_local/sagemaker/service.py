@@ -1,4 +1,4 @@
-"""A SageMaker that executes on this machine: training jobs, endpoints and the model registry.
+"""A SageMaker that executes on this machine: training and transform jobs, endpoints, the model registry.
 
 Not SageMaker's whole interface: an operation that isn't listed here answers ``UnsupportedOperation``, and
 a member that would change what is executed, and that this host can't carry out, is refused. What only says
@@ -30,6 +30,7 @@ from dropforge_local.sagemaker.runtime import Runtime
 from dropforge_local.sagemaker.store import Store
 from dropforge_local.sagemaker.tags import Tags
 from dropforge_local.sagemaker.training import TrainingJobs
+from dropforge_local.sagemaker.transform import TransformJobs
 from dropforge_local.sagemaker.validation import check_request, service_model
 from dropforge_local.sagemaker.wire import InvocationResult, dispatch
 
@@ -188,7 +189,11 @@ class SageMaker:
             ServiceError: there is no such job.
             TimeoutError: it runs still after ``timeout_s`` seconds.
         """
-        return self._started().training.wait(name, timeout_s)
+        return self.wait_job("TrainingJob", name, timeout_s)
+
+    def wait_job(self, kind: str, name: str, timeout_s: float | None = None) -> dict[str, Any]:
+        """Block until a ``TrainingJob`` or ``TransformJob`` has ended, as ``wait_training_job`` does."""
+        return self._started().jobs[kind].wait(name, timeout_s)
 
     def _started(self) -> _Running:
         if self._running is None:
@@ -210,6 +215,11 @@ class _Running:
         self.training = TrainingJobs(context)
         self.registry = Registry(context)
         self.models = Models(context, self.registry)
+        self.transform = TransformJobs(context, self.models)
+        self.jobs: dict[str, TrainingJobs | TransformJobs] = {
+            "TrainingJob": self.training,
+            "TransformJob": self.transform,
+        }
         self.endpoints = Endpoints(context, self.models)
         self.runtime = Runtime(context)
         tags = Tags(context)
@@ -217,6 +227,9 @@ class _Running:
             "DescribeTrainingJob": self.training.describe,
             "ListTrainingJobs": self.training.list_page,
             "StopTrainingJob": self.training.stop,
+            "DescribeTransformJob": self.transform.describe,
+            "ListTransformJobs": self.transform.list_page,
+            "StopTransformJob": self.transform.stop,
             "CreateModel": self.models.create,
             "DescribeModel": self.models.describe,
             "ListModels": self.models.list_page,
@@ -246,6 +259,7 @@ class _Running:
             name: _without_capacity(call) for name, call in plain.items()
         }
         self.operations["CreateTrainingJob"] = self.training.create
+        self.operations["CreateTransformJob"] = self.transform.create
         self.operations["CreateEndpoint"] = self.endpoints.create
         self.operations["UpdateEndpoint"] = self.endpoints.update
         self.admin: dict[str, Operation] = {
@@ -256,11 +270,13 @@ class _Running:
 
     def recover(self) -> None:
         self._outbox.start()
-        self.training.recover()
+        for jobs in self.jobs.values():
+            jobs.recover()
         self.endpoints.recover()
 
     def shut_down(self) -> None:
-        self.training.shut_down()
+        for jobs in self.jobs.values():
+            jobs.shut_down()
         self.endpoints.shut_down()
         self._outbox.stop()
         self._context.store.close()

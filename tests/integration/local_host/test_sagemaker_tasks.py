@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -135,3 +136,75 @@ def test_a_crash_during_training_creates_no_second_job(own_host: Deployed) -> No
         assert json.loads(ended["cause"])["TrainingJobName"] == name
     jobs = own_host.host.client("sagemaker").list_training_jobs(NameContains=name)["TrainingJobSummaries"]
     assert len(jobs) == 1
+
+
+_SERVING = """
+import flask
+
+def model_fn(folder):
+    return None
+
+def transform_fn(model, body, content_type, accept):
+    status = 400 if body == "bad" else 200
+    return flask.Response(str(len(body)), status=status, mimetype=accept)
+"""
+
+
+def _transform(deployed: Deployed, name: str, content: bytes) -> dict[str, Any]:
+    """A transform job over one file, with a model of its own."""
+    bucket = deployed.outputs["Bucket"]
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("code/inference.py")
+        entry.size = len(_SERVING)
+        archive.addfile(entry, io.BytesIO(_SERVING.encode()))
+    s3 = deployed.host.client("s3")
+    s3.put_object(Bucket=bucket, Key=f"models/{name}.tar.gz", Body=packed.getvalue())
+    s3.put_object(Bucket=bucket, Key=f"in/{name}/rows.csv", Body=content)
+    deployed.host.client("sagemaker").create_model(
+        ModelName=name,
+        ExecutionRoleArn="arn:aws:iam::000000000000:role/serving",
+        PrimaryContainer={
+            "Image": _IMAGE,
+            "ModelDataUrl": f"s3://{bucket}/models/{name}.tar.gz",
+            "Environment": {
+                "SAGEMAKER_PROGRAM": "inference.py",
+                "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+                "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+            },
+        },
+    )
+    return {
+        "TransformJobName": name,
+        "ModelName": name,
+        "BatchStrategy": "SingleRecord",
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/in/{name}/"}},
+            "ContentType": "text/csv",
+            "SplitType": "Line",
+        },
+        "TransformOutput": {"S3OutputPath": f"s3://{bucket}/out/{name}", "AssembleWith": "Line"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    }
+
+
+def test_a_sync_task_transforms_and_returns_the_described_job(deployed: Deployed) -> None:
+    name = _name()
+    arguments = _transform(deployed, name, b"a\nbb\n")
+    output = deployed.run(task(arguments, "sagemaker:createTransformJob.sync"))
+    assert output["TransformJobStatus"] == "Completed"
+    assert output["TransformEndTime"] > 10**12
+    assert output["Tags"]["MANAGED_BY_AWS"] == "STARTED_BY_STEP_FUNCTIONS"
+    stored = deployed.host.client("s3").get_object(
+        Bucket=deployed.outputs["Bucket"], Key=f"out/{name}/rows.csv.out"
+    )
+    assert stored["Body"].read() == b"1\n2\n"
+    ended = deployed.ended(deployed.start(task(arguments, "sagemaker:createTransformJob.sync")))
+    assert ended["error"] == "SageMaker.ResourceInUseException"
+
+
+def test_a_failed_transform_job_is_states_taskfailed(deployed: Deployed) -> None:
+    arguments = _transform(deployed, _name(), b"bad\n")
+    ended = deployed.ended(deployed.start(task(arguments, "sagemaker:createTransformJob.sync")))
+    assert ended["error"] == "States.TaskFailed"
+    assert json.loads(ended["cause"])["FailureReason"] == "ClientError: See job logs for more information"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dropforge_local.sagemaker.service import SageMaker
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/connect-sagemaker.html; .sync job -> its kind.
-_JOBS = {"createTrainingJob": "TrainingJob"}
+_JOBS = {"createTrainingJob": "TrainingJob", "createTransformJob": "TransformJob"}
 _NAMED = {
     "ResourceLimitExceeded": "ResourceLimitExceededException",
     "ResourceInUse": "ResourceInUseException",
@@ -98,7 +98,7 @@ class Job:
     def wait(self) -> dict[str, Any]:
         """The ended job as ``.sync`` returns it; a job that did not complete is States.TaskFailed."""
         try:
-            ended = self._service.wait_training_job(self._name[f"{self._kind}Name"])
+            ended = self._service.wait_job(self._kind, self._name[f"{self._kind}Name"])
         except ServiceError as error:
             raise self._error("SageMaker.AmazonSageMakerException", error.message) from error
         if ended[f"{self._kind}Status"] != "Completed":
