@@ -160,7 +160,7 @@ class FakePredictionLog:
     def labelled(
         self, start: datetime, end: datetime, *, since: datetime, until: datetime
     ) -> Iterator[PredictionRecord]:
-        for record in sorted(self.records.values(), key=lambda each: each.prediction_id, reverse=True):
+        for record in sorted(self.records.values(), key=lambda each: each.prediction_id):
             is_asked = epoch_ms(start) <= id_time_ms(record.prediction_id) < epoch_ms(end)
             if is_asked and record.outcome_at is not None and iso(since) <= record.outcome_at < iso(until):
                 yield record

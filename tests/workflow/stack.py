@@ -183,6 +183,13 @@ class Stack:
             if "stateEnteredEventDetails" in event
         ]
 
+    def resource(self, logical_id: str) -> str:
+        """The physical id of one of the stack's resources."""
+        detail = self.host.client("cloudformation").describe_stack_resource(
+            StackName=self.name, LogicalResourceId=logical_id
+        )["StackResourceDetail"]
+        return str(detail["PhysicalResourceId"])
+
     def read_json(self, uri: str) -> Any:
         key = uri.split("/", 3)[3]
         return json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
@@ -201,7 +208,8 @@ class Stack:
     def wait_for_notification(self, kind: str) -> Mapping[str, Any]:
         def look() -> Mapping[str, Any] | None:
             for message in self.notifications():
-                if message["MessageAttributes"]["kind"]["Value"] == kind:
+                # What an alarm sends has no attributes.
+                if message.get("MessageAttributes", {}).get("kind", {}).get("Value") == kind:
                     return message
             return None
 

@@ -106,10 +106,10 @@ class DynamoDbPredictionLog:
         if end <= start:
             return
         wanted = partitions(start, end)
-        for last in range(len(wanted), 0, -_PARTITIONS_A_DAY):
-            found = _in_parallel(read, wanted[max(0, last - _PARTITIONS_A_DAY) : last], _READERS)
+        for first in range(0, len(wanted), _PARTITIONS_A_DAY):
+            found = _in_parallel(read, wanted[first : first + _PARTITIONS_A_DAY], _READERS)
             records = [record for records in found for record in records]
-            yield from sorted(records, key=lambda record: record.prediction_id, reverse=True)
+            yield from sorted(records, key=lambda record: record.prediction_id)
 
     # --- items ----------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class LabelledWindow:
         return cls(raw["predicted_from"], raw["since"], raw["until"])
 
     def read(self, log: PredictionLog) -> Iterator[PredictionRecord]:
-        """Yield them, the newest first, and those again that may have come too late for the last run."""
+        """Yield them, the oldest first, and those again that may have come too late for the last run."""
         return self._read(log, from_iso(self.since) - _OVERLAP)
 
     def has_new(self, log: PredictionLog) -> bool:
@@ -116,7 +116,7 @@ def gather(
             lines.seek(0)
             store.upload(uri, cast("BinaryIO", lines), "application/x-ndjson")
     if rows:
-        # The newest rows first, as the drops are: of two rows with one key the first counts.
+        # First, as the newest object: of rows with one key, its lowest counts, which is the last prediction.
         objects.insert(0, store.pinned(uri))
     if not objects:
         raise EmptyData(

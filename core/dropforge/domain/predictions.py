@@ -118,7 +118,7 @@ class PredictionLog(Protocol):
     def labelled(
         self, start: datetime, end: datetime, *, since: datetime, until: datetime
     ) -> Iterator[PredictionRecord]:
-        """Yield predictions with ``start <= at < end`` and ``since <= outcome_at < until``, the newest first.
+        """Yield predictions with ``start <= at < end`` and ``since <= outcome_at < until``, the oldest first.
 
         A day of them at most is in memory at once.
         """

@@ -205,7 +205,7 @@ def test_a_window_larger_than_a_page_is_read_whole(real, client, table):
     assert len(real.window(NOON, NOON + timedelta(hours=1))) == 200
 
 
-def test_labelled_predictions_come_newest_first_by_when_their_outcome_was_reported(log):
+def test_labelled_predictions_come_oldest_first_by_when_their_outcome_was_reported(log):
     records = [record(NOON + timedelta(hours=hours), hours) for hours in range(0, 60, 7)]
     log.write(records)
     early, late = NOON + timedelta(days=3), NOON + timedelta(days=4)
@@ -217,7 +217,7 @@ def test_labelled_predictions_come_newest_first_by_when_their_outcome_was_report
         return [each.prediction_id for each in read]
 
     def ids(chosen):
-        return [each.prediction_id for each in reversed(chosen)]
+        return [each.prediction_id for each in chosen]
 
     assert found(early, late) == ids(records[:3])
     assert found(early, late + timedelta(seconds=1)) == ids(records[:3] + records[5:8])

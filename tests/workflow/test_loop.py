@@ -1,0 +1,160 @@
+"""The loop: quiet traffic, drift, an alarm, retraining on outcomes, approval, quiet again, fallback."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from dropforge.application.watch_model import last_full_window
+from dropforge.domain.records import RunStatus
+from tests.workflow.prediction_api import Api
+from tests.workflow.stack import Stack, wait_for
+
+WINDOW = timedelta(seconds=18)
+# The API's longest list.
+BATCH = 500
+ROWS = 2000
+
+Row = dict[str, Any]
+
+
+class Ward:
+    """Patients of a made-up ward. Whether one is sick depends on age and pressure, later on the marker."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+
+    def rows(self, count: int, *, is_later: bool = False) -> tuple[list[Row], list[str]]:
+        random = self._random
+        age = random.normal(50 + 12 * is_later, 12, count)
+        pressure = random.normal(120, 15, count)
+        marker = random.normal(0, 1, count)
+        wing = random.choice(["north", "south", "west"], count, p=[0.5, 0.3, 0.2])
+        cause = 1.5 * marker if is_later else (age - 50) / 8
+        risk = cause + (pressure - 120) / 20 + random.logistic(0, 0.5, count)
+        rows = [
+            {
+                "age": round(float(age[i]), 3),
+                "pressure": round(float(pressure[i]), 3),
+                "marker": round(float(marker[i]), 6),
+                "wing": str(wing[i]),
+            }
+            for i in range(count)
+        ]
+        return rows, ["yes" if each > 0 else "no" for each in risk]
+
+
+class Watched:
+    """A stack with a live model, its API, and a watch whose windows are seconds long."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack, self.api = stack, Api(stack)
+        self._lambda = stack.host.client("lambda")
+        self._cloudwatch = stack.host.client("cloudwatch")
+
+    def window(self, rows: list[Row], outcomes: list[str] | None = None) -> Mapping[str, Any]:
+        """Send the rows within one new window, report outcomes, then watch it."""
+        start = self._next_window()
+        ids: list[str] = []
+        for first in range(0, len(rows), BATCH):
+            answer = self.api.call("POST", "/predict", {"instances": rows[first : first + BATCH]})
+            assert answer.status == 200, answer.body
+            ids += [each["id"] for each in answer.body["predictions"]]
+        if outcomes is not None:
+            reported = [{"id": each, "label": label} for each, label in zip(ids, outcomes, strict=True)]
+            for first in range(0, len(reported), BATCH):
+                answer = self.api.call("POST", "/outcomes", {"outcomes": reported[first : first + BATCH]})
+                assert answer.body["recorded"] == len(reported[first : first + BATCH])
+        end = start + WINDOW
+        assert datetime.now(UTC) < end, "the rows did not fit into one window; make it longer"
+        answer = self._lambda.invoke(
+            FunctionName=self.stack.resource("WatchModelFunction"),
+            Payload=json.dumps({"time": end.isoformat()}),
+        )
+        found = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, found
+        report: Mapping[str, Any] = self.stack.read_json(found["report_uri"])
+        assert report["rows"] == len(rows)
+        return report
+
+    def alarm_state(self, name: str) -> str:
+        answer = self._cloudwatch.describe_alarms(AlarmNames=[self.stack.resource(name)])
+        (alarm,) = answer["MetricAlarms"]
+        return str(alarm["StateValue"])
+
+    def wait_for_alarm(self, name: str, state: str) -> None:
+        wait_for(f"{name} in {state}", lambda: self.alarm_state(name) == state)
+
+    @staticmethod
+    def _next_window() -> datetime:
+        _, start = last_full_window(datetime.now(UTC) + WINDOW, WINDOW)
+        time.sleep(max(0.0, (start - datetime.now(UTC)).total_seconds()))
+        return start
+
+
+def csv_of(rows: list[Row], labels: list[str]) -> bytes:
+    header = [*rows[0], "sick"]
+    lines = [",".join(map(str, [*row.values(), label])) for row, label in zip(rows, labels, strict=True)]
+    return "\n".join([",".join(header), *lines, ""]).encode()
+
+
+def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_falls_back(
+    deploy: Callable[..., Stack],
+) -> None:
+    ward = Ward(20261121)
+    stack = deploy(
+        TargetColumn="sick",
+        WatchWindowHours=str(WINDOW / timedelta(hours=1)),
+        WatchScheduleState="DISABLED",
+        WindowsToAlarm="1",
+        WindowsConsidered="1",
+        RetrainCooldownHours="0",
+        OutcomeDelayDays="0.001",
+        QualityResponse="fallback",
+        ApiBurstLimit="5000",
+        ApiRateLimit="5000",
+        PredictionRetentionDays="1",
+    )
+    stack.train_and_deploy(csv_of(*ward.rows(ROWS)))
+    watched = Watched(stack)
+
+    # Traffic like the training data raises nothing.
+    quiet = watched.window(ward.rows(ROWS)[0])
+    assert quiet["verdict"] == "quiet", quiet["drifted"]
+    watched.wait_for_alarm("DriftAlarm", "OK")
+    assert len(stack.runs()) == 1
+
+    # Other patients come: alarm, EventBridge, a run on what turned out to be true of them, and a decision.
+    drifted = watched.window(*ward.rows(ROWS, is_later=True))
+    assert drifted["verdict"] == "drifted"
+    assert "age" in drifted["drifted"]
+    watched.wait_for_alarm("DriftAlarm", "ALARM")
+    version = stack.wait_for_version(2)
+    run = stack.ledger.get_run(version.run_id)
+    assert run is not None
+    assert (run.trigger, run.drop_ids) == ("alarm", [])
+    assert stack.read_json(run.manifest_uri)["labelled"]["rows"] == ROWS
+    stack.approve(2)
+    stack.wait_for_live(2)
+
+    # To the new model they are what it was trained on.
+    again = watched.window(ward.rows(ROWS, is_later=True)[0])
+    assert again["model"]["version"] == 2
+    assert again["verdict"] == "quiet", again["drifted"]
+    watched.wait_for_alarm("DriftAlarm", "OK")
+    assert len(stack.runs()) == 2
+
+    # The outcomes contradict the model: back to the version before, and another run.
+    rows, labels = ward.rows(BATCH, is_later=True)
+    wrong = watched.window(rows, ["no" if label == "yes" else "yes" for label in labels])
+    assert wrong["quality"]["verdict"] == "degraded"
+    watched.wait_for_alarm("QualityAlarm", "ALARM")
+    stack.wait_for_live(1)
+    third = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, RunStatus.REJECTED_BY_GATE, number=3)
+    assert third.run_id.startswith("quality-")
+    assert "fallback" in {json.loads(each["input"])["reason"] for each in stack.deployments()}
