@@ -54,13 +54,17 @@ def install(settings: HostSettings) -> Installed:
         alarms,
         cloudformation,
         dynamodb_log,
+        emf,
         lambda_blobs,
         lambda_execution,
         lambda_queue,
+        metric_data,
         rest_api,
         s3_events,
         sagemaker_mount,
+        schedules,
         seams,
+        service_metrics,
         snapshots,
     )
     from dropforge_local.glue.journal import Journal  # noqa: PLC0415
@@ -73,10 +77,14 @@ def install(settings: HostSettings) -> Installed:
     lambda_blobs.install(settings)
     lambda_execution.install(settings, installed)
     lambda_queue.install(settings, journal, installed)
-    alarms.install(installed)
+    metrics = metric_data.install()
+    emf.install(metrics)
+    service_metrics.install(metrics, installed)
+    alarms.install(metrics, installed)
+    schedules.install()
     rest_api.install()
     s3_events.install()
-    sagemaker = sagemaker_mount.install(settings, installed)
+    sagemaker = sagemaker_mount.install(settings, metrics, installed)
     cloudformation.install(sagemaker, installed)
     workflow_mount.install(settings, journal, sagemaker, installed)
     dynamodb_log.install(journal)

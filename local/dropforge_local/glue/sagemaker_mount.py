@@ -15,12 +15,13 @@ from dropforge_local.sagemaker.service import SageMaker
 
 if TYPE_CHECKING:
     from dropforge_local.glue import Installed
+    from dropforge_local.glue.metric_data import MetricData
     from dropforge_local.settings import HostSettings
 
 _TARGET = "SageMaker."
 
 
-def install(settings: HostSettings, installed: Installed) -> SageMaker:
+def install(settings: HostSettings, metrics: MetricData, installed: Installed) -> SageMaker:
     """Route SageMaker's requests to a new service, which starts once the host's state is restored."""
     from ministack import app  # noqa: PLC0415
     from ministack.core import concurrency, router  # noqa: PLC0415
@@ -37,6 +38,9 @@ def install(settings: HostSettings, installed: Installed) -> SageMaker:
             emit_event=_emit_event,
             put_log=_put_log,
             alarm_state=_alarm_state,
+            put_metric=lambda name, value, unit, dimensions: metrics.put_outside_requests(
+                "AWS/SageMaker", name, [value], unit, dimensions
+            ),
             environment=lambda role: _container_environment(role, settings),
         ),
         account_id=settings.account_id,

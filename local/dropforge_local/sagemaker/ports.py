@@ -18,6 +18,7 @@ class HostPorts:
         put_log: (log group, log stream, [(epoch milliseconds, line)]): appends to CloudWatch Logs.
         alarm_state: a CloudWatch alarm's name to ``OK``, ``ALARM`` or ``INSUFFICIENT_DATA``; None when there
             is no such alarm.
+        put_metric: (name, value, unit, dimensions): adds a value of a metric of ``AWS/SageMaker``.
         environment: a role's ARN to what a container finds in its environment to reach AWS as that role.
     """
 
@@ -26,6 +27,7 @@ class HostPorts:
     put_log: Callable[[str, str, list[tuple[int, str]]], None]
     alarm_state: Callable[[str], str | None]
     environment: Callable[[str], dict[str, str]]
+    put_metric: Callable[[str, float, str, dict[str, str]], None] = lambda *_: None
 
 
 @dataclass(frozen=True)

@@ -45,16 +45,20 @@ class Runtime:
             raise ServiceError(
                 "ServiceUnavailable", f"No instance of endpoint {endpoint} is in service.", 503
             )
+        started, status = time.monotonic(), 500  # a server that is silent, or answers too much, has failed
         try:
             serverless = lease.variant.serverless is not None
             bound = limits.serverless_payload_bytes if serverless else limits.real_time_payload_bytes
             if len(body) > bound:
+                status = 413
                 raise ServiceError("413", f"HTTP content length exceeded {bound} bytes.", 413)
             response, content = self._ask(lease, endpoint, body, headers, deadline=deadline)
             if len(content) > bound:
                 raise self._model_error(endpoint, 0, "server", f"The response is larger than {bound} bytes.")
+            status = response.status
         finally:
             traffic.release(lease)
+            self._count(endpoint, lease.variant.name, status, (time.monotonic() - started) * 1e6)
         if not 200 <= response.status < 300:
             kind = "client" if 400 <= response.status < 500 else "server"
             raise self._model_error(endpoint, response.status, kind, content.decode("utf-8", "replace"))
@@ -64,6 +68,15 @@ class Runtime:
             invoked_variant=lease.variant.name,
             custom_attributes=response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
         )
+
+    def _count(self, endpoint: str, variant: str, status: int, latency_us: float) -> None:
+        """https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
+        dimensions = {"EndpointName": endpoint, "VariantName": variant}
+        put = self._context.ports.put_metric
+        put("Invocations", 1.0, "None", dimensions)
+        put("Invocation4XXErrors", float(400 <= status < 500), "None", dimensions)
+        put("Invocation5XXErrors", float(status >= 500), "None", dimensions)
+        put("ModelLatency", latency_us, "Microseconds", dimensions)
 
     def _ask(
         self, lease: Lease, endpoint: str, body: bytes, headers: dict[str, str], *, deadline: float

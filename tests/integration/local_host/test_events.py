@@ -17,10 +17,13 @@ def test_an_alarms_change_reaches_the_bus(deployed: Deployed) -> None:
     client = deployed.host.client("cloudwatch")
     client.set_alarm_state(AlarmName="probe-alarm", StateValue="ALARM", StateReason="drift of age")
     event = deployed.recorded(
-        lambda found: found["source"] == "aws.cloudwatch" and found["detail"]["state"]["value"] == "ALARM"
+        lambda found: (
+            found["source"] == "aws.cloudwatch"
+            and found["detail"]["alarmName"] == "probe-alarm"
+            and found["detail"]["state"]["value"] == "ALARM"
+        )
     )
     assert event["detail-type"] == "CloudWatch Alarm State Change"
-    assert event["detail"]["alarmName"] == "probe-alarm"
     assert event["detail"]["state"]["reason"] == "drift of age"
     assert event["detail"]["previousState"]["value"] in {"OK", "INSUFFICIENT_DATA"}
     metric = event["detail"]["configuration"]["metrics"][0]["metricStat"]["metric"]

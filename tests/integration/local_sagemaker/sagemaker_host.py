@@ -36,6 +36,7 @@ class Host:
         self.events: list[tuple[str, dict[str, Any], list[str]]] = []
         self.logs: dict[tuple[str, str], list[str]] = {}
         self.alarms: dict[str, str] = {}
+        self.metrics: list[tuple[str, float, str, dict[str, str]]] = []
         self.lock = threading.Lock()
 
     def emit_event(self, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
@@ -73,6 +74,7 @@ class Host:
                 "AWS_ACCESS_KEY_ID": role.rsplit("/", 1)[-1],
                 "AWS_SECRET_ACCESS_KEY": "testing",
             },
+            put_metric=lambda *metric: self.metrics.append(metric),
         )
 
 

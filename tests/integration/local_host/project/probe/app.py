@@ -87,7 +87,30 @@ def _log(event, context):
     return {}
 
 
+def _emit(event, context):
+    """Log a metric in the embedded metric format, in the way that the event names."""
+    import logging
+
+    directive = {"Namespace": "Probe", "Dimensions": [["Model"]], "Metrics": [{"Name": event["metric"]}]}
+    document = {
+        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+        "level": "INFO",
+        "message": "watched",
+        "Model": event.get("model", "probe"),
+        event["metric"]: event["value"],
+    }
+    if event.get("through") == "logging":
+        logging.getLogger("probe").warning(json.dumps(document))
+    else:
+        print(json.dumps(document))
+
+
+def api(event, context):
+    return {"statusCode": int(event["queryStringParameters"]["status"]), "body": "{}"}
+
+
 ACTIONS = {
+    "emit": _emit,
     "echo": lambda event, context: event,
     "environment": _environment,
     "raise": _raise,
