@@ -17,6 +17,7 @@ from dropforge.domain.predictions import (
     Window,
     epoch_ms,
     id_time_ms,
+    sampling_rank,
     window_of,
 )
 from dropforge.domain.records import Live, iso
@@ -145,17 +146,24 @@ class FakePredictionLog:
                 found[identifier] = OutcomeStatus.ALREADY_RECORDED
         return found
 
-    def window(self, start: datetime, end: datetime, *, model_version: int | None = None) -> Window:
-        return window_of(
-            start,
-            end,
-            [
-                record
-                for record in self.records.values()
-                if epoch_ms(start) <= id_time_ms(record.prediction_id) < epoch_ms(end)
-                and model_version in (None, record.model_version)
-            ],
-        )
+    def window(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        model_version: int | None = None,
+        at_most: int | None = None,
+    ) -> Window:
+        found = [
+            record
+            for record in self.records.values()
+            if epoch_ms(start) <= id_time_ms(record.prediction_id) < epoch_ms(end)
+            and model_version in (None, record.model_version)
+        ]
+        is_sample = at_most is not None and len(found) > at_most
+        if is_sample:
+            found = sorted(found, key=lambda each: sampling_rank(each.prediction_id))[:at_most]
+        return window_of(start, end, found, is_sample=is_sample)
 
     def labelled(
         self, start: datetime, end: datetime, *, since: datetime, until: datetime

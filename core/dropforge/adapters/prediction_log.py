@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from dropforge.domain.predictions import (
     lower_bound,
     partition_of,
     partitions,
+    sampling_rank,
     window_of,
 )
 from dropforge.domain.records import iso
@@ -85,15 +87,32 @@ class DynamoDbPredictionLog:
 
         return dict(_in_parallel(record, list(outcomes.items()), _READERS))
 
-    def window(self, start: datetime, end: datetime, *, model_version: int | None = None) -> Window:
+    def window(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        model_version: int | None = None,
+        at_most: int | None = None,
+    ) -> Window:
         if end <= start:
             return Window(start, end)
+        sample = _Sample(at_most)
 
-        def read(partition: str) -> list[PredictionRecord]:
-            return self._read_partition(partition, start, end, model_version)
+        def read(partition: str) -> None:
+            for records in self._pages(partition, start, end, model_version):
+                sample.add(records)
 
-        found = _in_parallel(read, partitions(start, end), _READERS)
-        return window_of(start, end, (record for records in found for record in records))
+        wanted = partitions(start, end)
+        if at_most is None:
+            _in_parallel(read, wanted, _READERS)
+            return window_of(start, end, sample.records)
+        # A shard holds every eighth prediction of any time, so a few shards are a sample already.
+        for shard in range(SHARDS):
+            _in_parallel(read, wanted[shard::SHARDS], _READERS)
+            if sample.is_thinned:
+                break
+        return window_of(start, end, sample.records, is_sample=sample.is_thinned)
 
     def labelled(
         self, start: datetime, end: datetime, *, since: datetime, until: datetime
@@ -101,7 +120,8 @@ class DynamoDbPredictionLog:
         reported = (iso(since), iso(until))
 
         def read(partition: str) -> list[PredictionRecord]:
-            return self._read_partition(partition, start, end, None, reported)
+            pages = self._pages(partition, start, end, None, reported)
+            return [record for records in pages for record in records]
 
         if end <= start:
             return
@@ -162,14 +182,14 @@ class DynamoDbPredictionLog:
             return OutcomeStatus.RECORDED if known.outcome_at == at else OutcomeStatus.ALREADY_RECORDED
         return OutcomeStatus.RECORDED
 
-    def _read_partition(
+    def _pages(
         self,
         partition: str,
         start: datetime,
         end: datetime,
         model_version: int | None,
         reported: tuple[str, str] | None = None,
-    ) -> list[PredictionRecord]:
+    ) -> Iterator[list[PredictionRecord]]:
         request: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
@@ -190,13 +210,36 @@ class DynamoDbPredictionLog:
                 ":since": {"S": reported[0]},
                 ":until": {"S": reported[1]},
             }
-        records: list[PredictionRecord] = []
         while True:
             answer = self._dynamodb.call("Query", request)
-            records += [_record(item) for item in answer["Items"]]
+            yield [_record(item) for item in answer["Items"]]
             if "LastEvaluatedKey" not in answer:
-                return records
+                return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+class _Sample:
+    """Records of several threads, thinned to at most ``at_most``: those of the lowest ranks stay."""
+
+    def __init__(self, at_most: int | None) -> None:
+        self._at_most = at_most
+        self._below = 2**32
+        self._adding = threading.Lock()
+        self.records: list[PredictionRecord] = []
+
+    def add(self, records: Iterable[PredictionRecord]) -> None:
+        with self._adding:
+            self.records += self._low(records)
+            while self._at_most is not None and len(self.records) > self._at_most:
+                self._below //= 2
+                self.records = self._low(self.records)
+
+    def _low(self, records: Iterable[PredictionRecord]) -> list[PredictionRecord]:
+        return [record for record in records if sampling_rank(record.prediction_id) < self._below]
+
+    @property
+    def is_thinned(self) -> bool:
+        return self._below < 2**32
 
 
 def _in_parallel[Given, Made](

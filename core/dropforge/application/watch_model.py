@@ -76,6 +76,7 @@ class WatchReport:
     assessment: Assessment | None = None
     quality: Quality | None = None
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
+    is_sample: bool = False
 
     @property
     def verdict(self) -> str:
@@ -93,6 +94,7 @@ class WatchReport:
             if live is None
             else {"version": live.version, "run_id": live.run_id, "profile_uri": live.profile_uri},
             "rows": 0 if found is None else found.rows,
+            "is_sample": self.is_sample,
             "drifted": [] if found is None else found.drifted,
             "columns": [] if found is None else [column.to_dict() for column in found.columns],
             "domain_classifier": None
@@ -155,7 +157,12 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
         report = WatchReport(request.start, request.end, request.policy, None)
         return Watched(report, None, (), (_summary(report),))
     contract = Contract.from_json(store.read(live.contract_uri))
-    window = log.window(request.start, request.end, model_version=live.version)
+    window = log.window(
+        request.start,
+        request.end,
+        model_version=live.version,
+        at_most=request.policy.maximum_rows,
+    )
     predicted = _prediction_baseline(live, store)
     assessment = _assess(request, contract, live, window, predicted, store)
     quality = _quality(request, contract, live, predicted, log)
@@ -175,7 +182,16 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
         )
         for kind in (DRIFT, QUALITY)
     }
-    report = WatchReport(request.start, request.end, request.policy, live, assessment, quality, alarms)
+    report = WatchReport(
+        request.start,
+        request.end,
+        request.policy,
+        live,
+        assessment,
+        quality,
+        alarms,
+        is_sample=window.is_sample,
+    )
     uri = report_uri(request.data_uri, request.start)
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     store.write(uri, text.encode(), "application/json")
@@ -220,7 +236,7 @@ def _quality(
     """Outcomes come late, so quality looks back farther than the window."""
     policy = request.policy
     start = min(request.start, request.end - timedelta(seconds=policy.quality_window_s))
-    window = log.window(start, request.end, model_version=live.version)
+    window = log.window(start, request.end, model_version=live.version, at_most=policy.maximum_rows)
     return measure_quality(
         contract.task,
         contract.classes,

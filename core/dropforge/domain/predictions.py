@@ -63,6 +63,7 @@ class Window:
         columns: JSON values by column name; None where a record has no value there.
         outputs: one per prediction, as in `PredictionRecord`.
         outcomes: the truth, None where it is not known (yet).
+        is_sample: whether these are only some of the predictions, each as likely to be here as any other.
     """
 
     start: datetime
@@ -74,6 +75,7 @@ class Window:
     outputs: list[Mapping[str, Any]] = field(default_factory=list)
     outcomes: list[Label | None] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
+    is_sample: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,8 +113,19 @@ class PredictionLog(Protocol):
         """
         ...
 
-    def window(self, start: datetime, end: datetime, *, model_version: int | None = None) -> Window:
-        """Read the predictions with ``start <= at < end``, of one version or of all, oldest first."""
+    def window(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        model_version: int | None = None,
+        at_most: int | None = None,
+    ) -> Window:
+        """Read the predictions with ``start <= at < end``, of one version or of all, oldest first.
+
+        Of more than ``at_most`` a random sample is read, the same for the same predictions: about that many
+        of them are ever in memory, and where a part of the table gives enough, the rest is not read.
+        """
         ...
 
     def labelled(
@@ -161,6 +174,16 @@ def partitions(start: datetime, end: datetime) -> list[str]:
         for bucket in range(first // BUCKET_MS, last // BUCKET_MS + 1)
         for shard in range(SHARDS)
     ]
+
+
+def sampling_rank(identifier: str) -> int:
+    """Return a number below 2**32 that is uniform over predictions and says nothing else about one.
+
+    >>> sampling_rank("1a1fd557a80e8dd397a9bfced9830a1e") < 2**32
+    True
+    """
+    # Neither the time nor the shard's digit: the end of the digest that tells requests apart.
+    return int(identifier[-8:], 16)
 
 
 def lower_bound(moment: datetime) -> str:
@@ -225,9 +248,11 @@ def _is_logged(column: Column) -> bool:
 # --- columns ---------------------------------------------------------------------------------------------
 
 
-def window_of(start: datetime, end: datetime, records: Iterable[PredictionRecord]) -> Window:
+def window_of(
+    start: datetime, end: datetime, records: Iterable[PredictionRecord], *, is_sample: bool = False
+) -> Window:
     """Turn records into columns, oldest first."""
-    window = Window(start, end)
+    window = Window(start, end, is_sample=is_sample)
     ordered = sorted(records, key=lambda record: record.prediction_id)
     names = list(dict.fromkeys(name for record in ordered for name in record.inputs))
     window.columns.update({name: [record.inputs.get(name) for record in ordered] for name in names})

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
+import numpy as np
 import pytest
 from moto import mock_aws
 from tests.fakes.aws_clients import BotoDynamoDb
 from tests.fakes.predictions import FakePredictionLog
 
-from dropforge.adapters.prediction_log import BATCH_ITEMS, DynamoDbPredictionLog
+from dropforge.adapters.prediction_log import BATCH_ITEMS, DynamoDbPredictionLog, _Sample
 from dropforge.domain.errors import ServiceUnavailable
 from dropforge.domain.predictions import OutcomeStatus, PredictionRecord, epoch_ms, prediction_id
 from dropforge.domain.records import iso
@@ -206,21 +207,50 @@ def test_a_window_larger_than_a_page_is_read_whole(real, client, table):
 
 
 def test_labelled_predictions_come_oldest_first_by_when_their_outcome_was_reported(log):
-    records = [record(NOON + timedelta(hours=hours), hours) for hours in range(0, 60, 7)]
+    # Over more than a day, which is read at once.
+    records = [record(NOON + timedelta(hours=hours), hours) for hours in range(0, 27, 3)]
     log.write(records)
     early, late = NOON + timedelta(days=3), NOON + timedelta(days=4)
-    for moment, chosen in ((early, records[:3]), (late, records[5:8])):
+    for moment, chosen in ((early, records[:3]), (late, records[5:])):
         log.record_outcomes({each.prediction_id: "yes" for each in chosen}, now=moment)
 
-    def found(since, until, start=NOON):
-        read = log.labelled(start, NOW, since=since, until=until)
-        return [each.prediction_id for each in read]
+    def found(since, until, start=NOON, end=NOON + timedelta(hours=25)):
+        return [each.prediction_id for each in log.labelled(start, end, since=since, until=until)]
 
     def ids(chosen):
         return [each.prediction_id for each in chosen]
 
-    assert found(early, late) == ids(records[:3])
-    assert found(early, late + timedelta(seconds=1)) == ids(records[:3] + records[5:8])
-    assert found(late, late + timedelta(seconds=1)) == ids(records[5:8])
-    assert found(early, late, start=NOON + timedelta(hours=7)) == ids(records[1:3])
-    assert found(late, late) == []
+    assert found(early, late + timedelta(seconds=1)) == ids(records[:3] + records[5:])
+    assert found(early, late, start=NOON + timedelta(hours=3)) == ids(records[1:3])
+    assert found(late, late, end=NOON + timedelta(hours=1)) == []
+
+
+def test_a_large_window_is_read_as_a_sample_that_is_the_same_each_time_and_spread_over_time(log):
+    records = [record(NOON + timedelta(seconds=number), number, x=float(number)) for number in range(1200)]
+    log.write(records)
+    end = NOON + timedelta(hours=1)
+    sample = log.window(NOON, end, at_most=400)
+    assert sample.is_sample
+    assert 160 <= len(sample) <= 400
+    assert sample.ids == log.window(NOON, end, at_most=400).ids
+    assert set(sample.ids) < {each.prediction_id for each in records}
+    thirds = np.histogram(sample.columns["x"], bins=3, range=(0, 1200))[0]
+    assert thirds.min() > 0.2 * len(sample)
+    whole = log.window(NOON, end, at_most=1200)
+    assert (whole.is_sample, len(whole)) == (False, 1200)
+
+
+def test_pages_of_a_partition_are_thinned_as_they_come(real, dynamodb, monkeypatch):
+    """One shard of one hour may hold more than fits into memory."""
+    real.write([record(NOON + timedelta(milliseconds=number), number) for number in range(800)])
+    most = []
+    add = _Sample.add
+
+    def watched(self, records):
+        add(self, records)
+        most.append(len(self.records))
+
+    monkeypatch.setattr(_Sample, "add", watched)
+    sample = real.window(NOON, NOON + timedelta(hours=1), at_most=50)
+    assert sample.is_sample
+    assert max(most) <= 50

@@ -17,6 +17,8 @@ class WatchPolicy:
     Attributes:
         false_alarm_rate: chance that a window without any drift is called drifted, over the whole model.
         minimum_rows: predictions (and, for quality, outcomes) below which a window decides nothing.
+        maximum_rows: of more predictions a random sample of about so many is looked at, which bounds memory
+            and cost; with that many a difference that matters to a model is found with certainty.
         windows_to_alarm: of the last `windows_considered` windows of the same model, so many must have
             drifted. 2 of 3 turns a rate of 1 % per window into about one false alarm in 3,400 windows.
         windows_considered: at least `windows_to_alarm`.
@@ -30,6 +32,7 @@ class WatchPolicy:
 
     false_alarm_rate: float = 0.01
     minimum_rows: int = 50
+    maximum_rows: int = 50_000
     windows_to_alarm: int = 2
     windows_considered: int = 3
     cooldown_s: int = 6 * 3600
@@ -49,6 +52,7 @@ class WatchPolicy:
         # The p-values of counts hold from about 30 rows on; see the benchmark of false alarms.
         lowest = {
             "minimum_rows": 30,
+            "maximum_rows": 1000,
             "windows_to_alarm": 1,
             "cooldown_s": 0,
             "quality_window_s": 1,
