@@ -24,6 +24,7 @@ from dropforge.domain.training_code import TrainingCode
 
 if TYPE_CHECKING:
     from dropforge.application.prepare_data import Tables
+    from dropforge.domain.batch import BatchTables
     from dropforge.domain.ledger import Ledger
     from dropforge.domain.ports import ObjectStore
     from dropforge.domain.predictions import PredictionLog
@@ -61,6 +62,13 @@ def prediction_log(table: str, retention_days: int) -> PredictionLog:
 def pseudonym_key(ledger_table: str) -> bytes | None:
     """The key of the pseudonyms in the log; None where no private column was ever logged."""
     return read_salt(DynamoDbHttp.from_env(os.environ), ledger_table)
+
+
+def batch_tables(store: ObjectStore) -> BatchTables:
+    """Files of batches as streams. Loads pyarrow."""
+    from dropforge.adapters.tables.batch_tables import StreamedBatchTables  # noqa: PLC0415 - as above
+
+    return StreamedBatchTables(store)
 
 
 def workflows() -> Workflows:

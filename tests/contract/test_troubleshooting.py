@@ -14,6 +14,8 @@ BASES = {"DropforgeError", "RetryableError", "PermanentError", "DataError"}
 NOT_OURS = {
     "TrainingFailed",
     "TrainingTimedOut",
+    "TransformFailed",
+    "TransformTimedOut",
     "ExecutionEnded",
     "SageMaker.ResourceLimitExceededException",
 }

@@ -136,6 +136,21 @@ class InvalidProfile(PermanentError):
     """A profile in S3 is damaged or of another format, so nothing can be compared with it."""
 
 
+# --- batch scoring ----------------------------------------------------------------------------------
+
+
+class NoLiveModel(PermanentError):
+    """No model is live yet, so there is nothing to score a batch with."""
+
+
+class UnscorableBatch(DataError):
+    """A batch's name or columns don't fit, or none of its rows keeps the live model's contract."""
+
+
+class InvalidBatchOutput(PermanentError):
+    """The transform job's output is missing, or is not one prediction for each row that was sent."""
+
+
 # --- registry, approval and deployment --------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,11 +73,41 @@ def numeric_columns(contract: Contract) -> Mapping[str, pa.DataType]:
 
 def check_block(block: Block, contract: Contract) -> CheckedBlock:
     """Check each row of a block against every rule of the contract."""
+    checked = check_columns(block, contract.prepared, contract)
+    failed = checked.failed
+    arrays = [checked.final[column.name] for column in contract.prepared]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=prepared_schema(contract))
+    lanes = _hashes(block, contract, checked.typed)
+    return CheckedBlock(
+        batch.filter(pa.array(~failed)) if failed.any() else batch,
+        (lanes[0][~failed], lanes[1][~failed]),
+        checked.rejects,
+        int(failed.sum()) + len(block.bad),
+        block.records,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedColumns:
+    """Some columns of a block's readable rows, held to the contract; nothing is filtered out.
+
+    `typed` has the contract's types, `final` the same but a classification's target as text. `failed` is bool
+    (rows,): which rows broke a rule. `rejects` tells of these and of the records that are no rows.
+    """
+
+    typed: dict[str, pa.Array]
+    final: dict[str, pa.Array]
+    failed: Mask
+    rejects: list[Rejects]
+
+
+def check_columns(block: Block, columns: Sequence[Column], contract: Contract) -> CheckedColumns:
+    """Check each row of a block against the rules of some of the contract's columns."""
     rejects = _unreadable(block)
     failed: Mask = np.zeros(block.rows, dtype=np.bool_)
     typed: dict[str, pa.Array] = {}
-    prepared = []
-    for column in contract.prepared:
+    finals: dict[str, pa.Array] = {}
+    for column in columns:
         raw = block.columns.get(column.name)
         converted = (
             Converted(pa.nulls(block.rows, ARROW_TYPES[column.type]))
@@ -89,17 +119,8 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
         for rule, mask, source in _violations(column, contract, converted, raw, final):
             failed |= mask
             rejects.append(_rejects(rule, mask, source, column.name, block.positions))
-        prepared.append(final)
-    batch = pa.RecordBatch.from_arrays(prepared, schema=prepared_schema(contract))
-    kept = pa.array(~failed)
-    lanes = _hashes(block, contract, typed)
-    return CheckedBlock(
-        batch.filter(kept) if failed.any() else batch,
-        (lanes[0][~failed], lanes[1][~failed]),
-        rejects,
-        int(failed.sum()) + len(block.bad),
-        block.records,
-    )
+        finals[column.name] = final
+    return CheckedColumns(typed, finals, failed, rejects)
 
 
 def _prepared_type(column: Column, contract: Contract) -> pa.DataType:

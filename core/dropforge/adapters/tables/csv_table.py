@@ -33,7 +33,7 @@ class CsvTable:
     def __init__(self, stream: BinaryIO, name: str, block_bytes: int) -> None:
         self._stream, self._name, self._block_bytes = stream, name, block_bytes
         sample = _read_fully(stream, SAMPLE_BYTES)
-        self._header, self._delimiter, end = read_header(sample, len(sample) < SAMPLE_BYTES, name)
+        self._header, self.delimiter, end = read_header(sample, len(sample) < SAMPLE_BYTES, name)
         self._pending = sample[end:]
         self.columns = self._header
 
@@ -45,7 +45,7 @@ class CsvTable:
         typed = {name: kind for name, kind in numeric.items() if name in names}
         before = 0
         for data in whole_records(
-            self._stream, self._pending, self._delimiter.encode(), self._block_bytes, self._name
+            self._stream, self._pending, self.delimiter.encode(), self._block_bytes, self._name
         ):
             if not data.isascii() or b"\0" in data:
                 decode(data, self._name, before + 1)
@@ -95,7 +95,7 @@ class CsvTable:
                 use_threads=False, block_size=len(data) + 1, column_names=self._header
             ),
             parse_options=pacsv.ParseOptions(
-                delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=keep_apart
+                delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=keep_apart
             ),
             convert_options=pacsv.ConvertOptions(
                 column_types={name: typed.get(name, pa.string()) for name in self._header},
