@@ -13,6 +13,7 @@ def test_given_parameters_win_and_the_environments_stay():
         "ModelName=dev",
         "LogRetentionDays=1",
         "RetireGraceHours=1",
+        "Dashboard=false",
         "TargetColumn=y",
     ]
 

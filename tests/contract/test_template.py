@@ -22,7 +22,7 @@ FUNCTIONS = {
     if each["Type"] == "AWS::Serverless::Function"
 }
 # The variables that Lambda itself or a library reads.
-NOT_OURS = {"AWS_REGION", "POWERTOOLS_SERVICE_NAME"}
+NOT_OURS = {"AWS_REGION", "OPENBLAS_NUM_THREADS", "POWERTOOLS_SERVICE_NAME"}
 # Targets without a queue, and why nothing is lost.
 WITHOUT_QUEUE = {"ReconcileSchedule": "the next one comes a quarter of an hour later"}
 
@@ -138,8 +138,10 @@ def test_events_that_cannot_be_delivered_wait_in_a_queue():
         if each["Type"] == "AWS::Events::Rule"
         for target in each["Properties"]["Targets"]
     }
-    drop = machine_resource("training")["Events"]["Drop"]["Properties"]
-    targets["Drop"] = drop
+    for name, each in machine_resource("training")["Events"].items():
+        if each["Type"] == "EventBridgeRule":
+            targets[name] = each["Properties"]
+    targets["Watch"] = FUNCTIONS["WatchModelFunction"]["Events"]["Watch"]["Properties"]
     queue = {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
     assert {name for name, each in targets.items() if each.get("DeadLetterConfig") != queue} == set(
         WITHOUT_QUEUE
@@ -169,6 +171,7 @@ def test_parameters_are_described_and_bounded():
 # --- event patterns -----------------------------------------------------------------------------
 
 _MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge"
+_ALARM = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:dropforge"
 _REFERENCES = {
     "ModelName": "model",
     "DataBucket": "dropforge-data-123456789012",
@@ -191,12 +194,20 @@ def _matches_one(wanted: Any, value: Any) -> bool:
     if isinstance(wanted, dict):
         if "Ref" in wanted:
             return bool(_REFERENCES[wanted["Ref"]] == value)
+        if "Fn::GetAtt" in wanted:
+            name, attribute = wanted["Fn::GetAtt"]
+            assert attribute == "Arn"
+            return str(value).startswith(f"{_ALARM}-{name}-")
         return str(value).startswith(wanted["prefix"])
     return bool(wanted == value)
 
 
 PATTERNS = {
-    "Drop": machine_resource("training")["Events"]["Drop"]["Properties"]["Pattern"],
+    **{
+        name: each["Properties"]["Pattern"]
+        for name, each in machine_resource("training")["Events"].items()
+        if each["Type"] == "EventBridgeRule"
+    },
     "DecisionRule": RESOURCES["DecisionRule"]["Properties"]["EventPattern"],
     "BrokenExecutionRule": RESOURCES["BrokenExecutionRule"]["Properties"]["EventPattern"],
 }
@@ -210,6 +221,8 @@ def event(name: str) -> Any:
     ("name", "rule"),
     [
         ("s3_object_created", "Drop"),
+        ("cloudwatch_alarm_drift", "Drift"),
+        ("cloudwatch_alarm_quality", "Quality"),
         ("model_package_approved", "DecisionRule"),
         ("model_package_rejected", "DecisionRule"),
         ("execution_status_change", "BrokenExecutionRule"),
@@ -225,6 +238,8 @@ def test_an_event_is_matched_by_its_rule_and_no_other(name, rule):
         ("s3_object_created", "Drop", ("object", "key"), "runs/x/manifest.json"),
         ("s3_object_created", "Drop", ("object", "key"), "incoming"),
         ("s3_object_created", "Drop", ("bucket", "name"), "another"),
+        ("cloudwatch_alarm_drift", "Drift", ("state", "value"), "OK"),
+        ("cloudwatch_alarm_quality", "Quality", ("state", "value"), "INSUFFICIENT_DATA"),
         ("model_package_approved", "DecisionRule", ("ModelPackageGroupName",), "another"),
         ("model_package_approved", "DecisionRule", ("ModelApprovalStatus",), "PendingManualApproval"),
         ("model_package_approved", "DecisionRule", ("UpdatedModelPackageFields",), ["ModelLifeCycle"]),
@@ -241,6 +256,20 @@ def test_other_events_are_not_matched(name, rule, path, value):
     assert not matches(PATTERNS[rule], changed)
 
 
-def test_the_schedule_starts_with_the_example_input():
-    retrain = machine_resource("training")["Events"]["Retrain"]["Properties"]
-    assert json.loads(retrain["Input"]) == event("schedule")
+SCHEDULES = {
+    name: each["Properties"]
+    for resource in RESOURCES.values()
+    for name, each in resource.get("Properties", {}).get("Events", {}).items()
+    if each["Type"] == "ScheduleV2"
+}
+
+
+def test_the_schedules_start_with_the_example_inputs():
+    assert json.loads(SCHEDULES["Retrain"]["Input"]) == event("schedule")
+    assert json.loads(SCHEDULES["Watch"]["Input"]).keys() == event("watch_model").keys()
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_two_stacks_of_an_account_have_a_schedule_each(name):
+    # Without it SAM names a schedule after function and event, without the stack.
+    assert SCHEDULES[name]["OmitName"] is True

@@ -1,4 +1,4 @@
-"""What EventBridge Scheduler puts into a target's input, and MiniStack leaves as it is written."""
+"""What EventBridge Scheduler does beside what MiniStack's does: context in inputs, and names taken."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _TICK_S = 1
 
 
 def install() -> None:
-    """Replace the context attributes in a schedule's input.
+    """Replace the context attributes in a schedule's input; refuse a template's schedule whose name is taken.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
     """
     from ministack.services import eventbridge, scheduler  # noqa: PLC0415
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
-    require(scheduler, "_at_time_epoch", "_to_epoch", "_SCHEDULE_TICK_INTERVAL")
+    require(scheduler, "_at_time_epoch", "_schedules", "_to_epoch", "_SCHEDULE_TICK_INTERVAL")
     require_parameters(eventbridge._invoke_target, "target", "event", "rule")
     require_parameters(eventbridge._parse_rate_seconds, "expr")
     scheduler._SCHEDULE_TICK_INTERVAL = _TICK_S
@@ -50,3 +51,15 @@ def install() -> None:
         return invoke_target(target, event, rule, *args)
 
     eventbridge._invoke_target = invoke_with_context
+
+    require(provisioners, "_RESOURCE_HANDLERS")
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"]
+    create = handlers["create"]
+
+    def create_unless_taken(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:
+        group, name = props.get("GroupName", "default"), props.get("Name")
+        if name and f"{group}/{name}" in scheduler._schedules:
+            raise ValueError(f"Schedule {name} already exists in group {group}.")
+        return create(logical_id, props, stack_name)
+
+    handlers["create"] = create_unless_taken

@@ -243,19 +243,3 @@ def test_a_dashboard_is_there_as_it_was_written(deployed: Deployed) -> None:
     name = deployed.outputs["Dashboard"]
     body = deployed.host.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"]
     assert json.loads(body)["widgets"][0]["properties"]["markdown"] == deployed.outputs["Probe"]
-
-
-def test_a_schedule_gives_its_target_the_time_that_it_was_due(deployed: Deployed) -> None:
-    due = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
-    key = "due <aws.scheduler.scheduled-time> <aws.scheduler.attempt-number>"
-    deployed.host.client("scheduler").create_schedule(
-        Name="once",
-        ScheduleExpression=f"at({due:%Y-%m-%dT%H:%M:%S})",
-        FlexibleTimeWindow={"Mode": "OFF"},
-        Target={
-            "Arn": deployed.outputs["ProbeArn"],
-            "RoleArn": "arn:aws:iam::000000000000:role/test",
-            "Input": json.dumps({"do": "count", "key": key}),
-        },
-    )
-    eventually(lambda: deployed.calls(f"due {due:%Y-%m-%dT%H:%M:%SZ} 1") == 1)
