@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dropforge_local.api_urls import local_api_url
+from tests.unit.prediction_api.test_openapi_document import DOCUMENT
 from tests.workflow.stack import Stack
+
+# Run apart, as the SAM CLI is: its dependencies are not the project's.
+SCHEMATHESIS = "schemathesis==4.32.5"
+_CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
 
 
 @dataclass(frozen=True)
@@ -59,3 +73,21 @@ class Api:
             headers["x-api-key"] = self.key
         body = None if document is None else json.dumps(document).encode()
         return self.send(method, path, body, headers)
+
+
+def fuzz(api: Api, folder: Path, examples: int) -> subprocess.CompletedProcess[str]:
+    """Generate requests from the OpenAPI document, valid or not, and hold each answer to the document."""
+    document = {name: part for name, part in DOCUMENT.items() if not name.startswith("x-amazon")}
+    key = {"type": "apiKey", "name": "x-api-key", "in": "header"}
+    document["components"] = {**document["components"], "securitySchemes": {"apiKey": key}}
+    document["security"] = [{"apiKey": []}]
+    (folder / "openapi.json").write_text(json.dumps(document))
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "tool", "run", "--quiet", "--python", sys.executable, "--from", SCHEMATHESIS]
+    command += ["st", "run", "openapi.json", "--url", api.url, "--header", f"x-api-key: {api.key}"]
+    command += ["--checks", ",".join(_CHECKS), "--phases", "coverage,fuzzing", "--exclude-method", "OPTIONS"]
+    command += ["--max-examples", str(examples), "--seed", "1", "--no-color", "--continue-on-failure"]
+    direct = {"NO_PROXY": "*", "no_proxy": "*"}
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **direct}
+    )

@@ -14,14 +14,11 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dropforge import predict_bootstrap
 from dropforge.domain.contract import Column, Contract
 from dropforge_ops.samples import SAMPLES
-from tests.unit.prediction_api.test_openapi_document import BODIES, OPERATIONS, check
-from tests.workflow.prediction_api import Api
+from tests.workflow.prediction_api import Api, fuzz
 from tests.workflow.stack import Stack
 
 
@@ -41,7 +38,7 @@ def refusal(answer) -> str:
 
 
 def test_predicts_logs_and_takes_outcomes_with_the_live_model(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path], tmp_path: Path
 ) -> None:
     stack = deploy_sample("breast-cancer", CorsAllowedOrigin="https://example.com", ApiBurstLimit="5000")
     api = Api(stack)
@@ -138,24 +135,9 @@ def test_predicts_logs_and_takes_outcomes_with_the_live_model(
     # Nothing of all that was logged, and nothing was lost.
     assert len(log.window(started, started + timedelta(hours=1))) == len(window)
 
-    send_anything(api)
-
-
-def send_anything(api: Api) -> None:
-    """Bodies of every kind get an answer that the OpenAPI document describes, and never a 5xx."""
-    key = {"x-api-key": api.key or "", "Content-Type": "application/json"}
-    operations = [each for each in OPERATIONS if each[0] != "options"]
-
-    @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(operation=st.sampled_from(operations), body=BODIES)
-    def send(operation: tuple[str, str], body: str | None) -> None:
-        method, path = operation
-        content = None if body is None else body.encode("utf-8", "surrogatepass")
-        answer = api.send(method.upper(), path.replace("{id}", "0" * 32), content, key)
-        found = {"statusCode": answer.status, "body": json.dumps(answer.body)}
-        assert check(method, path, found) < 500
-
-    send()
+    # Whatever a fuzzer makes of the OpenAPI document gets an answer that the document describes, and no 5xx.
+    fuzzed = fuzz(api, tmp_path, examples=15)
+    assert fuzzed.returncode == 0, fuzzed.stdout + fuzzed.stderr
 
 
 def test_throttles_and_says_when_to_come_again(deploy_sample: Callable[..., Stack]) -> None:
