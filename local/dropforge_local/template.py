@@ -10,11 +10,16 @@ import yaml
 
 from dropforge_local.errors import InvalidTemplate
 
+try:  # libyaml is ten times as fast; PyYAML can be built without it
+    from yaml import CSafeLoader as _SafeLoader
+except ImportError:
+    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
+
 # Tags whose long form has no "Fn::" in front.
 _PLAIN = frozenset({"Ref", "Condition"})
 
 
-class _TemplateLoader(yaml.SafeLoader):
+class _TemplateLoader(_SafeLoader):
     """SafeLoader that keeps dates as text: a policy's ``Version`` is a string to CloudFormation."""
 
 
