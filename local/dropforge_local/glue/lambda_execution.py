@@ -13,7 +13,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.lambda_worker import Environment, ExecutionEnvironments, Outcome
+from dropforge_local.glue import lambda_preparation
+from dropforge_local.glue.lambda_environments import ExecutionEnvironments
+from dropforge_local.glue.lambda_worker import Environment, Outcome
 from dropforge_local.glue.seams import require, require_parameters
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def install(settings: HostSettings, installed: Installed) -> None:
     from ministack.services import lambda_svc  # noqa: PLC0415
 
     require(lambda_runtime, "_lock", "_workers", "acquire_worker", "release_worker", "kill_workers", "reset")
-    require(lambda_svc, "_execute_function_warm", "_probe_peak_memory_mb", "_resolve_layer_zip")
+    require(lambda_svc, "_execute_function_warm", "_probe_peak_memory_mb")
     require(lambda_svc, "_RESERVED_RUNTIME_ENV_VARS", "_xray_trace_id_for_invocation")
     require_parameters(lambda_svc._execute_function_warm, "func", "event", "request_id")
     require_parameters(lambda_runtime._worker_class_for, "config")
@@ -75,12 +77,11 @@ def install(settings: HostSettings, installed: Installed) -> None:
                 return environment.invoke(invocation, timeout_s)
 
         def _start(self) -> Environment:
-            layers = [lambda_svc._resolve_layer_zip(layer) for layer in self.config.get("Layers") or []]
             return Environment(
                 shared,
                 self.config,
                 shared.unpack(self.code_zip),
-                [shared.unpack(layer) for layer in layers if layer],
+                [shared.unpack(layer) for layer in lambda_preparation.attached_layers(self.config)],
                 lambda_runtime.execution_credentials(self.config),
                 reserved,
             )
@@ -139,4 +140,6 @@ def install(settings: HostSettings, installed: Installed) -> None:
     lambda_svc._execute_function_warm = execute
     lambda_svc._emit_lambda_metrics = emit_throttles_only
     lambda_svc._probe_peak_memory_mb = probe_peak_memory_mb
+    installed.closing.append(shared.close)
+    lambda_preparation.install(shared, installed)
     installed.closing.append(lambda_runtime.reset)

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import hashlib
-import io
 import json
 import os
 import queue
 import shutil
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dropforge_local.archive import unpack_once
+from dropforge_local.glue.forked_process import ForkedProcess
 from dropforge_local.glue.lambda_bootstrap import _LOG_END
-from dropforge_local.glue.runtime_packages import link_runtime_packages
-from dropforge_local.glue.spawner import end_group, spawn
-
-if TYPE_CHECKING:
-    from dropforge_local.settings import HostSettings
+from dropforge_local.glue.lambda_environments import DEFAULT_VARIABLES, ExecutionEnvironments
+from dropforge_local.glue.spawner import end_group
 
 # AWS: the initialisation may take 10 s before it is repeated under the function's own timeout.
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
@@ -36,7 +29,6 @@ _EXIT_S = 5.0
 _LOG_S = 0.5
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, synchronous invocation payload.
 MAX_RESPONSE_BYTES = 6 * 1024 * 1024
-_BOOTSTRAP = Path(__file__).with_name("lambda_bootstrap.py")
 
 
 class _Silence(enum.Enum):
@@ -57,36 +49,6 @@ class Outcome:
     peak_memory_mb: int
 
 
-class ExecutionEnvironments:
-    """Makes what the workers share: the runtime's packages and the unpacked archives."""
-
-    def __init__(self, settings: HostSettings) -> None:
-        self._settings = settings
-        self._unpacking = threading.Lock()
-        self._digests: dict[int, tuple[bytes, str]] = {}
-        self.runtime_dir = settings.state_dir / "runtime"
-        self.endpoint_url = f"http://127.0.0.1:{settings.port}"
-        self.region = settings.region
-        link_runtime_packages(self.runtime_dir)
-
-    def unpack(self, archive: bytes) -> Path:
-        """The folder with the archive's files; each archive is extracted once, ever."""
-        with self._unpacking:
-            return unpack_once(io.BytesIO(archive), self._digest(archive), self._settings.unpacked_dir)
-
-    def _digest(self, archive: bytes) -> str:
-        """SHA-256 of an archive in memory; remembered, since every cold start asks for its layers'."""
-        known = self._digests.get(id(archive))
-        if known is None or known[0] is not archive:
-            known = (archive, hashlib.sha256(archive).hexdigest())
-            self._digests[id(archive)] = known
-        return known[1]
-
-    def private_dir(self) -> Path:
-        """A new folder for one environment's temporary files."""
-        return Path(tempfile.mkdtemp(prefix="lambda-", dir=self._settings.temporary_dir))
-
-
 class Environment:
     """The process of one execution environment and the protocol with it. Not safe for concurrent calls."""
 
@@ -104,28 +66,22 @@ class Environment:
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._log: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.peak_memory_mb = 0
-        self.process: subprocess.Popen[str] = spawn(
-            [sys.executable, "-S", "-s", "-P", str(_BOOTSTRAP)],
-            cwd=code,
-            env=self._variables(shared, code, credentials, reserved),
-            stdin=-1,
-            stdout=-1,
-            stderr=-1,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
+        folders = shared.search_path(layers)
+        self.process = shared.start(
+            str(code),
+            folders,
+            self._variables(shared, code, credentials, reserved),
+            str(config.get("Runtime", "")),
+            str(self._private),
         )
         threading.Thread(target=self._read, args=(self.process.stdout, self._answers), daemon=True).start()
         threading.Thread(target=self._read, args=(self.process.stderr, self._log), daemon=True).start()
-        search_path = [str(code)]
-        for layer in reversed(layers):
-            search_path += [str(layer / "python/lib/python3.12/site-packages"), str(layer / "python")]
-        search_path.append(str(shared.runtime_dir))
+        process = self.process
         self._send(
             {
-                "parent_pid": os.getpid(),
+                "parent_pid": process.parent_pid if isinstance(process, ForkedProcess) else os.getpid(),
                 "handler": config.get("Handler", ""),
-                "search_path": [path for path in search_path if os.path.isdir(path)],
+                "search_path": [str(code), *folders, str(shared.runtime_dir)],
                 "mounted": {
                     str(code): "/var/task",
                     str(shared.runtime_dir): "/var/runtime",
@@ -146,9 +102,7 @@ class Environment:
         logging = self._config.get("LoggingConfig") or {}
         declared = (self._config.get("Environment") or {}).get("Variables") or {}
         variables = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
+            **DEFAULT_VARIABLES,
             "HOME": str(self._private),
             "TMPDIR": str(self._private),
             "AWS_CONFIG_FILE": os.devnull,
@@ -159,17 +113,15 @@ class Environment:
             "_HANDLER": str(self._config.get("Handler", "")),
             "AWS_REGION": shared.region,
             "AWS_DEFAULT_REGION": shared.region,
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_{self._config.get('Runtime', '')}",
             "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self._config.get("MemorySize", 128)),
             "AWS_LAMBDA_FUNCTION_VERSION": str(self._config.get("Version", "$LATEST")),
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": logging.get("LogGroup") or f"/aws/lambda/{name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d')}/[$LATEST]{os.urandom(16).hex()}",
             "AWS_LAMBDA_LOG_FORMAT": logging.get("LogFormat") or "Text",
             "LAMBDA_TASK_ROOT": str(code),
-            "LAMBDA_RUNTIME_DIR": str(shared.runtime_dir),
             **{key: value for key, value in credentials.items() if value},
+            **shared.runtime_variables(str(self._config.get("Runtime", ""))),
         }
         if level := logging.get("ApplicationLogLevel"):
             variables["AWS_LAMBDA_LOG_LEVEL"] = level
@@ -257,13 +209,17 @@ class Environment:
             return answer
 
     def _resident_mb(self) -> int:
+        """What the process has in memory, as far as a new process would have it."""
         try:
             with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as statm:
-                resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024)
+                resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, IndexError):
             return 0
-        self.peak_memory_mb = max(self.peak_memory_mb, resident)
-        return resident
+        if isinstance(self.process, ForkedProcess):
+            resident -= self.process.untouched_bytes()
+        resident_mb = resident // (1024 * 1024)
+        self.peak_memory_mb = max(self.peak_memory_mb, resident_mb)
+        return resident_mb
 
     def _ended(self, silence: _Silence, request_id: str | None, timeout_s: float) -> Outcome:
         """End the process and say why there was no answer, named as AWS names it."""

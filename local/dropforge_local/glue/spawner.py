@@ -13,6 +13,8 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from dropforge_local.glue.forked_process import ForkedProcess
+
 _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dropforge-spawner")
 
 
@@ -25,8 +27,11 @@ def spawn(command: list[str], **options: Any) -> subprocess.Popen[str]:
     return _thread.submit(start).result()
 
 
-def end_group(process: subprocess.Popen[str]) -> None:
+def end_group(process: subprocess.Popen[str] | ForkedProcess) -> None:
     """SIGKILL the process and everything that it started, and reap it."""
+    if isinstance(process, ForkedProcess):
+        process.end_group()
+        return
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

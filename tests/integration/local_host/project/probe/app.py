@@ -109,7 +109,29 @@ def api(event, context):
     return {"statusCode": int(event["queryStringParameters"]["status"]), "body": "{}"}
 
 
+def _leave(event, context):
+    """Change everything that an environment has to itself."""
+    os.environ["LEFT"] = "behind"
+    os.chdir("/")
+    probe_layer.VALUE = "changed"
+    boto3.LEFT = "behind"
+    return {"pid": os.getpid(), "parent": os.getppid()}
+
+
+def _find(event, context):
+    return {
+        "variable": os.environ.get("LEFT"),
+        "folder": os.getcwd(),
+        "layer": probe_layer.VALUE,
+        "boto3": getattr(boto3, "LEFT", None),
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+    }
+
+
 ACTIONS = {
+    "leave": _leave,
+    "find": _find,
     "emit": _emit,
     "echo": lambda event, context: event,
     "environment": _environment,

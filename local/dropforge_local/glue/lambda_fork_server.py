@@ -1,0 +1,197 @@
+"""The process from which execution environments are forked, so that not each of them imports the SDK again.
+
+Started as a script on the terms of ``lambda_bootstrap.py``: ``-S -s -P``, a private environment, nothing of
+the host's packages. It imports what its first message names, never a function's own code, and then forks a
+process per request, which runs ``lambda_bootstrap.py`` as its ``__main__``, just as a new process would.
+
+It talks to the host over Unix sockets that keep messages apart. A request brings the descriptors of the new
+process: its three streams, and a socket of its own on which its start and its end are told. A process that
+has ended is reaped only when the host closes that socket, so that its id, which the host may still signal, is
+not given to another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_MAX_MESSAGE_BYTES = 1 << 20
+_DESCRIPTORS = 4
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A forked process that the host holds."""
+
+    pid: int
+    pidfd: int
+    told: socket.socket
+
+
+@contextlib.contextmanager
+def variables_read() -> Iterator[set[str]]:
+    """The names of the environment variables that Python code looks at meanwhile."""
+    names: set[str] = set()
+    kind: Any = type(os.environ)
+    read = kind.__getitem__
+
+    def recorded(environ: Any, name: str) -> Any:
+        names.add(name)
+        return read(environ, name)
+
+    kind.__getitem__ = recorded
+    try:
+        yield names
+    finally:
+        kind.__getitem__ = read
+
+
+def load(modules: list[str]) -> None:
+    """Import those of ``modules`` whose package is there."""
+    for name in modules:
+        if importlib.util.find_spec(name.partition(".")[0]) is not None:
+            importlib.import_module(name)
+
+
+def refuse_threads() -> None:
+    """End this process where something has started a thread: only one thread survives a fork."""
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise SystemExit("A thread runs in the process to fork; execution environments start without it.")
+
+
+def serve(control: socket.socket, kept: dict[str, str]) -> bool:
+    """Fork as the host asks, until it closes ``control`` and lets go of the last forked process.
+
+    Args:
+        control: where requests come from.
+        kept: environment variables that forked processes have besides those of their request.
+
+    Returns:
+        Whether this is a forked process.
+    """
+    children: set[_Child] = set()
+    selector = selectors.DefaultSelector()
+    selector.register(control, selectors.EVENT_READ)
+    while selector.get_map():
+        for key, _ in selector.select():
+            child: _Child | None = key.data
+            if child is None:
+                message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE_BYTES, _DESCRIPTORS)
+                if not message:
+                    selector.unregister(control)
+                    continue
+                *streams, told = descriptors
+                pid = os.fork()
+                if pid == 0:
+                    selector.close()
+                    control.close()
+                    for other in children:
+                        other.told.close()
+                        os.close(other.pidfd)
+                    request = json.loads(message)
+                    request["environment"] = {**kept, **request["environment"]}
+                    become(request, streams, told)
+                    return True
+                for descriptor in streams:
+                    os.close(descriptor)
+                child = _Child(pid, os.pidfd_open(pid), socket.socket(fileno=told))
+                children.add(child)
+                selector.register(child.pidfd, selectors.EVENT_READ, child)
+                selector.register(child.told, selectors.EVENT_READ, child)
+            elif child not in children:
+                pass  # released by an earlier event of the same batch
+            elif key.fd == child.pidfd:
+                selector.unregister(child.pidfd)
+                tell_end(child)
+            else:
+                children.remove(child)
+                selector.unregister(child.told)
+                with contextlib.suppress(KeyError):  # its end has been told
+                    selector.unregister(child.pidfd)
+                release(child)
+    return False
+
+
+def become(request: dict[str, Any], streams: list[int], told: int) -> None:
+    """Give this forked process the session, streams, folder and environment of a new one, and say so."""
+    os.setsid()
+    for target, stream in enumerate(streams):
+        os.dup2(stream, target)
+        os.close(stream)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    with socket.socket(fileno=told) as channel:
+        channel.send(json.dumps({"started": os.getpid()}).encode())
+
+
+def tell_end(child: _Child) -> None:
+    """Tell the host the exit code, negative for a signal's number; the process stays a zombie."""
+    ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    if ended is None:
+        raise ChildProcessError(f"Process {child.pid} has ended, but there is nothing to wait for.")
+    code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+    with contextlib.suppress(OSError):  # the host has let go meanwhile
+        child.told.send(json.dumps({"ended": code}).encode())
+
+
+def release(child: _Child) -> None:
+    """Reap the process that the host has let go of, and end whatever still runs in its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    os.waitpid(child.pid, 0)
+    os.close(child.pidfd)
+    child.told.close()
+
+
+def main() -> types.CodeType | None:
+    """Import, say so, and serve. Returns what to run in a forked process; None once the host is gone."""
+    control = socket.socket(fileno=os.dup(0))
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    start = json.loads(control.recv(_MAX_MESSAGE_BYTES))
+    # The interpreter has set LC_CTYPE where the machine lacks the locale of LANG (PEP 538).
+    kept = {name: value for name, value in os.environ.items() if name not in start["variables"]}
+    bootstrap = compile(Path(start["bootstrap"]).read_bytes(), start["bootstrap"], "exec")
+    functions: dict[str, Any] = {"__name__": "lambda_bootstrap"}
+    exec(bootstrap, functions)  # noqa: S102 - the host's own script
+    functions["die_with"](start["parent_pid"])
+    python_path = list(sys.path)
+    sys.path[:0] = start["search_path"]
+    with variables_read() as names:
+        load(start["modules"])
+    sys.path[:] = python_path
+    refuse_threads()
+    answer = {
+        "loaded": sorted({name.partition(".")[0] for name in sys.modules}),
+        "variables": {name: os.environ.get(name) for name in sorted(names)},
+    }
+    # Otherwise each forked process's first collection would write to all the pages that it shares.
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps(answer).encode())
+    return bootstrap if serve(control, kept) else None
+
+
+if __name__ == "__main__" and (code := main()) is not None:
+    sys.argv = [code.co_filename]
+    module = types.ModuleType("__main__")
+    module.__file__ = code.co_filename
+    # multiprocessing gives the main module a second name.
+    sys.modules.update({name: module for name in ("__main__", "__mp_main__") if name in sys.modules})
+    exec(code, vars(module))  # noqa: S102 - the host's own script

@@ -1,0 +1,3 @@
+"""Not the runtime's."""
+
+VALUE = "the function's own"
