@@ -90,25 +90,25 @@ def test_a_functions_log_line_sets_off_its_alarm_which_tells_eventbridge_and_the
 
 def test_a_state_that_is_set_holds_where_missing_data_is_ignored(deployed: Deployed) -> None:
     client = deployed.host.client("cloudwatch")
-    client.put_metric_alarm(
-        AlarmName="held",
-        Namespace="Probe",
-        MetricName="NeverHeld",
-        Statistic="Maximum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=0,
-        ComparisonOperator="GreaterThanThreshold",
-        TreatMissingData="ignore",
-    )
-    client.set_alarm_state(
-        AlarmName="held", StateValue="ALARM", StateReason="by hand", StateReasonData='{"a":1}'
-    )
+    for name, treatment in (("held", "ignore"), ("let-go", "notBreaching")):
+        client.put_metric_alarm(
+            AlarmName=name,
+            Namespace="Probe",
+            MetricName="Never",
+            Statistic="Maximum",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=0,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData=treatment,
+        )
+        client.set_alarm_state(
+            AlarmName=name, StateValue="ALARM", StateReason="by hand", StateReasonData='{"a":1}'
+        )
     event = _told(deployed, "held", "ALARM")
     assert event["detail"]["state"]["reason"] == "by hand"
     assert event["detail"]["state"]["reasonData"] == '{"a":1}'
-    # Something else is put and evaluated; this alarm has no data of its own.
-    _becomes(deployed, "FailedAlarm", "OK", 10)
+    _becomes(deployed, "let-go", "OK", 10)
     assert _alarm(deployed, "held")["StateValue"] == "ALARM"
     client.set_alarm_state(AlarmName="held", StateValue="OK", StateReason="by hand")
     calm = _told(deployed, "held", "OK")
@@ -119,8 +119,8 @@ def test_a_state_that_is_set_holds_where_missing_data_is_ignored(deployed: Deplo
 def test_metric_math_adds_up_what_there_is(deployed: Deployed) -> None:
     _becomes(deployed, "FailedAlarm", "OK", 10)
     described = _alarm(deployed, "FailedAlarm")
-    assert [query["Id"] for query in described["Metrics"]] == ["failed", "echoes", "others"]
-    deployed.ended(deployed.start(deployed.outputs["Echo"], {"do": "raise"}))
+    assert [query["Id"] for query in described["Metrics"]] == ["failed", "failures", "others"]
+    deployed.ended(deployed.start(deployed.outputs["Failing"]))
     _becomes(deployed, "FailedAlarm", "ALARM")
     first, second, _ = _told(deployed, "FailedAlarm", "ALARM")["detail"]["configuration"]["metrics"]
     assert first == {
@@ -190,27 +190,24 @@ def test_an_apis_requests_are_counted_and_timed(deployed: Deployed) -> None:
         assert points["MetricDataResults"][0]["Values"], metric
 
 
-def _put_latencies(deployed: Deployed, minutes_ago: int, values: dict[float, int]) -> None:
-    data = [
-        {
-            "MetricName": "Latency",
-            "Timestamp": datetime.now(UTC) - timedelta(minutes=minutes_ago),
-            "Values": list(values),
-            "Counts": list(map(float, values.values())),
-        }
-    ]
-    deployed.host.client("cloudwatch").put_metric_data(Namespace="Probe", MetricData=data)
-
-
 def test_a_percentile_needs_enough_samples_and_m_of_n_periods(deployed: Deployed) -> None:
-    slow = {10.0: 980, 500.0: 20}
-    _put_latencies(deployed, 3, slow)
-    assert _alarm(deployed, "SlowAlarm")["StateValue"] != "ALARM"
-    _put_latencies(deployed, 1, {5000.0: 30})
-    assert _alarm(deployed, "SlowAlarm")["StateValue"] != "ALARM"
-    _put_latencies(deployed, 2, slow)
-    assert _alarm(deployed, "SlowAlarm")["StateValue"] != "ALARM"
-    _put_latencies(deployed, 0, slow)
+    slow, few, now = {10.0: 980, 500.0: 20}, {5000.0: 30}, datetime.now(UTC)
+
+    def put(minutes_ago: int, values: dict[float, int]) -> None:
+        data = [
+            {
+                "MetricName": "Latency",
+                "Timestamp": now - timedelta(minutes=minutes_ago),
+                "Values": list(values),
+                "Counts": list(map(float, values.values())),
+            }
+        ]
+        deployed.host.client("cloudwatch").put_metric_data(Namespace="Probe", MetricData=data)
+
+    for minutes_ago, values in ((3, slow), (1, few), (2, slow)):
+        put(minutes_ago, values)
+        assert _alarm(deployed, "SlowAlarm")["StateValue"] != "ALARM"
+    put(0, slow)
     _becomes(deployed, "SlowAlarm", "ALARM")
     assert _alarm(deployed, "SlowAlarm")["EvaluateLowSampleCountPercentile"] == "ignore"
 

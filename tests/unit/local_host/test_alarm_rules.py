@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dropforge_local.glue.alarm_rules import Finding, evaluate
+from dropforge_local.glue.alarm_rules import Finding, evaluate, has_enough_samples
 from dropforge_local.glue.metric_math import UnsupportedExpression, summands
 
 _NOW = 60 * 1000 + 30.0
@@ -85,6 +85,15 @@ def test_one_new_breaching_period_of_two_is_not_enough_while_the_rest_is_missing
 def test_too_few_samples_for_the_percentile_change_nothing() -> None:
     assert _finding({0: 2}, unsure=(0,)) is None
     assert _state({0: 2}) == "ALARM"
+
+
+@pytest.mark.parametrize(
+    ("percentile", "samples"), [("p99", 1000), ("p90", 100), ("p50", 20), ("p10", 100), ("p99.9", 10000)]
+)
+def test_a_percentile_needs_ten_samples_beyond_it(percentile: str, samples: int) -> None:
+    assert has_enough_samples(percentile, samples)
+    assert not has_enough_samples(percentile, samples - 1)
+    assert has_enough_samples("Maximum", 1)
 
 
 def test_gives_reason_and_data_in_cloudwatchs_words() -> None:
