@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from dropforge.application.watch_model import last_full_window
-from dropforge.domain.records import RunStatus
 from tests.workflow.prediction_api import Api
 from tests.workflow.stack import Stack, wait_for
 
-WINDOW = timedelta(seconds=18)
+WINDOW = timedelta(seconds=9)
 # The API's longest list.
 BATCH = 500
 ROWS = 2000
+# What is trained on: the first drop, and so many of the predictions, whose outcome is known.
+KNOWN = 800
 
 Row = dict[str, Any]
 
@@ -58,20 +59,13 @@ class Watched:
         self._cloudwatch = stack.host.client("cloudwatch")
 
     def window(self, rows: list[Row], outcomes: list[str] | None = None) -> Mapping[str, Any]:
-        """Send the rows within one new window, report outcomes, then watch it."""
-        start = self._next_window()
-        ids: list[str] = []
-        for first in range(0, len(rows), BATCH):
-            answer = self.api.call("POST", "/predict", {"instances": rows[first : first + BATCH]})
-            assert answer.status == 200, answer.body
-            ids += [each["id"] for each in answer.body["predictions"]]
+        """Send the rows within one new window, report their outcomes, then watch it."""
+        end, ids = self._send_within_a_window(rows)
         if outcomes is not None:
-            reported = [{"id": each, "label": label} for each, label in zip(ids, outcomes, strict=True)]
+            reported = [{"id": each, "label": label} for each, label in zip(ids, outcomes, strict=False)]
             for first in range(0, len(reported), BATCH):
                 answer = self.api.call("POST", "/outcomes", {"outcomes": reported[first : first + BATCH]})
                 assert answer.body["recorded"] == len(reported[first : first + BATCH])
-        end = start + WINDOW
-        assert datetime.now(UTC) < end, "the rows did not fit into one window; make it longer"
         answer = self._lambda.invoke(
             FunctionName=self.stack.resource("WatchModelFunction"),
             Payload=json.dumps({"time": end.isoformat()}),
@@ -82,6 +76,20 @@ class Watched:
         assert report["rows"] == len(rows)
         return report
 
+    def _send_within_a_window(self, rows: list[Row]) -> tuple[datetime, list[str]]:
+        """The window's end and the predictions' ids. A busy machine may need another window."""
+        for _ in range(5):
+            _, start = last_full_window(datetime.now(UTC) + WINDOW, WINDOW)
+            time.sleep(max(0.0, (start - datetime.now(UTC)).total_seconds()))
+            ids: list[str] = []
+            for first in range(0, len(rows), BATCH):
+                answer = self.api.call("POST", "/predict", {"instances": rows[first : first + BATCH]})
+                assert answer.status == 200, answer.body
+                ids += [each["id"] for each in answer.body["predictions"]]
+            if datetime.now(UTC) < start + WINDOW:
+                return start + WINDOW, ids
+        raise AssertionError(f"{len(rows)} rows never fitted into {WINDOW}")
+
     def alarm_state(self, name: str) -> str:
         answer = self._cloudwatch.describe_alarms(AlarmNames=[self.stack.resource(name)])
         (alarm,) = answer["MetricAlarms"]
@@ -89,12 +97,6 @@ class Watched:
 
     def wait_for_alarm(self, name: str, state: str) -> None:
         wait_for(f"{name} in {state}", lambda: self.alarm_state(name) == state)
-
-    @staticmethod
-    def _next_window() -> datetime:
-        _, start = last_full_window(datetime.now(UTC) + WINDOW, WINDOW)
-        time.sleep(max(0.0, (start - datetime.now(UTC)).total_seconds()))
-        return start
 
 
 def csv_of(rows: list[Row], labels: list[str]) -> bytes:
@@ -120,7 +122,7 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
         ApiRateLimit="5000",
         PredictionRetentionDays="1",
     )
-    stack.train_and_deploy(csv_of(*ward.rows(ROWS)))
+    stack.train_and_deploy(csv_of(*ward.rows(KNOWN)))
     watched = Watched(stack)
 
     # Traffic like the training data raises nothing.
@@ -130,7 +132,8 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
     assert len(stack.runs()) == 1
 
     # Other patients come: alarm, EventBridge, a run on what turned out to be true of them, and a decision.
-    drifted = watched.window(*ward.rows(ROWS, is_later=True))
+    rows, labels = ward.rows(ROWS, is_later=True)
+    drifted = watched.window(rows, labels[:KNOWN])
     assert drifted["verdict"] == "drifted"
     assert "age" in drifted["drifted"]
     watched.wait_for_alarm("DriftAlarm", "ALARM")
@@ -138,7 +141,7 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
     run = stack.ledger.get_run(version.run_id)
     assert run is not None
     assert (run.trigger, run.drop_ids) == ("alarm", [])
-    assert stack.read_json(run.manifest_uri)["labelled"]["rows"] == ROWS
+    assert stack.read_json(run.manifest_uri)["labelled"]["rows"] == KNOWN
     stack.approve(2)
     stack.wait_for_live(2)
 
@@ -155,6 +158,7 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
     assert wrong["quality"]["verdict"] == "degraded"
     watched.wait_for_alarm("QualityAlarm", "ALARM")
     stack.wait_for_live(1)
-    third = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, RunStatus.REJECTED_BY_GATE, number=3)
-    assert third.run_id.startswith("quality-")
     assert "fallback" in {json.loads(each["input"])["reason"] for each in stack.deployments()}
+    third = max(stack.runs(), key=lambda run: run.started_at)
+    assert third.run_id.startswith("quality-")
+    stack.stepfunctions.stop_execution(executionArn=third.execution_arn)
