@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,9 +12,6 @@ from xdist.scheduler import LoadScopeScheduling
 
 LONGEST_FIRST = ("tests/workflow/", "tests/faults/", "tests/unit/training/", "tests/integration/")
 """These begin first, so that no process is left alone with one of them at the end."""
-
-ONE_BY_ONE = "tests/workflow/"
-"""Each of these has a stack of its own on its process's host, and takes long enough to go alone."""
 
 TOGETHER = "tests/unit/training/"
 """The models that are trained for these once serve all their files."""
@@ -25,8 +25,6 @@ class Scheduling(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(ONE_BY_ONE):
-            return nodeid
         return TOGETHER if nodeid.startswith(TOGETHER) else nodeid.partition("::")[0]
 
 
@@ -46,3 +44,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return begins.index(True) if True in begins else len(begins)
 
     items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def ten_fold(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Callable[[str], tuple[float, float]]:
+    """What `tests.cross_validation.ten_fold` returns, computed by one process for all of them."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own if worker_id == "master" else own.parent
+
+    def computed_once(sample: str) -> tuple[float, float]:
+        from tests import cross_validation  # most tests do without scikit-learn, which takes seconds to load
+
+        with (folder / f"ten-fold-{sample}.json").open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            text = file.read()
+            if text:
+                mean, deviation = json.loads(text)
+            else:
+                mean, deviation = cross_validation.ten_fold(sample)
+                file.write(json.dumps([mean, deviation]))
+        return mean, deviation
+
+    return computed_once

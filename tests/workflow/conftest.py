@@ -1,9 +1,10 @@
-"""The deployed template on the local host: one host a test process, one stack a test."""
+"""The deployed template on the local host: one host a test process; a stack a test, or one a module."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     return {name: folder / f"{name}.csv" for name in SAMPLES}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def deploy(host: LocalHost, _numbers: Iterator[int]) -> Callable[..., Stack]:
     """Deploy the template as a stack of its own: ``deploy(TargetColumn=…)``."""
 
@@ -55,7 +56,7 @@ def deploy(host: LocalHost, _numbers: Iterator[int]) -> Callable[..., Stack]:
     return deployed
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def deploy_sample(deploy: Callable[..., Stack]) -> Callable[..., Stack]:
     """Deploy for one of the sample data sets: ``deploy_sample("wine", ApprovalTimeoutDays="1")``."""
 
@@ -64,6 +65,15 @@ def deploy_sample(deploy: Callable[..., Stack]) -> Callable[..., Stack]:
         return deploy(template, TargetColumn=described.target, IdColumn=described.key, **parameters)
 
     return deployed
+
+
+@pytest.fixture(scope="module")
+def stack_of(deploy_sample: Callable[..., Stack]) -> Callable[[str], Stack]:
+    """The module's own stack for one of the sample data sets, deployed when it is first asked for.
+
+    What a test finds there is what the tests before it left, so it compares with what there was before it.
+    """
+    return cache(deploy_sample)
 
 
 @pytest.fixture

@@ -13,16 +13,20 @@ from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatu
 from dropforge_local.host import LocalHost
 
 PATIENCE_S = 90.0
+# Every look costs the host time that what is looked for needs as well, so looks become rarer.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 0.25
 
 
 def wait_for[Found](what: str, look: Callable[[], Found | None], patience_s: float = PATIENCE_S) -> Found:
     """Look until there is something, or fail."""
     deadline = time.monotonic() + patience_s
+    pause_s = _FIRST_PAUSE_S
     while time.monotonic() < deadline:
         found = look()
         if found:
             return found
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(_LAST_PAUSE_S, pause_s * 1.3)
     raise AssertionError(f"no {what} within {patience_s} s")
 
 
@@ -42,14 +46,17 @@ class Stack:
         self.stepfunctions = host.client("stepfunctions")
         self.sagemaker = host.client("sagemaker")
         self.runtime = host.client("sagemaker-runtime")
+        self.sqs = host.client("sqs")
         self.ledger = DynamoDbLedger(host.client("dynamodb"), outputs["LedgerTable"])
         self._inbox = self._subscribe()
         self._received: list[Mapping[str, Any]] = []
+        self._known_failures: set[str] = set()
 
     def _subscribe(self) -> str:
-        sqs = self.host.client("sqs")
-        url: str = sqs.create_queue(QueueName=f"{self.model_name}-inbox")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        url: str = self.sqs.create_queue(QueueName=f"{self.model_name}-inbox")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+            "QueueArn"
+        ]
         self.host.client("sns").subscribe(
             TopicArn=self.outputs["NotificationTopic"], Protocol="sqs", Endpoint=arn
         )
@@ -96,6 +103,12 @@ class Stack:
         self.approve(model.version)
         return self.wait_for_live(model.version)
 
+    def live_or_first(self, content: Path) -> Live:
+        """What is live, once its run has ended; where nothing is, a version trained on the content."""
+        live = self.ledger.live() or self.train_and_deploy(content, content.name)
+        self.wait_for_run_of(live)
+        return live
+
     def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
         answer = self.runtime.invoke_endpoint(
             EndpointName=self.model_name,
@@ -109,6 +122,19 @@ class Stack:
 
     def runs(self) -> list[Run]:
         return self.ledger.list_runs()
+
+    def counts(self) -> tuple[int, int]:
+        """How many runs and how many versions there have been: what comes next has the next number."""
+        return len(self.runs()), len(self.ledger.list_models())
+
+    def wait_for_run_of(self, live: Live) -> Run:
+        """The run that trained what is live, once it has ended."""
+
+        def look() -> Run | None:
+            run = self.ledger.get_run(live.run_id)
+            return run if run is not None and run.status.is_final else None
+
+        return wait_for(f"end of run {live.run_id}", look)
 
     def wait_for_run(self, *statuses: RunStatus, number: int = 1, patience_s: float = PATIENCE_S) -> Run:
         """The ``number``-th run of the stack, counted from the first, once it has one of the statuses."""
@@ -133,14 +159,19 @@ class Stack:
 
         run = wait_for(f"end of run {number}", look)
         assert run.status is RunStatus.FAILED, run
+        self._known_failures.add(run.run_id)
         return run
 
     def wait_for_version(self, version: int, ignoring: str = "") -> ModelVersion:
-        """The version, once its run waits for the decision. A failed run that is not ignored is an error."""
+        """The version, once its run waits for the decision.
+
+        A failed run is an error where nobody waited for its failure and it isn't to be ignored.
+        """
+        self._known_failures.add(ignoring)
 
         def look() -> ModelVersion | None:
             for run in self.runs():
-                if run.status is RunStatus.FAILED and run.run_id != ignoring:
+                if run.status is RunStatus.FAILED and run.run_id not in self._known_failures:
                     raise AssertionError(f"run {run.run_id} failed: {run.error}")
             model = self.ledger.get_model(version)
             return (
@@ -196,21 +227,23 @@ class Stack:
 
     def notifications(self) -> list[Mapping[str, Any]]:
         """Every message published to the stack's topic so far: Subject, Message, MessageAttributes."""
-        sqs = self.host.client("sqs")
-        while messages := sqs.receive_message(
+        while messages := self.sqs.receive_message(
             QueueUrl=self._inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0
         ).get("Messages"):
             for message in messages:
                 self._received.append(json.loads(message["Body"]))
-                sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
+                self.sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
         return self._received
 
-    def wait_for_notification(self, kind: str) -> Mapping[str, Any]:
+    def wait_for_notification(self, kind: str, saying: str = "") -> Mapping[str, Any]:
+        """The first message of the kind whose text says that."""
+
         def look() -> Mapping[str, Any] | None:
             for message in self.notifications():
                 # What an alarm sends has no attributes.
-                if message.get("MessageAttributes", {}).get("kind", {}).get("Value") == kind:
+                said = message.get("MessageAttributes", {}).get("kind", {}).get("Value")
+                if said == kind and saying in message["Message"]:
                     return message
             return None
 
-        return wait_for(f"notification {kind}", look)
+        return wait_for(f"notification {kind} {saying}".rstrip(), look)

@@ -1,16 +1,19 @@
-"""What breaks a run: bad data, a bad training script, a bad archive, an endpoint that does not come up."""
+"""What breaks a run: bad data, a bad training script, a bad archive, an endpoint that does not come up.
+
+All of it happens to one stack, which at first has no model.
+"""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from dropforge.domain.records import Approval, RunStatus
 from tests.workflow.stack import Stack
-from tests.workflow.test_main_job import calling_throughout, rows_of
+from tests.workflow.test_main_job import TEMPLATE, calling_throughout, rows_of
 
 
 def change_script(template: Path, code: str, script: str = "model.py") -> Path:
@@ -23,47 +26,113 @@ def change_script(template: Path, code: str, script: str = "model.py") -> Path:
     return template
 
 
-def test_a_broken_drop_fails_its_run_by_class_and_leaves_drop_and_live_model_alone(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+@pytest.fixture
+def restored(stack_of: Callable[[str], Stack]) -> Iterator[None]:
+    """The stack has the template of the product again afterwards."""
+    yield
+    stack_of("wine").update(TEMPLATE)
+
+
+def test_an_archive_that_was_changed_after_judging_is_not_deployed(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
-    stack = deploy_sample("wine")
-    live = stack.train_and_deploy(samples["wine"], "wine.csv")
+    stack = stack_of("wine")
+    live, (runs, versions) = stack.ledger.live(), stack.counts()
+    endpoints = stack.sagemaker.list_endpoints(NameContains=stack.model_name)["Endpoints"]
+    stack.drop(samples["wine"], "wine.csv")
+    model = stack.wait_for_version(versions + 1)
+
+    stack.s3.put_object(
+        Bucket=stack.bucket, Key=model.model_data_url.split("/", 3)[3], Body=b"another archive"
+    )
+    stack.approve(model.version)
+    run = stack.wait_for_failed_run(number=runs + 1)
+
+    assert run.error is not None
+    assert run.error["class"] == "ArtifactChanged"
+    assert stack.ledger.live() == live
+    assert stack.sagemaker.list_endpoints(NameContains=stack.model_name)["Endpoints"] == endpoints
+
+
+def test_rejected_rows_are_kept_with_reasons_and_do_not_stop_the_run(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    runs, versions = stack.counts()
+    lines = samples["wine"].read_text(encoding="utf-8").splitlines()
+    lines[7] = ",".join(["not a number" if i == 1 else value for i, value in enumerate(lines[7].split(","))])
+    lines.insert(20, "1,2,3")
+
+    stack.drop("\n".join(lines).encode(), "wine.csv")
+    stack.wait_for_version(versions + 1)
+    run = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, number=runs + 1)
+
+    report = stack.read_json(f"s3://{stack.bucket}/runs/{run.run_id}/report.json")
+    assert report["rows"]["rejected"] == 2
+    kept = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=f"runs/{run.run_id}/rejected/")
+    assert kept["KeyCount"] == 1
+
+
+def test_a_broken_drop_fails_its_run_by_class_and_leaves_drop_and_live_model_alone(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    live = stack.live_or_first(samples["wine"])
+    runs, _ = stack.counts()
     header = samples["wine"].read_text(encoding="utf-8").splitlines()[0]
     instance = rows_of(samples["wine"], without=("cultivar", "id"))[0]
 
     with calling_throughout(stack, instance) as seen:
         version = stack.drop(f"{header}\n".encode(), "header-only.csv")
-        run = stack.wait_for_failed_run(number=2)
+        run = stack.wait_for_failed_run(number=runs + 1)
 
     assert run.error is not None
     assert run.error["class"] == "EmptyData"
     assert "header-only.csv" in run.error["message"]
     execution = stack.wait_for_execution(run.execution_arn)
     assert (execution["status"], execution["error"]) == ("FAILED", "EmptyData")
-    message = stack.wait_for_notification("run-failed")
-    assert "EmptyData" in message["Message"]
+    assert stack.wait_for_notification("run-failed", "EmptyData")
     dropped = stack.s3.get_object(Bucket=stack.bucket, Key="incoming/header-only.csv", VersionId=version)
     assert dropped["Body"].read() == f"{header}\n".encode()
     assert stack.ledger.live() == live
     assert seen["errors"] == []
 
 
-def test_rejected_rows_are_kept_with_reasons_and_do_not_stop_the_run(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+def test_an_endpoint_that_does_not_come_up_is_replaced_by_what_was_live_without_one_failed_prediction(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path], product_copy: Path, restored: None
 ) -> None:
-    stack = deploy_sample("wine")
-    lines = samples["wine"].read_text(encoding="utf-8").splitlines()
-    lines[7] = ",".join(["not a number" if i == 1 else value for i, value in enumerate(lines[7].split(","))])
-    lines.insert(20, "1,2,3")
+    stack = stack_of("wine")
+    live = stack.live_or_first(samples["wine"])
+    (runs, versions) = stack.counts()
+    version = versions + 1
+    instance = rows_of(samples["wine"], without=("cultivar", "id"))[0]
+    # Trains and scores, but can't be loaded where SageMaker serves.
+    broken = change_script(
+        product_copy,
+        "import os\nif os.environ.get('SAGEMAKER_PROGRAM'):\n    raise RuntimeError('not here')",
+        "inference.py",
+    )
+    stack.update(broken)
 
-    stack.drop("\n".join(lines).encode(), "wine.csv")
-    stack.wait_for_version(1)
-    run = stack.wait_for_run(RunStatus.AWAITING_APPROVAL)
+    with calling_throughout(stack, instance) as seen:
+        stack.drop(samples["wine"], "wine.csv")
+        stack.wait_for_version(version)
+        stack.approve(version)
+        run = stack.wait_for_failed_run(number=runs + 1)
 
-    report = stack.read_json(f"s3://{stack.bucket}/runs/{run.run_id}/report.json")
-    assert report["rows"]["rejected"] == 2
-    kept = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=f"runs/{run.run_id}/rejected/")
-    assert kept["KeyCount"] == 1
+    assert run.error is not None
+    assert run.error["class"] == "DeploymentFailed"
+    assert seen["errors"] == []
+    assert stack.ledger.live() == live
+    endpoint = stack.sagemaker.describe_endpoint(EndpointName=stack.model_name)
+    assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", live.endpoint_config)
+    configs = stack.sagemaker.list_endpoint_configs(NameContains=f"{stack.model_name}-v")["EndpointConfigs"]
+    assert [config["EndpointConfigName"] for config in configs] == [live.endpoint_config]
+    assert stack.ledger.held_lease("deployment") is None  # type: ignore[arg-type]
+    assert stack.wait_for_notification("deployment-failed", "DeploymentFailed")
+    decided = stack.ledger.get_model(version)
+    assert decided is not None
+    assert decided.approval is Approval.APPROVED
 
 
 @pytest.mark.parametrize(
@@ -85,71 +154,20 @@ def test_a_training_script_that_breaks_fails_the_run_with_its_reason(
     parameters: Mapping[str, str],
     error_class: str,
     said: str,
-    deploy_sample: Callable[..., Stack],
+    stack_of: Callable[[str], Stack],
     samples: Mapping[str, Path],
     product_copy: Path,
+    restored: None,
 ) -> None:
-    stack = deploy_sample("wine", template=change_script(product_copy, code), **parameters)
+    stack = stack_of("wine")
+    runs, versions = stack.counts()
+    stack.update(change_script(product_copy, code), **parameters)
 
     stack.drop(samples["wine"], "wine.csv")
-    run = stack.wait_for_failed_run()
+    run = stack.wait_for_failed_run(number=runs + 1)
 
     assert run.error is not None
     assert run.error["class"] == error_class
     assert said in run.error["message"]
     assert stack.ledger.held_lease("training") is None  # type: ignore[arg-type]
-    assert stack.ledger.list_models() == []
-
-
-def test_an_archive_that_was_changed_after_judging_is_not_deployed(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
-) -> None:
-    stack = deploy_sample("wine")
-    stack.drop(samples["wine"], "wine.csv")
-    model = stack.wait_for_version(1)
-
-    stack.s3.put_object(
-        Bucket=stack.bucket, Key=model.model_data_url.split("/", 3)[3], Body=b"another archive"
-    )
-    stack.approve(1)
-    run = stack.wait_for_failed_run()
-
-    assert run.error is not None
-    assert run.error["class"] == "ArtifactChanged"
-    assert stack.ledger.live() is None
-    assert stack.sagemaker.list_endpoints(NameContains=stack.model_name)["Endpoints"] == []
-
-
-def test_an_endpoint_that_does_not_come_up_is_replaced_by_what_was_live_without_one_failed_prediction(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path], product_copy: Path
-) -> None:
-    stack = deploy_sample("wine")
-    live = stack.train_and_deploy(samples["wine"], "wine.csv")
-    instance = rows_of(samples["wine"], without=("cultivar", "id"))[0]
-    # Trains and scores, but can't be loaded where SageMaker serves.
-    broken = change_script(
-        product_copy,
-        "import os\nif os.environ.get('SAGEMAKER_PROGRAM'):\n    raise RuntimeError('not here')",
-        "inference.py",
-    )
-    stack.update(broken)
-
-    with calling_throughout(stack, instance) as seen:
-        stack.drop(samples["wine"], "wine.csv")
-        stack.wait_for_version(2)
-        stack.approve(2)
-        run = stack.wait_for_failed_run(number=2)
-
-    assert run.error is not None
-    assert run.error["class"] == "DeploymentFailed"
-    assert seen["errors"] == []
-    assert stack.ledger.live() == live
-    endpoint = stack.sagemaker.describe_endpoint(EndpointName=stack.model_name)
-    assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", live.endpoint_config)
-    configs = stack.sagemaker.list_endpoint_configs(NameContains=f"{stack.model_name}-v")["EndpointConfigs"]
-    assert [config["EndpointConfigName"] for config in configs] == [live.endpoint_config]
-    assert stack.ledger.held_lease("deployment") is None  # type: ignore[arg-type]
-    assert stack.wait_for_notification("deployment-failed")
-    decided = stack.ledger.get_model(2)
-    assert decided is not None
-    assert decided.approval is Approval.APPROVED
+    assert len(stack.ledger.list_models()) == versions

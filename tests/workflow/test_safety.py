@@ -1,4 +1,7 @@
-"""Never deploy the wrong model, never lose a drop: on the real state machines."""
+"""Never deploy the wrong model, never lose a drop: on the real state machines.
+
+All of it happens to one stack, one thing after the other.
+"""
 
 from __future__ import annotations
 
@@ -8,163 +11,116 @@ from pathlib import Path
 
 from dropforge.domain.records import Approval, RunStatus, Stage
 from tests.workflow.stack import Stack, wait_for
-from tests.workflow.test_main_job import calling_throughout, rows_of
+from tests.workflow.test_main_job import TEMPLATE, calling_throughout, rows_of
 
 DAYS_PER_SECOND = 1 / 86400
 HOURS_PER_SECOND = 1 / 3600
 
 
-def test_a_drop_delivered_again_starts_nothing_at_any_time_later(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+def test_an_approval_of_metrics_that_were_changed_is_taken_back(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
-    stack = deploy_sample("wine")
-    stack.train_and_deploy(samples["wine"], "wine.csv")
-    run = stack.wait_for_run(RunStatus.SUCCEEDED)
+    stack = stack_of("wine")
+    live, (runs, versions) = stack.ledger.live(), stack.counts()
+    stack.drop(samples["wine"], "wine.csv")
+    model = stack.wait_for_version(versions + 1)
+
+    stack.s3.put_object(
+        Bucket=stack.bucket, Key=model.judgement_uri.split("/", 3)[3], Body=b'{"accepted": true}'
+    )
+    stack.approve(model.version)
+    run = stack.wait_for_run(RunStatus.REJECTED, number=runs + 1)
+
+    assert "changed after the version was registered" in run.reasons[0]["message"]
+    assert stack.ledger.live() == live
+
+
+def test_a_drop_delivered_again_starts_nothing_at_any_time_later(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    run = stack.wait_for_run_of(stack.live_or_first(samples["wine"]))
+    runs, _ = stack.counts()
     event = json.loads(stack.execution(run.execution_arn)["input"])
 
     again = stack.start(**event)
 
     assert stack.wait_for_execution(again)["status"] == "SUCCEEDED"
     assert stack.states(again)[-1] == "NotAdmitted"
-    assert len(stack.runs()) == 1
+    assert len(stack.runs()) == runs
     drop = stack.ledger.get_drop(run.drop_ids[0])
     assert drop is not None
     assert drop.duplicates == 1
 
 
-def test_drops_during_a_run_are_covered_by_exactly_one_more_run_which_supersedes_the_first(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+def test_approving_twice_or_two_at_once_is_harmless(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
-    stack = deploy_sample("wine")
-    lines = samples["wine"].read_text(encoding="utf-8").splitlines()
-    half = len(lines) // 2
+    stack = stack_of("wine")
+    first = stack.live_or_first(samples["wine"])
+    (runs, versions), deployments = stack.counts(), len(stack.deployments())
+    version = versions + 1
+    stack.drop(samples["wine"], "second.csv")
+    stack.wait_for_version(version)
 
-    stack.drop(samples["wine"], "first.csv")
-    wait_for("the first run", stack.runs)
-    # Wine is sorted by class: every second row keeps all classes in both files.
-    stack.drop("\n".join([lines[0], *lines[1::2]]).encode(), "second.csv")
-    stack.drop("\n".join([lines[0], *lines[2::2]]).encode(), "third.csv")
-    stack.wait_for_version(2)
+    stack.approve(first.version)  # live already
+    stack.approve(version)
+    stack.approve(version)
+    live = stack.wait_for_live(version)
+    stack.wait_for_run(RunStatus.SUCCEEDED, number=runs + 1)
 
-    first, second = sorted(stack.runs(), key=lambda run: run.started_at)
-    assert half > 0
-    assert first.keys == ["incoming/first.csv"]
-    assert sorted(second.keys) == ["incoming/second.csv", "incoming/third.csv"]
-    assert second.trigger == "follow-up"
-    ended = stack.wait_for_run(RunStatus.SUPERSEDED, number=1)
-    assert stack.wait_for_execution(ended.execution_arn)["status"] == "SUCCEEDED"
-    assert stack.ledger.get_model(1).approval is Approval.SUPERSEDED  # type: ignore[union-attr]
-    package = stack.sagemaker.describe_model_package(
-        ModelPackageName=stack.ledger.get_model(1).model_package_arn  # type: ignore[union-attr]
-    )
-    assert package["ModelApprovalStatus"] == "Rejected"
-    assert package["ApprovalDescription"] == "superseded by version 2"
-
-
-def test_nobody_decides_reminders_then_escalation_and_a_late_approval_still_deploys(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
-) -> None:
-    stack = deploy_sample(
-        "wine",
-        ApprovalTimeoutDays=f"{4 * DAYS_PER_SECOND:.7f}",
-        ApprovalReminderHours=f"{2 * HOURS_PER_SECOND:.7f}",
-    )
-    stack.drop(samples["wine"], "wine.csv")
-    run = stack.wait_for_run(RunStatus.EXPIRED)
-
-    assert stack.wait_for_execution(run.execution_arn)["status"] == "SUCCEEDED"
-    stack.wait_for_notification("approval-reminder")
-    stack.wait_for_notification("approval-overdue")
-    assert stack.ledger.live() is None
-
-    stack.approve(1, "sorry, I was away")
-    live = stack.wait_for_live(1)
-
-    assert live.previous_version is None
-    deployments = stack.deployments()
-    assert [json.loads(each["input"])["reason"] for each in deployments] == ["late-approval"]
+    assert stack.ledger.live() == live
+    assert len(stack.deployments()) == deployments + 1
 
 
 def test_rejecting_the_live_version_rolls_back_and_the_endpoint_keeps_answering(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
-    stack = deploy_sample("wine")
-    stack.train_and_deploy(samples["wine"], "wine.csv")
-    stack.train_and_deploy(samples["wine"], "wine-again.csv")
+    stack = stack_of("wine")
+    last = stack.live_or_first(samples["wine"])
+    if last.previous_version is None:
+        last = stack.train_and_deploy(samples["wine"], "wine-again.csv")
+    previous = last.previous_version
+    assert previous is not None
     instance = rows_of(samples["wine"], without=("cultivar", "id"))[0]
 
     with calling_throughout(stack, instance) as seen:
-        stack.reject(2, "it prefers the first cultivar")
-        live = stack.wait_for_live(1)
+        stack.reject(last.version, "it prefers the first cultivar")
+        live = stack.wait_for_live(previous)
 
     assert seen["errors"] == []
-    assert live.version == 1
-    assert stack.ledger.get_model(2).stage is Stage.ARCHIVED  # type: ignore[union-attr]
+    assert stack.ledger.get_model(last.version).stage is Stage.ARCHIVED  # type: ignore[union-attr]
     endpoint = stack.sagemaker.describe_endpoint(EndpointName=stack.model_name)
     assert endpoint["EndpointConfigName"] == live.endpoint_config
-    history = [(str(change.stage), change.reason) for change in stack.ledger.history(2)]
+    history = [(str(change.stage), change.reason) for change in stack.ledger.history(last.version)]
     assert ("Production", "it prefers the first cultivar") in history
-    assert history[-1] == ("Archived", "version 1 went live")
-
-
-def test_approving_twice_or_two_at_once_is_harmless(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
-) -> None:
-    stack = deploy_sample("wine")
-    stack.train_and_deploy(samples["wine"], "wine.csv")
-    stack.drop(samples["wine"], "second.csv")
-    stack.wait_for_version(2)
-
-    stack.approve(1)  # live already
-    stack.approve(2)
-    stack.approve(2)
-    live = stack.wait_for_live(2)
-    stack.wait_for_run(RunStatus.SUCCEEDED, number=2)
-
-    assert stack.ledger.live() == live
-    assert len(stack.deployments()) == 2
-
-
-def test_an_approval_of_metrics_that_were_changed_is_taken_back(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
-) -> None:
-    stack = deploy_sample("wine")
-    stack.drop(samples["wine"], "wine.csv")
-    model = stack.wait_for_version(1)
-
-    stack.s3.put_object(
-        Bucket=stack.bucket, Key=model.judgement_uri.split("/", 3)[3], Body=b'{"accepted": true}'
-    )
-    stack.approve(1)
-    run = stack.wait_for_run(RunStatus.REJECTED)
-
-    assert "changed after the version was registered" in run.reasons[0]["message"]
-    assert stack.ledger.live() is None
+    assert history[-1] == ("Archived", f"version {previous} went live")
 
 
 def test_replaying_a_run_gives_the_same_model_and_registers_nothing(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
-    stack = deploy_sample("breast-cancer")
-    stack.train_and_deploy(samples["breast-cancer"], "data.csv")
-    original = stack.wait_for_run(RunStatus.SUCCEEDED)
+    stack = stack_of("wine")
+    original = stack.wait_for_run_of(stack.live_or_first(samples["wine"]))
+    runs, versions = stack.counts()
 
     stack.start(trigger="replay", run_id=original.run_id)
-    replay = stack.wait_for_run(RunStatus.REPLAYED, number=2)
+    replay = stack.wait_for_run(RunStatus.REPLAYED, number=runs + 1)
 
     def digest(run_id: str) -> str:
         judged: str = stack.read_json(f"s3://{stack.bucket}/models/{run_id}/judgement.json")["model_digest"]
         return judged
 
     assert digest(replay.run_id) == digest(original.run_id)
-    assert len(stack.ledger.list_models()) == 1
+    assert len(stack.ledger.list_models()) == versions
 
 
 def test_a_stopped_training_job_is_not_a_failure(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
-    stack = deploy_sample("breast-cancer")
-    stack.drop(samples["breast-cancer"], "data.csv")
+    stack = stack_of("wine")
+    runs, _ = stack.counts()
+    stack.drop(samples["wine"], "wine.csv")
 
     def job() -> str | None:
         jobs = stack.sagemaker.list_training_jobs(NameContains=stack.model_name, StatusEquals="InProgress")[
@@ -173,28 +129,83 @@ def test_a_stopped_training_job_is_not_a_failure(
         return jobs[0]["TrainingJobName"] if jobs else None
 
     stack.sagemaker.stop_training_job(TrainingJobName=wait_for("a training job", job))
-    run = stack.wait_for_run(RunStatus.STOPPED)
+    run = stack.wait_for_run(RunStatus.STOPPED, number=runs + 1)
 
     assert stack.wait_for_execution(run.execution_arn)["status"] == "SUCCEEDED"
     stack.wait_for_notification("stopped")
 
 
-def test_an_execution_stopped_by_hand_leaves_no_lock_and_what_waits_runs(
-    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+def test_drops_during_a_run_are_covered_by_exactly_one_more_run_which_supersedes_the_first(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
-    stack = deploy_sample("wine")
+    stack = stack_of("wine")
+    lines = samples["wine"].read_text(encoding="utf-8").splitlines()
+    runs, versions = stack.counts()
+
     stack.drop(samples["wine"], "first.csv")
-    run = wait_for("the first run", stack.runs)[0]
+    wait_for("the first run", lambda: len(stack.runs()) > runs)
+    # Wine is sorted by class: every second row keeps all classes in both files.
+    stack.drop("\n".join([lines[0], *lines[1::2]]).encode(), "second.csv")
+    stack.drop("\n".join([lines[0], *lines[2::2]]).encode(), "third.csv")
+    stack.wait_for_version(versions + 2)
+
+    first, second = sorted(stack.runs(), key=lambda run: run.started_at)[runs:]
+    assert first.keys == ["incoming/first.csv"]
+    assert sorted(second.keys) == ["incoming/second.csv", "incoming/third.csv"]
+    assert second.trigger == "follow-up"
+    ended = stack.wait_for_run(RunStatus.SUPERSEDED, number=runs + 1)
+    assert stack.wait_for_execution(ended.execution_arn)["status"] == "SUCCEEDED"
+    model = stack.ledger.get_model(versions + 1)
+    assert model is not None
+    assert model.approval is Approval.SUPERSEDED
+    package = stack.sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
+    assert package["ModelApprovalStatus"] == "Rejected"
+    assert package["ApprovalDescription"] == f"superseded by version {versions + 2}"
+
+
+def test_an_execution_stopped_by_hand_leaves_no_lock_and_what_waits_runs(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    runs, versions = stack.counts()
+    stack.drop(samples["wine"], "first.csv")
+    wait_for("the first run", lambda: len(stack.runs()) > runs)
+    run = sorted(stack.runs(), key=lambda each: each.started_at)[-1]
     stack.drop(samples["wine"], "second.csv")
     wait_for("the second drop", stack.ledger.pending_drops)
 
     stack.stepfunctions.stop_execution(executionArn=run.execution_arn)
-    stack.wait_for_version(1, ignoring=run.run_id)
+    stack.wait_for_version(versions + 1, ignoring=run.run_id)
 
-    first, second = sorted(stack.runs(), key=lambda each: each.started_at)
+    first, second = sorted(stack.runs(), key=lambda each: each.started_at)[runs:]
     assert first.status is RunStatus.FAILED
     assert first.error is not None
     assert first.error["class"] == "ExecutionEnded"
     assert second.keys == ["incoming/second.csv"]
     jobs = stack.sagemaker.list_training_jobs(NameContains=stack.model_name, StatusEquals="InProgress")
     assert jobs["TrainingJobSummaries"] == []
+
+
+def test_nobody_decides_reminders_then_escalation_and_a_late_approval_still_deploys(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    before, (runs, versions) = stack.ledger.live(), stack.counts()
+    stack.update(
+        TEMPLATE,
+        ApprovalTimeoutDays=f"{4 * DAYS_PER_SECOND:.7f}",
+        ApprovalReminderHours=f"{2 * HOURS_PER_SECOND:.7f}",
+    )
+    stack.drop(samples["wine"], "wine.csv")
+    run = stack.wait_for_run(RunStatus.EXPIRED, number=runs + 1)
+
+    assert stack.wait_for_execution(run.execution_arn)["status"] == "SUCCEEDED"
+    stack.wait_for_notification("approval-reminder")
+    stack.wait_for_notification("approval-overdue")
+    assert stack.ledger.live() == before
+
+    stack.approve(versions + 1, "sorry, I was away")
+    live = stack.wait_for_live(versions + 1)
+
+    assert live.previous_version == (before.version if before is not None else None)
+    assert json.loads(stack.deployments()[-1]["input"])["reason"] == "late-approval"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
-from tests.cross_validation import ten_fold
 
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.errors import InvalidHyperparameters, InvalidSettings
@@ -24,7 +23,7 @@ WANTED = {"breast-cancer": 0.99, "wine": 0.97, "diabetes": 0.45}
 
 
 @pytest.mark.parametrize("sample", WANTED)
-def test_reaches_the_reference_on_real_data(sample, capsys):
+def test_reaches_the_reference_on_real_data(sample, ten_fold, capsys):
     mean, deviation = ten_fold(sample)
     with capsys.disabled():
         print(f"\n{sample}: {mean:.4f} (deviation {deviation:.4f}, 10 folds, wants {WANTED[sample]})")
