@@ -21,6 +21,13 @@ FUNCTIONS = {
     for name, each in RESOURCES.items()
     if each["Type"] == "AWS::Serverless::Function"
 }
+RULES_OF_MACHINES = {
+    name: each["Properties"]
+    for resource in RESOURCES.values()
+    if resource["Type"] == "AWS::Serverless::StateMachine"
+    for name, each in resource["Properties"].get("Events", {}).items()
+    if each["Type"] == "EventBridgeRule"
+}
 # The variables that Lambda itself or a library reads.
 NOT_OURS = {"AWS_REGION", "OPENBLAS_NUM_THREADS", "POWERTOOLS_SERVICE_NAME"}
 # Targets without a queue, and why nothing is lost.
@@ -138,9 +145,7 @@ def test_events_that_cannot_be_delivered_wait_in_a_queue():
         if each["Type"] == "AWS::Events::Rule"
         for target in each["Properties"]["Targets"]
     }
-    for name, each in machine_resource("training")["Events"].items():
-        if each["Type"] == "EventBridgeRule":
-            targets[name] = each["Properties"]
+    targets |= RULES_OF_MACHINES
     targets["Watch"] = FUNCTIONS["WatchModelFunction"]["Events"]["Watch"]["Properties"]
     queue = {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
     assert {name for name, each in targets.items() if each.get("DeadLetterConfig") != queue} == set(
@@ -203,11 +208,7 @@ def _matches_one(wanted: Any, value: Any) -> bool:
 
 
 PATTERNS = {
-    **{
-        name: each["Properties"]["Pattern"]
-        for name, each in machine_resource("training")["Events"].items()
-        if each["Type"] == "EventBridgeRule"
-    },
+    **{name: each["Pattern"] for name, each in RULES_OF_MACHINES.items()},
     "DecisionRule": RESOURCES["DecisionRule"]["Properties"]["EventPattern"],
     "BrokenExecutionRule": RESOURCES["BrokenExecutionRule"]["Properties"]["EventPattern"],
 }
