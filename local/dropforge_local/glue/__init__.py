@@ -61,6 +61,7 @@ def install(settings: HostSettings) -> Installed:
         metric_data,
         rest_api,
         s3_events,
+        s3_ranges,
         sagemaker_mount,
         schedules,
         seams,
@@ -84,6 +85,7 @@ def install(settings: HostSettings) -> Installed:
     schedules.install()
     rest_api.install()
     s3_events.install()
+    s3_ranges.install()
     sagemaker = sagemaker_mount.install(settings, metrics, installed)
     cloudformation.install(sagemaker, installed)
     workflow_mount.install(settings, journal, sagemaker, installed)

@@ -44,6 +44,7 @@ def _settings(folder: Path) -> HostSettings:
         "services.lambda_svc._emit_lambda_logs",
         "services.apigateway_v1._handle_execute_in_scope",
         "services.scheduler._at_time_epoch",
+        "services.s3._parse_range",
         "core.router.SERVICE_PATTERNS",
         "services.cloudformation._stacks",
         "services.stepfunctions._apply_catcher",
