@@ -149,7 +149,8 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
     again = watched.window(ward.rows(ROWS, is_later=True)[0])
     assert again["model"]["version"] == 2
     assert again["verdict"] == "quiet", again["drifted"]
-    watched.wait_for_alarm("DriftAlarm", "OK")
+    # Not the alarm's state: windows this short may share its period, a minute, throughout which the 1 counts.
+    assert not again["alarms"]["drift"]["raised"]
     assert len(stack.runs()) == 2
 
     # The outcomes contradict the model: back to the version before, and another run.

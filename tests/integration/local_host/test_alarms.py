@@ -116,6 +116,30 @@ def test_a_state_that_is_set_holds_where_missing_data_is_ignored(deployed: Deplo
     assert calm["detail"]["previousState"]["reasonData"] == '{"a":1}'
 
 
+def test_the_next_windows_word_ends_an_alarm_that_ignores_missing_data(deployed: Deployed) -> None:
+    client, now = deployed.host.client("cloudwatch"), datetime.now(UTC)
+    client.put_metric_alarm(
+        AlarmName="windows",
+        Namespace="Probe",
+        MetricName="Raised",
+        Statistic="Maximum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=0,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="ignore",
+    )
+
+    def put(minutes_ago: int, value: float) -> None:
+        data = {"MetricName": "Raised", "Timestamp": now - timedelta(minutes=minutes_ago), "Value": value}
+        client.put_metric_data(Namespace="Probe", MetricData=[data])
+
+    put(2, 1.0)
+    _becomes(deployed, "windows", "ALARM")
+    put(0, 0.0)
+    _becomes(deployed, "windows", "OK")
+
+
 def test_metric_math_adds_up_what_there_is(deployed: Deployed) -> None:
     _becomes(deployed, "FailedAlarm", "OK", 10)
     described = _alarm(deployed, "FailedAlarm")
