@@ -28,6 +28,7 @@ TEMPLATE = load_template(ROOT / "template.yaml")
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
 TRIGGERS = (
     "s3_object_created",
+    "s3_object_created_batch",
     "schedule",
     "manual",
     "follow_up",
@@ -38,6 +39,7 @@ TRIGGERS = (
     "cloudwatch_alarm_drift",
     "cloudwatch_alarm_quality",
 )
+WITHOUT_SETTINGS = ("collect_batch", "smoke_test")
 TABLE = "ledger"
 PREDICTIONS = "predictions"
 _MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge"
@@ -350,7 +352,7 @@ def test_repairs_after_the_example_abortion(stack):
     assert stack.ledger.held_lease(LockName.TRAINING) is None
 
 
-@pytest.mark.parametrize("function", [each for each in FUNCTIONS if each != "smoke_test"])
+@pytest.mark.parametrize("function", [each for each in FUNCTIONS if each not in WITHOUT_SETTINGS])
 def test_names_every_missing_variable_at_once(monkeypatch, function):
     for name in ENVIRONMENT | {"DATA_BUCKET": "", "AWS_REGION": ""}:
         monkeypatch.delenv(name, raising=False)

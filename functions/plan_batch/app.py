@@ -1,0 +1,36 @@
+"""Claim a dropped batch, hold its rows to the live model's contract, stage what the model is asked.
+
+Example event: ``events/plan_batch.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.plan_batch import plan_batch
+from dropforge.config import Settings
+from dropforge.observability import logger
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    ledger_table: str
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    store = bootstrap.object_store()
+    plan = plan_batch(
+        event["event"],
+        execution_arn=event["execution_arn"],
+        ledger=bootstrap.ledger(settings.ledger_table),
+        store=store,
+        tables=bootstrap.batch_tables(store),
+        now=bootstrap.now(),
+    )
+    logger.info(plan.message, outcome=plan.outcome, batch_id=plan.batch_id)
+    return plan.to_dict()

@@ -1,0 +1,267 @@
+"""The batch machine: the rules of all machines, and every way from a dropped file to its end."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+import pytest
+from tests.contract import test_state_machines as rules
+from tests.contract.state_machine import ACCOUNT, ROOT, Failure, Walk, definition, source, walk
+
+from dropforge.domain import errors
+
+EXECUTION = f"arn:aws:states:{ACCOUNT}:execution:dropforge-batch:x"
+STATES = json.loads(source("batch"))["States"]
+TASKS = [name for name, state in STATES.items() if state["Type"] == "Task"]
+VALUES = {"BatchInstanceTypes": "ml.m5.large,ml.m4.xlarge", "BatchMaxRuntimeSeconds": "3600"}
+
+
+def event(name: str) -> Any:
+    return json.loads((ROOT / "events" / f"{name}.json").read_text())
+
+
+EVENT, COLLECT = event("s3_object_created_batch"), event("collect_batch")
+WORK = COLLECT["plan_uri"].removesuffix("plan.json")
+BATCH_ID = WORK.split("/")[-2]
+PLAN = {
+    "outcome": "planned",
+    "message": "2 of 3 rows go to version 4.",
+    "batch_id": BATCH_ID,
+    "plan_uri": COLLECT["plan_uri"],
+    "requests_uri": f"{WORK}input/requests.jsonl",
+    "output_uri": f"{WORK}output/",
+    "content_type": "application/json",
+    "model_name": "model-v4-7",
+    "model_version": 4,
+    "rows_to_score": 2,
+    "rows_rejected": 1,
+}
+# The optimized integration's answer: times are epoch milliseconds, tags a map.
+TRANSFORMED = {
+    "TransformJobName": f"model-b-{BATCH_ID}-a0",
+    "TransformJobArn": COLLECT["transform_job_arn"],
+    "TransformJobStatus": "Completed",
+    "CreationTime": 1795251600000,
+    "Tags": {"dropforge:model": "model"},
+}
+COLLECTED = {
+    "outcome": "scored",
+    "result_uri": "s3://dropforge-data-123456789012/batch/out/may/new-patients.csv",
+    "manifest_uri": "s3://dropforge-data-123456789012/batch/out/may/new-patients.csv.manifest.json",
+    "model_version": 4,
+    "scored": 2,
+    "rejected": 1,
+}
+
+
+def invoked(payload: Any) -> dict[str, Any]:
+    return {"ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200}
+
+
+RESULTS: dict[str, Any] = {
+    "PlanBatch": invoked(PLAN),
+    "TransformBatch": TRANSFORMED,
+    "DescribeTransformJob": TRANSFORMED,
+    "CollectBatch": invoked(COLLECTED),
+}
+VISITED: set[str] = set()
+
+
+def score(start: Any = None, first: str | None = None, **changes: Any) -> Walk:
+    results = {**RESULTS, **changes}
+
+    def answer(state: str, request: Any, how_often: int) -> Any:
+        given = results.get(state, {})
+        if isinstance(given, list):
+            given = given[min(how_often, len(given)) - 1]
+        return given if isinstance(given, Failure) else copy.deepcopy(given)
+
+    done = walk(definition("batch", **VALUES), start or EVENT, answer, EXECUTION, first)
+    VISITED.update(done.states)
+    return done
+
+
+# --- the rules of all machines ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_state_keeps_the_rules_of_states(name):
+    for rule in (
+        rules.test_every_state_has_a_name_and_a_comment,
+        rules.test_every_expression_parses_and_is_closed,
+    ):
+        rule("batch", name, STATES[name])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_keeps_the_rules_of_tasks(name):
+    for rule in (
+        rules.test_every_task_has_a_time_limit_retries_and_a_catch_of_everything,
+        rules.test_retries_are_bounded_and_spread_out,
+        rules.test_errors_are_matched_by_names_that_exist,
+        rules.test_only_what_may_pass_is_retried,
+        rules.test_the_input_survives_every_task_but_the_first,
+    ):
+        rule("batch", name, STATES[name])
+
+
+def test_the_machine_keeps_the_rules_of_machines():
+    rules.test_every_state_is_reached_and_every_next_exists("batch")
+    rules.test_is_jsonata_with_a_time_limit_and_a_comment("batch")
+    rules.test_substitutions_stand_in_strings("batch")
+
+
+def test_names_of_classes_that_the_machine_raises_are_documented():
+    named = set(re.findall(r"'Error': '([\w.]+)'", source("batch")))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert named == {"TransformFailed", "TransformTimedOut"}
+    assert all(f"| `{name}` |" in page for name in named)
+
+
+# --- every way ----------------------------------------------------------------------------------
+
+
+def test_a_dropped_file_is_planned_transformed_and_collected():
+    done = score()
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "Scored")
+    (planned,) = done.requests["PlanBatch"]
+    assert planned["Payload"] == {"execution_arn": EXECUTION, "event": EVENT}
+    assert planned["Payload"].keys() == event("plan_batch").keys()
+    (collected,) = done.requests["CollectBatch"]
+    assert collected["Payload"] == COLLECT
+    (job,) = done.requests["TransformBatch"]
+    assert job["ModelName"] == "model-v4-7"
+    assert job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] == f"{WORK}input/requests.jsonl"
+    assert job["TransformOutput"]["S3OutputPath"] == f"{WORK}output/a0"
+    # One line is one request, whose answer is one line.
+    assert (job["TransformInput"]["SplitType"], job["BatchStrategy"]) == ("Line", "SingleRecord")
+    assert job["TransformOutput"]["AssembleWith"] == "Line"
+    (message,) = done.requests["NotifyScored"]
+    assert "2 rows of s3://dropforge-data-123456789012/batch/in/may/new-patients.csv" in message["Message"]
+    assert "1 rows broke its contract" in message["Message"]
+    assert COLLECTED["result_uri"] in message["Message"]
+
+
+def test_the_longest_name_of_a_model_and_of_a_file_gives_a_job_name():
+    plan = {**PLAN, "batch_id": f"{'x' * 20}-{'0' * 12}"}
+    names = VALUES | {"ModelName": "m" * 20, "BatchInstanceTypes": ",".join(["ml.m5.large"] * 5)}
+    machine = definition("batch", **names)
+    refusal = Failure("SageMaker.ResourceLimitExceededException", "quota")
+    results = {**RESULTS, "PlanBatch": invoked(plan), "TransformBatch": refusal}
+    done = walk(machine, EVENT, lambda state, *_: results.get(state, {}), EXECUTION)
+    found = [each["TransformJobName"] for each in done.requests["TransformBatch"]]
+    assert len(set(found)) == 10
+    assert all(re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", name) for name in found)
+
+
+@pytest.mark.parametrize("outcome", ["duplicate", "nothing"])
+def test_what_is_not_planned_ends_well_and_starts_nothing(outcome):
+    done = score(PlanBatch=invoked({"outcome": outcome, "message": "…"}))
+    assert (done.status, done.states) == ("SUCCEEDED", ["PlanBatch", "IsPlanned", "NotPlanned"])
+
+
+def test_an_older_file_of_the_same_name_ends_well_without_a_word():
+    done = score(CollectBatch=invoked({**COLLECTED, "outcome": "superseded"}))
+    assert (done.status, done.states[-2:]) == ("SUCCEEDED", ["IsNewest", "Superseded"])
+
+
+def test_a_missing_quota_tries_each_type_twice_and_then_fails():
+    done = score(TransformBatch=Failure("SageMaker.ResourceLimitExceededException", "limit is 0 Instances"))
+    tried = [each["TransformResources"]["InstanceType"] for each in done.requests["TransformBatch"]]
+    assert tried == ["ml.m5.large", "ml.m4.xlarge"] * 2
+    outputs = [each["TransformOutput"]["S3OutputPath"] for each in done.requests["TransformBatch"]]
+    assert outputs == [f"{WORK}output/a{attempt}" for attempt in range(4)]
+    assert done.waits == [60, 120, 240]
+    assert (done.status, done.error) == ("FAILED", "SageMaker.ResourceLimitExceededException")
+
+
+def test_missing_capacity_tries_the_next_type_and_collects_its_output():
+    cause = json.dumps(
+        {"TransformJobStatus": "Failed", "FailureReason": "CapacityError: Unable to provision"}
+    )
+    done = score(TransformBatch=[Failure("States.TaskFailed", cause), TRANSFORMED])
+    assert done.states[-1] == "Scored"
+    assert done.requests["CollectBatch"][0]["Payload"]["output_uri"] == f"{WORK}output/a1/"
+
+
+def test_a_failed_job_fails_with_its_reason_and_where_to_look():
+    reason = 'ClientError: See job logs for "more" information'
+    cause = json.dumps({"TransformJobStatus": "Failed", "FailureReason": reason})
+    done = score(TransformBatch=Failure("States.TaskFailed", cause))
+    assert (done.status, done.error) == ("FAILED", "TransformFailed")
+    assert "ClientError: See job logs for" in done.cause
+    assert "/aws/sagemaker/TransformJobs" in done.cause
+    assert "StopTransformJob" not in done.states
+
+
+@pytest.mark.parametrize("gap", ["", " "])
+def test_a_job_that_was_stopped_is_not_a_failure(gap):
+    stopped = f'{{"TransformJobStatus":{gap}"Stopped"}}'
+    assert score(TransformBatch=Failure("States.TaskFailed", stopped)).states[-1] == "Stopped"
+    done = score(TransformBatch={**TRANSFORMED, "TransformJobStatus": "Stopped"})
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "Stopped")
+
+
+def test_a_job_that_outran_its_time_is_stopped_and_fails_with_a_remedy():
+    done = score(TransformBatch=Failure("States.Timeout", None))
+    assert done.requests["StopTransformJob"] == [{"TransformJobName": TRANSFORMED["TransformJobName"]}]
+    assert (done.status, done.error) == ("FAILED", "TransformTimedOut")
+    assert "BatchMaxRuntimeSeconds" in done.cause
+
+
+def test_follows_a_job_that_an_unanswered_call_had_made():
+    in_use = Failure("SageMaker.ResourceInUseException", "Job name must be unique")
+    running = {**TRANSFORMED, "TransformJobStatus": "InProgress"}
+    done = score(TransformBatch=in_use, DescribeTransformJob=[running, running, TRANSFORMED])
+    assert (done.states[-1], done.waits) == ("Scored", [30, 30])
+    failed = {**TRANSFORMED, "TransformJobStatus": "Failed", "FailureReason": "AlgorithmError: x"}
+    done = score(TransformBatch=in_use, DescribeTransformJob=failed)
+    assert done.error == "TransformFailed"
+    assert "AlgorithmError: x" in done.cause
+    held = score(TransformBatch=in_use).inputs["DescribeTransformJob"]
+    held = {**held, "transform": {**held["transform"], "polls": 118}}
+    done = score(held, "DescribeTransformJob", DescribeTransformJob=running)
+    assert (done.error, done.waits) == ("TransformTimedOut", [30, 30])
+
+
+@pytest.mark.parametrize("cause", [None, "", "not JSON"])
+@pytest.mark.parametrize("state", ["PlanBatch", "TransformBatch", "DescribeTransformJob", "CollectBatch"])
+def test_breakage_anywhere_is_told_and_fails_with_its_class(state, cause):
+    changes: dict[str, Any] = {state: Failure("AccessDenied", cause)}
+    if state == "DescribeTransformJob":
+        changes["TransformBatch"] = Failure("SageMaker.ResourceInUseException", "taken")
+    done = score(**changes)
+    assert (done.status, done.error, done.cause) == ("FAILED", "AccessDenied", cause or "")
+    assert "batch/in/may/new-patients.csv" in done.requests["NotifyFailure"][0]["Message"]
+
+
+def test_a_functions_message_is_what_people_read():
+    message = "s3://b/x.csv: column 'dose' is missing.\nSay \"please\"."
+    cause = json.dumps({"errorMessage": message, "errorType": "UnscorableBatch", "stackTrace": ["x"]})
+    done = score(PlanBatch=Failure("UnscorableBatch", cause))
+    assert issubclass(errors.UnscorableBatch, errors.PermanentError)
+    assert done.cause == message.replace("\n", " ")
+    assert message.replace("\n", " ") in done.requests["NotifyFailure"][0]["Message"]
+    assert "stackTrace" not in done.requests["NotifyFailure"][0]["Message"]
+
+
+@pytest.mark.parametrize("state", ["NotifyScored", "NotifyStopped", "NotifyFailure", "StopTransformJob"])
+def test_what_comes_after_the_outcome_never_changes_it(state):
+    refused = {state: Failure("AccessDenied", None)}
+    assert score(**refused).status == "SUCCEEDED"
+    stopped = {**TRANSFORMED, "TransformJobStatus": "Stopped"}
+    assert score(TransformBatch=stopped, **refused).states[-1] == "Stopped"
+    assert score(TransformBatch=Failure("States.Timeout", None), **refused).error == "TransformTimedOut"
+
+
+def test_the_ways_above_go_through_every_state():
+    # Each in one walk, so that this test stands on its own in any process.
+    test_follows_a_job_that_an_unanswered_call_had_made()
+    test_a_missing_quota_tries_each_type_twice_and_then_fails()
+    test_a_job_that_was_stopped_is_not_a_failure("")
+    test_what_is_not_planned_ends_well_and_starts_nothing("duplicate")
+    test_an_older_file_of_the_same_name_ends_well_without_a_word()
+    assert set(STATES) - VISITED == set()

@@ -1,0 +1,179 @@
+"""A file dropped under batch/in/ is scored with the live model; the result lies under batch/out/."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.workflow.stack import Stack, wait_for
+from tests.workflow.test_main_job import rows_of
+
+
+class Batches:
+    """The batches of a stack, as its users see them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.machine = stack.outputs["BatchStateMachine"]
+
+    def drop(self, name: str, content: bytes) -> None:
+        self.stack.s3.put_object(Bucket=self.stack.bucket, Key=f"batch/in/{name}", Body=content)
+
+    def executions(self) -> list[str]:
+        """Every execution's ARN, the oldest first."""
+        found = self.stack.stepfunctions.list_executions(stateMachineArn=self.machine)["executions"]
+        return [each["executionArn"] for each in reversed(found)]
+
+    def ended(self, number: int) -> Mapping[str, Any]:
+        """The ``number``-th execution, from 1, once it has ended."""
+        arn = wait_for(
+            f"batch {number}",
+            lambda: found[number - 1] if len(found := self.executions()) >= number else None,
+        )
+        return self.stack.wait_for_execution(arn)
+
+    def score(self, name: str, content: bytes) -> Mapping[str, Any]:
+        """Drop a file and wait for its execution's end."""
+        before = len(self.executions())
+        self.drop(name, content)
+        return self.ended(before + 1)
+
+    def read(self, name: str) -> bytes:
+        body: bytes = self.stack.s3.get_object(Bucket=self.stack.bucket, Key=f"batch/out/{name}")[
+            "Body"
+        ].read()
+        return body
+
+    def manifest(self, name: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = json.loads(self.read(f"{name}.manifest.json"))
+        return found
+
+    def jobs(self) -> list[Mapping[str, Any]]:
+        """The stack's transform jobs, the newest first."""
+        listed = self.stack.sagemaker.list_transform_jobs(NameContains=f"{self.stack.model_name}-b-")
+        found: list[Mapping[str, Any]] = listed["TransformJobSummaries"]
+        return found
+
+
+def as_predicted(row: Mapping[str, str]) -> dict[str, Any]:
+    """A result's row as the endpoint answers it."""
+    probabilities = {
+        name.removeprefix("probability_"): float(value)
+        for name, value in row.items()
+        if name.startswith("probability_")
+    }
+    return {"label": row["label"], "probabilities": probabilities}
+
+
+def test_a_dropped_file_has_the_endpoints_predictions_under_its_ids(
+    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = deploy_sample("breast-cancer")
+    batches = Batches(stack)
+    content = samples["breast-cancer"].read_bytes()
+
+    # Before a model is live.
+    early = batches.score("early.csv", content)
+    assert (early["status"], early["error"]) == ("FAILED", "NoLiveModel")
+    assert "no model is live yet" in early["cause"]
+    assert "batch/in/early.csv" in stack.wait_for_notification("batch-failed")["Message"]
+    assert batches.jobs() == []
+
+    live = stack.train_and_deploy(content)
+    assert len(stack.runs()) == 1  # a batch is no training data
+
+    # All rows, and two bad ones among them.
+    lines = content.decode().splitlines()
+    header = lines[0].split(",")
+    bad = lines[5].split(",")
+    bad[header.index("mean radius")] = "wide"
+    dropped = "\n".join([*lines[:3], ",".join(bad), *lines[3:], "too,short"]) + "\n"
+    done = batches.score("may/patients.csv", dropped.encode())
+    assert done["status"] == "SUCCEEDED", done
+
+    given = list(csv.DictReader(io.StringIO(content.decode())))
+    result = list(csv.DictReader(io.StringIO(batches.read("may/patients.csv").decode())))
+    assert [row["id"] for row in result] == [row["id"] for row in given]
+    instances = rows_of(samples["breast-cancer"], without=("diagnosis", "id"))
+    assert [as_predicted(row) for row in result] == stack.predict(instances)
+
+    manifest = batches.manifest("may/patients.csv")
+    assert manifest["model"]["version"] == live.version
+    assert manifest["rows"] == {"read": len(given) + 2, "scored": len(given), "rejected": 2}
+    assert manifest["result"]["sha256"] == hashlib.sha256(batches.read("may/patients.csv")).hexdigest()
+    rejected = [json.loads(line) for line in batches.read("may/patients.csv.rejected.jsonl").splitlines()]
+    assert [row["row"] for row in rejected] == [3, len(given) + 2]
+    assert rejected[0]["problems"] == [{"rule": "type", "column": "mean radius", "value": "wide"}]
+    source = stack.s3.get_object(Bucket=stack.bucket, Key="batch/in/may/patients.csv")["Body"].read()
+    assert source == dropped.encode()
+    message = stack.wait_for_notification("batch-scored")["Message"]
+    assert f"s3://{stack.bucket}/batch/out/may/patients.csv" in message
+    assert "2 rows broke its contract" in message
+
+    # The same event delivered once more, at any time later.
+    event = json.loads(done["input"])
+    again = stack.stepfunctions.start_execution(stateMachineArn=batches.machine, input=json.dumps(event))
+    assert stack.wait_for_execution(again["executionArn"])["status"] == "SUCCEEDED"
+    assert stack.states(again["executionArn"])[-1] == "NotPlanned"
+    assert len(batches.jobs()) == 1
+
+    # The target is not needed; JSON lines, compressed.
+    rows = [{**instance, "id": int(row["id"])} for instance, row in zip(instances, given, strict=True)][:50]
+    packed = gzip.compress("\n".join(map(json.dumps, rows)).encode())
+    assert batches.score("june.jsonl.gz", packed)["status"] == "SUCCEEDED"
+    answers = [json.loads(line) for line in gzip.decompress(batches.read("june.jsonl.gz")).splitlines()]
+    assert [answer.pop("id") for answer in answers] == [row["id"] for row in rows]
+    assert answers == stack.predict(instances[:50])
+
+    # A damaged file, and one of other columns.
+    broken = batches.score("broken.csv.gz", packed[:-30])
+    assert (broken["status"], broken["error"]) == ("FAILED", "UnreadableData")
+    foreign = batches.score("wine.csv", samples["wine"].read_bytes())
+    assert (foreign["status"], foreign["error"]) == ("FAILED", "UnscorableBatch")
+    assert "column 'mean radius' is missing" in foreign["cause"]
+    written = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix="batch/out/")["Contents"]
+    assert not [each["Key"] for each in written if "broken" in each["Key"] or "wine" in each["Key"]]
+
+
+def test_quota_and_throttling_are_waited_out_and_a_stopped_job_is_no_failure(
+    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = deploy_sample("wine", BatchInstanceTypes="ml.m5.large,ml.m5.xlarge")
+    stack.train_and_deploy(samples["wine"])
+    batches = Batches(stack)
+    content = samples["wine"].read_bytes()
+
+    def fault(error: str, **fields: Any) -> None:
+        request = {"Operation": "CreateTransformJob", "Error": error, **fields}
+        stack.host.administer("SageMaker.dropforge:SetFault", request)
+
+    fault("ThrottlingException", Times=2)
+    assert batches.score("throttled.csv", content)["status"] == "SUCCEEDED"
+    fault("CapacityError", Times=1)
+    done = batches.score("capacity.csv", content)
+    assert done["status"] == "SUCCEEDED", done
+    job = stack.sagemaker.describe_transform_job(
+        TransformJobName=batches.manifest("capacity.csv")["transform_job_arn"].rpartition("/")[2]
+    )
+    assert job["TransformResources"]["InstanceType"] == "ml.m5.xlarge"
+    assert job["TransformJobName"].endswith("-a1")
+    assert batches.read("capacity.csv") == batches.read("throttled.csv")
+
+    # More rows than are scored before somebody stops the job.
+    lines = content.decode().splitlines(keepends=True)
+    batches.drop("large.csv", "".join([lines[0], *lines[1:] * 400]).encode())
+
+    def running() -> str | None:
+        found = [each for each in batches.jobs() if each["TransformJobStatus"] == "InProgress"]
+        return found[0]["TransformJobName"] if found else None
+
+    stack.sagemaker.stop_transform_job(TransformJobName=wait_for("a transform job", running))
+    done = batches.ended(3)
+    assert (done["status"], stack.states(done["executionArn"])[-1]) == ("SUCCEEDED", "Stopped")
+    stack.wait_for_notification("batch-stopped")
