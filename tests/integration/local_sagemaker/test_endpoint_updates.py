@@ -17,7 +17,7 @@ from dropforge_local.sagemaker.service import SageMaker
 
 
 class Load:
-    """Callers that ask without pause while the block runs; every answer and error is counted."""
+    """Callers that keep asking while the block runs; every answer and error is counted."""
 
     def __init__(self, runtime: Any, callers: int = 4) -> None:
         self.answers: Counter[str] = Counter()
@@ -27,7 +27,8 @@ class Load:
         self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(callers)]
 
     def _call(self) -> None:
-        while not self._end.is_set():
+        # Without any pause they would take the processor from the update.
+        while not self._end.wait(0.01):
             try:
                 answer = ask(self._runtime)
             except Exception as error:
