@@ -222,6 +222,7 @@ def event(name: str) -> Any:
     ("name", "rule"),
     [
         ("s3_object_created", "Drop"),
+        ("s3_object_created_batch", "Batch"),
         ("cloudwatch_alarm_drift", "Drift"),
         ("cloudwatch_alarm_quality", "Quality"),
         ("model_package_approved", "DecisionRule"),
@@ -239,6 +240,7 @@ def test_an_event_is_matched_by_its_rule_and_no_other(name, rule):
         ("s3_object_created", "Drop", ("object", "key"), "runs/x/manifest.json"),
         ("s3_object_created", "Drop", ("object", "key"), "incoming"),
         ("s3_object_created", "Drop", ("bucket", "name"), "another"),
+        ("s3_object_created_batch", "Batch", ("object", "key"), "batch/out/x.csv"),
         ("cloudwatch_alarm_drift", "Drift", ("state", "value"), "OK"),
         ("cloudwatch_alarm_quality", "Quality", ("state", "value"), "INSUFFICIENT_DATA"),
         ("model_package_approved", "DecisionRule", ("ModelPackageGroupName",), "another"),
