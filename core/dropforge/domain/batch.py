@@ -23,8 +23,8 @@ CONTENT_TYPE = "application/json"
 
 REQUEST_ROWS = 500
 REQUEST_BYTES = 1 << 20
-"""A request closes at either bound. That is enough rows to share a call's cost, and few enough that the answer,
-with the probabilities of many classes, is no larger than a payload of the transform job, 6 MB."""
+"""A request closes at either bound: enough rows to share a call's cost, and few enough that the answer, with
+the probabilities of many classes, is no larger than a payload of the transform job, 6 MB."""
 MAXIMUM_ROW_BYTES = 4 << 20
 RULE_SIZE = "size"
 
