@@ -18,7 +18,7 @@ import jsonata
 from tests.fakes.aws_clients import check_request
 
 ROOT = Path(__file__).parents[2]
-MACHINES = ("training", "deployment")
+MACHINES = ("training", "deployment", "batch")
 ACCOUNT = "us-east-1:123456789012"
 
 SUBSTITUTIONS = {
@@ -36,6 +36,8 @@ SUBSTITUTIONS = {
     "NotificationTopicArn": f"arn:aws:sns:{ACCOUNT}:dropforge-Notifications-1",
     "DeploymentStateMachineArn": f"arn:aws:states:{ACCOUNT}:stateMachine:dropforge-deployment",
     "LedgerTable": "dropforge-Ledger-1",
+    "BatchInstanceTypes": "ml.m5.large,ml.m4.xlarge",
+    "BatchMaxRuntimeSeconds": "3600",
     "EndpointMode": "serverless",
     "EndpointInstanceType": "ml.t2.medium",
     "ServerlessMemoryMB": "2048",

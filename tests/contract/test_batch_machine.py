@@ -1,4 +1,4 @@
-"""The batch machine: the rules of all machines, and every way from a dropped file to its end."""
+"""Every way through the batch machine, from a dropped file to its end."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import re
 from typing import Any
 
 import pytest
-from tests.contract import test_state_machines as rules
 from tests.contract.state_machine import ACCOUNT, ROOT, Failure, Walk, definition, source, walk
 
 from dropforge.domain import errors
 
 EXECUTION = f"arn:aws:states:{ACCOUNT}:execution:dropforge-batch:x"
 STATES = json.loads(source("batch"))["States"]
-TASKS = [name for name, state in STATES.items() if state["Type"] == "Task"]
-VALUES = {"BatchInstanceTypes": "ml.m5.large,ml.m4.xlarge", "BatchMaxRuntimeSeconds": "3600"}
 
 
 def event(name: str) -> Any:
@@ -79,39 +76,9 @@ def score(start: Any = None, first: str | None = None, **changes: Any) -> Walk:
             given = given[min(how_often, len(given)) - 1]
         return given if isinstance(given, Failure) else copy.deepcopy(given)
 
-    done = walk(definition("batch", **VALUES), start or EVENT, answer, EXECUTION, first)
+    done = walk(definition("batch"), start or EVENT, answer, EXECUTION, first)
     VISITED.update(done.states)
     return done
-
-
-# --- the rules of all machines ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", STATES)
-def test_every_state_keeps_the_rules_of_states(name):
-    for rule in (
-        rules.test_every_state_has_a_name_and_a_comment,
-        rules.test_every_expression_parses_and_is_closed,
-    ):
-        rule("batch", name, STATES[name])
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_keeps_the_rules_of_tasks(name):
-    for rule in (
-        rules.test_every_task_has_a_time_limit_retries_and_a_catch_of_everything,
-        rules.test_retries_are_bounded_and_spread_out,
-        rules.test_errors_are_matched_by_names_that_exist,
-        rules.test_only_what_may_pass_is_retried,
-        rules.test_the_input_survives_every_task_but_the_first,
-    ):
-        rule("batch", name, STATES[name])
-
-
-def test_the_machine_keeps_the_rules_of_machines():
-    rules.test_every_state_is_reached_and_every_next_exists("batch")
-    rules.test_is_jsonata_with_a_time_limit_and_a_comment("batch")
-    rules.test_substitutions_stand_in_strings("batch")
 
 
 def test_names_of_classes_that_the_machine_raises_are_documented():
@@ -147,7 +114,7 @@ def test_a_dropped_file_is_planned_transformed_and_collected():
 
 def test_the_longest_name_of_a_model_and_of_a_file_gives_a_job_name():
     plan = {**PLAN, "batch_id": f"{'x' * 20}-{'0' * 12}"}
-    names = VALUES | {"ModelName": "m" * 20, "BatchInstanceTypes": ",".join(["ml.m5.large"] * 5)}
+    names = {"ModelName": "m" * 20, "BatchInstanceTypes": ",".join(["ml.m5.large"] * 5)}
     machine = definition("batch", **names)
     refusal = Failure("SageMaker.ResourceLimitExceededException", "quota")
     results = {**RESULTS, "PlanBatch": invoked(plan), "TransformBatch": refusal}

@@ -171,4 +171,5 @@ def test_substitutions_stand_in_strings(machine):
 def test_names_of_classes_that_travel_in_the_data_exist():
     """States that raise an error of their own name it as errors.py does, or as AWS's jobs end."""
     named = {name for machine in MACHINES for name in re.findall(r"'Error': '([\w.]+)'", source(machine))}
-    assert named <= OWN_ERRORS | {"States.Timeout", "TrainingFailed", "TrainingTimedOut"}
+    jobs = {f"{job}{end}" for job in ("Training", "Transform") for end in ("Failed", "TimedOut")}
+    assert named <= OWN_ERRORS | {"States.Timeout"} | jobs

@@ -127,7 +127,7 @@ def test_the_endpoints_lease_is_as_long_as_a_deployment_may_take():
 
 
 def test_a_run_waits_for_its_deployment_to_its_end():
-    training, deployment = (json.loads(source(machine)) for machine in MACHINES)
+    training, deployment = (json.loads(source(machine)) for machine in ("training", "deployment"))
     assert training["States"]["DeployModel"]["TimeoutSeconds"] >= deployment["TimeoutSeconds"]
 
 
