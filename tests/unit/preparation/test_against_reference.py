@@ -186,7 +186,7 @@ EXAMPLE = "\n".join(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     files=st.lists(written_file(), min_size=1, max_size=3),
     key=st.booleans(),
