@@ -32,10 +32,11 @@ test: setup ## every test
 faults: setup ## every state of both machines under faults, kills of the host, 200 drops; prints a table
 	python -m tests.faults $(ARGS)
 
-bench: setup ## ratios and rates, side by side: false alarms, power, agreement, the API's import, CPU and load
+bench: setup ## ratios and rates, side by side: false alarms, power, agreement, serving, the API's import, CPU and load
 	python -m bench false-alarms
 	python -m bench power
 	python -m bench agreement
+	python -m bench serving
 	python -m bench.predict_import
 	python -m bench.predict_cpu
 	python -m bench.predict_load
