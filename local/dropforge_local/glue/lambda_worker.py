@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
+import math
 import os
 import queue
 import shutil
@@ -25,6 +26,7 @@ from dropforge_local.glue.spawner import end_group
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 _INIT_S = 10.0
 _POLL_S = 0.05
+_SHARED_S = 1.0
 _EXIT_S = 5.0
 _LOG_S = 0.5
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html, synchronous invocation payload.
@@ -66,6 +68,7 @@ class Environment:
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._log: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.peak_memory_mb = 0
+        self._shared_bytes, self._shared_measured_at = 0, -math.inf
         folders = shared.search_path(layers)
         self.process = shared.start(
             str(code),
@@ -216,7 +219,10 @@ class Environment:
         except (OSError, IndexError):
             return 0
         if isinstance(self.process, ForkedProcess):
-            resident -= self.process.untouched_bytes()
+            # The kernel walks the process's pages for this: not at every look of every waiting invocation.
+            if (now := time.monotonic()) - self._shared_measured_at >= _SHARED_S:
+                self._shared_bytes, self._shared_measured_at = self.process.untouched_bytes(), now
+            resident -= self._shared_bytes
         resident_mb = resident // (1024 * 1024)
         self.peak_memory_mb = max(self.peak_memory_mb, resident_mb)
         return resident_mb
