@@ -425,16 +425,13 @@ def compare(rounds: int, seconds: float) -> list[Result]:
     mlflow = found.get(MLFLOW_SERVE)
     results = []
     if usual_script is not None:
+        # The goals are for the same web layer before both: on AWS it is the image's, whatever the script.
+        behind = found[OURS_NGINX]
         results += [
-            compared("one row, p50 ms", ours.p50_ms, USUAL, usual_script.p50_ms, ("<=", 0.10)),
-            compared("one row, requests/s", ours.per_s, USUAL, usual_script.per_s, (">=", 10)),
-            compared(
-                "one row, p50 ms, nginx before both",
-                found[OURS_NGINX].p50_ms,
-                USUAL,
-                usual_script.p50_ms,
-                None,
-            ),
+            compared("one row, p50 ms", behind.p50_ms, USUAL, usual_script.p50_ms, ("<=", 0.10)),
+            compared("one row, requests/s", behind.per_s, USUAL, usual_script.per_s, (">=", 10)),
+            compared("one row, p50 ms, ours without nginx", ours.p50_ms, USUAL, usual_script.p50_ms, None),
+            compared("one row, requests/s, ours without nginx", ours.per_s, USUAL, usual_script.per_s, None),
         ]
     if mlflow is not None:
         results += [
