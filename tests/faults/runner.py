@@ -19,7 +19,7 @@ from tests.faults.bed import PATIENCE_S, SAMPLE, WAIT_SCALE, Bed
 from tests.faults.cells import ROOT, Cell
 from tests.faults.scenarios import GROUPS, Group, Outcome, sagemaker_fault
 from tests.faults.soundness import settle
-from tests.workflow.stack import wait_for
+from tests.workflow.stack import kind_of, wait_for
 
 _building = threading.Lock()
 _stopping = threading.Event()
@@ -202,14 +202,14 @@ def _unexpected(bed: Bed, cell: Cell, execution: str, told_before: int) -> list[
 
         def look() -> bool:
             return any(
-                message["MessageAttributes"]["kind"]["Value"] == told and _names_the_class(message, outcome)
+                kind_of(message) == told and _names_the_class(message, outcome)
                 for message in bed.stack.notifications()[told_before:]
             )
 
         try:
             wait_for(told, look, 10)
         except AssertionError:
-            kinds = [each["MessageAttributes"]["kind"]["Value"] for each in bed.stack.notifications()]
+            kinds = [kind_of(each) for each in bed.stack.notifications()]
             problems.append(f"no notification {told!r} with its class, only {kinds[told_before:]}")
     return problems
 

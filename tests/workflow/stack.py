@@ -30,6 +30,12 @@ def wait_for[Found](what: str, look: Callable[[], Found | None], patience_s: flo
     raise AssertionError(f"no {what} within {patience_s} s")
 
 
+def kind_of(message: Mapping[str, Any]) -> str | None:
+    """What a notification tells of; what an alarm sends has no attributes."""
+    kind: str | None = message.get("MessageAttributes", {}).get("kind", {}).get("Value")
+    return kind
+
+
 class Stack:
     """One deployed stack, as its users see it."""
 
@@ -240,9 +246,7 @@ class Stack:
 
         def look() -> Mapping[str, Any] | None:
             for message in self.notifications():
-                # What an alarm sends has no attributes.
-                said = message.get("MessageAttributes", {}).get("kind", {}).get("Value")
-                if said == kind and saying in message["Message"]:
+                if kind_of(message) == kind and saying in message["Message"]:
                     return message
             return None
 

@@ -16,7 +16,7 @@ import pytest
 
 from dropforge.domain.records import Approval, RunStatus, Stage
 from dropforge_ops.samples import SAMPLES
-from tests.workflow.stack import Stack, wait_for
+from tests.workflow.stack import Stack, kind_of, wait_for
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
 
@@ -116,7 +116,7 @@ def test_a_drop_becomes_a_model_that_predicts(
     assert lineage["libraries"]["scikit-learn"]
     assert lineage["training"]["data_version"] == lineage["run"]["data_version"]
     assert lineage["training"]["code_sha256"] == lineage["run"]["code_sha256"]
-    kinds = [message["MessageAttributes"]["kind"]["Value"] for message in stack.notifications()]
+    kinds = [kind_of(message) for message in stack.notifications()]
     assert kinds == ["approval-needed", "promoted"]
 
 
