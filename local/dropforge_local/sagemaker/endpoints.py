@@ -22,7 +22,6 @@ from dropforge_local.sagemaker.endpoint_description import described, event_deta
 from dropforge_local.sagemaker.errors import validation
 from dropforge_local.sagemaker.models import Models
 from dropforge_local.sagemaker.store import Query, Resource, Transaction
-from dropforge_local.sagemaker.validation import timestamp
 
 logger = logging.getLogger(__name__)
 
@@ -124,21 +123,7 @@ class Endpoints:
     def list_page(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListEndpoints."""
         with self._context.store.transaction() as tx:
-            found, token = tx.page(
-                Query(
-                    KIND,
-                    status=request.get("StatusEquals"),
-                    name_contains=request.get("NameContains"),
-                    created_after=timestamp(request.get("CreationTimeAfter")),
-                    created_before=timestamp(request.get("CreationTimeBefore")),
-                    modified_after=timestamp(request.get("LastModifiedTimeAfter")),
-                    modified_before=timestamp(request.get("LastModifiedTimeBefore")),
-                    sort_by=request.get("SortBy", "CreationTime"),
-                    descending=request.get("SortOrder", "Descending") == "Descending",
-                    limit=request.get("MaxResults", 10),
-                    next_token=request.get("NextToken"),
-                )
-            )
+            found, token = tx.page(Query.requested(KIND, request))
         members = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
         summaries = [{member: item.document[member] for member in members} for item in found]
         return {"Endpoints": summaries} | ({"NextToken": token} if token else {})

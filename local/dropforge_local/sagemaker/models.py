@@ -9,7 +9,7 @@ from dropforge_local.sagemaker.errors import unsupported, validation
 from dropforge_local.sagemaker.objects import StorageError
 from dropforge_local.sagemaker.registry import Registry
 from dropforge_local.sagemaker.store import Query, Resource, Transaction
-from dropforge_local.sagemaker.validation import shaped, timestamp
+from dropforge_local.sagemaker.validation import shaped
 
 MODEL = "model"
 CONFIG = "endpoint-config"
@@ -166,18 +166,7 @@ class Models:
 
     def _page(self, kind: str, request: dict[str, Any]) -> tuple[list[Resource], str | None]:
         with self._context.store.transaction() as tx:
-            return tx.page(
-                Query(
-                    kind,
-                    name_contains=request.get("NameContains"),
-                    created_after=timestamp(request.get("CreationTimeAfter")),
-                    created_before=timestamp(request.get("CreationTimeBefore")),
-                    sort_by=request.get("SortBy", "CreationTime"),
-                    descending=request.get("SortOrder", "Descending") == "Descending",
-                    limit=request.get("MaxResults", 10),
-                    next_token=request.get("NextToken"),
-                )
-            )
+            return tx.page(Query.requested(kind, request))
 
     def _resolve(self, container: dict[str, Any]) -> dict[str, Any]:
         """The container with what a model package says of it filled in."""

@@ -68,18 +68,7 @@ class Registry:
     def list_groups(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListModelPackageGroups."""
         with self._context.store.transaction() as tx:
-            found, token = tx.page(
-                Query(
-                    GROUP,
-                    name_contains=request.get("NameContains"),
-                    created_after=timestamp(request.get("CreationTimeAfter")),
-                    created_before=timestamp(request.get("CreationTimeBefore")),
-                    sort_by=request.get("SortBy", "CreationTime"),
-                    descending=request.get("SortOrder", "Ascending") == "Descending",
-                    limit=request.get("MaxResults", 10),
-                    next_token=request.get("NextToken"),
-                )
-            )
+            found, token = tx.page(Query.requested(GROUP, request, order="Ascending"))
         members = (
             "ModelPackageGroupName",
             "ModelPackageGroupArn",

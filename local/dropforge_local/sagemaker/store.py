@@ -12,13 +12,14 @@ import binascii
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dropforge_local.sagemaker.errors import validation
+from dropforge_local.sagemaker.validation import timestamp
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS resources (
@@ -76,6 +77,26 @@ class Query:
     descending: bool = True
     limit: int = 100
     next_token: str | None = None
+
+    @classmethod
+    def requested(cls, kind: str, request: Mapping[str, Any], *, order: str = "Descending") -> Query:
+        """What a List operation asks for, by the names that its filters have in all of them.
+
+        ``order`` is the operation's default, Ascending or Descending.
+        """
+        return cls(
+            kind,
+            status=request.get("StatusEquals"),
+            name_contains=request.get("NameContains"),
+            created_after=timestamp(request.get("CreationTimeAfter")),
+            created_before=timestamp(request.get("CreationTimeBefore")),
+            modified_after=timestamp(request.get("LastModifiedTimeAfter")),
+            modified_before=timestamp(request.get("LastModifiedTimeBefore")),
+            sort_by=request.get("SortBy", "CreationTime"),
+            descending=request.get("SortOrder", order) == "Descending",
+            limit=request.get("MaxResults", 10),
+            next_token=request.get("NextToken"),
+        )
 
 
 class Transaction:

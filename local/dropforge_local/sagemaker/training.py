@@ -16,7 +16,7 @@ from dropforge_local.sagemaker.jobs import Control, Job, Outcome
 from dropforge_local.sagemaker.objects import Interrupted
 from dropforge_local.sagemaker.store import Query, Resource, Transaction
 from dropforge_local.sagemaker.training_request import check_executable
-from dropforge_local.sagemaker.validation import shaped, timestamp
+from dropforge_local.sagemaker.validation import shaped
 
 logger = logging.getLogger(__name__)
 
@@ -96,21 +96,7 @@ class TrainingJobs:
             if request.get(member):
                 raise unsupported(f"the filter {member}")
         with self._context.store.transaction() as tx:
-            resources, token = tx.page(
-                Query(
-                    KIND,
-                    status=request.get("StatusEquals"),
-                    name_contains=request.get("NameContains"),
-                    created_after=timestamp(request.get("CreationTimeAfter")),
-                    created_before=timestamp(request.get("CreationTimeBefore")),
-                    modified_after=timestamp(request.get("LastModifiedTimeAfter")),
-                    modified_before=timestamp(request.get("LastModifiedTimeBefore")),
-                    sort_by=request.get("SortBy", "CreationTime"),
-                    descending=request.get("SortOrder", "Ascending") == "Descending",
-                    limit=request.get("MaxResults", 10),
-                    next_token=request.get("NextToken"),
-                )
-            )
+            resources, token = tx.page(Query.requested(KIND, request, order="Ascending"))
         members = (
             "TrainingJobName",
             "TrainingJobArn",

@@ -17,7 +17,7 @@ from dropforge_local.sagemaker.objects import Interrupted, StorageError
 from dropforge_local.sagemaker.store import Query, Resource, Transaction
 from dropforge_local.sagemaker.transform_job import Control, TransformFailure, TransformJob
 from dropforge_local.sagemaker.transform_request import check_transform, with_defaults
-from dropforge_local.sagemaker.validation import shaped, timestamp
+from dropforge_local.sagemaker.validation import shaped
 
 logger = logging.getLogger(__name__)
 
@@ -74,21 +74,7 @@ class TransformJobs:
     def list_page(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListTransformJobs."""
         with self._context.store.transaction() as tx:
-            resources, token = tx.page(
-                Query(
-                    KIND,
-                    status=request.get("StatusEquals"),
-                    name_contains=request.get("NameContains"),
-                    created_after=timestamp(request.get("CreationTimeAfter")),
-                    created_before=timestamp(request.get("CreationTimeBefore")),
-                    modified_after=timestamp(request.get("LastModifiedTimeAfter")),
-                    modified_before=timestamp(request.get("LastModifiedTimeBefore")),
-                    sort_by=request.get("SortBy", "CreationTime"),
-                    descending=request.get("SortOrder", "Descending") == "Descending",
-                    limit=request.get("MaxResults", 10),
-                    next_token=request.get("NextToken"),
-                )
-            )
+            resources, token = tx.page(Query.requested(KIND, request))
         members = (
             "TransformJobName",
             "TransformJobArn",
