@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 from moto.s3.models import s3_backends
+from tests.fakes.functions import event, load
 from tests.fakes.records import a_pointer, a_run, a_version
 from tests.unit.batch.batch_world import HEADER, KEYED, predicted
 
@@ -29,23 +28,9 @@ LEDGER = load_template(ROOT / "template.yaml")["Resources"]["Ledger"]["Propertie
 FILE = f"{HEADER}\np1,1,0.5,A,,\nbad,-1,0.5,A,,\np2,2,1,B,true,\n".encode()
 
 
-def event(name: str) -> Any:
-    return json.loads((ROOT / "events" / f"{name}.json").read_text())
-
-
 DROP = parse_trigger(event("s3_object_created_batch")).drop
 assert DROP is not None
 FOLDER = f"s3://{DROP.bucket}/batch/work/{DROP.run_id}/"
-
-
-def load(function: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 class Stack:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -14,6 +12,7 @@ import pytest
 from moto import mock_aws
 from moto.s3.models import s3_backends
 from tests.fakes.aws_clients import BotoDynamoDb, SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
+from tests.fakes.functions import event, load
 from tests.unit.judging.test_judge_model_use_case import model_archive, output_archive
 
 from dropforge import bootstrap
@@ -83,22 +82,8 @@ ENVIRONMENT = {
 }
 
 
-def event(name: str) -> Any:
-    return json.loads((ROOT / "events" / f"{name}.json").read_text())
-
-
 DROP = parse_trigger(event("s3_object_created")).drop
 PLAN = event("promote_model")["plan"]
-
-
-def load(function: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def variables(function: str) -> list[str]:
