@@ -5,24 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 from dropforge_local.sagemaker.context import Context, check_isolation
 from dropforge_local.sagemaker.errors import ServiceError, unsupported, validation
-from dropforge_local.sagemaker.events import milliseconds
+from dropforge_local.sagemaker.job_records import TERMINAL, JobRecords
 from dropforge_local.sagemaker.jobs import Control, Job, Outcome
 from dropforge_local.sagemaker.objects import Interrupted
-from dropforge_local.sagemaker.store import Query, Resource, Transaction
+from dropforge_local.sagemaker.store import Resource
 from dropforge_local.sagemaker.training_request import check_executable
-from dropforge_local.sagemaker.validation import shaped
 
 logger = logging.getLogger(__name__)
 
 KIND = "training-job"
-EVENT = "SageMaker Training Job State Change"
-TERMINAL = ("Completed", "Failed", "Stopped")
 _BROKEN = "InternalServerError: We encountered an internal error. Please try again."
 _BROKEN = "InternalServerError: We encountered an internal error. Please try again."
 _MAX_REASON = 1100  # a script's 1024 characters and what is put around them
@@ -34,6 +30,7 @@ class TrainingJobs:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._records = JobRecords(context, "Training")
         self._folder = context.state_dir / "training"
         self._controls: dict[str, Control] = {}
         self._threads: dict[str, threading.Thread] = {}
@@ -82,21 +79,19 @@ class TrainingJobs:
                     f"name already exists ({arn})",
                 )
             tx.set_tags(arn, {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])})
-            self._put(tx, document)
+            self._records.put(tx, document)
         self._launch(name)
         return {"TrainingJobArn": arn}
 
     def describe(self, request: dict[str, Any]) -> dict[str, Any]:
         """DescribeTrainingJob."""
-        return shaped("DescribeTrainingJob", self._document(request["TrainingJobName"]))
+        return self._records.describe(request)
 
     def list_page(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListTrainingJobs."""
         for member in ("WarmPoolStatusEquals", "TrainingPlanArnEquals"):
             if request.get(member):
                 raise unsupported(f"the filter {member}")
-        with self._context.store.transaction() as tx:
-            resources, token = tx.page(Query.requested(KIND, request, order="Ascending"))
         members = (
             "TrainingJobName",
             "TrainingJobArn",
@@ -106,24 +101,20 @@ class TrainingJobs:
             "TrainingJobStatus",
             "SecondaryStatus",
         )
-        summaries = [
-            {member: found.document[member] for member in members if member in found.document}
-            for found in resources
-        ]
-        return {"TrainingJobSummaries": summaries} | ({"NextToken": token} if token else {})
+        return self._records.list_page(request, members, "Ascending")
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
         """StopTrainingJob: SIGTERM now, SIGKILL after the grace; the model folder is uploaded still."""
         name = request["TrainingJobName"]
         with self._context.store.transaction() as tx:
-            document = self._document(name)
+            document = self._records.find(name)
             status = document["TrainingJobStatus"]
             if status in TERMINAL:
                 raise validation(f"The request was rejected because the training job is in status {status}.")
             if status == "InProgress":
                 document["TrainingJobStatus"] = "Stopping"
                 self._move(document, "Stopping", "Stopping the training job")
-                self._put(tx, document)
+                self._records.put(tx, document)
         with self._lock:
             control = self._controls.get(document["TrainingJobName"])
         if control is not None:
@@ -131,25 +122,8 @@ class TrainingJobs:
         return {}
 
     def wait(self, name: str, timeout_s: float | None = None) -> dict[str, Any]:
-        """Block until the job has ended; returns what Step Functions' ``.sync`` returns.
-
-        PascalCase members, times in epoch milliseconds, ``Tags`` a map.
-
-        Raises:
-            ServiceError: there is no such job.
-            TimeoutError: the job runs still after ``timeout_s`` seconds.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        store = self._context.store
-        with store.changed:
-            while (document := self._document(name))["TrainingJobStatus"] not in TERMINAL:
-                remaining = None if deadline is None else deadline - time.monotonic()
-                if remaining is not None and remaining <= 0:
-                    raise TimeoutError(f"training job {name} runs still after {timeout_s} s")
-                store.changed.wait(remaining)
-            with store.transaction() as tx:
-                tags = tx.tags(document["TrainingJobArn"])
-        return _times_in_milliseconds(document) | {"Tags": tags}
+        """Block until the job has ended; see `JobRecords.wait`."""
+        return self._records.wait(name, timeout_s)
 
     # --- life cycle of the service ---
 
@@ -161,7 +135,7 @@ class TrainingJobs:
                 document = found.document
                 if document["TrainingJobStatus"] == "InProgress":
                     self._move(document, "Starting", "Restarting the training job after an interruption")
-                    self._put(tx, document)
+                    self._records.put(tx, document)
                 if document["TrainingJobStatus"] in ("InProgress", "Stopping"):
                     names.append(document["TrainingJobName"])
         if self._folder.exists():
@@ -183,26 +157,6 @@ class TrainingJobs:
 
     # --- inside ---
 
-    def _document(self, name: str) -> dict[str, Any]:
-        with self._context.store.transaction() as tx:
-            found = tx.get(KIND, name)
-        if found is None:
-            raise validation("Requested resource not found.")
-        return found.document
-
-    def _put(self, tx: Transaction, document: dict[str, Any]) -> None:
-        """Store a job's new state, and the event that tells of it."""
-        now = self._context.clock()
-        document["LastModifiedTime"] = now
-        arn, name = document["TrainingJobArn"], document["TrainingJobName"]
-        tx.put(
-            Resource(KIND, name, arn, document),
-            created=document["CreationTime"],
-            modified=now,
-            status=document["TrainingJobStatus"],
-        )
-        tx.emit(EVENT, _times_in_milliseconds(document) | {"Tags": tx.tags(arn)}, [arn])
-
     def _move(self, document: dict[str, Any], secondary: str, message: str) -> None:
         now = self._context.clock()
         transitions = document["SecondaryStatusTransitions"]
@@ -215,12 +169,12 @@ class TrainingJobs:
 
     def _advance(self, name: str, secondary: str, message: str, members: dict[str, Any]) -> None:
         with self._context.store.transaction() as tx:
-            document = self._document(name)
+            document = self._records.find(name)
             if document["TrainingJobStatus"] != "InProgress":
                 raise Interrupted
             document |= members
             self._move(document, secondary, message)
-            self._put(tx, document)
+            self._records.put(tx, document)
 
     def _launch(self, name: str) -> None:
         control = Control()
@@ -237,7 +191,7 @@ class TrainingJobs:
     def _run(self, name: str, control: Control) -> None:
         try:
             with self._context.store.transaction() as tx:
-                document = self._document(name)
+                document = self._records.find(name)
                 stopping = document["TrainingJobStatus"] == "Stopping"
                 last = document.get("_Attempt", 0)
                 document["_Attempt"] = attempt = last if stopping and last else last + 1
@@ -288,7 +242,7 @@ class TrainingJobs:
 
     def _end(self, name: str, outcome: Outcome) -> None:
         with self._context.store.transaction() as tx:
-            document = self._document(name)
+            document = self._records.find(name)
             now = self._context.clock()
             document |= outcome.members
             document["TrainingJobStatus"] = outcome.status
@@ -304,14 +258,9 @@ class TrainingJobs:
                 # SageMaker names the model's place whether or not the script wrote a model.
                 document.setdefault("ModelArtifacts", {"S3ModelArtifacts": _model_uri(document)})
             self._move(document, outcome.secondary, outcome.message)
-            self._put(tx, document)
+            self._records.put(tx, document)
 
 
 def _model_uri(document: dict[str, Any]) -> str:
     base = document["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     return f"{base}/{document['TrainingJobName']}/output/model.tar.gz"
-
-
-def _times_in_milliseconds(document: dict[str, Any]) -> dict[str, Any]:
-    shown = milliseconds(shaped("DescribeTrainingJob", document))
-    return shown if isinstance(shown, dict) else {}

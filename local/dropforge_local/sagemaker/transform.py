@@ -5,25 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 from dropforge_local.sagemaker.context import Context
 from dropforge_local.sagemaker.errors import ServiceError, validation
-from dropforge_local.sagemaker.events import milliseconds
+from dropforge_local.sagemaker.job_records import TERMINAL, JobRecords
 from dropforge_local.sagemaker.models import Models
 from dropforge_local.sagemaker.objects import Interrupted, StorageError
-from dropforge_local.sagemaker.store import Query, Resource, Transaction
 from dropforge_local.sagemaker.transform_job import Control, TransformFailure, TransformJob
 from dropforge_local.sagemaker.transform_request import check_transform, with_defaults
-from dropforge_local.sagemaker.validation import shaped
 
 logger = logging.getLogger(__name__)
 
 KIND = "transform-job"
-EVENT = "SageMaker Transform Job State Change"
-TERMINAL = ("Completed", "Failed", "Stopped")
 _BROKEN = "InternalServerError: We encountered an internal error. Please try again."
 _MAX_REASON = 1024  # of a FailureReason
 
@@ -33,6 +28,7 @@ class TransformJobs:
 
     def __init__(self, context: Context, models: Models) -> None:
         self._context = context
+        self._records = JobRecords(context, "Transform")
         self._models = models
         self._folder = context.state_dir / "transform"
         self._running: dict[str, tuple[Control, threading.Thread]] = {}
@@ -63,18 +59,16 @@ class TransformJobs:
                 )
             document["_Model"] = self._models.served(tx, request["ModelName"])
             tx.set_tags(arn, {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])})
-            self._put(tx, document)
+            self._records.put(tx, document)
         self._launch(name)
         return {"TransformJobArn": arn}
 
     def describe(self, request: dict[str, Any]) -> dict[str, Any]:
         """DescribeTransformJob."""
-        return shaped("DescribeTransformJob", self._document(request["TransformJobName"]))
+        return self._records.describe(request)
 
     def list_page(self, request: dict[str, Any]) -> dict[str, Any]:
         """ListTransformJobs."""
-        with self._context.store.transaction() as tx:
-            resources, token = tx.page(Query.requested(KIND, request))
         members = (
             "TransformJobName",
             "TransformJobArn",
@@ -84,23 +78,19 @@ class TransformJobs:
             "TransformJobStatus",
             "FailureReason",
         )
-        summaries = [
-            {member: found.document[member] for member in members if member in found.document}
-            for found in resources
-        ]
-        return {"TransformJobSummaries": summaries} | ({"NextToken": token} if token else {})
+        return self._records.list_page(request, members, "Descending")
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
         """StopTransformJob: the model server is killed; a file that isn't finished has no output."""
         name = request["TransformJobName"]
         with self._context.store.transaction() as tx:
-            document = self._document(name)
+            document = self._records.find(name)
             status = document["TransformJobStatus"]
             if status in TERMINAL:
                 raise validation(f"The request was rejected because the transform job is in status {status}.")
             if status == "InProgress":
                 document["TransformJobStatus"] = "Stopping"
-                self._put(tx, document)
+                self._records.put(tx, document)
         with self._lock:
             running = self._running.get(document["TransformJobName"])
         if running is not None:
@@ -108,25 +98,8 @@ class TransformJobs:
         return {}
 
     def wait(self, name: str, timeout_s: float | None = None) -> dict[str, Any]:
-        """Block until the job has ended; returns what Step Functions' ``.sync`` returns.
-
-        PascalCase members, times in epoch milliseconds, ``Tags`` a map.
-
-        Raises:
-            ServiceError: there is no such job.
-            TimeoutError: the job runs still after ``timeout_s`` seconds.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        store = self._context.store
-        with store.changed:
-            while (document := self._document(name))["TransformJobStatus"] not in TERMINAL:
-                remaining = None if deadline is None else deadline - time.monotonic()
-                if remaining is not None and remaining <= 0:
-                    raise TimeoutError(f"transform job {name} runs still after {timeout_s} s")
-                store.changed.wait(remaining)
-            with store.transaction() as tx:
-                tags = tx.tags(document["TransformJobArn"])
-        return _in_milliseconds(document) | {"Tags": tags}
+        """Block until the job has ended; see `JobRecords.wait`."""
+        return self._records.wait(name, timeout_s)
 
     # --- life cycle of the service ---
 
@@ -150,26 +123,6 @@ class TransformJobs:
             thread.join(30.0)
 
     # --- inside ---
-
-    def _document(self, name: str) -> dict[str, Any]:
-        with self._context.store.transaction() as tx:
-            found = tx.get(KIND, name)
-        if found is None:
-            raise validation("Requested resource not found.")
-        return found.document
-
-    def _put(self, tx: Transaction, document: dict[str, Any]) -> None:
-        """Store a job's new state, and the event that tells of it."""
-        now = self._context.clock()
-        document["LastModifiedTime"] = now
-        arn, status = document["TransformJobArn"], document["TransformJobStatus"]
-        tx.put(
-            Resource(KIND, document["TransformJobName"], arn, document),
-            created=document["CreationTime"],
-            modified=now,
-            status=status,
-        )
-        tx.emit(EVENT, _in_milliseconds(document) | {"Tags": tx.tags(arn)}, [arn])
 
     def _launch(self, name: str) -> None:
         control = Control()
@@ -212,23 +165,23 @@ class TransformJobs:
         except StorageError as error:
             return f"ClientError: {error}"
         except Interrupted:
-            if self._document(name)["TransformJobStatus"] != "Stopping":
+            if self._records.find(name)["TransformJobStatus"] != "Stopping":
                 raise
         return None
 
     def _started(self, name: str) -> dict[str, Any] | None:
         """Note that the job runs; None where it is being stopped already."""
         with self._context.store.transaction() as tx:
-            document = self._document(name)
+            document = self._records.find(name)
             if document["TransformJobStatus"] != "InProgress":
                 return None
             document["TransformStartTime"] = self._context.clock()
-            self._put(tx, document)
+            self._records.put(tx, document)
         return document
 
     def _end(self, name: str, failure: str | None) -> None:
         with self._context.store.transaction() as tx:
-            document = self._document(name)
+            document = self._records.find(name)
             document["TransformEndTime"] = self._context.clock()
             if document["TransformJobStatus"] == "Stopping":
                 document["TransformJobStatus"] = "Stopped"
@@ -237,9 +190,4 @@ class TransformJobs:
             else:
                 document["TransformJobStatus"] = "Failed"
                 document["FailureReason"] = failure[:_MAX_REASON]
-            self._put(tx, document)
-
-
-def _in_milliseconds(document: dict[str, Any]) -> dict[str, Any]:
-    shown = milliseconds(shaped("DescribeTransformJob", document))
-    return shown if isinstance(shown, dict) else {}
+            self._records.put(tx, document)
