@@ -81,6 +81,9 @@ def test_a_drop_becomes_a_model_that_predicts(
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
     assert package["CustomerMetadataProperties"]["model_digest"] == model.model_digest
     assert package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] == model.evaluation_uri
+    assert package["ModelMetrics"]["Explainability"]["Report"]["S3Uri"] == model.diagnostics_uri
+    features = {each["name"] for each in stack.read_json(model.diagnostics_uri)["importance"]["features"]}
+    assert features, "the report says what the model goes by"
 
     mean, deviation = ten_fold(sample)
     assert abs(model.metric["value"] - mean) <= 2 * deviation, (

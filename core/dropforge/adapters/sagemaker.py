@@ -52,7 +52,14 @@ class SageMakerRegistry:
                 "SupportedContentTypes": [_JSON, "text/csv"],
                 "SupportedResponseMIMETypes": [_JSON],
             },
-            "ModelMetrics": {"ModelQuality": {"Statistics": json_file(package.evaluation_uri)}},
+            "ModelMetrics": {
+                "ModelQuality": {"Statistics": json_file(package.evaluation_uri)},
+                **(
+                    {"Explainability": {"Report": json_file(package.diagnostics_uri)}}
+                    if package.diagnostics_uri
+                    else {}
+                ),
+            },
             "DriftCheckBaselines": {
                 "ModelDataQuality": {
                     "Statistics": json_file(package.profile_uri),

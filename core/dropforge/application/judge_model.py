@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from dropforge.domain import archive, manifest
+from dropforge.domain.diagnostics import diagnostics
 from dropforge.domain.drift.scores import PREDICTION_PROFILE, prediction_profile
 from dropforge.domain.errors import (
     InvalidEvent,
@@ -101,8 +102,9 @@ class JudgeRequest:
 def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     """Judge a training job's model and write evaluation, judgement, smoke and lineage beside it.
 
-    Effect: ``<models_prefix>/<run_id>/{evaluation,judgement,smoke,lineage,prediction_profile}.json`` exist. A
-    rerun writes the same bytes. A rejected candidate is a result: nothing is raised for it.
+    Effect: ``<models_prefix>/<run_id>/`` holds ``evaluation``, ``diagnostics``, ``judgement``, ``smoke``,
+    ``lineage`` and ``prediction_profile``, each ``.json``. A rerun writes the same bytes. A rejected
+    candidate is a result: nothing is raised for it.
 
     Returns:
         What the next states need, small enough to travel between them: ``accepted``, ``metric``, ``metrics``,
@@ -126,7 +128,8 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     judgement = judge(holdout, request.policy, champion_reason)
     champion = _champion_summary(request.champion, judgement, champion_reason)
     folder = f"{request.models_prefix}/{request.run_id}"
-    uris = {name: f"{folder}/{name}.json" for name in ("evaluation", "judgement", "smoke", "lineage")}
+    names = ("evaluation", "diagnostics", "judgement", "smoke", "lineage")
+    uris = {name: f"{folder}/{name}.json" for name in names}
     baseline_uri = f"{folder}/{PREDICTION_PROFILE}"
     scored = Scored(holdout.task, holdout.target, holdout.candidate)
     values = {name: interval.value for name, interval in judgement.metrics.items()}
@@ -136,14 +139,20 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
         "model_sha256": model_sha256,
         "model_data_url": request.model_data_url,
     }
-    verdict = {**judgement.to_dict(), "run_id": request.run_id, "champion": champion, **digests}
-    contents = {
-        "evaluation": evaluation(scored, values, deviations),
-        "smoke": smoke,
-        "lineage": _lineage(request, report, model, digests),
-        "judgement": verdict,
+    written = {
+        "evaluation": _json(evaluation(scored, values, deviations)),
+        "diagnostics": _json(diagnostics(holdout, report)),
+        "smoke": _json(smoke),
+        "lineage": _json(_lineage(request, report, model, digests)),
     }
-    written = {name: _json(content) for name, content in contents.items()}
+    verdict = {
+        **judgement.to_dict(),
+        "run_id": request.run_id,
+        "champion": champion,
+        "diagnostics_sha256": hashlib.sha256(written["diagnostics"]).hexdigest(),
+        **digests,
+    }
+    written["judgement"] = _json(verdict)
     for name, data in written.items():
         store.write(uris[name], data, content_type="application/json")
     baseline = prediction_profile(holdout.task, holdout.classes, holdout.candidate)

@@ -87,6 +87,7 @@ def register_model(
             model_data_url=judgement["model_data_url"],
             environment=image.environment,
             evaluation_uri=judgement["evaluation_uri"],
+            diagnostics_uri=judgement.get("diagnostics_uri"),
             profile_uri=prepared["profile_uri"],
             contract_uri=prepared["contract_uri"],
             metadata={
@@ -138,6 +139,7 @@ def _version(
         judgement_uri=judgement["judgement_uri"],
         judgement_sha256=judgement["judgement_sha256"],
         smoke_uri=judgement["smoke_uri"],
+        diagnostics_uri=judgement.get("diagnostics_uri"),
         task=prepared["task"],
         metric=dict(judgement["metric"]),
         stage=Stage.DEVELOPMENT,

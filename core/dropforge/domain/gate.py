@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.holdout import HoldOut
-from dropforge.domain.metric_registry import Metric, metric_named
+from dropforge.domain.metric_registry import METRICS, Metric, metric_named
 from dropforge.domain.metrics import Scored
 from dropforge.domain.resampling import resample_weights, resamples_for
 
 CONFIDENCE = 0.95
+
+SLICE_CELLS = 20_000_000
+"""Weights (resamples times rows) drawn for the intervals of all slices together."""
+
+MINIMUM_SLICE_RESAMPLES = 100
+"""Fewer say little about where 95 % lie: slices of so many rows get values without intervals."""
 
 AUTO_THRESHOLDS: Mapping[str, str] = {
     "auc": "0.70, the usual bound of acceptable discrimination (Hosmer and Lemeshow 2013, section 5.2.4)",
@@ -148,6 +154,28 @@ class Interval:
         return {name: _finite(getattr(self, name)) for name in ("value", "low", "high")}
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One metric of both models on the same rows. ``difference`` is the paired gain; above 0 is better.
+
+    ``champion`` and ``difference`` are None where no champion was scored.
+    """
+
+    metric: Metric
+    candidate: Interval
+    champion: Interval | None = None
+    difference: Interval | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready numbers, None where undefined."""
+        return {
+            "greater_is_better": self.metric.greater_is_better,
+            "candidate": self.candidate.to_dict(),
+            "champion": None if self.champion is None else self.champion.to_dict(),
+            "difference": None if self.difference is None else self.difference.to_dict(),
+        }
+
+
 @dataclass(frozen=True)
 class Judgement:
     """The verdict and all numbers behind it."""
@@ -156,13 +184,34 @@ class Judgement:
     reasons: tuple[Reason, ...]
     metric: Metric
     threshold: float
-    candidate: Interval
-    metrics: Mapping[str, Interval]
+    compared: Mapping[str, Compared]
     rows: int
     resamples: int
-    champion: Interval | None = None
-    difference: Interval | None = None
     slices: tuple[Mapping[str, Any], ...] = field(default=())
+
+    @property
+    def candidate(self) -> Interval:
+        """The deciding metric of the candidate."""
+        return self._deciding.candidate
+
+    @property
+    def champion(self) -> Interval | None:
+        """The deciding metric of the champion; None where none was scored."""
+        return self._deciding.champion
+
+    @property
+    def difference(self) -> Interval | None:
+        """The paired difference in the deciding metric; None where no champion was scored."""
+        return self._deciding.difference
+
+    @property
+    def metrics(self) -> Mapping[str, Interval]:
+        """Every metric of the candidate."""
+        return {name: each.candidate for name, each in self.compared.items()}
+
+    @property
+    def _deciding(self) -> Compared:
+        return self.compared.get(self.metric.name) or Compared(self.metric, Interval(math.nan))
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``judgement.json``; undefined numbers are null. A difference above 0 is a gain."""
@@ -179,6 +228,7 @@ class Judgement:
             "metrics": {name: _finite(interval.value) for name, interval in self.metrics.items()},
             "champion": None if self.champion is None else self.champion.to_dict(),
             "difference": None if self.difference is None else self.difference.to_dict(),
+            "compared": {name: each.to_dict() for name, each in self.compared.items()},
             "slices": [dict(entry) for entry in self.slices],
             "rows": self.rows,
             "resamples": self.resamples,
@@ -216,45 +266,60 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
     rows = len(holdout.target)
     blocking = list(_unusable(holdout, policy))
     if blocking:
-        nothing = Interval(math.nan)
-        return Judgement(False, tuple(blocking), metric, threshold, nothing, {}, rows, 0)
+        return Judgement(False, tuple(blocking), metric, threshold, {}, rows, 0)
     resamples = resamples_for(rows, policy.resamples)
-    candidate = Scored(holdout.task, holdout.target, holdout.candidate)
-    champion = None if holdout.champion is None else Scored(holdout.task, holdout.target, holdout.champion)
-    strata = holdout.target if holdout.classes is not None else np.zeros(rows, dtype=np.int64)
-    drawn: list[dict[str, NDArray[np.float64]]] = []
-    drawn_champion: list[NDArray[np.float64]] = []
-    for weights in resample_weights(strata.astype(np.int64), resamples, policy.seed):
-        drawn.append(candidate.measure(weights=weights))
-        if champion is not None:
-            drawn_champion.append(champion.measure((metric.name,), weights)[metric.name])
-    resampled = {name: np.concatenate([block[name] for block in drawn]) for name in drawn[0]}
-    metrics = {
-        name: Interval.of(float(value[0]), resampled[name]) for name, value in candidate.measure().items()
-    }
-    value = metrics[metric.name]
-    its = difference = None
-    if champion is not None:
-        theirs = np.concatenate(drawn_champion)
-        its = Interval.of(champion.value(metric.name), theirs)
-        gain = float(metric.gain(value.value, its.value))
-        difference = Interval.of(gain, np.asarray(metric.gain(resampled[metric.name], theirs)))
+    everything = tuple(METRICS[holdout.task])
+    compared = _compare(holdout, np.arange(rows), everything, resamples, policy.seed)
+    deciding = compared[metric.name]
+    value, difference = deciding.candidate, deciding.difference
     blocking += _absolute(metric, value, threshold)
-    blocking += _relative(metric, its, difference, policy)
+    blocking += _relative(metric, deciding.champion, difference, policy)
     remarks = _remarks(metric, value, threshold, difference, champion_reason)
     return Judgement(
         accepted=not blocking,
         reasons=tuple(blocking or remarks) + (tuple(remarks[1:]) if blocking and champion_reason else ()),
         metric=metric,
         threshold=threshold,
-        candidate=value,
-        metrics=metrics,
+        compared=compared,
         rows=rows,
         resamples=resamples,
-        champion=its,
-        difference=difference,
-        slices=tuple(_slices(holdout, metric, policy.minimum_slice_rows)),
+        slices=tuple(_slices(holdout, metric, policy)),
     )
+
+
+def _compare(
+    holdout: HoldOut, rows: NDArray[np.intp], names: tuple[str, ...], resamples: int, seed: int
+) -> dict[str, Compared]:
+    """Measure both models on some rows, and on the same resamples of them."""
+    target = holdout.target[rows]
+    candidate = Scored(holdout.task, target, holdout.candidate[rows])
+    champion = None if holdout.champion is None else Scored(holdout.task, target, holdout.champion[rows])
+    strata = target if holdout.classes is not None else np.zeros(len(rows), dtype=np.int64)
+    drawn: list[dict[str, NDArray[np.float64]]] = []
+    drawn_champion: list[dict[str, NDArray[np.float64]]] = []
+    for weights in resample_weights(strata.astype(np.int64), resamples, seed):
+        drawn.append(candidate.measure(names, weights))
+        if champion is not None:
+            drawn_champion.append(champion.measure(names, weights))
+    ours, theirs = candidate.measure(names), None if champion is None else champion.measure(names)
+    compared = {}
+    for name in names:
+        metric = METRICS[holdout.task][name]
+        resampled = _joined(drawn, name)
+        value = Interval.of(float(ours[name][0]), resampled)
+        if theirs is None:
+            compared[name] = Compared(metric, value)
+            continue
+        resampled_champion = _joined(drawn_champion, name)
+        its = Interval.of(float(theirs[name][0]), resampled_champion)
+        gains = np.asarray(metric.gain(resampled, resampled_champion))
+        difference = Interval.of(float(metric.gain(value.value, its.value)), gains)
+        compared[name] = Compared(metric, value, its, difference)
+    return compared
+
+
+def _joined(blocks: list[dict[str, NDArray[np.float64]]], name: str) -> NDArray[np.float64]:
+    return np.concatenate([block[name] for block in blocks]) if blocks else np.empty(0)
 
 
 def _unusable(holdout: HoldOut, policy: GatePolicy) -> list[Reason]:
@@ -348,30 +413,34 @@ def _remarks(
     return remarks
 
 
-def _slices(holdout: HoldOut, metric: Metric, minimum_rows: int) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    if holdout.slice_codes is None:
-        return entries
-    for column, described in enumerate(holdout.slices):
-        for code, label in enumerate(described.labels):
-            rows = np.flatnonzero(holdout.slice_codes[:, column] == code)
-            if len(rows) < minimum_rows:
-                continue
-            values = [
-                None
-                if scores is None
-                else _finite(Scored(holdout.task, holdout.target[rows], scores[rows]).value(metric.name))
-                for scores in (holdout.candidate, holdout.champion)
-            ]
-            entries.append(
-                {
-                    "slice": described.name,
-                    "label": label,
-                    "rows": len(rows),
-                    "value": values[0],
-                    "champion": values[1],
-                }
-            )
+def _slices(holdout: HoldOut, metric: Metric, policy: GatePolicy) -> list[dict[str, Any]]:
+    """Return each slice's value with its interval and, with a champion, the paired difference."""
+    found: list[tuple[str, str, NDArray[np.intp]]] = []
+    if holdout.slice_codes is not None:
+        for column, described in enumerate(holdout.slices):
+            for code, label in enumerate(described.labels):
+                rows = np.flatnonzero(holdout.slice_codes[:, column] == code)
+                if len(rows) >= policy.minimum_slice_rows:
+                    found.append((described.name, label, rows))
+    cells = sum(len(rows) for _, _, rows in found)
+    resamples = min(policy.resamples, SLICE_CELLS // max(cells, 1))
+    if resamples < MINIMUM_SLICE_RESAMPLES:
+        resamples = 0
+    entries = []
+    for name, label, rows in found:
+        compared = _compare(holdout, rows, (metric.name,), resamples, policy.seed)[metric.name]
+        entry = compared.candidate.to_dict()
+        champion, difference = compared.champion, compared.difference
+        entries.append(
+            {
+                "slice": name,
+                "label": label,
+                "rows": len(rows),
+                **entry,
+                "champion": None if champion is None else champion.to_dict()["value"],
+                "difference": None if difference is None else difference.to_dict(),
+            }
+        )
     return entries
 
 

@@ -163,13 +163,14 @@ def confusion_matrix(scored: Scored) -> Codes:
     return cells.reshape(size, size)
 
 
-def roc_curve(scored: Scored, maximum_points: int = 200) -> tuple[Floats, Floats]:
-    """Return false and true positive rates of a binary task, from (0, 0) to (1, 1), each rising.
+def roc_curve(scored: Scored, maximum_points: int = 200, of_class: int = 1) -> tuple[Floats, Floats]:
+    """Return false and true positive rates of a class against the rest, from (0, 0) to (1, 1), each rising.
 
-    Beyond `maximum_points` the curve is thinned evenly; both ends stay. Without both classes the curve is
-    undefined and empty.
+    Beyond `maximum_points` the curve is thinned evenly; both ends stay. Without the class, or without any
+    other, the curve is undefined and empty.
     """
-    positives, negatives = (part[0] for part in scored._rankers[0](np.ones((1, len(scored.target)))))
+    ranked = _ranker(scored.target == of_class, scored.scores[:, of_class])
+    positives, negatives = (part[0] for part in ranked(np.ones((1, len(scored.target)))))
     if not positives.sum() or not negatives.sum():
         return np.empty(0), np.empty(0)
     true_rate = np.concatenate([[0.0], np.cumsum(positives[::-1]) / positives.sum()])

@@ -153,6 +153,7 @@ class ModelVersion(_Record):
     decision_reason: str | None = None
     task_token: str | None = None
     waiting_execution: str | None = None
+    diagnostics_uri: str | None = None
     endpoint_config: str | None = None
     model_name: str | None = None
     promoted_at: str | None = None

@@ -45,6 +45,7 @@ class NewPackage:
     metadata: Mapping[str, str]
     commit_id: str
     generated_by: str
+    diagnostics_uri: str | None = None
 
 
 @dataclass(frozen=True)

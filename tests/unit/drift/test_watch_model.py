@@ -111,6 +111,10 @@ def test_predictions_from_the_training_distribution_are_quiet_and_the_report_is_
     assert watched.report_uri == "s3://data/monitoring/2026/11/22/10/report.json"
     report = json.loads(world.store.read(watched.report_uri))
     assert {column["name"] for column in report["columns"]} == {"x", "ward", "predicted score"}
+    for column in report["columns"]:
+        spread = column["distribution"]
+        assert sum(spread["window"]) == 500
+        assert sum(spread["baseline"]) in (3000, 600), "the training rows, or the hold-out's predictions"
     assert report["domain_classifier"]["auc"] < report["domain_classifier"]["threshold"]
     assert report["quality"]["verdict"] == "steady"
     assert report["quality"]["label_completeness"] == 1.0

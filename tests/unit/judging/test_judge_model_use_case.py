@@ -101,17 +101,19 @@ def request(**changes):
     return JudgeRequest.from_dict({**raw, **changes})
 
 
-def test_accepted_candidate_gets_its_four_files_and_a_small_answer():
+def test_accepted_candidate_gets_its_files_and_a_small_answer():
     store = store_with()
     answer = judge_model(request(), store)
     assert answer["accepted"] is True
     assert set(answer["metric"]) == {"name", "value", "low", "high", "threshold"}
     assert answer["champion"] is None
     assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMet", "FirstModel"]
-    for name in ("evaluation", "judgement", "smoke", "lineage"):
+    for name in ("evaluation", "diagnostics", "judgement", "smoke", "lineage"):
         assert answer[f"{name}_uri"] == f"s3://data/models/run-1/{name}.json"
         json.loads(store.read(answer[f"{name}_uri"]))
     assert answer["judgement_sha256"] == hashlib.sha256(store.read(answer["judgement_uri"])).hexdigest()
+    judgement = json.loads(store.read(answer["judgement_uri"]))
+    assert judgement["diagnostics_sha256"] == store.sha256(answer["diagnostics_uri"])
     assert answer["model_sha256"] == store.sha256(f"{JOB}/model.tar.gz")
     assert answer["model_data_url"] == f"{JOB}/model.tar.gz"
     assert len(json.dumps(answer)) < 8000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from tests.fakes.aws_clients import SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
@@ -65,6 +67,17 @@ def test_registers_a_package_once_for_one_token():
     assert first == again
     assert (first.version, first.status) == (1, "PendingManualApproval")
     assert registry.register(package("u" * 36)).version == 2
+
+
+def test_a_package_carries_the_diagnostics_as_its_explanation():
+    client = SageMakerClient()
+    registry = SageMakerRegistry(client, "model")
+    uri = "s3://b/models/r/diagnostics.json"
+    arn = registry.register(replace(package(), diagnostics_uri=uri)).arn
+    metrics = client.describe_model_package(ModelPackageName=arn)["ModelMetrics"]
+    assert metrics["Explainability"]["Report"]["S3Uri"] == uri
+    plain = registry.register(package("u" * 36)).arn
+    assert "Explainability" not in client.describe_model_package(ModelPackageName=plain)["ModelMetrics"]
 
 
 def test_rejects_with_a_reason_of_the_length_that_is_allowed():

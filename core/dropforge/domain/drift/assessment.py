@@ -37,6 +37,7 @@ class Assessed:
             "name": drift.name, "kind": self.kind, "type": drift.type, "verdict": self.verdict,
             "p_value": drift.p_value, "adjusted_p_value": self.adjusted_p_value, "rows": drift.rows,
             "missing": drift.missing, "statistics": [each.to_dict() for each in drift.statistics],
+            "distribution": None if drift.distribution is None else drift.distribution.to_dict(),
         }  # fmt: skip
 
 

@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 
 from dropforge.domain.drift import counts
 from dropforge.domain.drift.baseline import HASHED, CategoricalBaseline, ColumnBaseline, NumericBaseline
+from dropforge.domain.drift.display import (
+    Distribution,
+    categorical_distribution,
+    numeric_distribution,
+)
 from dropforge.domain.drift.distributions import (
     beta_binomial,
     kolmogorov_quantile,
@@ -69,7 +74,10 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class ColumnDrift:
-    """What was found in one column. `p_value` is that of the whole column."""
+    """What was found in one column. `p_value` is that of the whole column.
+
+    `distribution` is there where the column's values were judged.
+    """
 
     name: str
     type: str
@@ -77,6 +85,7 @@ class ColumnDrift:
     missing: int
     statistics: tuple[Statistic, ...]
     p_value: float
+    distribution: Distribution | None = None
 
     def statistic(self, name: str) -> Statistic | None:
         return next((each for each in self.statistics if each.name == name), None)
@@ -116,18 +125,20 @@ def compare(
     enough = rows - missing >= minimum_rows and baseline.count >= minimum_rows
     judged = enough and baseline.type not in UNJUDGED_TYPES
     statistics: list[Statistic] = []
-    shares = MISSING_ONLY
+    shares, distribution = MISSING_ONLY, None
     if judged and isinstance(baseline, NumericBaseline):
         shares = NUMERIC_SHARES
+        distribution = numeric_distribution(baseline, present)
         statistics += _numeric(baseline, present, level, seed)
     elif judged and isinstance(baseline, CategoricalBaseline):
         shares = CATEGORICAL_SHARES
+        distribution = categorical_distribution(baseline, known)
         statistics += _categorical(baseline, known, level, seed)
     statistics.append(
         _missing(baseline, rows, missing, level * shares["missing_rate"], shares["missing_rate"])
     )
     p_value = min(min(1.0, each.p_value / each.share) for each in statistics if each.share)
-    return ColumnDrift(baseline.name, baseline.type, rows, missing, tuple(statistics), p_value)
+    return ColumnDrift(baseline.name, baseline.type, rows, missing, tuple(statistics), p_value, distribution)
 
 
 def as_numbers(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:

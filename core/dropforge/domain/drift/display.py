@@ -1,0 +1,90 @@
+"""How a column is spread in the baseline and in the window, as counts that can be drawn over each other.
+
+For the eye only: verdicts come from the statistics, whose bins are of equal counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropforge.domain.drift.baseline import CategoricalBaseline, NumericBaseline
+
+MOST_BARS = 20
+SHOWN_CATEGORIES = 12
+_TAIL = 0.005
+OTHER_LABEL = "(other)"
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Counts over the same bars.
+
+    Attributes:
+        edges: of a numeric column, ascending, one more than there are bars; the first and the last bar also
+            count what lies beyond them. None for categories.
+        labels: of a category column, one a bar, the last being all others. None for numbers.
+        baseline, window: counts by bar.
+    """
+
+    edges: tuple[float, ...] | None
+    labels: tuple[str, ...] | None
+    baseline: tuple[int, ...]
+    window: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"baseline": list(self.baseline), "window": list(self.window)}
+        if self.edges is not None:
+            return {"edges": list(self.edges), **found}
+        return {"labels": list(self.labels or ()), **found}
+
+
+def numeric_distribution(baseline: NumericBaseline, values: NDArray[np.float64]) -> Distribution | None:
+    """Return bars of equal width over the middle 99 % of baseline and window together, or None without any.
+
+    Args:
+        baseline: of the column.
+        values: the window's values that are there, float64 (n,); infinite ones count in the end bars.
+    """
+    finite = values[np.isfinite(values)]
+    if not baseline.count or not len(finite):
+        return None
+    ranks = np.array([_TAIL, 1 - _TAIL]) * baseline.count
+    ends = baseline.values[np.minimum(np.searchsorted(baseline.cumulative, ranks), len(baseline.values) - 1)]
+    seen = np.quantile(finite, (_TAIL, 1 - _TAIL))
+    low, high = float(min(ends[0], seen[0])), float(max(ends[1], seen[1]))
+    bars = MOST_BARS
+    if high <= low or (baseline.type == "integer" and high - low < MOST_BARS):
+        # A bar a value, the value in its middle.
+        low, high, bars = low - 0.5, high + 0.5, max(1, round(high - low) + 1)
+    edges = np.linspace(low, high, bars + 1)
+    below = np.concatenate([[0], baseline.cumulative])[np.searchsorted(baseline.values, edges[1:-1], "left")]
+    base = np.diff(np.concatenate([[0], below, [baseline.count]]))
+    window = np.bincount(np.searchsorted(edges[1:-1], values, "right"), minlength=len(edges) - 1)
+    return Distribution(tuple(edges.tolist()), None, tuple(base.tolist()), tuple(window.tolist()))
+
+
+def categorical_distribution(baseline: CategoricalBaseline, values: Sequence[str]) -> Distribution | None:
+    """Return a bar for each of the most frequent categories of both, and one for all others."""
+    if not baseline.count or not values:
+        return None
+    seen = Counter(values)
+    known = dict(zip(baseline.values, baseline.counts.tolist(), strict=True))
+
+    def weight(label: str) -> float:
+        return float(max(known.get(label, 0) / baseline.count, seen.get(label, 0) / len(values)))
+
+    labels = sorted(known.keys() | seen.keys(), key=lambda label: (-weight(label), label))
+    shown = labels[:SHOWN_CATEGORIES]
+    base = [int(known.get(label, 0)) for label in shown]
+    window = [int(seen.get(label, 0)) for label in shown]
+    if sum(base) < baseline.count or sum(window) < len(values):
+        shown.append(OTHER_LABEL)
+        base.append(baseline.count - sum(base))
+        window.append(len(values) - sum(window))
+    return Distribution(None, tuple(shown), tuple(base), tuple(window))
