@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import typer
 
+from dropforge_ops.commands.console import console
 from dropforge_ops.commands.decide import approve, reject
 from dropforge_ops.commands.demo import demo
 from dropforge_ops.commands.drop import drop
@@ -40,6 +41,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "rollback": rollback,
     "predict": predict,
     "samples": samples,
+    "console": console,
 }
 for _name, _function in _COMMANDS.items():
     command(app, _name)(_function)

@@ -26,6 +26,9 @@ _deserialize = TypeDeserializer().deserialize
 _BATCH = 100
 _BATCH_ATTEMPTS = 20
 
+Cursor = Mapping[str, Any]
+"""Where a page of a list starts, in DynamoDB's own form."""
+
 
 class LedgerReader:
     """Typed reads of one ledger table. Reads of items are consistent; lists by time may lag a little."""
@@ -42,6 +45,13 @@ class LedgerReader:
         """The newest runs first."""
         found = self._query(keys.RUN_KIND, partition="kind", index=keys.INDEX, newest_first=True, limit=limit)
         return [Run.from_dict(item) for item in found]
+
+    def runs_page(self, rows: int, start: Cursor | None = None) -> tuple[list[Run], Cursor | None]:
+        """Up to ``rows`` runs, the newest first, and where the next page starts; None at the end."""
+        request = self._query_request(keys.RUN_KIND, partition="kind", index=keys.INDEX, newest_first=True)
+        request |= {"Limit": rows} | ({"ExclusiveStartKey": start} if start else {})
+        answer = self._client.query(**request)
+        return [Run.from_dict(_plain(item)) for item in answer["Items"]], answer.get("LastEvaluatedKey")
 
     def drops(self, drop_ids: Iterable[str]) -> list[RecordedDrop]:
         """The drops of these ids that there are, in no order."""
@@ -99,15 +109,7 @@ class LedgerReader:
         newest_first: bool = False,
         limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        request: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "#partition = :value",
-            "ExpressionAttributeNames": {"#partition": partition},
-            "ExpressionAttributeValues": _wire({":value": value}),
-            "ScanIndexForward": not newest_first,
-        }
-        # DynamoDB offers consistent reads of a table, not of a global index.
-        request |= {"IndexName": index} if index else {"ConsistentRead": True}
+        request = self._query_request(value, partition=partition, index=index, newest_first=newest_first)
         left = limit
         while left is None or left > 0:
             answer = self._client.query(**request, **({} if left is None else {"Limit": left}))
@@ -117,6 +119,19 @@ class LedgerReader:
             if "LastEvaluatedKey" not in answer:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _query_request(
+        self, value: str, *, partition: str, index: str | None, newest_first: bool
+    ) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "#partition = :value",
+            "ExpressionAttributeNames": {"#partition": partition},
+            "ExpressionAttributeValues": _wire({":value": value}),
+            "ScanIndexForward": not newest_first,
+        }
+        # DynamoDB offers consistent reads of a table, not of a global index.
+        return request | ({"IndexName": index} if index else {"ConsistentRead": True})
 
 
 def _drop(item: Mapping[str, Any]) -> RecordedDrop:

@@ -128,7 +128,7 @@ def runs_table(runs: Sequence[Run]) -> Table:
                 run.run_id,
                 status(run.status),
                 run.trigger,
-                _files(run),
+                files(run),
                 metric(run.metric),
                 moment(run.started_at),
                 duration(run_seconds(run)),
@@ -149,7 +149,8 @@ def why(run: Run) -> str:
     return line if len(line) <= _WHY_CHARACTERS else f"{line[: _WHY_CHARACTERS - 1]}…"
 
 
-def _files(run: Run) -> str:
+def files(run: Run) -> str:
+    """The names of the files that a run covers, the first two of them."""
     names = [key.rsplit("/", 1)[-1] for key in run.keys[:2]]
     more = max(len(run.drop_ids), len(run.keys)) - len(names)
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -69,6 +70,8 @@ class Target:
     endpoint_url: str | None = None
     known_outputs: Mapping[str, str] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
+    # A session makes one client at a time: https://docs.aws.amazon.com/boto3/latest/guide/session.html
+    _making: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
     def is_local(self) -> bool:
@@ -88,12 +91,13 @@ class Target:
         return f"AWS ({self.session.region_name})"
 
     def client(self, service: str) -> Any:
-        """The boto3 client of a service on this host; made once."""
-        if service not in self._clients:
-            self._clients[service] = self.session.client(
-                service, endpoint_url=self.endpoint_url, config=self._config
-            )
-        return self._clients[service]
+        """The boto3 client of a service on this host; made once, and shared among threads."""
+        with self._making:
+            if service not in self._clients:
+                self._clients[service] = self.session.client(
+                    service, endpoint_url=self.endpoint_url, config=self._config
+                )
+            return self._clients[service]
 
     @cached_property
     def outputs(self) -> Mapping[str, str]:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +21,7 @@ from dropforge_ops.project import (
 )
 from dropforge_ops.render import facts, say
 from dropforge_ops.samples import SAMPLES
+from dropforge_ops.stopping import stop_signals
 from dropforge_ops.target import DEFAULT_STACK
 
 # How often to look whether the host process still lives.
@@ -68,7 +65,7 @@ def up(
     if not keep_state:
         _delete_state(state)
     host = LocalHost(root, state_dir=state, port=port, announce=True, wait_scale=WAIT_SCALE)
-    with _stop_signals() as stop, running(host):
+    with stop_signals() as stop, running(host):
         deployed = deployed_parameters(host.client("cloudformation"), stack)
         parameters = merged_parameters(deployed, asked)
         if stop.is_set():
@@ -91,18 +88,6 @@ def up(
                 raise OperationFailed(f"The local host has ended unexpectedly. Its log: {host.log_path}")
         invocation.note("Stopping …")
     invocation.note(f"Stopped. 'dropforge up' goes on from {state}.")
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that the host is always stopped cleanly."""
-    stop = threading.Event()
-    before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _refuse_options(invocation: Invocation) -> None:

@@ -1,0 +1,56 @@
+"""The web application: its pages, its own style and script, and NiceGUI set up for them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+from nicegui import app as nicegui_app
+from nicegui import ui
+
+from dropforge_ops.console import shell
+from dropforge_ops.console.context import Context
+from dropforge_ops.console.page import Page
+from dropforge_ops.console.pages import PAGES
+
+_STATIC: Final = Path(__file__).parent / "static"
+# A page is answered once it is drawn, and drawing reads AWS.
+_DRAWN_WITHIN_S: Final = 30.0
+
+
+def create_app(context: Context) -> FastAPI:
+    """The application, ready to be served."""
+    nicegui_app.add_static_files("/static", _STATIC, max_cache_age=3600)
+    for page in PAGES:
+        ui.page(page.path, title=f"{page.title} · dropforge", response_timeout=_DRAWN_WITHIN_S)(
+            _handler(page, context)
+        )
+    nicegui_app.on_page_exception(shell.draw_unexpected)
+    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    ui.run_with(
+        application,
+        title="dropforge",
+        favicon=_STATIC / "favicon.svg",
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        show_welcome_message=False,
+        reconnect_timeout=10,
+    )
+    return application
+
+
+def _handler(page: Page, context: Context) -> Callable[..., Any]:
+    """A function whose parameters are the path's, as NiceGUI's router wants it."""
+    names = [part[1:-1] for part in page.path.split("/") if part.startswith("{")]
+
+    async def draw(**parameters: str) -> None:
+        await shell.draw(context, page, PAGES, **parameters)
+
+    draw.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=str) for name in names]
+    )
+    return draw

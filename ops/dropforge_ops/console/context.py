@@ -1,0 +1,53 @@
+"""What a page is given: the stack it shows, and a way to read it that doesn't hold the other pages up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import cached_property
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dropforge_ops.documents import Documents
+from dropforge_ops.errors import from_aws
+from dropforge_ops.ledger_reader import LedgerReader
+from dropforge_ops.target import Target
+
+# A person watches, so a change is seen within a breath; on AWS every look is a request that costs.
+_LOCAL_LOOK_S = 1.0
+_AWS_LOOK_S = 5.0
+
+
+class Context:
+    """One stack on one host, shared by every page and reader of a console."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    @cached_property
+    def ledger(self) -> LedgerReader:
+        """The stack's ledger."""
+        return LedgerReader(self.target.client("dynamodb"), self.target.outputs["LedgerTable"])
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The JSON documents in the stack's bucket."""
+        return Documents(self.target.client("s3"))
+
+    @property
+    def look_s(self) -> float:
+        """Seconds between two looks of a page that keeps itself up to date."""
+        return _LOCAL_LOOK_S if self.target.is_local else _AWS_LOOK_S
+
+    async def read[**P, Found](
+        self, function: Callable[P, Found], *args: P.args, **kwargs: P.kwargs
+    ) -> Found:
+        """Call a function that talks to AWS in a thread.
+
+        Raises:
+            CommandError: in place of boto3's errors, with a message for people.
+        """
+        try:
+            return await asyncio.to_thread(function, *args, **kwargs)
+        except (ClientError, BotoCoreError) as error:
+            raise from_aws(error, self.target.host) from error

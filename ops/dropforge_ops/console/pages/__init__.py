@@ -1,0 +1,10 @@
+"""The pages of the console, in the order of the navigation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dropforge_ops.console.page import Page
+from dropforge_ops.console.pages import overview, runs
+
+PAGES: Final[tuple[Page, ...]] = (overview.PAGE, runs.PAGE)

@@ -1,0 +1,43 @@
+"""Every run, the newest first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dropforge.domain.records import Run
+from dropforge_ops.console.components.feedback import empty_state
+from dropforge_ops.console.components.layout import heading
+from dropforge_ops.console.components.live import live
+from dropforge_ops.console.components.tables import Column, Table
+from dropforge_ops.console.components.text import moment, status_chip
+from dropforge_ops.console.context import Context
+from dropforge_ops.console.page import Page
+from dropforge_ops.console.reading.runs import RunsPage, read_runs
+from dropforge_ops.render import duration, files, metric, run_seconds, why
+
+_COLUMNS: Final[tuple[Column[Run], ...]] = (
+    Column("Run", lambda run: run.run_id),
+    Column("Status", lambda run: status_chip(run.status)),
+    Column("Trigger", lambda run: run.trigger, narrow=False),
+    Column("Files", files, narrow=False),
+    Column("Metric", lambda run: metric(run.metric), kind="number"),
+    Column("Started", lambda run: moment(run.started_at)),
+    Column("Took", lambda run: duration(run_seconds(run)), kind="number", narrow=False),
+    Column("Why", why, narrow=False),
+)
+
+
+async def build(context: Context) -> None:
+    """The newest runs; what changes is drawn again."""
+    heading("Runs", "Every training, from a drop to its end")
+    await live(context, lambda: read_runs(context.ledger), _show)
+
+
+def _show(found: RunsPage) -> None:
+    if not found.runs:
+        empty_state("No run yet", "Drop a CSV, JSON lines or Parquet file to train the first model.")
+        return
+    Table(_COLUMNS, lambda run: run.run_id, label="Runs").show(found.runs)
+
+
+PAGE: Final = Page("/runs", "Runs", build, icon="list")

@@ -1,0 +1,1 @@
+"""What the pages show, read from AWS: plain functions and records, without NiceGUI."""

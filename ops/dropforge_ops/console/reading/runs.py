@@ -1,0 +1,24 @@
+"""The list of runs, a page at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dropforge.domain.records import Run
+from dropforge_ops.ledger_reader import Cursor, LedgerReader
+
+PAGE_ROWS = 25
+
+
+@dataclass(frozen=True)
+class RunsPage:
+    """Some runs, the newest first; ``older`` says where those after them begin, None at the end."""
+
+    runs: list[Run]
+    older: Cursor | None
+
+
+def read_runs(ledger: LedgerReader, start: Cursor | None = None) -> RunsPage:
+    """One page of runs, with one request to DynamoDB."""
+    runs, older = ledger.runs_page(PAGE_ROWS, start)
+    return RunsPage(runs, older)

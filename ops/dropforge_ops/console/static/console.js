@@ -1,0 +1,46 @@
+// What the browser alone knows: the theme, the time zone, and how long ago something was.
+"use strict";
+
+const dropforge = {
+  colour: (name) => getComputedStyle(document.body).getPropertyValue(name).trim(),
+
+  font: () => getComputedStyle(document.body).fontFamily,
+
+  // Charts ask for their colours when they are drawn, so they are drawn anew.
+  switchTheme() {
+    const theme = document.body.classList.contains("body--dark") ? "light" : "dark";
+    document.cookie = `dropforge_theme=${theme}; path=/; max-age=31536000; samesite=strict`;
+    location.reload();
+  },
+
+  ago(seconds) {
+    const [sign, distance] = seconds < 0 ? [1, -seconds] : [-1, seconds];
+    for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+      if (distance >= length) return dropforge.relative.format(sign * Math.floor(distance / length), unit);
+    }
+    return distance < 5 ? "just now" : dropforge.relative.format(sign * Math.floor(distance), "second");
+  },
+
+  relative: new Intl.RelativeTimeFormat("en", { numeric: "always", style: "long" }),
+
+  exact: new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" }),
+
+  tellTime(element) {
+    const at = new Date(element.getAttribute("datetime"));
+    if (Number.isNaN(at.getTime())) return;
+    const text = dropforge.ago((Date.now() - at.getTime()) / 1000);
+    if (element.textContent !== text) element.textContent = text;
+    if (!element.title) element.title = dropforge.exact.format(at);
+  },
+
+  tellTimes() {
+    document.querySelectorAll("time.moment").forEach(dropforge.tellTime);
+  },
+};
+globalThis.dropforge = dropforge;
+
+addEventListener("DOMContentLoaded", () => {
+  dropforge.tellTimes();
+  new MutationObserver(dropforge.tellTimes).observe(document.body, { childList: true, subtree: true });
+  setInterval(dropforge.tellTimes, 1000);
+});
