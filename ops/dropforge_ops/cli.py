@@ -8,6 +8,7 @@ from collections.abc import Callable
 import typer
 
 from dropforge_ops.commands.console import console
+from dropforge_ops.commands.contract import accept_contract, diff_contract, show_contract
 from dropforge_ops.commands.decide import approve, reject
 from dropforge_ops.commands.demo import demo
 from dropforge_ops.commands.drop import drop
@@ -60,6 +61,20 @@ _RUNS_COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _function in _RUNS_COMMANDS.items():
     command(runs_app, _name)(_function)
 app.add_typer(runs_app, name="runs")
+
+contract_app = typer.Typer(
+    help="What drops have to look like, and accepting that they look different now.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_CONTRACT_COMMANDS: dict[str, Callable[..., None]] = {
+    "show": show_contract,
+    "diff": diff_contract,
+    "accept": accept_contract,
+}
+for _name, _function in _CONTRACT_COMMANDS.items():
+    command(contract_app, _name)(_function)
+app.add_typer(contract_app, name="contract")
 
 
 def main() -> None:

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dropforge.application.contract_proposals import explained
 from dropforge.domain.contract import TASKS, Contract
 from dropforge.domain.drift.baseline import column_of, packed
 from dropforge.domain.errors import (
     ConstantTarget,
     InvalidEvent,
     InvalidSettings,
+    SchemaChanged,
     TooFewRows,
     TooManyRejects,
 )
@@ -22,6 +24,7 @@ from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import CheckCounts, SplitCounts, StagedRows, Tables, Written
 from dropforge.domain.profile import FORMAT as PROFILE_FORMAT
 from dropforge.domain.splitting import SPLITS
+from dropforge.domain.survey import TableSurvey
 
 REPORT_FORMAT = 1
 _JSON = "application/json"
@@ -145,7 +148,8 @@ def prepare_data(request: PrepareRequest, store: ObjectStore, tables: Tables) ->
 
     Safe to run twice: the same objects, settings and pinned contract give byte-identical output, and what
     an interrupted attempt left behind is removed. The first successful run pins its contract; a run whose
-    data can't be used pins nothing, but leaves the rejected rows and a report that says why.
+    data can't be used pins nothing, but leaves the rejected rows, a report that says why, and the contract
+    that would fit, if the pinned one didn't, to be accepted.
 
     Raises:
         DataError: one of its subclasses, when the data can't be used.
@@ -156,7 +160,7 @@ def prepare_data(request: PrepareRequest, store: ObjectStore, tables: Tables) ->
     prefix = f"{request.data_uri.rstrip('/')}/runs/{request.run_id}/"
     pinned = _pinned(pinned_uri, request.settings, store)
     if pinned is None or _was_inferred_by(prefix, pinned, store):
-        inferred = _inferred(request, tables)
+        inferred = infer(request.settings, tables.survey(request.objects))
         if pinned is None or inferred.contract == pinned:
             prepared = _prepare(
                 request, prefix, inferred.contract, inferred=inferred, store=store, tables=tables
@@ -204,10 +208,10 @@ def _was_inferred_by(prefix: str, pinned: Contract, store: ObjectStore) -> bool:
     return bool(report.get("contract_is_new")) and report.get("contract_hash") == pinned.hash
 
 
-def _inferred(request: PrepareRequest, tables: Tables) -> Inferred:
-    settings = request.settings
+def infer(settings: PrepareSettings, survey: TableSurvey) -> Inferred:
+    """Infer the contract of a drop under a stack's settings; raises what `infer_contract` raises."""
     return infer_contract(
-        tables.survey(request.objects),
+        survey,
         target=settings.target,
         key=settings.key,
         task=settings.task,
@@ -230,15 +234,27 @@ def _prepare(
     store.write(contract_uri, contract.to_json().encode(), _JSON)
     rejected_uri = f"{prefix}rejected/"
     report = _Report(request, contract, inferred, _data_version(request.objects, contract, store))
-    with tables.stage(request.objects, contract, rejected_uri) as staged:
-        report.counts = staged.counts
-        try:
+    try:
+        with tables.stage(request.objects, contract, rejected_uri) as staged:
+            report.counts = staged.counts
             report.duplicates = _reduce(request, contract, staged, report)
-        except (TooManyRejects, TooFewRows, ConstantTarget) as error:
-            report.failure = error
-            store.write(f"{prefix}report.json", report.to_json(), _JSON)
+            written = staged.write(prefix)
+    except (SchemaChanged, TooManyRejects, TooFewRows, ConstantTarget) as error:
+        report.failure = error
+        if inferred is None and isinstance(error, SchemaChanged | TooManyRejects):
+            report.failure = explained(
+                error,
+                request.run_id,
+                prefix,
+                contract,
+                lambda: _survey_of_change(request, tables),
+                lambda survey: infer(request.settings, survey),
+                store,
+            )
+        store.write(f"{prefix}report.json", report.to_json(), _JSON)
+        if report.failure is error:
             raise
-        written = staged.write(prefix)
+        raise report.failure from error
     report.splits = written.splits
     store.write(f"{prefix}profile.json", _profile_json(written, contract, report.data_version), _JSON)
     store.write(f"{prefix}report.json", report.to_json(), _JSON)
@@ -260,6 +276,18 @@ def _prepare(
         data_version=report.data_version,
         notes=() if inferred is None else inferred.notes,
     )
+
+
+def _survey_of_change(request: PrepareRequest, tables: Tables) -> TableSurvey:
+    """Examine all drops; where they differ among themselves, the newest alone."""
+    try:
+        return tables.survey(request.objects)
+    except SchemaChanged:
+        labelled = f"runs/{request.run_id}/"
+        newest = next(
+            (ref for ref in request.objects if not ref.key.startswith(labelled)), request.objects[0]
+        )
+        return tables.survey([newest])
 
 
 def _reduce(request: PrepareRequest, contract: Contract, staged: StagedRows, report: _Report) -> int:
@@ -315,8 +343,7 @@ def _too_many(counts: CheckCounts, allowed: float, contract: Contract) -> str:
     return (
         f"{counts.rejected} of {counts.read} rows ({counts.rejected / counts.read:.1%}) break the contract, "
         f"but maximum_reject_rate is {allowed:.1%}. {'; '.join(reasons)}. Correct the file and drop it "
-        "again; or, if the new values are right, edit contract/schema.json, or delete it and the next drop "
-        "pins a new contract."
+        "again; or edit contract/schema.json where its rules are too narrow."
     )
 
 

@@ -17,6 +17,7 @@ from tests.unit.preparation.dropping import csv_table, prepare, request_for
 
 from dropforge.adapters.tables.engine import StreamedTables
 from dropforge.application.prepare_data import prepare_data
+from dropforge.domain.contract import Contract
 from dropforge.domain.errors import (
     ConstantTarget,
     DuplicateColumn,
@@ -35,6 +36,7 @@ from dropforge.domain.errors import (
 from dropforge.domain.ports import ObjectRef
 
 GOOD = csv_table()
+PINNED = "s3://data/contract/schema.json"
 
 
 def zipped() -> bytes:
@@ -282,25 +284,72 @@ def test_a_value_that_is_no_number_costs_its_row_and_not_the_column(value):
     ]
 
 
-def test_text_where_numbers_were_rejects_the_run_with_examples():
+def test_text_among_numbers_rejects_the_run_with_examples():
     store = prepare(GOOD).store
-    bad = csv_table().replace(b".", b"o")
-    with pytest.raises(
-        TooManyRejects, match=r"400 of 400 rows \(100.0%\).*'x' \(expected number\)"
-    ) as caught:
+    bad = csv_table().replace(b"3.", b"3o").replace(b"4.", b"4o")
+    with pytest.raises(TooManyRejects, match=r"of 400 rows.*'x' \(expected number\)") as caught:
         prepare(("bad.csv", bad), store=store, run_id="second", block_bytes=1024)
-    assert "row 1 of s3://data/incoming/bad.csv" in str(caught.value)
+    assert "row 8 of s3://data/incoming/bad.csv" in str(caught.value)
     report = json.loads(store.read("s3://data/runs/second/report.json"))
     assert report["accepted"] is False
-    assert report["failure"]["type"] == "TooManyRejects"
+    assert report["failure"] == {"type": "TooManyRejects", "message": str(caught.value)}
     assert store.exists("s3://data/runs/second/rejected/part-00000.parquet")
 
 
-def test_changed_columns_are_shown_as_a_diff():
+def proposal(store: InMemoryObjectStore) -> Contract:
+    return Contract.from_json(store.read("s3://data/runs/second/contract/proposed.json"))
+
+
+def test_text_where_numbers_were_is_a_changed_schema():
+    store = prepare(GOOD).store
+    bad = csv_table().replace(b".", b"o")
+    with pytest.raises(SchemaChanged, match=r"'x' was number, is text.*400 of 400 rows.*'0o500' in row 1"):
+        prepare(("bad.csv", bad), store=store, run_id="second")
+    assert (proposal(store).column("x").type, proposal(store).column("x").role) == ("text", "ignored")
+    assert store.exists("s3://data/runs/second/rejected/part-00000.parquet")
+
+
+def test_a_changed_schema_is_shown_as_a_diff_with_the_command_that_accepts_it():
+    store = prepare(GOOD).store
+    edited = json.loads(store.read(PINNED))
+    edited["columns"][0]["maximum"] = 1000
+    store.write(PINNED, json.dumps(edited).encode())
+    renamed = GOOD.replace(b"x,c,y", b"x,colour,y")
+    with pytest.raises(SchemaChanged, match=r"(?s)- column 'c' is missing.*'colour' is new") as caught:
+        prepare(("new.csv", renamed), store=store, run_id="second")
+    proposed = proposal(store)
+    assert "Perhaps 'c' was renamed to 'colour'" in str(caught.value)
+    assert f"dropforge contract accept second --hash {proposed.hash[:12]}" in str(caught.value)
+    assert [column.name for column in proposed.columns] == ["x", "y", "colour"]
+    assert proposed.column("x").maximum == 1000, "edits by hand are kept"
+    assert json.loads(store.read("s3://data/runs/second/report.json"))["failure"]["type"] == "SchemaChanged"
+
+    store.write(PINNED, proposed.to_json().encode())
+    again = prepare(("new.csv", renamed), store=store, run_id="third").prepared
+    assert (again.contract_hash, again.kept) == (proposed.hash, 400)
+
+
+def test_new_classes_can_be_accepted_and_other_classes_are_a_changed_schema():
+    store = prepare(GOOD).store
+    third = csv_table(400, "".join(f"{i}.5,a,maybe\n" for i in range(40)))
+    with pytest.raises(TooManyRejects, match=r"If the new values are right.*contract accept second"):
+        prepare(("n.csv", third), store=store, run_id="second")
+    assert (proposal(store).classes, proposal(store).task) == (("maybe", "no", "yes"), "multiclass")
+    numbers = csv_table().replace(b"yes", b"1").replace(b"no", b"0")
+    with pytest.raises(SchemaChanged, match="'y' was category, is integer"):
+        prepare(("n.csv", numbers), store=store, run_id="second")
+    assert proposal(store).classes == ("0", "1")
+
+
+def test_drops_that_differ_among_themselves_propose_what_the_newest_has():
     store = prepare(GOOD).store
     renamed = GOOD.replace(b"x,c,y", b"x,colour,y")
-    with pytest.raises(SchemaChanged, match=r"(?s)- column 'c' is missing.*'colour' is new.*delete it"):
-        prepare(("new.csv", renamed), store=store, run_id="second")
+    with pytest.raises(SchemaChanged, match="contract accept second"):
+        prepare(("new.csv", renamed), ("old.csv", GOOD), store=store, run_id="second")
+    assert proposal(store).has_column("colour")
+    with pytest.raises(SchemaChanged, match="nothing can be accepted"):
+        prepare(("new.csv", GOOD), ("old.csv", renamed), store=store, run_id="third")
+    assert not store.exists("s3://data/runs/third/contract/proposed.json")
 
 
 def test_a_retyped_parquet_column_is_a_changed_schema():

@@ -158,8 +158,4 @@ def _hold_to_schema(
         if column.name in native and not fits(native[column.name], column.type)
     ]
     if lines:
-        raise SchemaChanged(
-            f"{ref.uri} doesn't have the pinned columns: {'; '.join(lines)}. "
-            "Drop a file with the pinned columns; or, to accept the change, edit contract/schema.json, or "
-            "delete it so that the next drop pins a new contract."
-        )
+        raise SchemaChanged(f"{ref.uri} doesn't have the pinned columns: {'; '.join(lines)}.")
