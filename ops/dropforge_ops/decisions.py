@@ -16,13 +16,22 @@ _REASON_CHARACTERS = 1024
 _REGISTRY_STATUS = {Approval.APPROVED: "Approved", Approval.REJECTED: "Rejected"}
 
 
+class Outdated(OperationFailed):
+    """What a decision was to be made by has changed since it was shown. Nothing was decided."""
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A version, and exactly what a reviewer of it is shown."""
+    """A version, and exactly what a reviewer of it is shown.
+
+    ``registry_status`` is the package's approval status in the registry, which is ahead of the ledger for as
+    long as a decision is on its way; None where nobody asked for it.
+    """
 
     model: ModelVersion
     judgement: Document
     live: Live | None
+    registry_status: str | None = None
 
     @property
     def is_live(self) -> bool:
@@ -79,8 +88,10 @@ def parse_version(text: str, ledger: LedgerReader) -> ModelVersion:
     return model
 
 
-def candidate(model: ModelVersion, ledger: LedgerReader, documents: Documents) -> Candidate:
-    """Read what is to be shown.
+def candidate(
+    model: ModelVersion, ledger: LedgerReader, documents: Documents, sagemaker: Any = None
+) -> Candidate:
+    """Read what is to be shown; with a SageMaker client, what a decision is made by (see `check_current`).
 
     Raises:
         OperationFailed: the judgement is gone or isn't the one that was registered.
@@ -91,7 +102,41 @@ def candidate(model: ModelVersion, ledger: LedgerReader, documents: Documents) -
             f"{model.judgement_uri}, the metrics of version {model.version}, is gone, so there is nothing to "
             "decide by. Restore the object's version in S3, or train again."
         )
-    return Candidate(model, judgement, ledger.live())
+    status = None
+    if sagemaker is not None:
+        package = sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
+        status = str(package.get("ModelApprovalStatus"))
+    return Candidate(model, judgement, ledger.live(), status)
+
+
+def check_current(shown: Candidate, ledger: LedgerReader, documents: Documents, sagemaker: Any) -> None:
+    """Look again, right before a decision, at what it is made by.
+
+    Raises:
+        Outdated: the version's status, its metrics or what is live is another than was shown.
+    """
+    version = shown.model.version
+    model = ledger.model(version)
+    if model is None:
+        raise Outdated(f"Version {version} is gone. Nothing was decided.")
+    now = candidate(model, ledger, documents, sagemaker)
+    before, after = shown.model, now.model
+    changes = []
+    if (before.approval, before.decided_at) != (after.approval, after.decided_at):
+        by = f" by {after.decided_by}" if after.decided_by else ""
+        changes.append(f"it is {after.approval} now{by}")
+    elif shown.registry_status not in (None, now.registry_status):
+        changes.append(f"the registry has it as {now.registry_status} now")
+    if shown.judgement.sha256 != now.judgement.sha256:
+        changes.append("its metrics are others now")
+    live = [None if each is None else each.version for each in (shown.live, now.live)]
+    if live[0] != live[1]:
+        changes.append(f"what is live is {'nothing' if live[1] is None else f'version {live[1]}'} now")
+    if changes:
+        raise Outdated(
+            f"Version {version} changed while you were looking: {'; '.join(changes)}. Nothing was decided; "
+            "look again."
+        )
 
 
 def check_approvable(shown: Candidate) -> str | None:

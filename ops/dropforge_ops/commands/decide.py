@@ -36,7 +36,7 @@ def approve(
 ) -> None:
     """Approve a version: it is deployed, tested and made live."""
     model = decisions.parse_version(version, invocation.ledger)
-    shown = decisions.candidate(model, invocation.ledger, invocation.documents)
+    shown = _shown(invocation, model)
     text = decisions.clean_reason(reason, "approved with dropforge approve")
     nothing = decisions.check_approvable(shown)
     show_candidate(shown, invocation.err)
@@ -51,7 +51,7 @@ def approve(
     live: Live | None = None
     with ProgressView(invocation.err) as view:
         if nothing is None:
-            _confirm(invocation, f"Approve version {model.version}?", yes, view)
+            _confirm(invocation, shown, f"Approve version {model.version}?", yes, view)
             decisions.decide(
                 target.client("sagemaker"), shown, Approval.APPROVED, by=target.caller, reason=text
             )
@@ -75,7 +75,7 @@ def reject(
 ) -> None:
     """Reject a version. Rejecting the live one starts a rollback to the version before."""
     model = decisions.parse_version(version, invocation.ledger)
-    shown = decisions.candidate(model, invocation.ledger, invocation.documents)
+    shown = _shown(invocation, model)
     text = decisions.clean_reason(reason, "rejected with dropforge reject")
     nothing = decisions.check_rejectable(shown)
     show_candidate(shown, invocation.err)
@@ -85,7 +85,7 @@ def reject(
             message += " It was live: a rollback starts."
         question = f"Reject version {model.version}{', which is LIVE' if shown.is_live else ''}?"
         with ProgressView(invocation.err) as view:
-            _confirm(invocation, question, yes, view)
+            _confirm(invocation, shown, question, yes, view)
             target = invocation.target
             decisions.decide(
                 target.client("sagemaker"), shown, Approval.REJECTED, by=target.caller, reason=text
@@ -121,12 +121,21 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
     )
 
 
-def _confirm(invocation: Invocation, question: str, yes: bool, view: ProgressView) -> None:
+def _shown(invocation: Invocation, model: ModelVersion) -> decisions.Candidate:
+    sagemaker = invocation.target.client("sagemaker")
+    return decisions.candidate(model, invocation.ledger, invocation.documents, sagemaker)
+
+
+def _confirm(
+    invocation: Invocation, shown: decisions.Candidate, question: str, yes: bool, view: ProgressView
+) -> None:
     if yes or not invocation.asks:
         return
     with view.paused():
         if not typer.confirm(question, err=True):
             raise OperationFailed("Nothing was decided.")
+    sagemaker = invocation.target.client("sagemaker")
+    decisions.check_current(shown, invocation.ledger, invocation.documents, sagemaker)
 
 
 def _recorded(invocation: Invocation, model: ModelVersion, wanted: Approval) -> ModelVersion:
