@@ -108,7 +108,8 @@ def test_a_function_has_a_description_and_policies_with_a_reason_each(name):
 def test_no_state_gives_up_before_its_function_does():
     for machine in MACHINES:
         for name, state in json.loads(source(machine))["States"].items():
-            function = state.get("Arguments", {}).get("FunctionName", "")
+            arguments = state.get("Arguments", {})
+            function = arguments.get("FunctionName", "") if isinstance(arguments, dict) else ""
             if function and not state["Resource"].endswith("waitForTaskToken"):
                 timeout_s = resource_property(TEMPLATE, function[2:-1], "Timeout")
                 assert state["TimeoutSeconds"] >= timeout_s, name

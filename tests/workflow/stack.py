@@ -13,6 +13,15 @@ from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatu
 from dropforge_local.host import LocalHost
 
 PATIENCE_S = 90.0
+HARDENED = {
+    "EncryptionKey": "create",
+    "PermissionsBoundaryArn": "arn:aws:iam::aws:policy/PowerUserAccess",
+    "AccessLogs": "true",
+    "WebFirewall": "true",
+    "PredictConcurrency": "5",
+}
+"""Every parameter that guards a stack, on."""
+
 # Every look costs the host time that what is looked for needs as well, so looks become rarer.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 0.25
 
@@ -71,6 +80,15 @@ class Stack:
     def update(self, template: Path, **parameters: str) -> None:
         """Deploy another template to the same stack, keeping the parameters that are not given."""
         self.outputs = self.host.deploy(self.name, {**self.parameters, **parameters}, template=template)
+
+    def resources(self) -> dict[str, str]:
+        """The physical id of each of the stack's resources, by logical id."""
+        pages = self.host.client("cloudformation").get_paginator("list_stack_resources")
+        return {
+            each["LogicalResourceId"]: each["PhysicalResourceId"]
+            for page in pages.paginate(StackName=self.name)
+            for each in page["StackResourceSummaries"]
+        }
 
     # --- doing ----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.stack import Stack, wait_for
+from tests.workflow.stack import HARDENED, Stack, wait_for
 from tests.workflow.test_main_job import rows_of
 
 
@@ -75,8 +75,11 @@ def as_predicted(row: Mapping[str, str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stack(deploy_sample: Callable[..., Stack]) -> Stack:
-    """The tests' own stack; the first test finds it without a model, the next may find the first's."""
-    return deploy_sample("breast-cancer", BatchInstanceTypes="ml.m5.large,ml.m5.xlarge")
+    """The tests' own stack; the first test finds it without a model, the next may find the first's.
+
+    Everything that guards it is on: the whole way has to work with it as well.
+    """
+    return deploy_sample("breast-cancer", BatchInstanceTypes="ml.m5.large,ml.m5.xlarge", **HARDENED)
 
 
 def test_a_dropped_file_has_the_endpoints_predictions_under_its_ids(
@@ -184,3 +187,44 @@ def test_quota_and_throttling_are_waited_out_and_a_stopped_job_is_no_failure(
     done = batches.ended(before + 3)
     assert (done["status"], stack.states(done["executionArn"])[-1]) == ("SUCCEEDED", "Stopped")
     stack.wait_for_notification("batch-stopped")
+
+
+def test_what_runs_make_is_encrypted_with_the_stacks_own_key(
+    stack: Stack, samples: Mapping[str, Path]
+) -> None:
+    live = stack.live_or_first(samples["breast-cancer"])
+    if not Batches(stack).jobs():
+        Batches(stack).score("encrypted.csv", samples["breast-cancer"].read_bytes())
+    resources = stack.resources()
+    key = stack.host.client("kms").describe_key(KeyId=resources["DataKey"])["KeyMetadata"]["Arn"]
+    groups = stack.host.client("logs").get_paginator("describe_log_groups").paginate()
+    of_stack = [
+        group for page in groups for group in page["logGroups"] if group["logGroupName"] in resources.values()
+    ]
+    assert len(of_stack) > 20
+    assert {group.get("kmsKeyId") for group in of_stack} == {key}
+
+    (training,) = stack.sagemaker.list_training_jobs(NameContains=live.run_id)["TrainingJobSummaries"]
+    job = stack.sagemaker.describe_training_job(TrainingJobName=training["TrainingJobName"])
+    assert job["ResourceConfig"]["VolumeKmsKeyId"] == job["OutputDataConfig"]["KmsKeyId"] == key
+    assert job["EnableNetworkIsolation"]
+    assert job["EnableInterContainerTrafficEncryption"]
+    endpoint = stack.sagemaker.describe_endpoint(EndpointName=stack.model_name)
+    config = stack.sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+    assert config["KmsKeyId"] == key
+    batch = stack.sagemaker.describe_transform_job(
+        TransformJobName=Batches(stack).jobs()[0]["TransformJobName"]
+    )
+    assert batch["TransformResources"]["VolumeKmsKeyId"] == batch["TransformOutput"]["KmsKeyId"] == key
+
+
+def test_a_web_acl_stands_before_the_api(stack: Stack) -> None:
+    resources = stack.resources()
+    stage = f"arn:aws:apigateway:{stack.host.region}::/restapis/{resources['PredictionApi']}/stages/v1"
+    acl = stack.host.client("wafv2").get_web_acl_for_resource(ResourceArn=stage)["WebACL"]
+    assert {rule["Name"] for rule in acl["Rules"]} == {
+        "RatePerAddress",
+        "BadAddresses",
+        "KnownBadInputs",
+        "Common",
+    }

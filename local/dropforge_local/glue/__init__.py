@@ -67,6 +67,7 @@ def install(settings: HostSettings) -> Installed:
         seams,
         service_metrics,
         snapshots,
+        web_firewall,
     )
     from dropforge_local.glue.journal import Journal  # noqa: PLC0415
     from dropforge_local.glue.workflow import mount as workflow_mount  # noqa: PLC0415
@@ -84,6 +85,7 @@ def install(settings: HostSettings) -> Installed:
     alarms.install(metrics, installed)
     schedules.install()
     rest_api.install()
+    web_firewall.install()
     s3_events.install()
     s3_ranges.install()
     sagemaker = sagemaker_mount.install(settings, metrics, installed)

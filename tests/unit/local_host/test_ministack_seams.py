@@ -51,6 +51,7 @@ def _settings(folder: Path) -> HostSettings:
         "services.stepfunctions._run_sub_machine",
         "services.dynamodb._transact_write_items",
         "services.apigateway_v1._put_gateway_response",
+        "services.waf._associate_web_acl",
         "app._build_persistence_save_dict",
         "core.persistence._json_default",
     ],
