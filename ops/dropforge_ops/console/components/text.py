@@ -63,16 +63,20 @@ def link(text: str, href: str, *, away: bool = False) -> Element:
     return made
 
 
-def facts(pairs: Mapping[str, Any]) -> Element:
-    """Names and values below each other. A value may be a function that draws it; None is left out."""
-    with html.dl().classes("facts") as made:
+def facts(pairs: Mapping[str, Any], *, columns: bool = False) -> Element:
+    """Names and values below each other, or with ``columns`` in several columns where there is room.
+
+    A value may be a function that draws it; None and the empty text are left out.
+    """
+    with html.dl().classes("facts columns" if columns else "facts") as made:
         for name, value in pairs.items():
             if value is None or value == "":
                 continue
-            html.dt(name)
-            if callable(value):
-                with html.dd():
-                    value()
-            else:
-                html.dd(str(value))
+            with html.div():
+                html.dt(name)
+                if callable(value):
+                    with html.dd():
+                        value()
+                else:
+                    html.dd(str(value))
     return made

@@ -5,6 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.pages import overview, runs
+from dropforge_ops.console.pages import overview, run, runs
 
-PAGES: Final[tuple[Page, ...]] = (overview.PAGE, runs.PAGE)
+PAGES: Final[tuple[Page, ...]] = (overview.PAGE, runs.PAGE, run.PAGE)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from dropforge.domain.records import Run
 from dropforge_ops.console.components.feedback import empty_state
 from dropforge_ops.console.components.layout import heading
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.tables import Column, Table
-from dropforge_ops.console.components.text import moment, status_chip
+from dropforge_ops.console.components.text import link, moment, status_chip
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.reading.runs import RunsPage, read_runs
 from dropforge_ops.render import duration, files, metric, run_seconds, why
 
 _COLUMNS: Final[tuple[Column[Run], ...]] = (
-    Column("Run", lambda run: run.run_id),
+    Column("Run", lambda run: link(run.run_id, f"/runs/{quote(run.run_id)}")),
     Column("Status", lambda run: status_chip(run.status)),
     Column("Trigger", lambda run: run.trigger, narrow=False),
     Column("Files", files, narrow=False),

@@ -1,0 +1,84 @@
+// Mermaid lays the graph out once; what happens afterwards only changes classes, so nothing jumps or flickers.
+import { mermaid } from "nicegui-mermaid";
+
+let drawings = 0;
+let queue = Promise.resolve();
+
+const CONFIG = {
+  startOnLoad: false,
+  securityLevel: "strict",
+  theme: "base",
+  fontSize: 13,
+  htmlLabels: false,
+  flowchart: { htmlLabels: false, nodeSpacing: 22, rankSpacing: 30, padding: 9, curve: "basis", useMaxWidth: false },
+};
+
+export default {
+  template: `<div class="state-graph" role="group" :aria-label="label"></div>`,
+  props: { content: String, label: String, names: Array, states: Object, taken: Array, selected: Number },
+  mounted() {
+    this.draw();
+  },
+  watch: {
+    content() {
+      this.draw();
+    },
+    states: { deep: true, handler: "paint" },
+    taken: { deep: true, handler: "paint" },
+    selected: "paint",
+  },
+  methods: {
+    draw() {
+      // Mermaid draws one diagram at a time, and measures text, so the font has to be there.
+      queue = queue.then(async () => {
+        mermaid.initialize({ ...CONFIG, themeVariables: { fontFamily: dropforge.font(), fontSize: "13px" } });
+        await document.fonts.ready;
+        const { svg } = await mermaid.render(`state-graph-${++drawings}`, this.content);
+        if (!this.$el) return;
+        this.$el.innerHTML = svg;
+        this.nodes().forEach(([number, node]) => this.makeButton(number, node));
+        this.paint();
+        this.reveal();
+      });
+    },
+    nodes() {
+      return [...this.$el.querySelectorAll("g.node")].map((node) => {
+        const match = /flowchart-s(\d+)-\d+$/.exec(node.id);
+        return [Number(match[1]), node];
+      });
+    },
+    makeButton(number, node) {
+      node.setAttribute("tabindex", "0");
+      node.setAttribute("role", "button");
+      node.addEventListener("click", () => this.$emit("select", number));
+      node.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        this.$emit("select", number);
+      });
+    },
+    paint() {
+      for (const [number, node] of this.nodes()) {
+        const state = this.states[number] || { tone: "", words: "not reached" };
+        node.dataset.tone = state.tone;
+        node.classList.toggle("selected", number === this.selected);
+        node.setAttribute("aria-pressed", String(number === this.selected));
+        node.setAttribute("aria-label", `${this.names[number]}: ${state.words}`);
+      }
+      for (const path of this.$el.querySelectorAll("path.flowchart-link")) {
+        path.classList.toggle("taken", this.taken.some((step) => path.id.includes(`L_${step}_`)));
+      }
+      this.reveal();
+    },
+    // Keep what happens now in sight, without taking the page along.
+    reveal() {
+      const at = this.$el.querySelector('g.node[data-tone="run"], g.node[data-tone="warn"]');
+      const frame = this.$el.parentElement;
+      if (!at || this.revealed === at.id) return;
+      this.revealed = at.id;
+      const [inner, outer] = [at.getBoundingClientRect(), frame.getBoundingClientRect()];
+      frame.scrollTop += inner.top + inner.height / 2 - outer.top - outer.height / 2;
+      frame.scrollLeft += inner.left + inner.width / 2 - outer.left - outer.width / 2;
+    },
+  },
+};
