@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 import typer
 
+from dropforge_ops.commands.batch import batch
 from dropforge_ops.commands.console import console
 from dropforge_ops.commands.contract import accept_contract, diff_contract, show_contract
 from dropforge_ops.commands.decide import approve, reject
 from dropforge_ops.commands.demo import demo
+from dropforge_ops.commands.doctor import doctor
+from dropforge_ops.commands.drift import drift
 from dropforge_ops.commands.drop import drop
 from dropforge_ops.commands.models import models
+from dropforge_ops.commands.outcome import outcome
 from dropforge_ops.commands.predict import predict
 from dropforge_ops.commands.rollback import rollback
 from dropforge_ops.commands.runs import list_runs, replay_run, show_run, start_run
@@ -41,6 +45,10 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "reject": reject,
     "rollback": rollback,
     "predict": predict,
+    "outcome": outcome,
+    "batch": batch,
+    "drift": drift,
+    "doctor": doctor,
     "samples": samples,
     "console": console,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -12,8 +12,9 @@ from typing import Any
 
 from boto3.s3.transfer import TransferConfig
 
+from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.records import LockName, RecordedDrop, Run, from_iso
-from dropforge.domain.triggers import Drop
+from dropforge.domain.triggers import Drop, parse_trigger
 from dropforge_ops.errors import UsageError
 from dropforge_ops.ledger_reader import LedgerReader
 
@@ -68,8 +69,8 @@ class Upload:
         }
 
 
-def keys_of(paths: Iterable[Path], prefix: str | None) -> dict[Path, str]:
-    """The object key of each file.
+def keys_of(paths: Iterable[Path], prefix: str | None, below: str = INCOMING) -> dict[Path, str]:
+    """The object key of each file, in the folder ``prefix`` below ``below``.
 
     Raises:
         UsageError: a file is missing, no regular file, or can't be read; two would get the same key; the
@@ -78,14 +79,14 @@ def keys_of(paths: Iterable[Path], prefix: str | None) -> dict[Path, str]:
     folder = PurePosixPath((prefix or "").strip("/"))
     problems = []
     if ".." in folder.parts or "." in folder.parts:
-        problems.append(f"--prefix {prefix!r}: must be a folder below {INCOMING}, without '.' or '..'")
+        problems.append(f"--prefix {prefix!r}: must be a folder below {below}, without '.' or '..'")
     keys: dict[Path, str] = {}
     for path in paths:
         problem = _problem(path)
         if problem:
             problems.append(f"{path}: {problem}")
             continue
-        key = str(PurePosixPath(INCOMING) / folder / path.name)
+        key = str(PurePosixPath(below) / folder / path.name)
         if len(key.encode()) > _KEY_BYTES:
             problems.append(f"{path}: its key would have more than {_KEY_BYTES} bytes")
         if key in keys.values():
@@ -210,20 +211,17 @@ class Coverage:
                     self.received[each.uri] = recorded
 
     def _is_mine(self, text: str | None, started_at: datetime) -> bool:
-        try:
-            detail = json.loads(text or "{}")["detail"]
-            named: Mapping[str, Any] = detail["object"]
-            drop = Drop(
-                bucket=detail["bucket"]["name"],
-                key=named["key"],
-                version_id=named.get("version-id"),
-                etag=named.get("etag", ""),
-                sequencer=named.get("sequencer", ""),
-                size=int(named.get("size", 0)),
-            )
-        except (ValueError, KeyError, TypeError):
-            return False
-        return any(each.is_of(drop, started_at) for each in self.missing)
+        drop = drop_of_input(text)
+        return drop is not None and any(each.is_of(drop, started_at) for each in self.missing)
+
+
+def drop_of_input(text: str | None) -> Drop | None:
+    """The drop whose event is an execution's input; None where it is something else."""
+    try:
+        event = json.loads(text or "{}")
+        return parse_trigger(event).drop if isinstance(event, dict) else None
+    except (ValueError, InvalidEvent):
+        return None
 
 
 def _problem(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.status import Status
 from rich.text import Text
 
@@ -72,6 +73,12 @@ class ProgressView:
         failed = f"  {visit.errors} failed attempt(s)" if visit.errors else ""
         name = "  " * (visit.depth + 1) + visit.name
         say(self._console, f"{name:<32} {duration(visit.seconds()):>8}{failed}")
+
+
+def byte_bars(console: Console) -> Progress:
+    """Bars for bytes on their way, a task each; shown on a terminal only. A context manager."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def cause_message(cause: str) -> str:

@@ -89,3 +89,11 @@ def merged_parameters(deployed: Mapping[str, str] | None, asked: Mapping[str, st
     if deployed is not None:
         return {**deployed, **asked}
     return dict(asked) if "TargetColumn" in asked else {**sample_parameters(DEFAULT_SAMPLE), **asked}
+
+
+def default_parameters(root: Path) -> dict[str, str]:
+    """The template's parameters where nobody says otherwise; those without a default are left out."""
+    from dropforge_local.template import load_template  # noqa: PLC0415 - PyYAML, which few commands need
+
+    declared = load_template(root / "template.yaml")["Parameters"]
+    return {name: str(each["Default"]) for name, each in declared.items() if "Default" in each}

@@ -120,6 +120,13 @@ class Target:
         """The data bucket."""
         return self.outputs["DataBucket"]
 
+    def resource(self, logical_id: str) -> str:
+        """The physical id of one of the template's resources: such as a function's name."""
+        found = self.client("cloudformation").describe_stack_resource(
+            StackName=self.stack, LogicalResourceId=logical_id
+        )
+        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
     @property
     def caller(self) -> str:
         """Who acts: the AWS identity, or on a local host the operating system's user."""
@@ -141,24 +148,30 @@ class Target:
         )
 
     def _described_outputs(self) -> dict[str, str]:
-        try:
-            stacks = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
-        except ClientError as error:
-            if "does not exist" not in message_of(error):
-                raise
-            stacks = []
-        being_made = any(each.get("StackStatus") in _BEING_MADE for each in stacks)
-        if being_made or (not stacks and self.is_local):
+        found = stack_description(self)
+        being_made = found is not None and found.get("StackStatus") in _BEING_MADE
+        if being_made or (found is None and self.is_local):
             raise NotFound(
                 f"The stack {self.stack!r} on {self.host} is not deployed yet. Where 'dropforge up' is still "
                 "deploying, wait for its summary and try again; otherwise name another with --stack."
             )
-        if not stacks:
+        if found is None:
             raise NotFound(
                 f"There is no stack {self.stack!r} on {self.host}. Deploy one ('make deploy', or 'dropforge "
                 "up' for this machine), or name another with --stack, --region or --profile."
             )
-        return {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}
+        return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+
+
+def stack_description(target: Target) -> dict[str, Any] | None:
+    """What CloudFormation says of the stack: state, parameters, outputs; None where there is none."""
+    try:
+        stacks = target.client("cloudformation").describe_stacks(StackName=target.stack)["Stacks"]
+    except ClientError as error:
+        if "does not exist" not in message_of(error):
+            raise
+        return None
+    return dict(stacks[0]) if stacks else None
 
 
 def resolve(options: Options, *, folder: Path | None = None, env: Mapping[str, str] | None = None) -> Target:

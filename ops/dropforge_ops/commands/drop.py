@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from dropforge.domain.records import Approval, Run, RunStatus
 from dropforge_ops import decisions
@@ -16,7 +15,7 @@ from dropforge_ops.drops import Coverage, Upload, keys_of, upload
 from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.progress import Follower
-from dropforge_ops.progress_view import ProgressView, cause_message
+from dropforge_ops.progress_view import ProgressView, byte_bars, cause_message
 from dropforge_ops.render import metric, say, size
 from dropforge_ops.waiting import Deadline, RunWatch
 
@@ -72,10 +71,7 @@ def upload_all(invocation: Invocation, keys: dict[Path, str]) -> list[Upload]:
     """Upload every file, with a bar for the bytes on a terminal."""
     s3, bucket = invocation.target.client("s3"), invocation.target.bucket
     uploads = []
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(
-        *columns, console=invocation.err, transient=True, disable=not invocation.err.is_terminal
-    ) as bars:
+    with byte_bars(invocation.err) as bars:
         for path, key in keys.items():
             bar = bars.add_task(path.name, total=path.stat().st_size)
             try:

@@ -212,6 +212,7 @@ def test_an_earlier_drop_of_the_same_content_is_not_taken_for_this_one(stack, on
 def test_tells_of_an_execution_that_broke_before_it_recorded_a_run(stack, on_stack, file):
     def act(drop):
         event = {
+            "source": "aws.s3",
             "detail": {
                 "bucket": {"name": drop.bucket},
                 "object": {
@@ -221,7 +222,7 @@ def test_tells_of_an_execution_that_broke_before_it_recorded_a_run(stack, on_sta
                     "sequencer": drop.sequencer,
                     "size": 1,
                 },
-            }
+            },
         }
         arn = stack.sfn.begin(stack.target.outputs["TrainingStateMachine"], "broken", event)
         cause = json.dumps({"errorType": "InvalidSettings", "errorMessage": "LEDGER_TABLE is missing"})

@@ -1,0 +1,70 @@
+"""What a check of the doctor finds, and how checks are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dropforge_ops.errors import CommandError, from_aws
+
+
+class Status(StrEnum):
+    """How something stands. Only `FAIL` keeps dropforge from working; `SKIP` does not apply here."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor. ``remedy`` says what to do, where something is to be done."""
+
+    check: str
+    status: Status
+    detail: str
+    remedy: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "status": str(self.status)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check, and what it means that it could not be made."""
+
+    name: str
+    look: Callable[[], Finding | Iterable[Finding]]
+    unreadable: Status = Status.FAIL
+
+    def ok(self, detail: str) -> Finding:
+        return Finding(self.name, Status.OK, detail)
+
+
+def made(checks: Sequence[Check], where: str) -> list[Finding]:
+    """Make the checks one after the other; an error of one is its finding, and keeps no other back."""
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            answer = check.look()
+            found += [answer] if isinstance(answer, Finding) else list(answer)
+        except CommandError as error:
+            found.append(_unreadable(check, error))
+        except (ClientError, BotoCoreError) as error:
+            found.append(_unreadable(check, from_aws(error, where)))
+    return found
+
+
+def skipped(names: Iterable[str], why: str) -> list[Finding]:
+    """A line for each check that does not apply."""
+    return [Finding(name, Status.SKIP, why) for name in names]
+
+
+def _unreadable(check: Check, error: CommandError) -> Finding:
+    remedy = "Grant what is missing to see this." if check.unreadable is Status.WARN else None
+    return Finding(check.name, check.unreadable, str(error), remedy)
