@@ -1,0 +1,205 @@
+"""The rest of AWS as the command line sees it: functions, CloudFormation, alarms, subscriptions, quotas."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cli_stack import CONTRACT, CliStack, FakeStepFunctions
+from tests.fakes.predictions import FakeLiveModels, FakePredictionLog, FakeScorer
+from tests.fakes.records import execution
+
+from dropforge.application.predict import PredictionService
+from dropforge.application.predict_http import exchange
+from dropforge.domain.batch import BatchPlaces
+from dropforge.domain.triggers import Drop
+
+BATCH = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge-batch"
+TOPIC = "arn:aws:sns:us-east-1:123456789012:dropforge-notifications"
+ALARMS = ("DriftAlarm", "FailedExecutionsAlarm")
+
+
+class FakeLambda:
+    """The predict function's own HTTP side, on a model, a scorer and a log in memory."""
+
+    def __init__(self) -> None:
+        self.log = FakePredictionLog()
+        self.concurrency = 1000
+        self._service = PredictionService(
+            FakeLiveModels(CONTRACT), FakeScorer(CONTRACT), self.log, lambda: 0.0
+        )
+        self.breaks = False
+
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
+        assert FunctionName == "dropforge-PredictFunction"
+        if self.breaks:
+            said = {"errorMessage": "out of memory", "errorType": "Runtime.OutOfMemory"}
+            return {"FunctionError": "Unhandled", "Payload": io.BytesIO(json.dumps(said).encode())}
+        done = exchange(json.loads(Payload), lambda: self._service, cors_origin="none", now=datetime.now(UTC))
+        return {"Payload": io.BytesIO(json.dumps(done.response).encode())}
+
+    def get_account_settings(self) -> dict[str, Any]:
+        return {
+            "AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": self.concurrency}
+        }
+
+
+class FakeCloudFormation:
+    """One stack, whole unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.status: str | None = "CREATE_COMPLETE"
+        self.parameters = {"TargetColumn": "diagnosis", "IdColumn": "id", "TaskType": "binary"}
+
+    def describe_stacks(self, *, StackName: str) -> dict[str, Any]:
+        if self.status is None:
+            return {"Stacks": []}
+        parameters = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()]
+        return {"Stacks": [{"StackName": StackName, "StackStatus": self.status, "Parameters": parameters}]}
+
+    def describe_stack_resource(self, *, StackName: str, LogicalResourceId: str) -> dict[str, Any]:
+        return {"StackResourceDetail": {"PhysicalResourceId": f"{StackName}-{LogicalResourceId}"}}
+
+    def describe_stack_resources(self, *, StackName: str) -> dict[str, Any]:
+        return {
+            "StackResources": [
+                {
+                    "LogicalResourceId": name,
+                    "PhysicalResourceId": f"{StackName}-{name}",
+                    "ResourceType": "AWS::CloudWatch::Alarm",
+                }
+                for name in ALARMS
+            ]
+        }
+
+
+class FakeCloudWatch:
+    """The stack's alarms; ``states`` by logical id."""
+
+    def __init__(self) -> None:
+        self.states = dict.fromkeys(ALARMS, "OK")
+
+    def describe_alarms(self, *, AlarmNames: list[str], MaxRecords: int) -> dict[str, Any]:
+        assert len(AlarmNames) <= MaxRecords
+        found = [
+            {
+                "AlarmName": f"dropforge-{name}",
+                "StateValue": state,
+                "AlarmActions": [TOPIC],
+                "ActionsEnabled": True,
+            }
+            for name, state in self.states.items()
+        ]
+        return {"MetricAlarms": [each for each in found if each["AlarmName"] in AlarmNames]}
+
+
+class Pages:
+    """A client whose operations are paged; ``answers`` by operation."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self.answers = dict(answers)
+
+    def get_paginator(self, operation: str) -> Any:
+        answer = self.answers[operation]
+
+        class Paginator:
+            def paginate(self, **_: Any) -> Any:
+                if isinstance(answer, Exception):
+                    raise answer
+                return [answer]
+
+        return Paginator()
+
+
+class FakeIdentity:
+    def get_caller_identity(self) -> dict[str, str]:
+        return {"Arn": "arn:aws:iam::123456789012:user/alice"}
+
+
+def complete(stack: CliStack) -> CliStack:
+    """Give the stack the clients and outputs that only some commands need."""
+    outputs = {
+        **stack.target.outputs,
+        "BatchStateMachine": BATCH,
+        "NotificationTopic": TOPIC,
+        "ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1",
+    }
+    object.__setattr__(stack.target, "known_outputs", outputs)
+    stack.target.__dict__.pop("outputs", None)
+    subscription = {"SubscriptionArn": f"{TOPIC}:1", "Endpoint": "team@example.com"}
+    stack.target._clients.update(
+        {
+            "lambda": FakeLambda(),
+            "cloudformation": FakeCloudFormation(),
+            "cloudwatch": FakeCloudWatch(),
+            "sts": FakeIdentity(),
+            "sns": Pages({"list_subscriptions_by_topic": {"Subscriptions": [subscription]}}),
+            "service-quotas": Pages(
+                {"list_aws_default_service_quotas": {"Quotas": []}, "list_service_quotas": {"Quotas": []}}
+            ),
+        }
+    )
+    return stack
+
+
+def scores_batches(stack: CliStack, *, rejected: int = 0, fails: tuple[str, str] | None = None) -> None:
+    """From now on a file under batch/in/ is scored, as the batch machine does; its event comes twice."""
+
+    def act(drop: Drop) -> None:
+        sfn: FakeStepFunctions = stack.sfn
+        event = {
+            "source": "aws.s3",
+            "detail": {
+                "bucket": {"name": drop.bucket},
+                "object": {
+                    "key": drop.key,
+                    "version-id": drop.version_id,
+                    "etag": drop.etag,
+                    "sequencer": drop.sequencer,
+                    "size": drop.size,
+                },
+            },
+        }
+        again = sfn.begin(BATCH, f"{drop.run_id}-again", event)
+        sfn.end(again, output={"plan": {"outcome": "duplicate"}})
+        arn = sfn.begin(BATCH, drop.run_id, event)
+        assert arn == execution(drop.run_id, BATCH)
+        sfn.states(arn, "PlanBatch")
+        if fails is not None:
+            sfn.end(arn, "FAILED", error=fails[0], cause=fails[1])
+            return
+        sfn.states(arn, "TransformBatch", "CollectBatch")
+        write_result(stack, drop, rejected)
+        sfn.end(arn, output={"plan": {"outcome": "planned"}})
+
+    stack.on_drop = act
+
+
+def write_result(stack: CliStack, drop: Drop, rejected: int) -> None:
+    places = BatchPlaces(drop)
+    result = b"id,label\n1,benign\n"
+    if rejected:
+        stack.write(places.rejected_uri.split("/", 3)[3], b'{"row": 2}\n')
+    stack.write(places.result_uri.split("/", 3)[3], result)
+    manifest = {
+        "format": 1,
+        "drop": drop.to_dict(),
+        "model": {"version": 1},
+        "rows": {"read": 1 + rejected, "scored": 1, "rejected": rejected},
+        "result": {
+            "uri": places.result_uri,
+            "bytes": len(result),
+            "sha256": hashlib.sha256(result).hexdigest(),
+        },
+        "rejected": {
+            "uri": places.rejected_uri if rejected else None,
+            "reasons": [{"rule": "type", "column": "radius", "rows": rejected, "examples": []}]
+            if rejected
+            else [],
+        },
+    }
+    stack.write(places.manifest_uri.split("/", 3)[3], manifest)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import pytest
+from cli_services import ALARMS, TOPIC, complete
+from cli_stack import CONTRACT, refusal
+from typer.testing import CliRunner
+
+from dropforge_ops.cli import app
+from dropforge_ops.health import machine
+from dropforge_ops.health import stack as stack_health
+
+INSTANCE = "ml.m5.large"
+USES = ("training job usage", "transform job usage", "endpoint usage")
+SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"
+
+
+class Session:
+    region_name = "us-east-1"
+
+
+@pytest.fixture
+def whole(stack, monkeypatch):
+    """A stack with nothing wrong, on a machine with every tool."""
+    monkeypatch.setattr(machine, "said_by", lambda command: "1.2.3")
+    monkeypatch.setattr(stack_health, "http_status", lambda url: 403)
+    complete(stack).lives(1)
+    live = stack.ledger.live()
+    found = {"EndpointStatus": "InService", "EndpointConfigName": live.endpoint_config}
+    stack.sagemaker.describe_endpoint = lambda **_: found
+    stack.sfn.describe_state_machine = lambda **_: {"status": "ACTIVE"}
+    stack.write("contract/schema.json", CONTRACT.to_json().encode())
+    return stack
+
+
+@pytest.fixture
+def on_aws(whole):
+    """The same on AWS."""
+    object.__setattr__(whole.target, "endpoint_url", None)
+    object.__setattr__(whole.target, "session", Session())
+    whole.target.client("cloudformation").parameters |= {
+        "TrainingInstanceTypes": f"{INSTANCE},ml.m4.xlarge",
+        "BatchInstanceTypes": INSTANCE,
+        "EndpointMode": "serverless",
+    }
+    values = {f"{INSTANCE} for {use}": 1.0 for use in USES} | {SERVERLESS: 5.0}
+    give_quotas(whole, values)
+    return whole
+
+
+def give_quotas(stack, values):
+    listed = [{"QuotaName": name, "Value": value} for name, value in values.items()]
+    stack.target.client("service-quotas").answers["list_service_quotas"] = {"Quotas": listed}
+
+
+def findings(outcome):
+    return {each["check"]: each for each in outcome.json["checks"]}
+
+
+def test_a_local_host_without_faults_is_healthy_and_says_what_does_not_apply(whole, on_stack):
+    outcome = on_stack("doctor")
+    assert outcome.exit_code == 0, outcome.stdout
+    assert "CREATE_COMPLETE" in outcome.stdout
+    assert "does not apply to the local host" in outcome.stdout
+    assert "fail" not in outcome.stdout
+
+
+def test_json_has_a_line_per_check_with_its_remedy(on_aws, on_stack):
+    outcome = on_stack("doctor", "--json")
+    assert outcome.exit_code == 0, outcome.stdout
+    document = outcome.json
+    assert document["healthy"] is True
+    assert document["counts"]["fail"] == 0
+    found = findings(outcome)
+    assert {each["status"] for each in found.values()} == {"ok"}
+    assert found["credentials"]["detail"].endswith("user/alice")
+    assert found["quota for training"]["detail"] == "ml.m5.large: 1, ml.m4.xlarge: 0"
+    assert found["image"]["detail"].startswith("scikit-learn")
+
+
+def test_a_quota_of_nought_fails_before_a_job_waits_for_ever(on_aws, on_stack):
+    give_quotas(on_aws, {SERVERLESS: 5.0, f"{INSTANCE} for transform job usage": 1.0})
+    outcome = on_stack("doctor", "--json")
+    assert outcome.exit_code == 1
+    assert findings(outcome)["quota for training"]["status"] == "fail"
+    assert "servicequotas" in findings(outcome)["quota for training"]["remedy"]
+    assert outcome.json["error"]["exit_code"] == 1
+
+
+def test_a_real_time_endpoint_needs_the_quota_of_its_instance(on_aws, on_stack):
+    on_aws.target.client("cloudformation").parameters |= {
+        "EndpointMode": "real-time",
+        "EndpointInstanceType": "ml.t2.medium",
+    }
+    found = findings(on_stack("doctor", "--json"))["quota for the endpoint"]
+    assert (found["status"], found["detail"]) == ("fail", "ml.t2.medium for endpoint usage: 0")
+
+
+def test_quotas_that_may_not_be_read_are_a_warning(on_aws, on_stack):
+    denied = refusal("AccessDeniedException", "not authorized", "ListServiceQuotas")
+    on_aws.target.client("service-quotas").answers["list_service_quotas"] = denied
+    on_aws.target.client("lambda").concurrency = 3
+    outcome = on_stack("doctor", "--json")
+    assert outcome.exit_code == 0
+    assert findings(outcome)["SageMaker quotas"]["status"] == "warn"
+    assert findings(outcome)["Lambda quota"]["status"] == "warn"
+
+
+def test_a_region_without_an_image_fails(on_aws, on_stack, monkeypatch):
+    monkeypatch.setattr(Session, "region_name", "mars-north-1")
+    assert findings(on_stack("doctor", "--json"))["image"]["status"] == "fail"
+    on_aws.target.client("cloudformation").parameters["TrainingImageUri"] = "my/image:1"
+    assert findings(on_stack("doctor", "--json"))["image"]["status"] == "ok"
+
+
+def test_an_unconfirmed_mail_and_nobody_at_all_are_warnings(on_aws, on_stack):
+    waiting = {"SubscriptionArn": "PendingConfirmation", "Endpoint": "team@example.com"}
+    topic = on_aws.target.client("sns").answers
+    topic["list_subscriptions_by_topic"] = {"Subscriptions": [waiting]}
+    found = findings(on_stack("doctor", "--json"))["notifications"]
+    assert (found["status"], found["detail"]) == ("warn", "not confirmed by team@example.com")
+    topic["list_subscriptions_by_topic"] = {"Subscriptions": []}
+    assert "nobody hears" in findings(on_stack("doctor", "--json"))["notifications"]["detail"]
+
+
+def test_a_raised_alarm_names_its_section_of_the_runbook(whole, on_stack):
+    alarms = whole.target.client("cloudwatch")
+    alarms.states["DriftAlarm"] = "ALARM"
+    found = findings(on_stack("doctor", "--json"))["alarms"]
+    assert (found["status"], found["remedy"]) == ("warn", "See docs/runbook.md#driftalarm.")
+    alarms.states = {ALARMS[0]: "OK"}
+    assert findings(on_stack("doctor", "--json"))["alarms"]["detail"] == f"{ALARMS[1]} is gone"
+
+
+def test_an_alarm_that_notifies_nobody_is_a_warning(whole, on_stack, monkeypatch):
+    monkeypatch.setitem(
+        whole.target.known_outputs, "NotificationTopic", TOPIC.replace("notifications", "another")
+    )
+    whole.target.__dict__.pop("outputs", None)
+    assert "notifies nobody" in on_stack("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"ApiAuth": "cognito", "UserPoolArn": ""}, "UserPoolArn is empty"),
+        ({"WindowsToAlarm": "4", "WindowsConsidered": "3"}, "no alarm can go off"),
+        ({"WatchSchedule": "rate(1 day)", "WatchWindowHours": "1"}, "watched not at all"),
+        ({"WatchSchedule": "rate(30 minutes)", "WatchWindowHours": "1"}, "watched twice"),
+        ({"WatchScheduleState": "DISABLED"}, "nothing is watched"),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_named(whole, on_stack, parameters, said):
+    whole.target.client("cloudformation").parameters |= parameters
+    found = findings(on_stack("doctor", "--json"))["parameters"]
+    assert found["status"] == "warn"
+    assert said in found["detail"]
+
+
+def test_a_contract_of_other_columns_than_the_parameters_fails(whole, on_stack):
+    whole.target.client("cloudformation").parameters["TargetColumn"] = "cultivar"
+    found = findings(on_stack("doctor", "--json"))["contract"]
+    assert found["status"] == "fail"
+    assert "TargetColumn is 'cultivar', the contract says 'diagnosis'" in found["detail"]
+    whole.write("contract/schema.json", b"{}")
+    assert findings(on_stack("doctor", "--json"))["contract"]["status"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("described", "status"),
+    [
+        ({"EndpointStatus": "Failed", "EndpointConfigName": "x"}, "fail"),
+        ({"EndpointStatus": "Updating", "EndpointConfigName": "x"}, "warn"),
+        ({"EndpointStatus": "InService", "EndpointConfigName": "another"}, "fail"),
+    ],
+)
+def test_an_endpoint_that_does_not_serve_what_is_live_is_found(whole, on_stack, described, status):
+    whole.sagemaker.describe_endpoint = lambda **_: described
+    assert findings(on_stack("doctor", "--json"))["endpoint"]["status"] == status
+
+
+def test_an_endpoint_that_is_gone_fails_with_the_way_back(whole, on_stack):
+    def gone(**_):
+        raise refusal("ValidationException", 'Could not find endpoint "model"', "DescribeEndpoint")
+
+    whole.sagemaker.describe_endpoint = gone
+    found = findings(on_stack("doctor", "--json"))["endpoint"]
+    assert (found["status"], "dropforge rollback 1" in found["remedy"]) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("UPDATE_IN_PROGRESS", "warn"), ("UPDATE_ROLLBACK_COMPLETE", "warn"), ("ROLLBACK_FAILED", "fail")],
+)
+def test_the_stacks_state_is_judged(whole, on_stack, state, status):
+    whole.target.client("cloudformation").status = state
+    assert findings(on_stack("doctor", "--json"))["stack"]["status"] == status
+
+
+def test_without_a_stack_the_rest_is_still_checked(whole, on_stack):
+    whole.target.client("cloudformation").status = None
+    outcome = on_stack("doctor", "--json")
+    assert outcome.exit_code == 0
+    assert findings(outcome)["stack"]["status"] == "warn"
+    assert findings(outcome)["alarms"]["status"] == "skip"
+    assert on_stack("doctor", "--stack", "other").exit_code == 1
+
+
+def test_without_credentials_the_machine_is_still_checked(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "said_by", lambda command: None)
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "No AWS credentials" in result.stdout
+    assert "1 of " in result.stderr
+    assert "uv " in result.stdout

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.unit.drift.test_watch_model import World
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """What watching writes of a quiet window, a drifted one, and one without enough data."""
+    world = World(cooldown_s=0, windows_to_alarm=1)
+    world.serve(300)
+    world.serve(300, hour=1, shift=2.0)
+    uris = [world.watch(hour).report_uri for hour in (0, 1, 2)]
+    return {uri.split("/", 3)[3]: world.store.read(uri) for uri in uris}
+
+
+@pytest.fixture
+def watched(stack, reports):
+    for key, content in reports.items():
+        stack.write(key, content)
+    return stack
+
+
+def test_lists_windows_the_newest_first_with_what_drifted(watched, on_stack):
+    outcome = on_stack("drift")
+    assert outcome.exit_code == 0
+    empty, drifted, quiet = outcome.stdout.splitlines()[1:]
+    assert "not enough data" in empty
+    assert " drifted " in drifted
+    assert "predicted score" in drifted
+    assert drifted.rstrip().endswith("drift")
+    assert " quiet " in quiet
+
+
+def test_json_has_a_window_each_and_no_more_than_asked_for(watched, on_stack):
+    windows = on_stack("drift", "--limit", "2", "--json").json["windows"]
+    assert [each["verdict"] for each in windows] == ["not_enough_data", "drifted"]
+    assert windows[1]["alarms"]["drift"] is True
+    assert windows[1]["rows"] == 300
+    assert windows[1]["quality"]["metric"] == "auc"
+
+
+def test_shows_every_column_of_one_window_the_least_probable_first(watched, on_stack):
+    outcome = on_stack("drift", "2026-11-22T11:30Z")
+    assert outcome.exit_code == 0
+    assert "drift alarm raised: 1 of the last" in outcome.stdout
+    table = outcome.stdout[outcome.stdout.index("column ") :].splitlines()
+    assert table[1].startswith(("x ", "predicted score"))
+    assert any(line.startswith("ward") and "quiet" in line for line in table)
+    assert on_stack("drift", "latest", "--json").json["verdict"] == "not_enough_data"
+
+
+def test_windows_that_begin_within_an_hour_follow_the_hours_first(stack, on_stack, reports):
+    content = json.loads(next(iter(reports.values())))
+    for name in ("report-3000.json", "report.json", "report-1500.json"):
+        stack.write(f"monitoring/2026/11/22/10/{name}", content)
+    uris = [each["uri"].rpartition("/")[2] for each in on_stack("drift", "--json").json["windows"]]
+    assert uris == ["report-3000.json", "report-1500.json", "report.json"]
+
+
+def test_says_so_where_nothing_was_watched(on_stack):
+    assert "No window was watched yet" in on_stack("drift").stdout
+    assert on_stack("drift", "--json").json == {"windows": []}
+    assert on_stack("drift", "latest").exit_code == 3
+
+
+def test_refuses_what_is_no_time_and_reports_of_another_format(watched, on_stack):
+    assert on_stack("drift", "yesterday").exit_code == 2
+    assert on_stack("drift", "2020-01-01").exit_code == 3
+    watched.write("monitoring/2026/11/23/00/report.json", {"format": 9})
+    outcome = on_stack("drift")
+    assert outcome.exit_code == 1
+    assert "has format 9" in outcome.stderr
