@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -427,3 +428,17 @@ class CliStack:
         )
         self.uploaded.append(drop)
         self.on_drop(drop)
+
+
+_numbers = itertools.count()
+
+
+def a_stack(aws: tuple[Any, Any], table_properties: Mapping[str, Any]) -> CliStack:
+    """A stack with a new bucket and a new ledger table."""
+    s3, dynamodb = aws
+    number = next(_numbers)
+    bucket, table = f"data-bucket-{number}", f"cli-ledger-{number}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    dynamodb.create_table(TableName=table, **table_properties)
+    return CliStack(s3, dynamodb, bucket, table)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
-from cli_stack import CliStack
+from cli_stack import CliStack, a_stack
 from moto import mock_aws
 from typer.testing import CliRunner
 
@@ -18,7 +17,6 @@ from dropforge_ops.cli import app
 
 _TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 _TABLE_PROPERTIES = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-_numbers = itertools.count()
 
 
 @dataclass
@@ -59,13 +57,7 @@ def table_properties() -> dict[str, Any]:
 @pytest.fixture
 def stack(aws: tuple[Any, Any], table_properties: dict[str, Any]) -> CliStack:
     """A stack of its own: a new bucket and a new ledger table."""
-    s3, dynamodb = aws
-    number = next(_numbers)
-    bucket, table = f"data-bucket-{number}", f"cli-ledger-{number}"
-    s3.create_bucket(Bucket=bucket)
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    dynamodb.create_table(TableName=table, **table_properties)
-    return CliStack(s3, dynamodb, bucket, table)
+    return a_stack(aws, table_properties)
 
 
 @pytest.fixture
