@@ -23,11 +23,11 @@ from dropforge.adapters.step_functions import StepFunctionsWorkflows
 from dropforge.domain.training_code import TrainingCode
 
 if TYPE_CHECKING:
-    from dropforge.application.prepare_data import Tables
     from dropforge.domain.batch import BatchTables
     from dropforge.domain.ledger import Ledger
     from dropforge.domain.ports import ObjectStore
     from dropforge.domain.predictions import PredictionLog
+    from dropforge.domain.preparing import Tables
     from dropforge.domain.services import Endpoints, Registry, Workflows
 
 # Throttling and 5xx are retried with jitter by the SDK first, then by the state machine's Retry.

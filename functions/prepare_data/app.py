@@ -11,12 +11,9 @@ from typing import Any
 
 from dropforge import bootstrap
 from dropforge.application.labelled_predictions import gather
-from dropforge.application.prepare_data import (
-    PrepareRequest,
-    PrepareSettings,
-    pinned_contract_uri,
-    prepare_data,
-)
+from dropforge.application.pinned_contract import pinned_contract_uri
+from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
+from dropforge.application.prepare_data import prepare_data
 from dropforge.config import Settings
 from dropforge.observability import logger
 

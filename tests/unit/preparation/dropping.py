@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.adapters.tables.engine import BLOCK_BYTES, StreamedTables
-from dropforge.application.prepare_data import PreparedData, PrepareRequest, PrepareSettings, prepare_data
+from dropforge.application.preparation_request import PreparedData, PrepareRequest, PrepareSettings
+from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectRef
 

@@ -13,7 +13,8 @@ from tests.unit.preparation.dropping import SPLITS, csv_table, prepare, request_
 
 from dropforge.adapters.object_store import S3ObjectStore
 from dropforge.adapters.tables.engine import StreamedTables
-from dropforge.application.prepare_data import PrepareSettings, prepare_data
+from dropforge.application.preparation_request import PrepareSettings
+from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import (
     ConstantTarget,

@@ -1,0 +1,62 @@
+"""Which contract a run is held to: the pinned one, or the one that its drops imply if there is none."""
+
+from __future__ import annotations
+
+import json
+
+from dropforge.application.preparation_request import PrepareSettings
+from dropforge.domain.contract import Contract
+from dropforge.domain.errors import InvalidSettings
+from dropforge.domain.inference import Inferred, infer_contract
+from dropforge.domain.ports import ObjectStore
+from dropforge.domain.survey import TableSurvey
+
+
+def pinned_contract_uri(data_uri: str) -> str:
+    """Where the contract is pinned that drops are held to."""
+    return f"{data_uri.rstrip('/')}/contract/schema.json"
+
+
+def read_pinned(uri: str, settings: PrepareSettings, store: ObjectStore) -> Contract | None:
+    """Return the pinned contract, None if there is none.
+
+    Raises:
+        InvalidSettings: it is about another target, key or task than the stack.
+    """
+    if not store.exists(uri):
+        return None
+    contract = Contract.from_json(store.read(uri))
+    wanted = {"target": settings.target, "key": settings.key}
+    if settings.task != "auto":
+        wanted["task"] = settings.task
+    wrong = [
+        f"{name} is {value!r}, in the contract {getattr(contract, name)!r}"
+        for name, value in wanted.items()
+        if value != getattr(contract, name)
+    ]
+    if wrong:
+        raise InvalidSettings(
+            f"The stack's parameters differ from {uri}: {'; '.join(wrong)}. Correct the parameters; or edit "
+            "contract/schema.json, or delete it so that the next drop pins a new contract."
+        )
+    return contract
+
+
+def was_inferred_by(prefix: str, pinned: Contract, store: ObjectStore) -> bool:
+    """Whether an earlier attempt of this very run has pinned the contract."""
+    uri = f"{prefix}report.json"
+    if not store.exists(uri):
+        return False
+    report = json.loads(store.read(uri))
+    return bool(report.get("contract_is_new")) and report.get("contract_hash") == pinned.hash
+
+
+def infer(settings: PrepareSettings, survey: TableSurvey) -> Inferred:
+    """Infer the contract of a drop under a stack's settings; raises what `infer_contract` raises."""
+    return infer_contract(
+        survey,
+        target=settings.target,
+        key=settings.key,
+        task=settings.task,
+        tolerated=settings.maximum_reject_rate,
+    )

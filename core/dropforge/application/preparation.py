@@ -1,0 +1,169 @@
+"""One preparation under one contract: what it leaves behind, and when its data can't be used.
+
+The same for a run that one function prepares and for one that many do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+from dropforge.application.contract_proposals import explained
+from dropforge.application.pinned_contract import infer
+from dropforge.application.preparation_report import Report, profile_json
+from dropforge.application.preparation_request import PreparedData, PrepareRequest
+from dropforge.domain.contract import Contract
+from dropforge.domain.errors import DataError, SchemaChanged, TooFewRows, TooManyRejects
+from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.preparing import CheckCounts, SplitCounts, Written
+from dropforge.domain.splitting import SPLITS
+from dropforge.domain.survey import TableSurvey
+
+_JSON = "application/json"
+_REASONS_SHOWN = 5
+
+
+class Preparation:
+    """The preparation of a run under a contract; `report` collects what happens to the rows.
+
+    Args:
+        notes: what inference remarked; None where the contract was pinned before.
+    """
+
+    def __init__(
+        self, request: PrepareRequest, contract: Contract, notes: tuple[str, ...] | None, store: ObjectStore
+    ) -> None:
+        self.request, self.contract = request, contract
+        self._store = store
+        version = _data_version(request.objects, contract, store)
+        self.report = Report(request.run_id, contract, notes, version)
+
+    @property
+    def rejected_uri(self) -> str:
+        """The folder of the rejected rows, with the final slash."""
+        return f"{self.request.prefix}rejected/"
+
+    @property
+    def _contract_uri(self) -> str:
+        return f"{self.request.prefix}contract/schema.json"
+
+    def begin(self) -> None:
+        """Remove what an earlier attempt has left, and write down the contract."""
+        for folder in (*SPLITS, "rejected"):
+            self._store.delete_prefix(f"{self.request.prefix}{folder}/")
+        self._store.write(self._contract_uri, self.contract.to_json().encode(), _JSON)
+
+    def refuse_rejects(self) -> None:
+        """Raise TooManyRejects if more rows broke the contract than the settings allow."""
+        counts, allowed = self.report.counts, self.request.settings.maximum_reject_rate
+        if counts.rejected > allowed * counts.read:
+            raise TooManyRejects(_too_many(counts, allowed, self.contract))
+
+    def refuse_splits(self) -> None:
+        """Raise TooFewRows if the splits can't be trained on, validated or judged."""
+        report, minimum = self.report, self.request.settings.minimum_rows
+        kept = report.kept or 0
+        if kept < minimum:
+            raise TooFewRows(
+                f"{kept} rows remain of {report.counts.read} ({report.counts.rejected} rejected, "
+                f"{report.duplicates} duplicates), but minimum_rows is {minimum}. Drop more rows."
+            )
+        problems = [] if report.splits is None else list(_split_problems(report.splits, self.contract))
+        if problems:
+            raise TooFewRows(
+                f"{kept} rows give splits that can't be used: {'; '.join(problems)}. Drop more rows."
+            )
+
+    def refused(self, error: DataError, survey: Callable[[], TableSurvey]) -> DataError:
+        """Return the error that the run ends with, having written the report that tells of it.
+
+        Args:
+            survey: examines the drops, for the contract that would fit them.
+        """
+        if self.report.notes is None and isinstance(error, SchemaChanged | TooManyRejects):
+            error = explained(
+                error,
+                self.request.run_id,
+                self.request.prefix,
+                self.contract,
+                survey,
+                lambda seen: infer(self.request.settings, seen),
+                self._store,
+            )
+        self.report.failure = error
+        self._write("report.json", self.report.to_json())
+        return error
+
+    def finished(self, written: Written) -> PreparedData:
+        """Write report and profile, and return the answer."""
+        report, prefix = self.report, self.request.prefix
+        report.splits = written.splits
+        self._write("profile.json", profile_json(written, self.contract, report.data_version))
+        self._write("report.json", report.to_json())
+        return PreparedData(
+            run_id=self.request.run_id,
+            prefix=prefix,
+            contract_uri=self._contract_uri,
+            contract_hash=self.contract.hash,
+            contract_is_new=report.notes is not None,
+            task=self.contract.task,
+            target=self.contract.target,
+            split_rows=written.splits.rows,
+            profile_uri=f"{prefix}profile.json",
+            report_uri=f"{prefix}report.json",
+            rejected_uri=self.rejected_uri,
+            read=report.counts.read,
+            rejected=report.counts.rejected,
+            duplicates=report.duplicates,
+            data_version=report.data_version,
+            notes=report.notes or (),
+        )
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._store.write(f"{self.request.prefix}{name}", content, _JSON)
+
+
+def _split_problems(splits: SplitCounts, contract: Contract) -> Iterable[str]:
+    """Training needs every class; judging needs two classes, or two values for a regression's R²."""
+    for split in SPLITS:
+        rows = splits.rows[split]
+        if rows < 2:
+            yield f"{split} has {rows} rows and needs 2"
+            continue
+        if contract.classes is None:
+            continue
+        present = splits.classes[split]
+        missing = [repr(label) for label in contract.classes if not present.get(label)]
+        if missing and (split == "train" or len(present) < 2):
+            counted = ", ".join(f"{label!r}: {count}" for label, count in sorted(present.items()))
+            yield f"{split} has no row of class {', '.join(missing)} (it has {counted})"
+
+
+def _too_many(counts: CheckCounts, allowed: float, contract: Contract) -> str:
+    reasons = []
+    for rule, column, reason in counts.top_reasons()[:_REASONS_SHOWN]:
+        where = "the record as a whole" if column is None else f"column {column!r}"
+        expected = ""
+        if column is not None and contract.has_column(column):
+            expected = f" (expected {contract.column(column).type})"
+        examples = ", ".join(
+            f"{example.value!r} in row {example.row} of {example.source}" for example in reason.examples
+        )
+        reasons.append(f"rule {rule!r} in {where}{expected}: {reason.count} times, for example {examples}")
+    return (
+        f"{counts.rejected} of {counts.read} rows ({counts.rejected / counts.read:.1%}) break the contract, "
+        f"but maximum_reject_rate is {allowed:.1%}. {'; '.join(reasons)}. Correct the file and drop it "
+        "again; or edit contract/schema.json where its rules are too narrow."
+    )
+
+
+def _data_version(objects: Iterable[ObjectRef], contract: Contract, store: ObjectStore) -> str:
+    """SHA-256 over the sorted identities of the objects' content, and the contract's hash."""
+    identities = sorted(
+        ref.identity if ref.version_id or ref.etag else f"{ref.identity}\0{store.sha256(ref)}"
+        for ref in objects
+    )
+    digest = hashlib.sha256()
+    for line in (*identities, contract.hash):
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,133 @@
+"""What preparation is asked for and what it answers, in one function or in many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dropforge.domain.contract import TASKS
+from dropforge.domain.errors import InvalidEvent, InvalidSettings
+from dropforge.domain.ports import ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSettings:
+    """What a stack's parameters say about its data.
+
+    Attributes:
+        target: the column to predict.
+        key: the column that identifies a row, or None: then all of the row does.
+        task: ``auto`` or a task of the contract.
+        maximum_reject_rate: share of the rows that may break the contract, in [0, 1). The default of 5 %
+            lets stray values pass, and stops a column that went wrong as a whole.
+        minimum_rows: rows that have to remain. Of the default of 50, five validate and five test.
+    """
+
+    target: str
+    key: str | None = None
+    task: str = "auto"
+    maximum_reject_rate: float = 0.05
+    minimum_rows: int = 50
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.target:
+            problems.append("target is empty; name the column to predict")
+        if self.key == "":
+            problems.append("key is empty; name a column or leave it out")
+        if self.task != "auto" and self.task not in TASKS:
+            problems.append(f"task is {self.task!r}; it must be auto, {', '.join(TASKS)}")
+        if not 0 <= self.maximum_reject_rate < 1:
+            problems.append(f"maximum_reject_rate is {self.maximum_reject_rate}; it must be in [0, 1)")
+        if self.minimum_rows < 1:
+            problems.append(f"minimum_rows is {self.minimum_rows}; it must be at least 1")
+        if problems:
+            raise InvalidSettings(f"Settings of the preparation: {'; '.join(problems)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareRequest:
+    """What to prepare.
+
+    Attributes:
+        run_id: names the prefix that the output goes to.
+        objects: the drops, the newest first.
+        data_uri: the data bucket, ``s3://bucket``.
+        settings: of the stack.
+    """
+
+    run_id: str
+    objects: tuple[ObjectRef, ...]
+    data_uri: str
+    settings: PrepareSettings
+
+    def __post_init__(self) -> None:
+        if not self.objects:
+            raise InvalidEvent(f"Run {self.run_id} has no objects to prepare.")
+        if not self.run_id or "/" in self.run_id:
+            raise InvalidEvent(f"{self.run_id!r} is no run id.")
+        ObjectRef.from_uri(self.data_uri)
+
+    @property
+    def prefix(self) -> str:
+        """Where the run's files go, with the final slash."""
+        return f"{self.data_uri.rstrip('/')}/runs/{self.run_id}/"
+
+    @property
+    def newest_drop(self) -> ObjectRef:
+        """The newest object that is no collection of labelled predictions, where there is one."""
+        own = f"runs/{self.run_id}/"
+        return next((ref for ref in self.objects if not ref.key.startswith(own)), self.objects[0])
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """Where everything is, and how many rows came to what."""
+
+    run_id: str
+    prefix: str
+    contract_uri: str
+    contract_hash: str
+    contract_is_new: bool
+    task: str
+    target: str
+    split_rows: Mapping[str, int]
+    profile_uri: str
+    report_uri: str
+    rejected_uri: str
+    read: int
+    rejected: int
+    duplicates: int
+    data_version: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def kept(self) -> int:
+        return self.read - self.rejected - self.duplicates
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form that travels between states."""
+        return {
+            "run_id": self.run_id,
+            "prefix": self.prefix,
+            "contract_uri": self.contract_uri,
+            "contract_hash": self.contract_hash,
+            "contract_is_new": self.contract_is_new,
+            "task": self.task,
+            "target": self.target,
+            "splits": {
+                split: {"uri": f"{self.prefix}{split}/", "rows": rows}
+                for split, rows in self.split_rows.items()
+            },
+            "profile_uri": self.profile_uri,
+            "report_uri": self.report_uri,
+            "rejected": {"uri": self.rejected_uri, "rows": self.rejected},
+            "rows": {
+                "read": self.read,
+                "rejected": self.rejected,
+                "duplicates": self.duplicates,
+                "kept": self.kept,
+            },
+            "data_version": self.data_version,
+        }
