@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
-import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from dropforge_local.glue.forked_process import ForkedProcess
-from dropforge_local.glue.spawner import end_group, spawn
+from dropforge_local.forking.server import ForkServer
+from dropforge_local.glue.forked_environment import ForkedEnvironment
 
 _log = logging.getLogger("dropforge.lambda")
-_SCRIPT = Path(__file__).with_name("lambda_fork_server.py")
 # Read by the interpreter, the C library and OpenSSL, before or beside any Python code.
 _READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_", "OPENSSL_")
-_MAX_MESSAGE_BYTES = 1 << 20
 # Each deployment that changes a layer needs another one; each holds some 40 MB.
 _MAX_SERVERS = 4
 _READY_S = 10.0
-_FORK_S = 10.0
 
 
 class ForkServers:
@@ -49,8 +42,8 @@ class ForkServers:
         self._modules = modules
         self._home = str(home)
         self._starting = threading.Lock()
-        self._servers: dict[tuple[object, ...], _ForkServer] = {}  # the one used last comes last
-        self._retired: list[_ForkServer] = []
+        self._servers: dict[tuple[object, ...], _SdkServer] = {}  # the one used last comes last
+        self._retired: list[_SdkServer] = []
         self._failed: set[tuple[object, ...]] = set()
 
     def prepare(self, folders: list[str], common: Mapping[str, str]) -> None:
@@ -64,7 +57,7 @@ class ForkServers:
         environment: Mapping[str, str],
         common: Mapping[str, str],
         private: str,
-    ) -> ForkedProcess | None:
+    ) -> ForkedEnvironment | None:
         """Fork a process that is to become a function's execution environment.
 
         Args:
@@ -83,7 +76,7 @@ class ForkServers:
         own = [folder for folder in (code, *folders) if folder not in server.search_path]
         # There is nothing in either folder when the SDK is imported.
         compared = {name: self._home if value == private else value for name, value in environment.items()}
-        return server.fork(code, environment) if server.stands_for(own, compared) else None
+        return server.environment(code, environment) if server.stands_for(own, compared) else None
 
     def close(self) -> None:
         """End every fork server, and with it what it forked."""
@@ -93,7 +86,7 @@ class ForkServers:
             self._servers.clear()
             self._retired.clear()
 
-    def _server_for(self, folders: list[str], common: Mapping[str, str]) -> _ForkServer | None:
+    def _server_for(self, folders: list[str], common: Mapping[str, str]) -> _SdkServer | None:
         """The server that has loaded what functions with these layers share; None where there can be none."""
         preloaded = _modules_in(self._runtime_dir) | {name.partition(".")[0] for name in self._modules}
         shared = [folder for folder in folders if _modules_in(folder) & preloaded]
@@ -101,7 +94,7 @@ class ForkServers:
             return None
         return self._server([*shared, self._runtime_dir], {**common, "HOME": self._home})
 
-    def _server(self, search_path: list[str], common: Mapping[str, str]) -> _ForkServer | None:
+    def _server(self, search_path: list[str], common: Mapping[str, str]) -> _SdkServer | None:
         key = (*search_path, *sorted(common.items()))
         with self._starting:
             server = self._servers.pop(key, None)
@@ -112,7 +105,7 @@ class ForkServers:
             if server is None and key not in self._failed:
                 self._make_room()
                 try:
-                    server = _ForkServer(self._bootstrap, search_path, self._modules, common)
+                    server = _SdkServer(self._bootstrap, search_path, self._modules, common)
                 except (OSError, ValueError) as error:
                     self._failed.add(key)
                     _log.warning("No fork server (%s); every execution environment is a new process.", error)
@@ -131,8 +124,8 @@ class ForkServers:
             self._retired.append(server)
 
 
-class _ForkServer:
-    """One fork server, ready to fork.
+class _SdkServer(ForkServer):
+    """A fork server of functions with the same libraries.
 
     Raises:
         OSError, ValueError: it did not start.
@@ -143,41 +136,15 @@ class _ForkServer:
     ) -> None:
         self.search_path = search_path
         self._variables = dict(common)
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = spawn(
-                [sys.executable, "-S", "-s", "-P", str(_SCRIPT)],
-                cwd="/",
-                env=self._variables,
-                stdin=theirs,
-                stdout=subprocess.DEVNULL,
-            )
-        try:
-            self._control.settimeout(_READY_S)
-            start = {
-                "parent_pid": os.getpid(),
-                "bootstrap": str(bootstrap),
-                "search_path": search_path,
-                "modules": list(modules),
-                "variables": list(common),
-            }
-            self._control.send(json.dumps(start).encode())
-            ready = self._receive()
-        except BaseException:
-            self.close()
-            raise
-        self._loaded = frozenset(ready["loaded"])
-        self._read: dict[str, str | None] = ready["variables"]
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can fork."""
-        return self._process.poll() is None
+        super().__init__(
+            [sys.executable, "-S", "-s", "-P"],
+            bootstrap,
+            search_path=search_path,
+            modules=modules,
+            environment=self._variables,
+            ready_s=_READY_S,
+            threads=False,
+        )
 
     def stands_for(self, own: list[str], environment: Mapping[str, str]) -> bool:
         """Whether a new process with the folders ``own`` and this environment would have loaded the same."""
@@ -185,55 +152,26 @@ class _ForkServer:
             name for name in environment.keys() | self._variables.keys() if name.startswith(_READ_AT_START)
         }
         return (
-            not any(_modules_in(folder) & self._loaded for folder in own)
-            and all(environment.get(name) == value for name, value in self._read.items())
+            not any(_modules_in(folder) & self.loaded for folder in own)
+            and all(environment.get(name) == value for name, value in self.variables_read.items())
             and all(environment.get(name) == self._variables.get(name) for name in at_start)
         )
 
-    def fork(self, cwd: str, environment: Mapping[str, str]) -> ForkedProcess | None:
+    def environment(self, cwd: str, environment: Mapping[str, str]) -> ForkedEnvironment | None:
         """A new process in ``cwd`` with this environment; None where that failed."""
-        request = json.dumps({"cwd": cwd, "environment": dict(environment)}).encode()
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
-            pipes = [os.pipe() for _ in range(3)]
-            told, telling = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            ours.enter_context(told)
-            theirs.enter_context(telling)
-            (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = pipes
+            (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = (os.pipe() for _ in range(3))
             for descriptor in (stdin, stdout, stderr):
                 theirs.callback(os.close, descriptor)
             streams = [
                 ours.enter_context(open(descriptor, mode, encoding="utf-8", errors="replace"))
                 for descriptor, mode in ((to_stdin, "w"), (from_stdout, "r"), (from_stderr, "r"))
             ]
-            try:
-                socket.send_fds(self._control, [request], [stdin, stdout, stderr, telling.fileno()])
-                theirs.close()
-                told.settimeout(_FORK_S)
-                answer = json.loads(told.recv(_MAX_MESSAGE_BYTES) or "{}")
-            except OSError as error:
-                _log.warning("Forking an execution environment failed: %s", error)
-                return None
-            if "started" not in answer:
+            process = self.fork([], cwd, environment, {0: stdin, 1: stdout, 2: stderr}, ends_itself=False)
+            if process is None:
                 return None
             ours.pop_all()
-            return ForkedProcess(answer["started"], self.pid, told, *streams)
-
-    def _receive(self) -> dict[str, Any]:
-        message = self._control.recv(_MAX_MESSAGE_BYTES)
-        if not message:
-            raise ChildProcessError(f"{_SCRIPT.name} has ended, see its own words above")
-        answer: dict[str, Any] = json.loads(message)
-        return answer
-
-    def retire(self) -> None:
-        """Have the process end once all that it forked has ended."""
-        self._control.close()
-
-    def close(self) -> None:
-        """End the process, and with it what it forked."""
-        self._control.close()
-        if self.alive:
-            end_group(self._process)
+            return ForkedEnvironment(process, *streams)
 
 
 @functools.cache

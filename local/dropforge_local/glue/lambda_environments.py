@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dropforge_local.archive import unpack_once
+from dropforge_local.forking.spawner import spawn
 from dropforge_local.glue.fork_servers import ForkServers
-from dropforge_local.glue.forked_process import ForkedProcess
+from dropforge_local.glue.forked_environment import ForkedEnvironment
 from dropforge_local.glue.runtime_packages import link_runtime_packages
-from dropforge_local.glue.spawner import spawn
 
 if TYPE_CHECKING:
     from dropforge_local.settings import HostSettings
@@ -51,7 +51,7 @@ class ExecutionEnvironments:
 
     def start(
         self, code: str, folders: list[str], environment: Mapping[str, str], runtime: str, private: str
-    ) -> subprocess.Popen[str] | ForkedProcess:
+    ) -> subprocess.Popen[str] | ForkedEnvironment:
         """Start the process of an environment; the arguments are those of ``ForkServers.fork``."""
         common = {**DEFAULT_VARIABLES, **self.runtime_variables(runtime)}
         forked = self._fork_servers.fork(code, folders, environment, common, private)

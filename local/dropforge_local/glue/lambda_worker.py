@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropforge_local.glue.forked_process import ForkedProcess
+from dropforge_local.forking.spawner import end_group
+from dropforge_local.glue.forked_environment import ForkedEnvironment
 from dropforge_local.glue.lambda_bootstrap import _LOG_END
 from dropforge_local.glue.lambda_environments import DEFAULT_VARIABLES, ExecutionEnvironments
-from dropforge_local.glue.spawner import end_group
 
 # AWS: the initialisation may take 10 s before it is repeated under the function's own timeout.
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
@@ -82,7 +82,7 @@ class Environment:
         process = self.process
         self._send(
             {
-                "parent_pid": process.parent_pid if isinstance(process, ForkedProcess) else os.getpid(),
+                "parent_pid": process.parent_pid if isinstance(process, ForkedEnvironment) else os.getpid(),
                 "handler": config.get("Handler", ""),
                 "search_path": [str(code), *folders, str(shared.runtime_dir)],
                 "mounted": {
@@ -218,7 +218,7 @@ class Environment:
                 resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, IndexError):
             return 0
-        if isinstance(self.process, ForkedProcess):
+        if isinstance(self.process, ForkedEnvironment):
             # The kernel walks the process's pages for this: not at every look of every waiting invocation.
             if (now := time.monotonic()) - self._shared_measured_at >= _SHARED_S:
                 self._shared_bytes, self._shared_measured_at = self.process.untouched_bytes(), now

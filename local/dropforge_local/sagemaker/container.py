@@ -13,6 +13,10 @@ import threading
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import IO, Any
+
+from dropforge_local.forking.process import ForkedProcess
+from dropforge_local.sagemaker.libraries import LoadedLibraries, script_of
 
 _INIT = Path(__file__).with_name("container_init.py")
 _SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
@@ -67,9 +71,11 @@ class Image:
     path: list[str]
     scripts: Path
     namespaces: bool = field(init=False)
+    libraries: LoadedLibraries = field(init=False)
 
     def __post_init__(self) -> None:
         self.namespaces = has_namespaces(self.python)
+        self.libraries = LoadedLibraries(self.python, _INIT)
         found = shutil.which("python3", path=os.pathsep.join(self.path))
         if found is None or not os.path.samefile(os.path.dirname(found), os.path.dirname(self.python)):
             self.scripts.mkdir(parents=True, exist_ok=True)
@@ -83,6 +89,24 @@ class Image:
     def search_path(self) -> str:
         """The container's PATH."""
         return os.pathsep.join([*self.path, *_SYSTEM_PATH])
+
+    def environment(self) -> dict[str, str]:
+        """What every container of this image has in its environment, but for its own folders."""
+        return {
+            "PATH": self.search_path,
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONIOENCODING": "UTF-8",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def load_libraries(self) -> None:
+        """Have ready what containers are forked from, before the first needs it."""
+        self.libraries.load(self.environment())
+
+    def close(self) -> None:
+        """End what containers are forked from."""
+        self.libraries.close()
 
 
 class Root:
@@ -109,13 +133,9 @@ class Root:
     def environment(self, image: Image, extra: dict[str, str]) -> dict[str, str]:
         """The whole environment of a container's process; nothing of the host's own leaks into it."""
         base = {
-            "PATH": image.search_path,
+            **image.environment(),
             "HOME": str(self.path / "home"),
             "TMPDIR": str(self.path / "tmp"),
-            "LANG": "C.UTF-8",
-            "LC_ALL": "C.UTF-8",
-            "PYTHONIOENCODING": "UTF-8",
-            "PYTHONUNBUFFERED": "1",
         }
         if not self._namespaces:
             base[ML_ROOT_VARIABLE] = str(self.ml)
@@ -145,25 +165,54 @@ class Container:
             "namespaces": image.namespaces,
             "network": network,
         }
+        output, their_output = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        passed = (reading, *keep)
+        streams = {0: nothing, 1: their_output, 2: their_output}
         try:
-            self._process = subprocess.Popen(
+            self._process = self._forked(
+                image, root, spec, environment, {**streams, **{number: number for number in passed}}
+            ) or subprocess.Popen(
                 [image.python, "-I", "-S", str(_INIT), json.dumps(spec)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stdin=nothing,
+                stdout=their_output,
+                stderr=their_output,
                 env=root.environment(image, environment),
                 cwd=root.path,
-                pass_fds=(reading, *keep),
+                pass_fds=passed,
                 start_new_session=True,
             )
         except BaseException:
+            os.close(output)
             os.close(self._lifeline)
             raise
         finally:
-            os.close(reading)
-        if self._process.stdout is None:
-            raise RuntimeError("the container's output is not a pipe")
-        self.output = self._process.stdout
+            for descriptor in (nothing, their_output, reading):
+                os.close(descriptor)
+        self.output: IO[bytes] = open(output, "rb")  # noqa: SIM115 - closed in ``close``
+
+    @staticmethod
+    def _forked(
+        image: Image,
+        root: Root,
+        spec: dict[str, Any],
+        declared: dict[str, str],
+        descriptors: dict[int, int],
+    ) -> ForkedProcess | None:
+        """The container with its libraries loaded already, where that makes no difference to it."""
+        command, script = spec["argv"], script_of(spec["argv"])
+        if script is None:
+            return None
+        outside = root.outside(script) if script.startswith("/opt/ml/") else Path(script)
+        if not outside.is_file():
+            return None
+        searched = [] if "-P" in command[: command.index(script)] else [outside.parent]
+        if not image.libraries.stand_for(searched, declared):
+            return None
+        environment = root.environment(image, declared)
+        return image.libraries.fork(
+            json.dumps(spec | {"script": script}), str(root.path), environment, descriptors
+        )
 
     @property
     def pid(self) -> int:
@@ -199,4 +248,6 @@ class Container:
     def close(self) -> None:
         """Kill what still runs and close the output."""
         self.kill()
+        if isinstance(self._process, ForkedProcess):
+            self._process.let_go()
         self.output.close()

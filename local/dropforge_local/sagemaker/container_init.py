@@ -2,7 +2,9 @@
 
 Run as a script by ``container.py``, with nothing but the standard library: ``container_init.py <json>``.
 The JSON names ``root`` (the private folder, holding ``opt/ml``), ``cwd``, ``argv``, ``lifeline`` (a file
-descriptor), ``namespaces`` and ``network``. The environment is the container's.
+descriptor), ``namespaces`` and ``network``. The environment is the container's. Where it names ``script``,
+this process was forked from one that has loaded libraries: the entrypoint is that script, ``argv`` the
+command that a new interpreter would have been given, and the child runs the script itself.
 
 On Linux the process enters a user and a mount namespace of its own, where ``/opt/ml`` is the private folder
 and the rest of ``/opt`` stays visible; nothing outside ``root`` is written for it. Without namespaces the
@@ -19,8 +21,10 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import sys
+import types
 from typing import Any
 
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18  # linux/mount.h
@@ -82,17 +86,51 @@ def enter_namespaces(root: str, network: bool) -> None:
     _mount(view, "/opt", None, _MS_BIND | _MS_REC)
 
 
-def _execute(argv: list[str], cwd: str, parent: int) -> None:
-    """In the child: become the entrypoint. Never returns."""
+def die_with(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent's thread is gone."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent_pid:
+            os._exit(_KILLED)
+
+
+def _run(script: str, argv: list[str]) -> None:
+    """In a forked child: run the script as a new interpreter would. What it raises ends the process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    sys.executable = shutil.which(argv[0]) or sys.executable
+    sys.orig_argv = argv
+    sys.argv = argv[argv.index(script) :]
+    if "-P" not in argv[: argv.index(script)]:
+        sys.path.insert(0, os.path.dirname(script))
+    sys.excepthook = _show_script_alone
+    with open(script, "rb") as file:
+        code = compile(file.read(), script, "exec")
+    module = types.ModuleType("__main__")
+    module.__file__ = script
+    sys.modules.update({name: module for name in ("__main__", "__mp_main__") if name in sys.modules})
+    exec(code, vars(module))  # noqa: S102 - running what it is told is this file's purpose
+
+
+def _show_script_alone(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Show the traceback from the script on, as a new interpreter would."""
+    start = trace
+    while start is not None and start.tb_frame.f_code.co_filename != sys.argv[0]:
+        start = start.tb_next
+    sys.__excepthook__(kind, error.with_traceback(start), start)
+
+
+def _execute(argv: list[str], cwd: str, parent: int, script: str | None) -> None:
+    """In the child: become the entrypoint. Returns only when a script has ended in this process."""
+    die_with(parent)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    if script is not None:
+        os.chdir(cwd)
+        _run(script, argv)
+        return
     code = _SET_UP_FAILED
     try:
-        if sys.platform == "linux":
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(_KILLED)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
         os.chdir(cwd)
         os.execvpe(argv[0], argv, os.environ)  # noqa: S606 - running what it is told is this file's purpose
     except FileNotFoundError:
@@ -177,7 +215,11 @@ def main(spec: dict[str, Any]) -> int:
     entrypoint = os.fork()
     if entrypoint == 0:
         os.setpgid(0, 0)
-        _execute(spec["argv"], spec["cwd"], parent)
+        signal.set_wakeup_fd(-1)
+        for descriptor in (lifeline, reading, writing):
+            os.close(descriptor)
+        _execute(spec["argv"], spec["cwd"], parent, spec.get("script"))
+        return 0
     with contextlib.suppress(OSError):
         os.setpgid(entrypoint, entrypoint)
     return _supervise(entrypoint, lifeline, reading)

@@ -242,7 +242,7 @@ class _Running:
             "DescribeEndpoint": self.endpoints.describe,
             "ListEndpoints": self.endpoints.list_page,
             "DeleteEndpoint": self.endpoints.delete,
-            "CreateModelPackageGroup": self.registry.create_group,
+            "CreateModelPackageGroup": self._create_group,
             "DescribeModelPackageGroup": self.registry.describe_group,
             "ListModelPackageGroups": self.registry.list_groups,
             "DeleteModelPackageGroup": self.registry.delete_group,
@@ -268,8 +268,16 @@ class _Running:
             "dropforge:ListFaults": lambda request: fault_operations.list_faults(faults, request),
         }
 
+    def _create_group(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self.registry.create_group(request)
+        # Who makes a place for models is about to train.
+        self._context.image.load_libraries()
+        return answer
+
     def recover(self) -> None:
         self._outbox.start()
+        if self.registry.list_groups({})["ModelPackageGroupSummaryList"]:
+            self._context.image.load_libraries()
         for jobs in self.jobs.values():
             jobs.recover()
         self.endpoints.recover()
@@ -278,5 +286,6 @@ class _Running:
         for jobs in self.jobs.values():
             jobs.shut_down()
         self.endpoints.shut_down()
+        self._context.image.close()
         self._outbox.stop()
         self._context.store.close()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from dropforge_local.forking.spawner import end_group
 from dropforge_local.glue.fork_servers import ForkServers
-from dropforge_local.glue.forked_process import ForkedProcess
-from dropforge_local.glue.spawner import end_group
+from dropforge_local.glue.forked_environment import ForkedEnvironment
 
 _COMMON = {"PATH": "/usr/bin:/bin", "LANG": "en_US.UTF-8", "TZ": ":UTC"}
 _BOOTSTRAP = """
@@ -46,7 +46,7 @@ class Forks:
             (folder / f"{module}.py").write_text(textwrap.dedent(source))
         return str(folder)
 
-    def fork(self, *layers: str, code: str | None = None, **variables: str) -> ForkedProcess | None:
+    def fork(self, *layers: str, code: str | None = None, **variables: str) -> ForkedEnvironment | None:
         environment = {**_COMMON, "HOME": "/private", **variables}
         return self.servers.fork(code or self.modules("code"), list(layers), environment, _COMMON, "/private")
 
@@ -65,7 +65,7 @@ def forks(tmp_path: Path) -> Iterator[Forks]:
     servers.close()
 
 
-def _ask(process: ForkedProcess | None, expression: str) -> str:
+def _ask(process: ForkedEnvironment | None, expression: str) -> str:
     assert process is not None
     process.stdin.write(expression + "\n")
     process.stdin.flush()

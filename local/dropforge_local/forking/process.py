@@ -9,25 +9,20 @@ import signal
 import socket
 import subprocess
 import threading
-from typing import IO
 
 
 class ForkedProcess:
     """Leads a session of its own; the fork server is its parent.
 
-    Its id is not given to another process before ``end_group``, also once it has ended.
+    Its id is not given to another process before ``end_group`` or ``let_go``, also once it has ended.
     """
 
-    def __init__(
-        self, pid: int, parent_pid: int, told: socket.socket, stdin: IO[str], stdout: IO[str], stderr: IO[str]
-    ) -> None:
+    def __init__(self, pid: int, parent_pid: int, told: socket.socket) -> None:
         self.pid = pid
         self.parent_pid = parent_pid
         self.returncode: int | None = None
-        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
         self._told = told
         self._reading = threading.Lock()
-        self._inherited_bytes = self._shared_bytes()
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal's number; None while the process runs."""
@@ -44,10 +39,10 @@ class ForkedProcess:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
         return code
 
-    def untouched_bytes(self) -> int:
-        """The memory that it was forked with and has not written to; no new process would have that."""
-        # At most that, since a process that forks again shares what it has made itself.
-        return min(self._inherited_bytes, self._shared_bytes())
+    def send_signal(self, number: int) -> None:
+        """Signal the process; nothing happens once it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def end_group(self) -> None:
         """SIGKILL the process and everything that it started, and have it reaped; once only."""
@@ -55,6 +50,12 @@ class ForkedProcess:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Wait for the end and have the process reaped; once only."""
+        if self._told.fileno() < 0:
+            return
         self.wait()
         with self._reading:
             self._told.close()
@@ -70,11 +71,3 @@ class ForkedProcess:
                 # The fork server takes what it forked with it.
                 self.returncode = json.loads(message)["ended"] if message else -signal.SIGKILL
             return self.returncode
-
-    def _shared_bytes(self) -> int:
-        """Written memory in which it has a share; 0 once it has ended."""
-        try:
-            with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as rollup:
-                return sum(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Shared_Dirty:"))
-        except OSError:
-            return 0

@@ -11,11 +11,16 @@ import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-from dropforge_local.glue.forked_process import ForkedProcess
+from typing import Any, Protocol
 
 _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dropforge-spawner")
+
+
+class LeadsGroup(Protocol):
+    """What can end its process group itself."""
+
+    def end_group(self) -> None:
+        """SIGKILL the group, and have it reaped."""
 
 
 def spawn(command: list[str], **options: Any) -> subprocess.Popen[str]:
@@ -27,9 +32,9 @@ def spawn(command: list[str], **options: Any) -> subprocess.Popen[str]:
     return _thread.submit(start).result()
 
 
-def end_group(process: subprocess.Popen[str] | ForkedProcess) -> None:
+def end_group(process: subprocess.Popen[str] | LeadsGroup) -> None:
     """SIGKILL the process and everything that it started, and reap it."""
-    if isinstance(process, ForkedProcess):
+    if not isinstance(process, subprocess.Popen):
         process.end_group()
         return
     with contextlib.suppress(ProcessLookupError):

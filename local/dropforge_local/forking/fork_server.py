@@ -1,18 +1,20 @@
-"""The process from which execution environments are forked, so that not each of them imports the SDK again.
+"""The process from which others are forked, so that not each of them imports the same libraries again.
 
-Started as a script on the terms of ``lambda_bootstrap.py``: ``-S -s -P``, a private environment, nothing of
-the host's packages. It imports what its first message names, never a function's own code, and then forks a
-process per request, which runs ``lambda_bootstrap.py`` as its ``__main__``, just as a new process would.
+Started as a script, in an environment and with interpreter flags that stand for those of the processes it
+forks. It imports what its first message names, never a user's own code, and then forks a process per request,
+which runs the first message's ``bootstrap`` script as its ``__main__``, just as a new process would. That
+script defines ``die_with(parent_pid)``.
 
 It talks to the host over Unix sockets that keep messages apart. A request brings the descriptors of the new
-process: its three streams, and a socket of its own on which its start and its end are told. A process that
-has ended is reaped only when the host closes that socket, so that its id, which the host may still signal, is
-not given to another one.
+process: its three streams, a socket of its own on which its start and its end are told, and what else the
+host gives it. A process that has ended is reaped only when the host closes that socket, so that its id, which
+the host may still signal, is not given to another one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import importlib.util
@@ -24,22 +26,25 @@ import socket
 import sys
 import time
 import types
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _MAX_MESSAGE_BYTES = 1 << 20
-_DESCRIPTORS = 4
+_MAX_DESCRIPTORS = 16
+_STREAMS = 3
 
 
 @dataclass(frozen=True)
 class _Child:
-    """A forked process that the host holds."""
+    """A forked process that the host holds; ``ends_itself`` when the host lets go of it."""
 
     pid: int
     pidfd: int
     told: socket.socket
+    ends_itself: bool
 
 
 @contextlib.contextmanager
@@ -70,10 +75,10 @@ def load(modules: list[str]) -> None:
 def refuse_threads() -> None:
     """End this process where something has started a thread: only one thread survives a fork."""
     if len(os.listdir("/proc/self/task")) > 1:
-        raise SystemExit("A thread runs in the process to fork; execution environments start without it.")
+        raise SystemExit("A thread runs in the process to fork; what is forked would lack it.")
 
 
-def serve(control: socket.socket, kept: dict[str, str]) -> bool:
+def serve(control: socket.socket, kept: dict[str, str]) -> list[str] | None:
     """Fork as the host asks, until it closes ``control`` and lets go of the last forked process.
 
     Args:
@@ -81,7 +86,7 @@ def serve(control: socket.socket, kept: dict[str, str]) -> bool:
         kept: environment variables that forked processes have besides those of their request.
 
     Returns:
-        Whether this is a forked process.
+        In a forked process the arguments of its script; None once the host is gone.
     """
     children: set[_Child] = set()
     selector = selectors.DefaultSelector()
@@ -90,25 +95,27 @@ def serve(control: socket.socket, kept: dict[str, str]) -> bool:
         for key, _ in selector.select():
             child: _Child | None = key.data
             if child is None:
-                message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE_BYTES, _DESCRIPTORS)
+                message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE_BYTES, _MAX_DESCRIPTORS)
                 if not message:
                     selector.unregister(control)
                     continue
-                *streams, told = descriptors
-                pid = os.fork()
+                request = json.loads(message)
+                told, *given = descriptors
+                with warnings.catch_warnings():
+                    # Python warns where threads run; who allows them knows that they are not forked.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    pid = os.fork()
                 if pid == 0:
                     selector.close()
                     control.close()
                     for other in children:
                         other.told.close()
                         os.close(other.pidfd)
-                    request = json.loads(message)
                     request["environment"] = {**kept, **request["environment"]}
-                    become(request, streams, told)
-                    return True
-                for descriptor in streams:
+                    return become(request, given, told)
+                for descriptor in given:
                     os.close(descriptor)
-                child = _Child(pid, os.pidfd_open(pid), socket.socket(fileno=told))
+                child = _Child(pid, os.pidfd_open(pid), socket.socket(fileno=told), request["ends_itself"])
                 children.add(child)
                 selector.register(child.pidfd, selectors.EVENT_READ, child)
                 selector.register(child.told, selectors.EVENT_READ, child)
@@ -123,21 +130,43 @@ def serve(control: socket.socket, kept: dict[str, str]) -> bool:
                 with contextlib.suppress(KeyError):  # its end has been told
                     selector.unregister(child.pidfd)
                 release(child)
-    return False
+    return None
 
 
-def become(request: dict[str, Any], streams: list[int], told: int) -> None:
-    """Give this forked process the session, streams, folder and environment of a new one, and say so."""
+def become(request: dict[str, Any], given: list[int], told: int) -> list[str]:
+    """Give this forked process the session, descriptors, folder and environment of a new one, and say so.
+
+    Args:
+        request: names ``cwd``, ``environment``, ``argv`` and, in ``descriptors``, the number that each
+            descriptor has in the new process: 0, 1 and 2 are its streams.
+        given: the descriptors.
+        told: the socket on which the start is told.
+
+    Returns:
+        The arguments of its script.
+    """
     os.setsid()
-    for target, stream in enumerate(streams):
-        os.dup2(stream, target)
-        os.close(stream)
+    # Out of the way of the numbers that they are to have.
+    above = max(_STREAMS, *request["descriptors"], *given, told) + 1
+    told = moved(told, above)
+    for number, descriptor in zip(request["descriptors"], [moved(one, above) for one in given], strict=True):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
     with socket.socket(fileno=told) as channel:
         channel.send(json.dumps({"started": os.getpid()}).encode())
+    arguments: list[str] = request["argv"]
+    return arguments
+
+
+def moved(descriptor: int, above: int) -> int:
+    """The descriptor under another number, at least ``above``."""
+    other = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, above)
+    os.close(descriptor)
+    return other
 
 
 def tell_end(child: _Child) -> None:
@@ -151,24 +180,27 @@ def tell_end(child: _Child) -> None:
 
 
 def release(child: _Child) -> None:
-    """Reap the process that the host has let go of, and end whatever still runs in its group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+    """Reap the process that the host has let go of; end what still runs in its group, unless it does so."""
+    if not child.ends_itself:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
     os.waitpid(child.pid, 0)
     os.close(child.pidfd)
     child.told.close()
 
 
-def main() -> types.CodeType | None:
-    """Import, say so, and serve. Returns what to run in a forked process; None once the host is gone."""
+def main() -> tuple[types.CodeType, list[str]] | None:
+    """Import, say so, and serve.
+
+    Returns:
+        In a forked process the script to run and its arguments; None once the host is gone.
+    """
     control = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     start = json.loads(control.recv(_MAX_MESSAGE_BYTES))
-    # The interpreter has set LC_CTYPE where the machine lacks the locale of LANG (PEP 538).
-    kept = {name: value for name, value in os.environ.items() if name not in start["variables"]}
     bootstrap = compile(Path(start["bootstrap"]).read_bytes(), start["bootstrap"], "exec")
-    functions: dict[str, Any] = {"__name__": "lambda_bootstrap"}
+    functions: dict[str, Any] = {"__name__": "bootstrap"}
     exec(bootstrap, functions)  # noqa: S102 - the host's own script
     functions["die_with"](start["parent_pid"])
     python_path = list(sys.path)
@@ -176,7 +208,10 @@ def main() -> types.CodeType | None:
     with variables_read() as names:
         load(start["modules"])
     sys.path[:] = python_path
-    refuse_threads()
+    if not start["threads"]:
+        refuse_threads()
+    # What libraries set, and LC_CTYPE where the machine lacks the locale of LANG (PEP 538).
+    kept = {name: value for name, value in os.environ.items() if name not in start["variables"]}
     answer = {
         "loaded": sorted({name.partition(".")[0] for name in sys.modules}),
         "variables": {name: os.environ.get(name) for name in sorted(names)},
@@ -185,11 +220,12 @@ def main() -> types.CodeType | None:
     gc.collect()
     gc.freeze()
     control.send(json.dumps(answer).encode())
-    return bootstrap if serve(control, kept) else None
+    arguments = serve(control, kept)
+    return None if arguments is None else (bootstrap, arguments)
 
 
-if __name__ == "__main__" and (code := main()) is not None:
-    sys.argv = [code.co_filename]
+if __name__ == "__main__" and (work := main()) is not None:
+    code, sys.argv = work[0], [work[0].co_filename, *work[1]]
     module = types.ModuleType("__main__")
     module.__file__ = code.co_filename
     # multiprocessing gives the main module a second name.

@@ -1,0 +1,193 @@
+"""A container that is forked from loaded libraries can't be told from a new process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sagemaker_host import wait_until
+
+from dropforge_local.forking.process import ForkedProcess
+from dropforge_local.sagemaker.container import Container, Image, Root
+
+
+def _image(folder: Path) -> Image:
+    return Image(sys.executable, [str(Path(sys.executable).parent)], folder / "bin")
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    image = _image(tmp_path_factory.mktemp("image"))
+    image.load_libraries()
+    wait_until(lambda: image.libraries.loaded)
+    yield image
+    image.close()
+
+
+class Script:
+    """A script in a container's code folder, and the container that runs it."""
+
+    def __init__(self, folder: Path, image: Image, source: str, **files: str) -> None:
+        self.image = image
+        self.root = Root(folder, image.namespaces)
+        code = self.root.ml / "code"
+        code.mkdir()
+        for name, text in {"script": source, **files}.items():
+            (code / f"{name}.py").write_text(text)
+
+    def start(self, *flags: str, **environment: str) -> Container:
+        command = ["python3", *flags, "/opt/ml/code/script.py", "--rows", "3"]
+        return Container(self.image, self.root, command, environment)
+
+    def run(self, *flags: str, **environment: str) -> tuple[bool, str, int | None]:
+        """Whether the container was forked, what it printed, and its exit code."""
+        container = self.start(*flags, **environment)
+        text = container.output.read().decode().replace(str(self.root.path), "ROOT")
+        code = container.wait(10)
+        container.close()
+        return _was_forked(container), text, code
+
+
+def _was_forked(container: Container) -> bool:
+    return isinstance(container._process, ForkedProcess)
+
+
+_LOOK_AROUND = """
+import helper
+import json, os, signal, sys
+import sklearn.ensemble
+open_files = []
+for number in os.listdir("/proc/self/fd"):
+    try:
+        open_files.append((number, os.readlink(f"/proc/self/fd/{number}").partition(":")[0]))
+    except FileNotFoundError:
+        pass
+print(json.dumps({
+    "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "executable": sys.executable,
+    "name": __name__, "file": __file__, "helper": helper.__file__, "cwd": os.getcwd(),
+    "environment": dict(os.environ), "open_files": sorted(open_files),
+    "leads_group": os.getpgid(0) == os.getpid(), "is_main": sys.modules["__main__"].__dict__ is globals(),
+    "stdout": [sys.stdout.line_buffering, sys.stdout.write_through, sys.stdout.encoding],
+    "signals": [
+        getattr(signal.getsignal(number), "__name__", str(signal.getsignal(number)))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD)
+    ],
+}))
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("-P",)])
+def test_a_script_finds_itself_as_in_a_new_process(
+    tmp_path: Path, loaded: Image, flags: tuple[str, ...]
+) -> None:
+    # With -P a script doesn't find the modules beside it.
+    source = _LOOK_AROUND.replace("helper", "json") if flags else _LOOK_AROUND
+    new = Script(tmp_path / "new", _image(tmp_path), source, helper="").run(*flags, MINE="1")
+    forked = Script(tmp_path / "forked", loaded, source, helper="").run(*flags, MINE="1")
+    assert (new[0], forked[0]) == (False, True)
+    assert json.loads(forked[1]) == json.loads(new[1])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def deep():\n    raise ValueError('no\\nsuch')\ndeep()",
+        "import sys\nsys.exit(7)",
+        "raise SystemExit('in words')",
+        "import os\nos._exit(9)",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+        "this is no Python",
+        "import atexit, threading, time\natexit.register(print, 'last')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()\n1 / 0",
+        "import os, sys\nprint('a')\nprint('b', file=sys.stderr)\nos.write(1, b'c\\n')",
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'print(1 + 1)'], check=True)",
+    ],
+)
+def test_a_script_ends_as_in_a_new_process(tmp_path: Path, loaded: Image, source: str) -> None:
+    new = Script(tmp_path / "new", _image(tmp_path), source).run()
+    forked = Script(tmp_path / "forked", loaded, source).run()
+    assert (new[0], forked[0]) == (False, True)
+    assert forked[1:] == new[1:]
+
+
+def test_a_script_computes_with_threads_after_the_fork(tmp_path: Path, loaded: Image) -> None:
+    source = (
+        "import numpy as np\n"
+        "from sklearn.datasets import make_classification\n"
+        "from sklearn.ensemble import HistGradientBoostingClassifier\n"
+        "X, y = make_classification(400, random_state=0)\n"
+        "model = HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(X, y)\n"
+        "print(float(np.sum(X @ X.T)), float(model.predict_proba(X)[:, 1].sum()))"
+    )
+    new = Script(tmp_path / "new", _image(tmp_path), source).run(OPENBLAS_NUM_THREADS="1")
+    forked = Script(tmp_path / "forked", loaded, source).run()
+    assert (new[0], forked[0]) == (False, True)
+    assert forked[1:] == new[1:]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"OMP_NUM_THREADS": "1"}, {"PYTHONHASHSEED": "0"}, {"LD_PRELOAD": ""}, {"LC_ALL": "C"}, {"HOME": "/"}],
+)
+def test_variables_that_would_have_mattered_earlier_need_a_new_process(
+    tmp_path: Path, loaded: Image, variables: dict[str, str]
+) -> None:
+    forked, _, code = Script(tmp_path / "root", loaded, "").run(**variables)
+    assert (forked, code) == (False, 0)
+
+
+def test_code_that_hides_a_library_and_other_commands_need_a_new_process(
+    tmp_path: Path, loaded: Image
+) -> None:
+    hiding = Script(tmp_path / "hiding", loaded, "import numpy\nprint(numpy.mine)", numpy="mine = 1")
+    assert hiding.run() == (False, "1\n", 0)
+    assert hiding.run("-P", "-u")[0] is False
+    missing = Script(tmp_path / "missing", loaded, "")
+    (missing.root.ml / "code" / "script.py").unlink()
+    forked, said, code = missing.run()
+    assert (forked, code) == (False, 2)
+    assert "can't open file" in said
+
+
+def test_letting_go_ends_every_process_and_termination_reaches_the_script(
+    tmp_path: Path, loaded: Image
+) -> None:
+    source = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "print(subprocess.Popen(['sleep', '300'], start_new_session=True).pid, flush=True)\n"
+        "time.sleep(300)"
+    )
+    held = Script(tmp_path / "held", loaded, source).start()
+    child = int(held.output.readline())
+    held.close()
+    assert _was_forked(held)
+    assert not Path(f"/proc/{child}").exists()
+    asked = Script(tmp_path / "asked", loaded, source).start()
+    asked.output.readline()
+    asked.terminate()
+    assert asked.wait(10) == 143
+    asked.close()
+
+
+def test_a_killed_fork_server_leaves_containers_to_new_processes(tmp_path: Path) -> None:
+    image = _image(tmp_path)
+    image.load_libraries()
+    wait_until(lambda: image.libraries.loaded)
+    running = Script(
+        tmp_path / "first", image, "import time\nprint('up', flush=True)\ntime.sleep(300)"
+    ).start()
+    assert running.output.readline() == b"up\n"
+    pid = running.pid
+    assert _was_forked(running)
+    os.kill(running._process.parent_pid, signal.SIGKILL)
+    assert running.wait(10) == 128 + signal.SIGKILL
+    running.close()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    assert Script(tmp_path / "second", image, "print(1)").run() == (False, "1\n", 0)
+    image.close()
