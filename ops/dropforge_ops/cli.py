@@ -22,16 +22,17 @@ from dropforge_ops.commands.rollback import rollback
 from dropforge_ops.commands.runs import list_runs, replay_run, show_run, start_run
 from dropforge_ops.commands.samples import samples
 from dropforge_ops.commands.up import up
+from dropforge_ops.errors import ExitCode
 from dropforge_ops.invocation import command
 from dropforge_ops.runs_group import RunsGroup
 
 app = typer.Typer(
     name="dropforge",
     help="Drop data into S3; get a reviewed, self-retraining model. One stack is one model.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 not there, 4 AWS or host not reachable "
-    "or denied, 5 out of time, 130 interrupted. A local host that runs for this folder is found by itself.",
+    epilog="Exit codes: "
+    + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode)
+    + ". A local host that runs for this folder is found by itself.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

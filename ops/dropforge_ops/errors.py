@@ -1,22 +1,9 @@
-"""Every way in which a command can end, and the exit code that says so.
-
-======  ==============================================================================================
-code    meaning
-======  ==============================================================================================
-0       done; a run that ended with a verdict (rejected, superseded, expired) is done too
-1       the run or operation failed
-2       wrong usage or input
-3       what was asked for is not there
-4       AWS or the local host can't be reached, or refuses the credentials or the permission
-5       a wait ran out of time; what was waited for goes on
-130     interrupted with Ctrl-C
-======  ==============================================================================================
-"""
+"""Every way in which a command can end, and the exit code that says so."""
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, Self
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -32,15 +19,23 @@ from botocore.exceptions import (
 
 
 class ExitCode(IntEnum):
-    """What a command's exit code says."""
+    """What a command's exit code says; ``meaning`` is what the help and the reference say of it."""
 
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    NOT_FOUND = 3
-    UNREACHABLE = 4
-    TIMED_OUT = 5
-    INTERRUPTED = 130
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.meaning = meaning
+        return made
+
+    OK = 0, "done; a run that ended with a verdict (rejected, superseded, expired) is done too"
+    FAILED = 1, "the run or operation failed"
+    USAGE = 2, "wrong usage or input"
+    NOT_FOUND = 3, "what was asked for is not there"
+    UNREACHABLE = 4, "AWS or the local host can't be reached, or refuses the credentials or the permission"
+    TIMED_OUT = 5, "a wait ran out of time; what was waited for goes on"
+    INTERRUPTED = 130, "interrupted with Ctrl-C"
 
 
 class CommandError(Exception):

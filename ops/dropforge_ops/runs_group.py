@@ -17,7 +17,9 @@ class RunsGroup(TyperGroup):
     """A group whose verb may be left out, and may stand behind options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the verb first."""
+        """Put the verb first; a shell that completes asks with what is typed so far."""
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
         return super().parse_args(ctx, with_verb(args, sorted(self.commands)))
 
 

@@ -70,6 +70,11 @@ SAMPLES: dict[str, Sample] = {
 }
 
 
+def sample_names() -> list[str]:
+    """The names, for a shell that completes."""
+    return list(SAMPLES)
+
+
 def write_samples(folder: Path, names: Iterable[str] | None = None) -> list[Path]:
     """Write data sets as CSV into `folder`, all of SAMPLES by default. Returns the files in order.
 

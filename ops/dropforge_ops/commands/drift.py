@@ -10,8 +10,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from dropforge.domain.drift.assessment import DRIFTED
-from dropforge.domain.drift.quality import DEGRADED
 from dropforge.domain.records import from_iso
 from dropforge_ops.documents import Document
 from dropforge_ops.errors import NotFound, UsageError
@@ -20,7 +18,7 @@ from dropforge_ops.render import facts, interval, moment, number, say, table
 from dropforge_ops.watch_reports import WatchReports
 
 _COLUMNS_SHOWN = 4
-_STYLE = {DRIFTED: "bold red", DEGRADED: "bold red", "quiet": "green", "steady": "green"}
+_STYLE = {"drifted": "bold red", "degraded": "bold red", "quiet": "green", "steady": "green"}
 # Where a window is looked for by its time: more than two weeks of hourly ones.
 _WINDOWS_SEARCHED = 400
 

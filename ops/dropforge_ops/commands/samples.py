@@ -11,7 +11,7 @@ from rich.console import Console
 from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.render import table
-from dropforge_ops.samples import SAMPLES, write_samples
+from dropforge_ops.samples import SAMPLES, sample_names, write_samples
 
 
 def samples(
@@ -19,7 +19,12 @@ def samples(
     *,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Which. [default: all]", show_default=False),
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Which. [default: all]",
+            show_default=False,
+            autocompletion=sample_names,
+        ),
     ] = None,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write into.")] = Path(),
 ) -> None:

@@ -20,7 +20,7 @@ from dropforge_ops.project import (
     merged_parameters,
 )
 from dropforge_ops.render import facts, say
-from dropforge_ops.samples import SAMPLES
+from dropforge_ops.samples import SAMPLES, sample_names
 from dropforge_ops.stopping import stop_signals
 from dropforge_ops.target import DEFAULT_STACK
 
@@ -32,7 +32,10 @@ def up(
     invocation: Invocation,
     *,
     sample: Annotated[
-        str | None, typer.Option("--sample", metavar="NAME", help="Set up for a sample data set.")
+        str | None,
+        typer.Option(
+            "--sample", metavar="NAME", help="Set up for a sample data set.", autocompletion=sample_names
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column to predict.")

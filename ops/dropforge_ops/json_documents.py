@@ -1,0 +1,184 @@
+"""What ``--json`` writes: the members of each command's document, which only ever grow in number.
+
+The reference is generated from here, and a test holds every command to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_DECISION: Final = {
+    "version": "the version decided on",
+    "model_package_arn": "its model package",
+    "run_id": "the run that trained it",
+    "approval": "pending, approved, rejected or superseded",
+    "stage": "Development, Staging, Production or Archived",
+    "metric": "the metric that the gate decided by: name, value, low, high, threshold",
+    "metrics": "every metric by name",
+    "champion": "how the live model did on the same hold-out, or null",
+    "difference": "the paired difference to it with its interval, or null",
+    "reasons": "why the gate said so: code and message each",
+    "rows": "rows of the hold-out",
+    "judgement_uri": "the metrics that were shown",
+    "judgement_sha256": "their digest; the decision is bound to it",
+    "decided_by": "who decided",
+    "decided_at": "when",
+    "decision_reason": "why",
+    "changed": "whether this call decided anything",
+    "live": "the live pointer once it is live, with --wait; else null",
+    "message": "the result in a sentence",
+}
+_WINDOW: Final = {
+    "uri": "the report in S3",
+    "format": "1",
+    "window": "start and end",
+    "verdict": "quiet, drifted, not_enough_data",
+    "model": "version, run_id and profile_uri of what was live",
+    "rows": "predictions in the window",
+    "is_sample": "whether they are a sample of more",
+    "drifted": "names of the columns that drifted, the least probable first",
+    "columns": "name, kind, type, verdict, p_value, adjusted_p_value, rows, missing, statistics of each",
+    "domain_classifier": "all columns at once, or null",
+    "unwatched": "columns that could not be compared, with the reason",
+    "quality": "live quality on outcomes against the hold-out",
+    "alarms": "drift and quality: raised, reason, windows_found, windows_considered, cooldown_until",
+    "policy": "what the window was held to",
+}
+
+ERROR: Final[Mapping[str, str]] = {
+    "class": "the error's class",
+    "message": "what is wrong and what to do",
+    "exit_code": "the exit code",
+}
+
+DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "up": {
+        "endpoint_url": "where the host answers",
+        "region": "the region it plays",
+        "stack_name": "the deployed stack",
+        "outputs": "its outputs",
+        "parameters": "its parameters",
+        "state_dir": "where its state survives",
+        "log": "its log file",
+    },
+    "demo": {
+        "run_id": "the run",
+        "execution_arn": "its execution",
+        "execution_status": "SUCCEEDED",
+        "version": "the version that went live",
+        "metrics": "every metric by name",
+        "model_package_arn": "its model package",
+        "endpoint_name": "the endpoint",
+        "endpoint_config": "its configuration",
+        "prediction": "the first answer",
+        "predictions_checked": "answers compared with those of training",
+        "seconds": "seconds by stage and state",
+    },
+    "samples": {"samples": "name, path, target, id, task, rows and description of each file"},
+    "drop": {
+        "uploads": "file, uri, version_id, etag and size of each",
+        "runs": "with --wait: the runs that cover them",
+        "notes?": "with --wait: which drops joined another's run",
+    },
+    "batch": {
+        "uploads": "file, uri, version_id, etag and size of each",
+        "batches": "file, uri, execution_arn, version, rows, reasons, result_uri and files of each",
+    },
+    "runs list": {"runs": "the newest first; each a run's record and its seconds"},
+    "runs show": {
+        "run": "the run's record",
+        "seconds": "how long it took, or has taken",
+        "execution_status": "Step Functions' status",
+        "states": "state, kind, depth, entered_at, left_at, seconds, errors",
+        "report": "what happened to the rows, or null",
+        "judgement": "the gate's verdict with all metrics, or null",
+        "lineage": "what the model was made from, or null",
+        "remedy": "what to do about its error, or null",
+        "next_steps": "commands that make sense now",
+    },
+    "runs start": {
+        "execution_arn": "the execution that was started",
+        "outcome": "admitted, or why not",
+        "message": "the same in a sentence",
+        "run": "the run's record, or null",
+    },
+    "runs replay": {
+        "run_id": "the original",
+        "replay_run_id": "the replay",
+        "same": "whether both models have the same digest",
+        "model_digest": "of the original",
+        "replay_model_digest": "of the replay",
+        "differences": "which ingredients differ",
+    },
+    "models": {
+        "live_version": "the live version, or null",
+        "models": "the newest first; each a version's record, `live`, and with --history its `history`",
+    },
+    "models VERSION": {
+        "live": "whether it is live",
+        "history": "its changes of stage and approval",
+        "judgement": "its metrics, or null where they are gone",
+        "…": "the version's record",
+    },
+    "approve": _DECISION,
+    "reject": _DECISION,
+    "rollback": {
+        "changed": "whether a deployment was started",
+        "execution_arn": "its execution, or null",
+        "version?": "the version it goes to",
+        "live?": "the live pointer, with --wait",
+        "message": "the result in a sentence",
+    },
+    "predict": {
+        "version": "the live version",
+        "model_package_arn": "its model package",
+        "endpoint_name": "the endpoint",
+        "target": "the column that is predicted",
+        "predictions": "label and probabilities, or value; with --log also id",
+    },
+    "outcome": {"recorded": "how many were recorded", "outcomes": "what was reported"},
+    "outcome ID": {
+        "id": "the prediction",
+        "at": "when it was asked for",
+        "model_version": "the version that answered",
+        "inputs": "what is logged of the row",
+        "prediction": "what was answered",
+        "latency_ms": "how long the endpoint took",
+        "outcome": "what turned out to be true, or null",
+        "outcome_at": "when that was reported",
+    },
+    "drift": {"windows": "start, end, version, rows, verdict, drifted, quality, alarms and uri of each"},
+    "drift WINDOW": _WINDOW,
+    "contract show": {
+        "uri": "where it lies",
+        "contract": "the contract",
+        "replaced": "hashes of those before it",
+    },
+    "contract diff": {
+        "run_id": "the run",
+        "pinned": "hash of the pinned contract, or null",
+        "proposed": "hash of what the run proposes, or null",
+        "differences": "one line each",
+        "accept": "the command that accepts it, or null",
+    },
+    "contract accept": {
+        "changed": "whether another contract is pinned now",
+        "pinned": "its hash",
+        "replaced": "the hash of the one before, or null",
+        "differences": "one line each",
+        "dropped_again": "keys that were dropped again",
+    },
+    "doctor": {
+        "checks": "check, status (ok, warn, fail, skip), detail and remedy of each",
+        "counts": "how many of each status",
+        "healthy": "whether none fails",
+    },
+    "console": {
+        "url": "where it answers",
+        "entry_url": "the same with the token, where there is one",
+        "stack_name": "the stack it shows",
+        "host": "the stack's host",
+    },
+}
+"""By command; a member with ``?`` is not always there, and ``…`` stands for a record's members."""

@@ -1,0 +1,349 @@
+"""Every command of the command line: its text, its JSON and a wrong argument, each on a stack in memory."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from cli_services import complete, scores_batches
+from cli_stack import CONTRACT, CliStack
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from dropforge.domain.records import ModelVersion, RunStatus
+from dropforge_ops.cli import app
+from dropforge_ops.health import machine
+from dropforge_ops.health import stack as stack_health
+from dropforge_ops.json_documents import DOCUMENTS, ERROR
+
+ROOT = Path(__file__).parents[3]
+Prepare = Callable[[CliStack, Path, pytest.MonkeyPatch], None]
+UNKNOWN = "0" * 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """One command, called right (`arguments`, whose text holds `text`) and wrong (`wrong`, `said`)."""
+
+    arguments: tuple[str, ...]
+    text: str
+    wrong: tuple[str, ...]
+    said: str
+    prepare: Prepare = lambda stack, folder, patch: None
+    code: int = 2
+    json_arguments: tuple[str, ...] | None = None
+
+
+def live(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    complete(stack).lives(1)
+    (folder / "rows.csv").write_text("id,radius,count,smoker,site\n1,2,3,true,left\n")
+
+
+def scoring(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    live(stack, folder, patch)
+    scores_batches(stack)
+
+
+def candidate(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    complete(stack).trained(1)
+    stack.apply_decisions()
+
+
+def two_versions(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    for version in (1, 2):
+        complete(stack).lives(version)
+
+
+def a_file(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    (folder / "rows.csv").write_text("id\n1\n")
+
+
+def proposal(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    stack.write("contract/schema.json", CONTRACT.to_json().encode())
+    run = stack.open_run("bad-run", keys=["incoming/new.csv"])
+    stack.write("runs/bad-run/contract/proposed.json", CONTRACT.to_json().encode())
+    stack.end_run(run, RunStatus.FAILED, "FAILED", error={"class": "SchemaChanged", "message": "columns"})
+
+
+def replayable(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A run and, once asked for, a replay of it that makes the same model."""
+    stack.lives(1)
+
+    def replay(arn: str) -> None:
+        from dropforge.domain.triggers import run_id_of_execution
+
+        run_id = run_id_of_execution("replay", arn.rsplit(":", 1)[1])
+        run = stack.open_run(run_id, trigger="replay", execution_arn=arn)
+        stack.write_judgement(run_id)
+        stack.end_run(run, RunStatus.REPLAYED)
+
+    stack.sfn.on_start = replay
+
+
+def startable(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def start(arn: str) -> None:
+        stack.sfn.end(arn, output={"admission": {"outcome": "waits", "message": "Another run trains."}})
+
+    stack.sfn.on_start = start
+
+
+def watched(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    report = dict.fromkeys(DOCUMENTS["drift WINDOW"].keys() - {"uri"}) | {
+        "format": 1,
+        "window": {"start": "2026-11-22T10:00:00.000Z", "end": "2026-11-22T11:00:00.000Z"},
+        "verdict": "quiet",
+        "rows": 300,
+        "drifted": [],
+        "columns": [],
+        "alarms": {},
+        "unwatched": {},
+        "is_sample": False,
+    }
+    stack.write("monitoring/2026/11/22/10/report.json", report)
+
+
+def whole_machine(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(machine, "said_by", lambda command: "1.2.3")
+    patch.setattr(stack_health, "http_status", lambda url: 403)
+    stack.sfn.describe_state_machine = lambda **_: {"status": "ACTIVE"}  # type: ignore[attr-defined]
+    complete(stack)
+
+
+class StoppedAtOnce:
+    """Ctrl-C, just when everything stands."""
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        return True
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[StoppedAtOnce]:
+    yield StoppedAtOnce()
+
+
+def fake_host(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    class Host:
+        endpoint_url, region, pid, log_path = "http://127.0.0.1:1", "us-east-1", 1, folder / "host.log"
+
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def start(self) -> None:
+            pass
+
+        def stop(self) -> None:
+            pass
+
+        def client(self, service: str) -> Any:
+            return complete(stack).target.client(service)
+
+        def deploy(self, name: str, parameters: Any) -> dict[str, str]:
+            return dict(stack.target.outputs)
+
+    patch.setattr("dropforge_local.host.LocalHost", Host)
+    patch.setattr("dropforge_ops.commands.up.stop_signals", stopped_at_once)
+
+
+def fake_console(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    class Server:
+        url = entry_url = "http://127.0.0.1:1/"
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: Any) -> None:
+            pass
+
+    module = types.ModuleType("dropforge_ops.console.server")
+    module.ConsoleServer = Server  # type: ignore[attr-defined]
+    patch.setitem(sys.modules, "dropforge_ops.console.server", module)
+    patch.setattr("dropforge_ops.commands.console.stop_signals", stopped_at_once)
+
+
+NO_VERSION = "is no version"
+CASES = {
+    "up": Case(("up",), "Ctrl-C stops it", ("up", "--sample", "none"), "There is no sample", fake_host),
+    "samples": Case(
+        ("samples", "wine", "--to", "{folder}"), "cultivar", ("samples", "beer"), "no sample beer"
+    ),
+    "drop": Case(
+        ("drop", "{folder}/rows.csv"), "A run starts by itself", ("drop", "none.csv"), "no such file", a_file
+    ),
+    "batch": Case(
+        ("batch", "{folder}/rows.csv", "--to", "{folder}/out"),
+        "1 of 1 rows scored",
+        ("batch", "none.csv"),
+        "no such file",
+        scoring,
+        json_arguments=("batch", "{folder}/rows.csv", "--to", "{folder}/again"),
+    ),
+    "runs list": Case(("runs",), "cancer-1", ("runs", "--limit", "0"), "limit", live),
+    "runs show": Case(
+        ("runs", "cancer-1"), "AwaitApproval", ("runs", "none"), "no run 'none'", candidate, code=3
+    ),
+    "runs start": Case(("runs", "start"), "Another run trains", ("runs", "start", "x"), "x", startable),
+    "runs replay": Case(
+        ("runs", "replay", "cancer-1"),
+        "gave the same model",
+        ("runs", "replay", "none"),
+        "no run 'none'",
+        replayable,
+        code=3,
+    ),
+    "models": Case(("models",), "* live", ("models", "x"), NO_VERSION, live),
+    "models VERSION": Case(("models", "1"), "0.9931", ("models", "7"), "no version 7", live, code=3),
+    "approve": Case(("approve", "1"), "is approved", ("approve", "x"), NO_VERSION, candidate),
+    "reject": Case(("reject", "1"), "is rejected", ("reject", "x"), NO_VERSION, candidate),
+    "rollback": Case(("rollback",), "to version 1 has started", ("rollback", "x"), NO_VERSION, two_versions),
+    "predict": Case(("predict", "--sample-rows", "1"), "malignant", ("predict",), "Give rows", live),
+    "outcome": Case(
+        ("outcome", "{prediction}=benign"),
+        "Recorded 1 outcome",
+        ("outcome", "7=benign"),
+        "is no prediction's id",
+        live,
+    ),
+    "outcome ID": Case(
+        ("outcome", "{prediction}"), "not reported yet", ("outcome", UNKNOWN), "no prediction", live, code=3
+    ),
+    "drift": Case(("drift",), "quiet", ("drift", "--limit", "0"), "limit", watched),
+    "drift WINDOW": Case(("drift", "latest"), "quiet", ("drift", "soon"), "is no time", watched),
+    "contract show": Case(
+        ("contract", "show"), CONTRACT.hash, ("contract", "show", "none"), "no run", proposal, code=3
+    ),
+    "contract diff": Case(
+        ("contract", "diff"), "is the pinned one", ("contract", "diff", "none"), "no run", proposal, code=3
+    ),
+    "contract accept": Case(
+        ("contract", "accept", "bad-run"),
+        "is pinned already",
+        ("contract", "accept", "none"),
+        "no run",
+        proposal,
+        code=3,
+    ),
+    "doctor": Case(("doctor",), "CREATE_COMPLETE", ("doctor", "x"), "x", whole_machine),
+    "console": Case(
+        ("console",), "Console of dropforge", ("console", "--port", "99999"), "port", fake_console
+    ),
+}
+ELSEWHERE = {
+    # What it says is what a host really did, so it is tested on one; its last line is JSON in either case.
+    "demo": (
+        "tests/integration/cli/test_host_commands.py",
+        "test_the_demo_tells_what_really_happened_in_its_last_line_and_leaves_nothing",
+    )
+}
+"""Commands whose text and JSON another test holds, by file and name."""
+
+
+def commands(group: Any = None, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command that there is, by its path."""
+    found = get_command(app) if group is None else group
+    for name, each in found.commands.items():
+        if hasattr(each, "commands"):
+            yield from commands(each, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", each
+
+
+def members(path: str) -> tuple[set[str], set[str]]:
+    """The members that a command's document always has, and those that it may have."""
+    names = set(DOCUMENTS[path])
+    if "…" in names:
+        names |= {each.name for each in fields(ModelVersion)} - {"task_token"}
+    always = {name for name in names if not name.endswith("?")} - {"…"}
+    return always, {name.rstrip("?") for name in names} - {"…"}
+
+
+@pytest.fixture
+def call(on_stack, stack, tmp_path, monkeypatch):
+    """Calls the command line in an empty folder, with places for what only the stack knows."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(arguments, *more):
+        places = {"folder": str(tmp_path)}
+        if any("{prediction}" in each for each in arguments):
+            logged = on_stack("predict", "--sample-rows", "1", "--log", "--json").json
+            places["prediction"] = logged["predictions"][0]["id"]
+        return on_stack(*(each.format(**places) for each in arguments), *more)
+
+    return run
+
+
+def test_there_is_a_case_for_every_command_and_none_for_another():
+    known = {path.removesuffix(" VERSION").removesuffix(" ID").removesuffix(" WINDOW") for path in CASES}
+    assert known | ELSEWHERE.keys() == {path for path, _ in commands()}
+
+
+def test_the_tests_that_are_elsewhere_are_there():
+    for file, name in ELSEWHERE.values():
+        tree = ast.parse((ROOT / file).read_text())
+        assert name in {each.name for each in tree.body if isinstance(each, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_wrong_arguments_of_commands_that_are_tested_elsewhere(command, dropforge):
+    assert dropforge(command, "--nonsense").exit_code == 2
+
+
+def test_a_shell_completes_commands_verbs_options_and_names():
+    def completed(words):
+        env = {
+            "_DROPFORGE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        return CliRunner().invoke(app, [], prog_name="dropforge", env=env).stdout.split()
+
+    assert completed("dropforge ru") == ["runs"]
+    assert completed("dropforge runs ") == ["list", "show", "start", "replay"]
+    assert completed("dropforge drop --wa") == ["--wait"]
+    assert completed("dropforge samples w") == ["wine"]
+
+
+def test_every_document_is_described_and_no_other():
+    assert DOCUMENTS.keys() == CASES.keys() | ELSEWHERE.keys()
+
+
+def test_every_command_has_the_common_options():
+    common = {"--json", "--stack", "--profile", "--region", "--endpoint-url", "--debug"}
+    for path, each in commands():
+        assert common <= {name for parameter in each.params for name in parameter.opts}, path
+
+
+@pytest.mark.parametrize("path", CASES)
+def test_text_json_and_a_wrong_argument(path, call, stack, tmp_path, monkeypatch):
+    case = CASES[path]
+    monkeypatch.setattr("dropforge_ops.commands.up.find_root", lambda: tmp_path)
+    case.prepare(stack, tmp_path, monkeypatch)
+
+    wrong = call(case.wrong, "--json")
+    assert wrong.exit_code == case.code, wrong.stderr
+    assert case.said in wrong.stderr
+    if wrong.stdout:  # what the parser refuses never came to a command
+        assert wrong.json["error"].keys() == ERROR.keys()
+        assert wrong.json["error"]["exit_code"] == case.code
+
+    text = call(case.arguments)
+    assert text.exit_code == 0, text.stderr
+    assert case.text in text.stdout
+
+    document = call(case.json_arguments or case.arguments, "--json")
+    assert document.exit_code == 0, document.stderr
+    always, possible = members(path)
+    assert always <= document.json.keys() <= possible
