@@ -14,6 +14,7 @@ BENCHMARKS = {
     "power": "bench.power",
     "agreement": "bench.agreement",
     "serving": "bench.serving",
+    "rates": "bench.rates",
 }
 
 

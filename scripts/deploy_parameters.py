@@ -1,38 +1,22 @@
 """Print the parameters of one environment, one a line, with those given on the command line on top.
 
-``sam deploy --parameter-overrides`` replaces what samconfig.toml says instead of adding to it.
-
-    python scripts/deploy_parameters.py dev TargetColumn=diagnosis IdColumn=id
+python scripts/deploy_parameters.py dev TargetColumn=diagnosis IdColumn=id
 """
 
 from __future__ import annotations
 
-import shlex
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+
+from dropforge_ops.environments import CONFIG, environment_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def merged(environment: str, given: Sequence[str], config: Path = ROOT / "samconfig.toml") -> list[str]:
-    """``Name=value`` for every parameter; the given ones win.
-
-    Raises:
-        ValueError: there is no such environment, or an argument is no ``Name=value``.
-    """
-    environments = tomllib.loads(config.read_text(encoding="utf-8"))
-    if environment not in environments:
-        known = ", ".join(name for name in environments if name != "version")
-        raise ValueError(f"samconfig.toml has no environment {environment!r}; it has {known}.")
-    stated = environments[environment].get("deploy", {}).get("parameters", {}).get("parameter_overrides", "")
-    values: dict[str, str] = {}
-    for each in [*shlex.split(stated), *given]:
-        name, equals, value = each.partition("=")
-        if not (name and equals):
-            raise ValueError(f"{each!r} is no parameter; write Name=value.")
-        values[name] = value
+def merged(environment: str, given: Sequence[str]) -> list[str]:
+    """``Name=value`` for every parameter; the given ones win."""
+    values = environment_parameters(environment, given, ROOT / CONFIG)
     return [f"{name}={value}" for name, value in values.items()]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from dropforge import bootstrap
 from dropforge.application.admit_run import AdmitPolicy, admit_run
 from dropforge.application.answer_alarm import AlarmPolicy
+from dropforge.application.cost_cap import CostCap
 from dropforge.config import Settings
 from dropforge.observability import logger
 
@@ -37,6 +38,8 @@ class FunctionSettings(Settings):
     drift_response: str
     quality_response: str
     retrain_cooldown_hours: float
+    maximum_run_cost_usd: float
+    aws_region: str
 
 
 @logger.inject_lambda_context
@@ -53,6 +56,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             drift=settings.drift_response,
             quality=settings.quality_response,
             cooldown=timedelta(hours=settings.retrain_cooldown_hours),
+        ),
+        cost=CostCap(
+            maximum_usd=settings.maximum_run_cost_usd,
+            instance_type=settings.training_instance_types.split(",")[0],
+            region=settings.aws_region,
+            max_training_s=settings.training_max_runtime_s,
         ),
     )
     admission = admit_run(

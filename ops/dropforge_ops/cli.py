@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import typer
 
+from dropforge_ops.commands import cost
 from dropforge_ops.commands.batch import batch
 from dropforge_ops.commands.console import console
 from dropforge_ops.commands.contract import accept_contract, diff_contract, show_contract
@@ -22,6 +23,7 @@ from dropforge_ops.commands.rollback import rollback
 from dropforge_ops.commands.runs import list_runs, replay_run, show_run, start_run
 from dropforge_ops.commands.samples import samples
 from dropforge_ops.commands.up import up
+from dropforge_ops.cost_group import CostGroup
 from dropforge_ops.errors import ExitCode
 from dropforge_ops.invocation import command
 from dropforge_ops.runs_group import RunsGroup
@@ -84,6 +86,22 @@ _CONTRACT_COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _function in _CONTRACT_COMMANDS.items():
     command(contract_app, _name)(_function)
 app.add_typer(contract_app, name="contract")
+
+cost_app = typer.Typer(
+    cls=CostGroup,
+    help="What a month costs; 'estimate' prices a run before it runs.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_COST_COMMANDS: dict[str, Callable[..., None]] = {
+    "month": cost.month,
+    "estimate": cost.estimate,
+    "scale": cost.scale,
+    "so-far": cost.so_far,
+    "prices": cost.prices,
+}
+for _name, _function in _COST_COMMANDS.items():
+    command(cost_app, _name)(_function)
+app.add_typer(cost_app, name="cost")
 
 
 def main() -> None:

@@ -205,6 +205,15 @@ def test_what_is_not_admitted_ends_well(outcome):
     assert done.states == ["AdmitRun", "IsAdmitted", "NotAdmitted"]
 
 
+def test_a_run_above_the_cap_fails_with_its_own_class_before_it_prepares():
+    cause = json.dumps({"errorType": "RunTooExpensive", "errorMessage": "too dear"})
+    error = {"Error": "RunTooExpensive", "Cause": cause}
+    done = train(AdmitRun=admitted(outcome="too-expensive", error=error))
+    assert done.states[:4] == ["AdmitRun", "IsAdmitted", "RefusedByCost", "CloseFailed"]
+    assert done.status == "FAILED"
+    assert done.requests["CloseFailed"][0]["Payload"]["error"] == error
+
+
 def test_a_candidate_that_is_not_good_enough_ends_well():
     judgement = {**REGISTER["judgement"], "accepted": False}
     done = train(JudgeModel=invoked(judgement))

@@ -20,6 +20,7 @@ from tests.in_memory_store import InMemoryObjectStore
 from dropforge.application.admit_run import Admission, AdmitPolicy, admit_run
 from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.close_run import close_run
+from dropforge.application.cost_cap import CostCap
 from dropforge.application.decide import DecisionDesk, check_approval, request_approval
 from dropforge.application.deploy import (
     Plan,
@@ -60,6 +61,7 @@ class World:
     training_data: str = "new-drops"
     labelled_predictions: bool = True
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
+    cost: CostCap = field(default_factory=CostCap)
 
     def snapshot(self) -> dict[str, Any]:
         ports = {name: getattr(self, name).snapshot() for name in _PORTS if name != "store"}
@@ -100,6 +102,7 @@ class World:
                 training_data=self.training_data,
                 labelled_predictions=self.labelled_predictions,
                 alarms=self.alarms,
+                cost=self.cost,
             ),
             now=now,
         )

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.answer_alarm import AlarmPolicy, fall_back, why_not
+from dropforge.application.cost_cap import CostCap
 from dropforge.application.labelled_predictions import LabelledWindow, window_since_last_training
 from dropforge.application.training_lock import release_training_lock
-from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.errors import InvalidEvent, PermanentError
 from dropforge.domain.ledger import Ledger, newest
 from dropforge.domain.metric_registry import METRIC_DEFINITIONS
 from dropforge.domain.ports import ObjectRef, ObjectStore
@@ -22,6 +23,7 @@ from dropforge.domain.training_code import TrainingCode
 from dropforge.domain.triggers import Trigger, parse_trigger, run_id_of_execution
 
 _KEYS_SHOWN = 5
+TOO_EXPENSIVE = "too-expensive"
 _RETRAININGS = ("alarm", "schedule", "manual")
 _NOTHING_NEW = (
     "Neither a drop nor the outcome of a prediction came since the last run: there is nothing to train on."
@@ -39,6 +41,7 @@ class AdmitPolicy:
             whose outcome was reported since the last one.
         prediction_retention: how long predictions are kept.
         alarms: how alarms about the live model are answered.
+        cost: what a run may cost.
     """
 
     data_bucket: str
@@ -47,13 +50,16 @@ class AdmitPolicy:
     labelled_predictions: bool = True
     prediction_retention: timedelta = timedelta(days=90)
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
+    cost: CostCap = field(default_factory=CostCap)
 
 
 @dataclass(frozen=True)
 class Admission:
-    """``outcome`` is ``admitted``, ``duplicate``, ``coalesced``, ``nothing-new`` or ``not-answered``.
+    """``outcome`` is ``admitted``, ``duplicate``, ``coalesced``, ``nothing-new``, ``not-answered`` or
+    ``too-expensive``.
 
-    The last is an alarm that no run answers; ``message`` says why.
+    ``not-answered`` is an alarm that no run answers; ``message`` says why. A run that is too expensive is
+    open, holds its drops and the lock, and is to be closed with ``error``.
     """
 
     outcome: str
@@ -61,6 +67,7 @@ class Admission:
     run: Run | None = None
     code: TrainingCode | None = None
     champion: Live | None = None
+    error: PermanentError | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What the next states read; everything about a run only where one was admitted."""
@@ -68,6 +75,9 @@ class Admission:
         if self.run is None or self.code is None:
             return base
         champion = self.champion
+        if self.error is not None:
+            cause = {"errorType": type(self.error).__name__, "errorMessage": str(self.error)}
+            base["error"] = {"Error": type(self.error).__name__, "Cause": json.dumps(cause)}
         return {
             **base,
             "run_id": self.run.run_id,
@@ -210,6 +220,9 @@ def _train(
     run = ledger.open_run(run)
     if run.execution_arn != execution_arn or run.token != lease.token:
         return step_back("coalesced", f"Run {run.run_id} has covered this meanwhile.")
+    refusal = policy.cost.refusal(_manifest_of(run.run_id, ledger, store))
+    if refusal is not None:
+        return Admission(TOO_EXPENSIVE, str(refusal), run, code, error=refusal)
     code.publish(store, run.manifest_uri)
     return Admission("admitted", _admitted(run), run, code, ledger.live())
 

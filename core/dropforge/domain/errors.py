@@ -31,6 +31,17 @@ class InvalidEvent(PermanentError):
     """The event that started a function or a run has none of the documented shapes."""
 
 
+# --- cost -------------------------------------------------------------------------------------------
+
+
+class RunTooExpensive(PermanentError):
+    """A run is estimated to cost more than the stack's cap; nothing expensive has run."""
+
+
+class UnknownPrice(PermanentError):
+    """The list of prices lacks one that is needed, such as an instance type's."""
+
+
 # --- data -------------------------------------------------------------------------------------------
 
 

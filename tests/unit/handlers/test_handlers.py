@@ -70,6 +70,7 @@ ENVIRONMENT = {
     "DRIFT_RESPONSE": "retrain",
     "QUALITY_RESPONSE": "fallback",
     "RETRAIN_COOLDOWN_HOURS": "6",
+    "MAXIMUM_RUN_COST_USD": "0",
     "WINDOW_HOURS": "1",
     "FALSE_ALARM_RATE": "0.01",
     "WINDOWS_TO_ALARM": "2",

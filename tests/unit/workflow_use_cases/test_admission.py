@@ -6,6 +6,7 @@ import pytest
 from tests.fakes.records import BUCKET, TRAINING, a_drop, at, execution, s3_event
 from tests.fakes.world import CODE, LEASE_S, World
 
+from dropforge.application.cost_cap import CostCap
 from dropforge.domain.errors import InvalidEvent, ObjectMissing
 from dropforge.domain.records import LockName, RunStatus
 from dropforge.domain.triggers import parse_trigger
@@ -279,3 +280,29 @@ def test_a_folders_marker_is_no_drop():
     event["detail"]["object"]["key"] = "incoming/2026/"
     assert world.admit(event).outcome == "nothing-new"
     assert world.ledger.pending_drops() == []
+
+
+def test_a_run_above_the_cap_is_recorded_as_failed_and_frees_the_lock():
+    world = World(cost=CostCap(maximum_usd=0.001, instance_type="ml.m5.large"))
+    admission = world.admit(a_drop(1, size=5_000_000_000))
+    answer = admission.to_dict()
+    assert answer["outcome"] == "too-expensive"
+    assert "MaximumRunCostUSD is 0.001" in answer["message"]
+
+    world.close(admission, RunStatus.FAILED, error=answer["error"])
+    run = world.ledger.get_run(admission.run.run_id)
+    assert run.error["class"] == "RunTooExpensive"
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+    assert world.ledger.pending_drops() == []
+
+
+def test_a_run_below_the_cap_is_admitted():
+    world = World(cost=CostCap(maximum_usd=50, instance_type="ml.m5.large"))
+    assert world.admit(a_drop(1, size=1_000_000)).outcome == "admitted"
+
+
+def test_a_cap_on_an_instance_of_unknown_price_refuses_rather_than_guesses():
+    world = World(cost=CostCap(maximum_usd=50, instance_type="ml.x9.large"))
+    answer = world.admit(a_drop(1)).to_dict()
+    assert answer["error"]["Error"] == "UnknownPrice"
+    assert "ml.x9.large" in answer["message"]

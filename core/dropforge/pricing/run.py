@@ -1,0 +1,177 @@
+"""What one training run costs and how long it takes, from the size of its input alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dropforge.domain.errors import RunTooExpensive
+from dropforge.pricing.prices import PriceList
+from dropforge.pricing.rates import LAMBDA_VCPU_GB, Rates
+
+RUN_FUNCTIONS: Final = (
+    "AdmitRunFunction",
+    "JudgeModelFunction",
+    "RegisterModelFunction",
+    "RequestApprovalFunction",
+    "ApplyDecisionFunction",
+    "PlanDeploymentFunction",
+    "SmokeTestFunction",
+    "PromoteModelFunction",
+    "RetireModelsFunction",
+)
+"""Called once by a run that is approved in time, beside the preparation."""
+
+HOURS_A_MONTH: Final = 730
+TRAINING_VOLUME_GB: Final = 30
+_READS_OF_THE_INPUT = 2  # the first drop's contract is inferred in a pass of its own
+_SPLITS = 3
+_OTHER_READS, _OTHER_WRITES = 60, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the price. ``seconds`` is how long it takes, 0 where that is nothing."""
+
+    name: str
+    quantity: float
+    unit: str
+    usd: float
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """What a run takes.
+
+    Attributes:
+        input_mb: its input, as MB of CSV.
+        memory_mb: what training holds in memory at its peak.
+    """
+
+    input_mb: float
+    instance_type: str
+    memory_mb: float
+    parts: tuple[Part, ...]
+
+    @property
+    def usd(self) -> float:
+        return sum(part.usd for part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        """From the drop to the question for approval, without queues and without the approval."""
+        return sum(part.seconds for part in self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "input_mb": round(self.input_mb, 3),
+            "instance_type": self.instance_type,
+            "training_memory_mb": round(self.memory_mb),
+            "usd": round(self.usd, 6),
+            "seconds": round(self.seconds, 1),
+            "parts": [
+                {
+                    "name": part.name,
+                    "quantity": round(part.quantity, 3),
+                    "unit": part.unit,
+                    "usd": round(part.usd, 6),
+                    "seconds": round(part.seconds, 1),
+                }
+                for part in self.parts
+            ],
+        }
+
+
+def estimate_run(
+    objects: Iterable[tuple[str, int]],
+    *,
+    instance_type: str,
+    prices: PriceList,
+    rates: Rates,
+    max_training_s: float = math.inf,
+    transitions: int | None = None,
+    preparation_vcpus: float = 1.0,
+) -> RunEstimate:
+    """Estimate a run that trains on these objects and is deployed.
+
+    Args:
+        objects: key and size in bytes of each.
+        max_training_s: training is stopped there, so it costs no more.
+        transitions: of the state machines; by default those of the way without a detour.
+        preparation_vcpus: how many vCPUs the preparation has; changes its time, not its price.
+
+    Raises:
+        UnknownPrice: the instance type's price is not known.
+    """
+    mb = sum(rates.csv_mb(key, size) for key, size in objects)
+    cpu_s = mb / rates["prepare.csv_mb_per_cpu_s"]
+    prepare_gb_s = cpu_s * LAMBDA_VCPU_GB
+    others_gb_s = sum(rates.function_s(name) for name in RUN_FUNCTIONS) * LAMBDA_VCPU_GB
+    reads, writes = object_requests(mb, rates)
+    training_s = training_seconds(mb, rates)
+    billed_s = min(training_s, max_training_s)
+    volume = TRAINING_VOLUME_GB * billed_s / 3600 / HOURS_A_MONTH
+    steps = rates["run.transitions"] if transitions is None else transitions
+    instance = prices.instance(instance_type)
+    parts = (
+        Part(
+            "Lambda: preparation",
+            prepare_gb_s,
+            "GB-s",
+            prices["lambda.gb_second"].of(prepare_gb_s),
+            cpu_s / preparation_vcpus,
+        ),
+        Part("Lambda: everything else", others_gb_s, "GB-s", prices["lambda.gb_second"].of(others_gb_s)),
+        Part("S3: reads", reads, "requests", prices["s3.read"].of(reads)),
+        Part("S3: writes", writes, "requests", prices["s3.write"].of(writes)),
+        Part("Step Functions", steps, "transitions", prices["states.transition"].of(steps)),
+        Part(
+            f"Training on {instance_type}",
+            billed_s / 60,
+            "minutes",
+            instance.of(billed_s / 3600),
+            billed_s,
+        ),
+        Part("Training volume", volume, "GB-months", prices["sagemaker.volume_gb_month"].of(volume)),
+    )
+    return RunEstimate(mb, instance_type, rates["train.memory_mb_per_csv_mb"] * mb, parts)
+
+
+def object_requests(csv_mb: float, rates: Rates) -> tuple[int, int]:
+    """How many S3 requests of a run read, and how many write."""
+    blocks = math.ceil(csv_mb / rates["prepare.block_mb"])
+    return blocks * (_READS_OF_THE_INPUT + _SPLITS) + _OTHER_READS, blocks * _SPLITS + _OTHER_WRITES
+
+
+def training_seconds(csv_mb: float, rates: Rates) -> float:
+    """Billed seconds of a training job: its start, what does not depend on the data, and what does."""
+    return rates["train.start_s"] + rates["train.fixed_s"] + rates["train.s_per_csv_mb"] * csv_mb
+
+
+def refuse_above(estimate: RunEstimate, maximum_usd: float) -> None:
+    """Hold a run to the cap; 0 is no cap.
+
+    Raises:
+        RunTooExpensive: it is estimated to cost more.
+    """
+    if not maximum_usd or estimate.usd <= maximum_usd:
+        return
+    dearest = max(estimate.parts, key=lambda part: part.usd)
+    raise RunTooExpensive(
+        f"The run is estimated to cost {estimate.usd:.2f} USD ({estimate.input_mb:,.0f} MB of CSV; "
+        f"{dearest.name}: {dearest.usd:.2f} USD), and MaximumRunCostUSD is {maximum_usd:g}. Nothing was "
+        f"prepared or trained. Deploy with MaximumRunCostUSD={_above(estimate.usd)} or 0, or a cheaper "
+        "instance type, and drop the file again; or drop less."
+    )
+
+
+def _above(usd: float) -> str:
+    """A round cap just above the price.
+
+    >>> _above(0.412), _above(17.3)
+    ('0.42', '18')
+    """
+    return f"{math.ceil(usd * 100) / 100:.2f}" if usd < 10 else str(math.ceil(usd))

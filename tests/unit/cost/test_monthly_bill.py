@@ -1,0 +1,150 @@
+"""A month's bill follows the template and the usage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dropforge.domain.errors import UnknownPrice
+from dropforge.pricing.prices import load_prices
+from dropforge.pricing.rates import load_rates
+from dropforge_ops.cost.monthly import Bill, monthly_bill, run_transitions
+from dropforge_ops.cost.schedules import times_a_month
+from dropforge_ops.cost.stack_template import StackTemplate, read_stack_template
+from dropforge_ops.cost.usage import PROFILES, Usage
+from dropforge_ops.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[3]
+WORKSHOP_USD = 15.40
+IDLE_USD = 1.00
+TEMPLATE = read_stack_template(ROOT, {"TargetColumn": "y"})
+
+
+def template(**parameters: str) -> StackTemplate:
+    return StackTemplate(TEMPLATE.document, TEMPLATE.machines, {"TargetColumn": "y", **parameters})
+
+
+def bill(usage: Usage, **parameters: str) -> Bill:
+    return monthly_bill(template(**parameters), usage, load_prices(), load_rates())
+
+
+def amount(of: Bill, what: str) -> float:
+    (line,) = [line for line in of.lines if line.what.startswith(what)]
+    return line.quantity
+
+
+def test_the_workshops_workload_costs_no_more_than_it_says() -> None:
+    found = bill(PROFILES["workshop"])
+    assert found.usd <= WORKSHOP_USD  # without any free tier
+    assert found.usd_after_free <= 5  # as docs/cost.md says
+
+
+def test_an_idle_stack_costs_next_to_nothing() -> None:
+    found = bill(PROFILES["idle"])
+    assert found.usd_after_free <= IDLE_USD
+    assert found.usd <= 7  # as docs/cost.md says
+
+
+def test_the_lines_add_up_and_each_has_a_price_with_a_source() -> None:
+    found, prices = bill(PROFILES["busy"]), load_prices()
+    services = found.by_service().values()
+    assert found.usd == pytest.approx(sum(usd for usd, _ in services))
+    assert found.usd_after_free == pytest.approx(sum(after for _, after in services))
+    for line in found.lines:
+        assert prices[line.key].source.startswith("https://")
+        assert line.usd == pytest.approx(line.quantity * prices[line.key].each)
+
+
+def test_a_free_quantity_counts_once_however_many_lines_share_it() -> None:
+    found, price = bill(PROFILES["busy"]), load_prices()["lambda.gb_second"]
+    lines = [line for line in found.lines if line.key == price.key]
+    assert len(lines) > 2
+    used = sum(line.quantity for line in lines)
+    assert sum(line.usd_after_free for line in lines) == pytest.approx(max(0, used - price.free) * price.each)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "what", "changes"),
+    [
+        ({"Dashboard": "false"}, "dashboard", "less"),
+        ({"LogRetentionDays": "365"}, "logs kept", "more"),
+        ({"PredictionRetentionDays": "365"}, "storage of the prediction log", "more"),
+        ({"OutcomeDelayDays": "7"}, "reads of watched windows", "more"),
+        ({"WatchSchedule": "rate(1 day)"}, "WatchModelFunction", "less"),
+        ({"WatchScheduleState": "DISABLED"}, "WatchModelFunction", "less"),
+        ({"ServerlessMemoryMB": "4096"}, "serverless endpoint, ", "more"),
+        ({"RetrainScheduleState": "ENABLED", "RetrainSchedule": "rate(1 hour)"}, "AdmitRunFunction", "more"),
+    ],
+)
+def test_figures_follow_the_templates_parameters(parameters: dict[str, str], what: str, changes: str) -> None:
+    def total(of: Bill) -> float:
+        return sum(line.usd for line in of.lines if line.what.startswith(what))
+
+    before, after = total(bill(PROFILES["workshop"])), total(bill(PROFILES["workshop"], **parameters))
+    assert (after < before) if changes == "less" else (after > before)
+
+
+def test_a_real_time_endpoint_is_paid_by_the_hour_whatever_it_answers() -> None:
+    found = bill(Usage(), EndpointMode="real-time", EndpointInstanceType="ml.m5.large")
+    assert amount(found, "endpoint on ml.m5.large") == 730
+    by_option = bill(replace(Usage(), endpoint_mode="real-time", endpoint_hours=100))
+    assert amount(by_option, "endpoint on") == 100
+
+
+def test_training_costs_what_the_first_instance_type_costs() -> None:
+    cheap = bill(PROFILES["workshop"])
+    dear = bill(PROFILES["workshop"], TrainingInstanceTypes="ml.m5.4xlarge,ml.m5.large")
+    assert dear.usd > cheap.usd
+    with pytest.raises(UnknownPrice, match=r"ml\.z1d\.large"):
+        bill(PROFILES["workshop"], TrainingInstanceTypes="ml.z1d.large")
+
+
+def test_alarms_are_counted_by_the_metrics_that_they_look_at() -> None:
+    found = bill(PROFILES["idle"])
+    alarms = TEMPLATE.resources("AWS::CloudWatch::Alarm")
+    math = sum(len([m for m in alarm.get("Metrics", []) if "MetricStat" in m]) for alarm in alarms.values())
+    plain = sum("Metrics" not in alarm for alarm in alarms.values())
+    assert amount(found, "alarms") == math + plain
+
+
+def test_the_assumed_transitions_of_a_run_are_those_of_the_machines() -> None:
+    assert load_rates()["run.transitions"] == run_transitions(TEMPLATE, load_rates())
+
+
+def test_every_function_of_the_usual_way_is_called() -> None:
+    what = {line.what.split(",")[0] for line in bill(PROFILES["busy"]).lines if line.service == "Lambda"}
+    assert {"PrepareDataFunction", "SmokeTestFunction", "PlanBatchFunction", "PredictFunction"} <= what
+
+
+def test_part_of_a_month_costs_its_part_of_what_is_paid_by_time() -> None:
+    whole = bill(PROFILES["idle"])
+    half = monthly_bill(template(), PROFILES["idle"], load_prices(), load_rates(), share=0.5)
+    assert amount(half, "alarms") == amount(whole, "alarms") / 2
+
+
+def test_a_parameter_that_the_template_lacks_is_refused() -> None:
+    with pytest.raises(UsageError, match="Dashbord"):
+        template(Dashbord="false")
+
+
+@pytest.mark.parametrize(
+    ("expression", "times"),
+    [
+        ("rate(1 hour)", 730),
+        ("rate(7 days)", 730 / 168),
+        ("cron(0 6 ? * MON-FRI *)", 5 * 730 / 168),
+        ("cron(0/15 * * * ? *)", 4 * 730),
+        ("cron(0 0 1 * ? *)", 1),
+        ("cron(0 0 1 JAN-MAR ? *)", 3 / 12),
+        ("at(2026-11-21T00:00:00)", 0),
+    ],
+)
+def test_schedules_come_due_as_often_as_they_say(expression: str, times: float) -> None:
+    assert times_a_month(expression) == pytest.approx(times)
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(UsageError, match="neither"):
+        times_a_month("every day")

@@ -1,0 +1,80 @@
+"""What a run costs before it runs, its cap, and what larger data would take."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from dropforge.domain.errors import RunTooExpensive
+from dropforge.pricing.prices import load_prices
+from dropforge.pricing.rates import load_rates
+from dropforge.pricing.run import RunEstimate, estimate_run, refuse_above
+from dropforge_ops.cost.scale import INSTANCE_MB, simulate
+from dropforge_ops.cost.stack_template import read_stack_template
+
+ROOT = Path(__file__).resolve().parents[3]
+TEMPLATE = read_stack_template(ROOT, {"TargetColumn": "y"})
+
+
+def estimate(gigabytes: float, key: str = "drop.csv", instance: str = "ml.m5.large") -> RunEstimate:
+    objects = [(key, int(gigabytes * 1e9))]
+    return estimate_run(objects, instance_type=instance, prices=load_prices(), rates=load_rates())
+
+
+def test_a_larger_drop_costs_and_takes_more() -> None:
+    small, large = estimate(0.1), estimate(10)
+    assert large.usd > small.usd
+    assert large.seconds > small.seconds
+    assert small.usd == pytest.approx(sum(part.usd for part in small.parts))
+
+
+def test_a_compressed_drop_counts_for_what_it_holds() -> None:
+    assert estimate(1, "a.csv.gz").input_mb > estimate(1, "a.csv").input_mb
+
+
+def test_training_costs_no_more_than_its_time_allows() -> None:
+    capped = estimate_run(
+        [("drop.csv", 10**13)],
+        instance_type="ml.m5.large",
+        prices=load_prices(),
+        rates=load_rates(),
+        max_training_s=3600,
+    )
+    (training,) = [part for part in capped.parts if part.name.startswith("Training on")]
+    assert training.usd == pytest.approx(load_prices().instance("ml.m5.large").usd)
+
+
+def test_a_cap_refuses_what_is_above_it_and_names_one_that_is_enough() -> None:
+    run = estimate(5)
+    refuse_above(run, 0)
+    refuse_above(run, run.usd)
+    with pytest.raises(RunTooExpensive, match="MaximumRunCostUSD=") as refused:
+        refuse_above(run, run.usd / 2)
+    enough = float(str(refused.value).split("Deploy with MaximumRunCostUSD=")[1].split(" ")[0])
+    refuse_above(run, enough)
+
+
+def test_preparation_beyond_one_function_is_split_until_each_part_fits() -> None:
+    steps = simulate(TEMPLATE, load_prices(), load_rates())
+    assert [step.functions for step in steps] == sorted(step.functions for step in steps)
+    assert steps[-1].functions > 100
+    assert all(step.preparation_s <= 900 * -(-step.functions // 1000) for step in steps)
+
+
+def test_the_limits_that_bite_grow_with_the_data_and_never_vanish() -> None:
+    steps = simulate(TEMPLATE, load_prices(), load_rates())
+    first_words = [{limit.split(":")[0] for limit in step.limits} for step in steps]
+    for smaller, larger in pairwise(first_words):
+        assert smaller <= larger
+    assert {"Lambda", "Training", "S3"} <= first_words[-1]
+
+
+def test_an_instance_is_chosen_by_what_training_holds_in_memory() -> None:
+    for step in simulate(TEMPLATE, load_prices(), load_rates()):
+        needed = load_rates()["train.memory_mb_per_csv_mb"] * step.gigabytes * 1000
+        if step.instance_type is None:
+            assert needed > 0.9 * max(INSTANCE_MB.values())
+        else:
+            assert needed <= 0.9 * INSTANCE_MB[step.instance_type]
