@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal, Protocol
 
 from dropforge.domain.contract import Contract
@@ -27,13 +26,6 @@ REQUEST_BYTES = 1 << 20
 the probabilities of many classes, is no larger than a payload of the transform job, 6 MB."""
 MAXIMUM_ROW_BYTES = 4 << 20
 RULE_SIZE = "size"
-
-_COMPRESSIONS: Mapping[str, Literal["gzip", "zstd"]] = {
-    ".gz": "gzip",
-    ".gzip": "gzip",
-    ".zst": "zstd",
-    ".zstd": "zstd",
-}
 
 RowId = int | str
 
@@ -199,15 +191,6 @@ class RejectReasons:
             {"rule": rule, "column": column, "rows": count, "examples": examples}
             for (rule, column), (count, examples) in ranked[:limit]
         ]
-
-
-def compression_of(name: str) -> Literal["gzip", "zstd"] | None:
-    """The compression that a file's name promises.
-
-    >>> compression_of("may/new.csv.gz"), compression_of("new.csv")
-    ('gzip', None)
-    """
-    return _COMPRESSIONS.get(PurePosixPath(name).suffix.lower())
 
 
 def hold_columns(uri: str, present: Sequence[str], contract: Contract, *, may_leave_out: bool) -> None:

@@ -40,6 +40,12 @@ class Finding:
     data: Mapping[str, Any]
 
 
+def considered(alarm: Mapping[str, Any], period: int, now: float) -> range:
+    """The numbers of the periods that an evaluation looks at, the newest first."""
+    newest = int(now // period)
+    return range(newest, newest - _periods(alarm) - _LATE_PERIODS, -1)
+
+
 def evaluate(
     alarm: Mapping[str, Any], values: Mapping[int, float], now: float, unsure: Collection[int] = ()
 ) -> Finding | None:
@@ -57,11 +63,10 @@ def evaluate(
     compare, words = comparison
     threshold = float(alarm.get("Threshold") or 0)
     period = int(alarm.get("Period") or 60)
-    periods = int(alarm.get("EvaluationPeriods") or 1)
+    periods = _periods(alarm)
     needed = int(alarm.get("DatapointsToAlarm") or periods)
     treatment = alarm.get("TreatMissingData") or "missing"
-    newest = int(now // period)
-    span = range(newest, newest - periods - _LATE_PERIODS, -1)
+    span = considered(alarm, period, now)
     found = [number for number in span if number in values][:periods]
     if found and found[0] in unsure:
         return None
@@ -75,7 +80,7 @@ def evaluate(
     state = "ALARM" if len(breaching) + (missing if treatment == "breaching" else 0) >= needed else "OK"
     if state == "OK" and len(breaching) == len(found) and treatment in {"missing", "ignore"}:
         # All that is there breaches, but it is less than what the alarm needs.
-        oldest = newest - found[-1] + 1
+        oldest = span[0] - found[-1] + 1
         if treatment == "ignore" or oldest < needed:
             return None
         state = "ALARM"
@@ -115,6 +120,10 @@ def aws_time(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
 
 
+def _periods(alarm: Mapping[str, Any]) -> int:
+    return int(alarm.get("EvaluationPeriods") or 1)
+
+
 def _statistic(alarm: Mapping[str, Any]) -> str | None:
     return None if alarm.get("Metrics") else alarm.get("ExtendedStatistic") or alarm.get("Statistic")
 
@@ -127,7 +136,7 @@ def _reason(
     alarm: Mapping[str, Any],
     words: str,
 ) -> str:
-    periods = int(alarm.get("EvaluationPeriods") or 1)
+    periods = _periods(alarm)
     needed = int(alarm.get("DatapointsToAlarm") or periods)
     threshold = float(alarm.get("Threshold") or 0)
     if not found:

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.alarm_rules import Finding, aws_time, evaluate, has_enough_samples
+from dropforge_local.glue.alarm_rules import Finding, aws_time, considered, evaluate, has_enough_samples
 from dropforge_local.glue.metric_math import Series, UnsupportedExpression, add_up, summands
 from dropforge_local.glue.sagemaker_mount import emit_aws_event
 from dropforge_local.glue.seams import require, require_parameters
@@ -128,7 +128,7 @@ class _Alarms:
         """Bring the alarm into the state that its data gives."""
         with self.changing:
             now = time.time()
-            period, values, unsure = self._measured(alarm)
+            period, values, unsure = self._measured(alarm, now)
             finding = evaluate({**alarm, "Period": period}, values, now, unsure)
             if finding is None or finding.state == alarm["StateValue"]:
                 return
@@ -172,29 +172,35 @@ class _Alarms:
         except Exception:  # an event that can't be delivered must not undo the alarm's transition
             _log.exception("no event for alarm %s", alarm.get("AlarmName"))
 
-    def _measured(self, alarm: dict[str, Any]) -> tuple[int, Series, set[int]]:
+    def _measured(self, alarm: dict[str, Any], now: float) -> tuple[int, Series, set[int]]:
         """The alarm's period, its values per period, and the periods whose percentile lacks samples."""
         if not alarm.get("Metrics"):
             stat = _stat_of(alarm)
             cautious = alarm.get("EvaluateLowSampleCountPercentile") == "ignore"
-            values, unsure = self._series(stat)
+            values, unsure = self._series(stat, _since(alarm, stat["Period"], now))
             return stat["Period"], values, unsure if cautious else set()
         queries = {query["Id"]: query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query}
         period = max(int(stat["Period"]) for stat in queries.values())
         for query in alarm["Metrics"]:
             if _returns(query):
                 ids = summands(query["Expression"], queries) if "Expression" in query else [query["Id"]]
-                return period, add_up([self._series(queries[name])[0] for name in ids]), set()
+                since = _since(alarm, period, now)
+                return period, add_up([self._series(queries[name], since)[0] for name in ids]), set()
         return period, {}, set()
 
-    def _series(self, stat: dict[str, Any]) -> tuple[Series, set[int]]:
-        """The statistic of exactly this metric per period, and the periods with few samples for it."""
+    def _series(self, stat: dict[str, Any], since: float) -> tuple[Series, set[int]]:
+        """The statistic of exactly this metric per period, and the periods with few samples for it.
+
+        Args:
+            since: epoch seconds; what is older isn't looked at, since a metric's whole history is kept.
+        """
         cloudwatch, metric, statistic = self._cloudwatch, stat["Metric"], str(stat["Stat"])
         dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions") or []}
         key = (metric.get("Namespace"), metric.get("MetricName"), cloudwatch._dims_key(dimensions))
         by_period: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for point in list(cloudwatch._metrics.get(key) or []):
-            by_period[int(point["Timestamp"] // int(stat["Period"]))].append(point)
+            if point["Timestamp"] >= since:
+                by_period[int(point["Timestamp"] // int(stat["Period"]))].append(point)
         values, unsure = {}, set()
         for number, found in by_period.items():
             stats = cloudwatch._calc_stats(found)
@@ -250,6 +256,11 @@ def _stat_of(alarm: dict[str, Any]) -> dict[str, Any]:
     """The metric of an alarm without metric math, as metric math describes each of its own."""
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
     return {"Metric": alarm, "Period": int(alarm.get("Period") or 60), "Stat": str(statistic)}
+
+
+def _since(alarm: dict[str, Any], period: int, now: float) -> float:
+    """When the periods begin that the alarm's evaluation looks at."""
+    return considered(alarm, period, now)[-1] * period
 
 
 def _returns(query: dict[str, Any]) -> bool:

@@ -23,9 +23,9 @@ from dropforge.domain.batch import (
     RowProblem,
     ScorableRow,
     TableForm,
-    compression_of,
     hold_columns,
 )
+from dropforge.domain.compression import compression_of
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import EmptyData, UnsupportedFormat
 from dropforge.domain.ports import ObjectRef, ObjectStore

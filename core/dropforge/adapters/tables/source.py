@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
+from dropforge.domain.compression import compression_of
 from dropforge.domain.errors import EmptyData, UnreadableData, UnsupportedFormat
 
 FORMATS = {
@@ -21,7 +22,6 @@ FORMATS = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
 }
-COMPRESSIONS = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 SUPPORTED = "CSV, JSON lines (plain, .gz or .zst) and Parquet"
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -77,7 +77,7 @@ def open_source(stream: BinaryIO, name: str) -> Iterator[Source]:
     if not head:
         raise EmptyData(f"{name} is empty (0 bytes). Drop a file with a header and rows.")
     extensions = [extension.lower() for extension in PurePosixPath(name).suffixes]
-    named_compression = COMPRESSIONS.get(extensions[-1]) if extensions else None
+    named_compression = compression_of(name)
     found = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if named_compression and named_compression != found:
         raise UnreadableData(
