@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,7 +23,10 @@ from dropforge_ops.project import (
 from dropforge_ops.render import facts, say
 from dropforge_ops.samples import SAMPLES, sample_names
 from dropforge_ops.stopping import stop_signals
-from dropforge_ops.target import DEFAULT_STACK
+from dropforge_ops.target import DEFAULT_STACK, Target
+
+if TYPE_CHECKING:
+    from dropforge_ops.console.server import ConsoleServer
 
 # How often to look whether the host process still lives.
 _LOOK_S = 0.5
@@ -51,6 +55,9 @@ def up(
         typer.Option("--parameter", metavar="KEY=VALUE", help="A parameter of template.yaml."),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 0,
+    console_port: Annotated[
+        int, typer.Option("--console-port", min=0, max=65535, help="The console's; 0 takes a free one.")
+    ] = 0,
     keep_state: Annotated[
         bool,
         typer.Option("--keep-state/--fresh", help="Go on with what is there, or delete it and begin anew."),
@@ -58,7 +65,7 @@ def up(
 ) -> None:
     """Run everything on this machine until Ctrl-C. What happened survives and is there the next time."""
     from dropforge_local.host import LocalHost  # noqa: PLC0415 - only here is there a host to start
-    from dropforge_ops.local_host import WAIT_SCALE, running  # noqa: PLC0415
+    from dropforge_ops.local_host import WAIT_SCALE, running, target_of  # noqa: PLC0415
 
     _refuse_options(invocation)
     asked = asked_parameters(sample=sample, target=target, key=key, task=task, pairs=parameter or [])
@@ -68,14 +75,18 @@ def up(
     if not keep_state:
         _delete_state(state)
     host = LocalHost(root, state_dir=state, port=port, announce=True, wait_scale=WAIT_SCALE)
-    with stop_signals() as stop, running(host):
+    with stop_signals() as stop, running(host), ExitStack() as started:
         deployed = deployed_parameters(host.client("cloudformation"), stack)
         parameters = merged_parameters(deployed, asked)
         if stop.is_set():
             return
         invocation.note(f"Local host on {host.endpoint_url}; deploying {stack} …")
         outputs = host.deploy(stack, parameters)
+        console = _console_of(target_of(host, stack, outputs), console_port)
+        url = started.enter_context(console).url
+        host.announce_console(url)
         document = {
+            "console_url": url,
             "endpoint_url": host.endpoint_url,
             "region": host.region,
             "stack_name": stack,
@@ -91,6 +102,16 @@ def up(
                 raise OperationFailed(f"The local host has ended unexpectedly. Its log: {host.log_path}")
         invocation.note("Stopping …")
     invocation.note(f"Stopped. 'dropforge up' goes on from {state}.")
+
+
+def _console_of(target: Target, port: int) -> ConsoleServer:
+    """The console of a stack on this machine, for this machine only."""
+    # Loading a web server takes a second, which no other command shall pay.
+    from dropforge_ops.console.context import Context  # noqa: PLC0415
+    from dropforge_ops.console.server import ConsoleServer  # noqa: PLC0415
+    from dropforge_ops.console.settings import Settings  # noqa: PLC0415
+
+    return ConsoleServer(Context(target), Settings.of(port=port))
 
 
 def _refuse_options(invocation: Invocation) -> None:
@@ -146,6 +167,7 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     facts(
         out,
         [
+            ("console", document["console_url"]),
             ("endpoint", document["endpoint_url"]),
             ("stack", document["stack_name"]),
             ("predicts", target),
@@ -163,7 +185,9 @@ def _show(out: Console, document: dict[str, Any]) -> None:
         "dropforge approve latest --wait",
         "dropforge predict --sample-rows 3",
     ]
-    out.print("\nNext, in another terminal in this folder:")
+    say(
+        out, f"\nOpen {document['console_url']} and drop a file there, or in another terminal in this folder:"
+    )
     for step in steps:
         say(out, f"  {step}")
     out.print("\nCtrl-C stops it.")
