@@ -179,6 +179,17 @@ class Coverage:
         lease = self.ledger.lease(LockName.TRAINING)
         return None if lease is None else lease.subject
 
+    def what_is_missing(self) -> str:
+        """Why some uploads have no run yet, in words."""
+        waiting = [each for each in self.missing if each.uri in self.received]
+        if waiting:
+            holder = self.training_run()
+            names = ", ".join(each.key for each in waiting)
+            if holder is not None:
+                return f"Run {holder} is training; one more run will follow and cover {names}"
+            return f"{names} waits for the next run"
+        return f"No run covers {', '.join(each.key for each in self.missing)} yet"
+
     def broken_start(self) -> tuple[str, str, str] | None:
         """An execution that one of the uploads started and that failed before it could record a run.
 

@@ -139,7 +139,7 @@ def _next_run(
                 return run
         if not missing:
             return None
-        text = _what_is_missing(coverage, missing)
+        text = coverage.what_is_missing()
         if text != said:
             view.say(text)
             said = text
@@ -170,17 +170,6 @@ def _note_joined(coverage: Coverage, each: Upload, run: Run, view: ProgressView,
     if text:
         view.line(text.strip())
         notes.append(text.strip())
-
-
-def _what_is_missing(coverage: Coverage, missing: list[Upload]) -> str:
-    waiting = [each for each in missing if each.uri in coverage.received]
-    if waiting:
-        holder = coverage.training_run()
-        names = ", ".join(each.key for each in waiting)
-        if holder is not None:
-            return f"Run {holder} is training; one more run will follow and cover {names}"
-        return f"{names} waits for the next run"
-    return f"No run covers {', '.join(each.key for each in missing)} yet"
 
 
 def _approve(invocation: Invocation, run: Run, view: ProgressView) -> None:

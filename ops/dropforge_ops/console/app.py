@@ -30,6 +30,7 @@ def create_app(context: Context) -> FastAPI:
         )
     nicegui_app.on_page_exception(shell.draw_unexpected)
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    context.drops.register(application)
     ui.run_with(
         application,
         title="dropforge",

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dropforge_ops.console.dropping import Drops
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import from_aws
 from dropforge_ops.ledger_reader import LedgerReader
@@ -33,6 +34,11 @@ class Context:
     def documents(self) -> Documents:
         """The JSON documents in the stack's bucket."""
         return Documents(self.target.client("s3"))
+
+    @cached_property
+    def drops(self) -> Drops:
+        """What was dropped through this console."""
+        return Drops(self.target)
 
     @property
     def look_s(self) -> float:

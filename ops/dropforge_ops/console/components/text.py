@@ -10,6 +10,7 @@ from nicegui import html
 from nicegui.element import Element
 
 from dropforge.domain.records import Approval, RunStatus, from_iso
+from dropforge_ops.render import duration
 
 # A colour never stands alone: each chip says in words what it means.
 _TONES: Final[Mapping[str, str]] = {
@@ -50,6 +51,15 @@ def moment(at: datetime | str | None, *, empty: str = "–") -> Element:
     # The browser fills in the text in its own time zone; without script the exact time stays.
     made = html.time(when.isoformat(timespec="seconds")).classes("moment")
     made.props["datetime"] = when.isoformat()
+    return made
+
+
+def took(seconds: float, since: datetime | str | None = None) -> Element:
+    """A duration. Where it still lasts, ``since`` when it does, the browser keeps counting."""
+    made = html.span(duration(seconds)).classes("nowrap")
+    if since is not None:
+        when = from_iso(since) if isinstance(since, str) else since
+        made.classes("lasting").props["data-since"] = when.isoformat()
     return made
 
 

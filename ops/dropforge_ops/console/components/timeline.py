@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from nicegui import html
 
 from dropforge_ops.console.components.text import moment as told_moment
+from dropforge_ops.console.components.text import took
 from dropforge_ops.console.reading.run_view import Moment
-from dropforge_ops.render import duration
 
 
 def draw_timeline(moments: Sequence[Moment]) -> None:
@@ -40,8 +40,7 @@ def _draw(each: Moment, begin: datetime, whole_s: float) -> None:
             if is_instant:
                 told_moment(each.at)
             else:
-                took = duration((_end(each) - each.at).total_seconds())
-                html.span(f"{took} so far" if each.lasts else took)
+                took((_end(each) - each.at).total_seconds(), each.at if each.lasts else None)
 
 
 def _end(each: Moment) -> datetime:

@@ -6,15 +6,21 @@ from typing import Final
 from urllib.parse import quote
 
 from dropforge.domain.records import Run
+from dropforge_ops.console.components.drop_zone import drop_zone
 from dropforge_ops.console.components.feedback import empty_state
 from dropforge_ops.console.components.layout import heading
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.tables import Column, Table
-from dropforge_ops.console.components.text import link, moment, status_chip
+from dropforge_ops.console.components.text import link, moment, status_chip, took
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.reading.runs import RunsPage, read_runs
-from dropforge_ops.render import duration, files, metric, run_seconds, why
+from dropforge_ops.render import files, metric, run_seconds, why
+
+
+def _took(run: Run) -> None:
+    took(run_seconds(run), None if run.ended_at else run.started_at)
+
 
 _COLUMNS: Final[tuple[Column[Run], ...]] = (
     Column("Run", lambda run: link(run.run_id, f"/runs/{quote(run.run_id)}")),
@@ -23,7 +29,7 @@ _COLUMNS: Final[tuple[Column[Run], ...]] = (
     Column("Files", files, narrow=False),
     Column("Metric", lambda run: metric(run.metric), kind="number"),
     Column("Started", lambda run: moment(run.started_at)),
-    Column("Took", lambda run: duration(run_seconds(run)), kind="number", narrow=False),
+    Column("Took", _took, kind="number", narrow=False),
     Column("Why", why, narrow=False),
 )
 
@@ -31,6 +37,7 @@ _COLUMNS: Final[tuple[Column[Run], ...]] = (
 async def build(context: Context) -> None:
     """The newest runs; what changes is drawn again."""
     heading("Runs", "Every training, from a drop to its end")
+    drop_zone(context)
     await live(context, lambda: read_runs(context.ledger), _show)
 
 

@@ -63,13 +63,14 @@ class StateGraph:
         if with_errors:
             return self
         kept = self._reachable() | (visited & self.states.keys())
-        edges = tuple(
-            edge
-            for edge in self.edges
-            if edge.source in kept
-            and edge.target in kept
-            and (edge.step is not Step.CATCH or {edge.source, edge.target} <= visited)
-        )
+        ordinary = {(edge.source, edge.target) for edge in self.edges if edge.step is not Step.CATCH}
+
+        def is_kept(edge: Edge) -> bool:
+            if edge.step is not Step.CATCH:
+                return edge.source in kept and edge.target in kept
+            return {edge.source, edge.target} <= visited and (edge.source, edge.target) not in ordinary
+
+        edges = tuple(edge for edge in self.edges if is_kept(edge))
         return StateGraph(
             self.start, {name: self.states[name] for name in self.states if name in kept}, edges
         )

@@ -33,8 +33,22 @@ const dropforge = {
     if (!element.title) element.title = dropforge.exact.format(at);
   },
 
+  duration(seconds) {
+    if (seconds < 60) return `${Math.floor(seconds)} s`;
+    const minutes = Math.floor(seconds / 60);
+    if (minutes < 60) return `${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
+    if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+    return `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
+  },
+
+  tellLasting(element) {
+    const text = `${dropforge.duration(Math.max(0, (Date.now() - new Date(element.dataset.since)) / 1000))} so far`;
+    if (element.textContent !== text) element.textContent = text;
+  },
+
   tellTimes() {
     document.querySelectorAll("time.moment").forEach(dropforge.tellTime);
+    document.querySelectorAll(".lasting").forEach(dropforge.tellLasting);
   },
 };
 globalThis.dropforge = dropforge;
