@@ -12,7 +12,7 @@ SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==
 ENV ?= default
 TESTS ?= tests
 
-.PHONY: help setup demo up test faults bench check format lock build deploy clean
+.PHONY: help setup demo up test faults bench check docs format lock build deploy clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ check: setup ## format, lint, types, import rules, template and state machines
 	cfn-lint template.yaml
 	python scripts/lint_state_machines.py
 	scripts/check_requirements.sh
+	python -m scripts.reference --check
+
+docs: setup ## write docs/reference from the code, the template and the example events
+	python -m scripts.reference
 
 format: setup ## put the code into the house's form
 	ruff format .

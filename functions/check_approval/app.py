@@ -12,6 +12,7 @@ from typing import Any
 from dropforge import bootstrap
 from dropforge.application.decide import check_approval
 from dropforge.config import Settings
+from dropforge.domain.cloudwatch_metrics import APPROVALS_OVERDUE
 from dropforge.metrics import emit
 from dropforge.observability import logger
 
@@ -36,6 +37,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         now=bootstrap.now(),
     )
     if outcome["outcome"] == "overdue":
-        emit(settings.metrics_namespace, settings.powertools_service_name, {"ApprovalsOverdue": (1, "Count")})
+        emit(settings.metrics_namespace, settings.powertools_service_name, {APPROVALS_OVERDUE: (1, "Count")})
     logger.info("no decision yet", version=event["version"], outcome=outcome["outcome"])
     return outcome

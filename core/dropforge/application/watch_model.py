@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
 from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, Assessment, assess
@@ -21,7 +22,6 @@ from dropforge.domain.ledger import Ledger
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog, Window, pseudonym
 from dropforge.domain.records import Live, from_iso, iso
-from dropforge.domain.triggers import DRIFT_ALARM, QUALITY_ALARM
 
 FORMAT = 1
 NO_LIVE_MODEL = "no_live_model"
@@ -302,9 +302,9 @@ def _metrics(report: WatchReport) -> list[Metric]:
         Metric(QUALITY_ALARM, float(report.alarms[QUALITY].raised), "Count"),
     ]
     if assessment.verdict != NOT_ENOUGH_DATA:
-        metrics.append(Metric("MissingDataDetected", float(_has_more_missing(assessment)), "Count"))
+        metrics.append(Metric(MISSING_DATA, float(_has_more_missing(assessment)), "Count"))
     if math.isfinite(quality.live.value):
-        metrics.append(Metric("LiveQuality", quality.live.value, "None"))
+        metrics.append(Metric(LIVE_QUALITY, quality.live.value, "None"))
     return metrics
 
 

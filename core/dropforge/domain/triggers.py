@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, QUALITY_ALARM
 from dropforge.domain.errors import InvalidEvent
 
 TriggerKind = Literal["drop", "schedule", "manual", "follow-up", "replay", "alarm"]
 AlarmKind = Literal["drift", "quality"]
 
-DRIFT_ALARM: Final = "DriftAlarm"
-QUALITY_ALARM: Final = "QualityAlarm"
-"""The metrics that the watch emits, 0 or 1, and whose alarms are answered."""
+# The metrics whose alarms are answered.
 _ALARM_KINDS: Final[Mapping[str, AlarmKind]] = {DRIFT_ALARM: "drift", QUALITY_ALARM: "quality"}
 
 _SLUG_CHARACTERS = 20

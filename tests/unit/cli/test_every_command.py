@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from cli_services import complete, scores_batches
 from cli_stack import CONTRACT, CliStack
@@ -251,7 +250,7 @@ ELSEWHERE = {
 """Commands whose text and JSON another test holds, by file and name."""
 
 
-def commands(group: Any = None, path: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(group: Any = None, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every command that there is, by its path."""
     found = get_command(app) if group is None else group
     for name, each in found.commands.items():

@@ -1,0 +1,1 @@
+"""Writes ``docs/reference/*.md`` from the code, the template and the example events."""
