@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from dropforge import bootstrap
-from dropforge.application.admit_run import AdmitPolicy, admit_run
+from dropforge.application.admit_run import AdmissionDesk, AdmitPolicy
 from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.cost_cap import CostCap
 from dropforge.config import Settings
@@ -64,9 +64,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             max_training_s=settings.training_max_runtime_s,
         ),
     )
-    admission = admit_run(
-        event["event"],
-        execution_arn=event["execution_arn"],
+    desk = AdmissionDesk(
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),
         code=bootstrap.training_code(),
@@ -75,7 +73,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         training_machine_arn=settings.training_machine_arn,
         deployment_machine_arn=settings.deployment_machine_arn,
         policy=policy,
-        now=bootstrap.now(),
     )
+    admission = desk.admit(event["event"], execution_arn=event["execution_arn"], now=bootstrap.now())
     logger.info(admission.message, outcome=admission.outcome)
     return admission.to_dict()

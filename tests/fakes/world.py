@@ -17,7 +17,7 @@ from tests.fakes.records import BUCKET, DEPLOYMENT, ENDPOINT, GROUP, TRAINING, a
 from tests.fakes.services import Execution, FakeEndpoints, FakeRegistry, FakeWorkflows
 from tests.in_memory_store import InMemoryObjectStore
 
-from dropforge.application.admit_run import Admission, AdmitPolicy, admit_run
+from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
 from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.close_run import close_run
 from dropforge.application.cost_cap import CostCap
@@ -86,9 +86,7 @@ class World:
         if isinstance(event, Drop):
             execution_arn = execution_arn or self.running(f"drop-{event.drop_id[:8]}")
             event = s3_event(event)
-        return admit_run(
-            event,
-            execution_arn=execution_arn or self.running(f"x-{event.get('trigger')}"),
+        desk = AdmissionDesk(
             ledger=self.ledger,
             store=self.store,
             code=CODE,
@@ -104,7 +102,9 @@ class World:
                 alarms=self.alarms,
                 cost=self.cost,
             ),
-            now=now,
+        )
+        return desk.admit(
+            event, execution_arn=execution_arn or self.running(f"x-{event.get('trigger')}"), now=now
         )
 
     def register(self, admission: Admission, now: datetime = _T10) -> Registration:

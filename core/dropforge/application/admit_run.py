@@ -100,131 +100,150 @@ class Admission:
         }
 
 
-def admit_run(
-    event: Mapping[str, Any],
-    *,
-    execution_arn: str,
-    ledger: Ledger,
-    store: ObjectStore,
-    code: TrainingCode,
-    log: PredictionLog,
-    workflows: Workflows,
-    training_machine_arn: str,
-    deployment_machine_arn: str,
-    policy: AdmitPolicy,
-    now: datetime,
-) -> Admission:
-    """Decide whether this execution trains, and if so on what.
+@dataclass(frozen=True)
+class AdmissionDesk:
+    """Decides which executions train, and on what."""
 
-    Effect: the drop is in the ledger; an admitted run holds the training lock, has its manifest and its
-    training code in S3 and has claimed every drop it covers. Where an alarm is to be answered by a fallback,
-    the deployment of the version before has started, whether or not there is anything to train on. Safe to
-    run twice for one execution.
+    ledger: Ledger
+    store: ObjectStore
+    code: TrainingCode
+    log: PredictionLog
+    workflows: Workflows
+    training_machine_arn: str
+    deployment_machine_arn: str
+    policy: AdmitPolicy
 
-    Raises:
-        InvalidEvent: the input is no trigger, or a replay names an unknown run.
-        LostLock: the execution was so slow that another one took over its lock.
-    """
-    trigger = parse_trigger(event)
-    if trigger.replay_of is not None:
-        # Before the lock is taken: a replay of nothing must not keep others from training.
-        _manifest_of(trigger.replay_of, ledger, store)
-    if trigger.drop is not None and trigger.drop.key.endswith("/"):
-        return Admission("nothing-new", f"{trigger.drop.key} is a folder's marker, which holds no data.")
-    if trigger.drop is not None:
-        receipt = ledger.record_drop(trigger.drop, received_by=execution_arn, now=now)
-        if not receipt.is_mine:
-            covered = f"run {receipt.run_id} covers it" if receipt.run_id else "a run will cover it"
-            return Admission(
-                "duplicate", f"s3://{trigger.drop.bucket}/{trigger.drop.key} is known; {covered}."
+    def admit(self, event: Mapping[str, Any], *, execution_arn: str, now: datetime) -> Admission:
+        """Decide whether this execution trains, and if so on what.
+
+        Effect: the drop is in the ledger; an admitted run holds the training lock, has its manifest and its
+        training code in S3 and has claimed every drop it covers. Where an alarm is to be answered by a
+        fallback, the deployment of the version before has started, whether or not there is anything to train
+        on. Safe to run twice for one execution.
+
+        Raises:
+            InvalidEvent: the input is no trigger, or a replay names an unknown run.
+            LostLock: the execution was so slow that another one took over its lock.
+        """
+        trigger = parse_trigger(event)
+        if trigger.replay_of is not None:
+            # Before the lock is taken: a replay of nothing must not keep others from training.
+            self._manifest_of(trigger.replay_of)
+        if trigger.drop is not None and trigger.drop.key.endswith("/"):
+            return Admission("nothing-new", f"{trigger.drop.key} is a folder's marker, which holds no data.")
+        if trigger.drop is not None:
+            receipt = self.ledger.record_drop(trigger.drop, received_by=execution_arn, now=now)
+            if not receipt.is_mine:
+                covered = f"run {receipt.run_id} covers it" if receipt.run_id else "a run will cover it"
+                return Admission(
+                    "duplicate", f"s3://{trigger.drop.bucket}/{trigger.drop.key} is known; {covered}."
+                )
+        if trigger.alarm is not None:
+            known = self.ledger.get_run(trigger.alarm.run_id)
+            if known is not None and known.execution_arn != execution_arn:
+                return Admission("duplicate", f"Run {known.run_id} answers this alarm.")
+            # A run that was opened by an earlier try of this execution goes on, whatever changed meanwhile.
+            reason = why_not(trigger.alarm, self.ledger, self.policy.alarms) if known is None else None
+            if reason is not None:
+                return Admission("not-answered", reason)
+        admission = self._train(trigger, execution_arn, now)
+        if trigger.alarm is not None:
+            # After the run is open: a fallback changes what is live, and a second try must not take that for
+            # the alarm having been answered by somebody else.
+            version = fall_back(
+                trigger.alarm,
+                ledger=self.ledger,
+                workflows=self.workflows,
+                deployment_machine_arn=self.deployment_machine_arn,
+                policy=self.policy.alarms,
             )
-    if trigger.alarm is not None:
-        known = ledger.get_run(trigger.alarm.run_id)
-        if known is not None and known.execution_arn != execution_arn:
-            return Admission("duplicate", f"Run {known.run_id} answers this alarm.")
-        # A run that was opened by an earlier try of this execution goes on, whatever changed meanwhile.
-        reason = why_not(trigger.alarm, ledger, policy.alarms) if known is None else None
-        if reason is not None:
-            return Admission("not-answered", reason)
-    admission = _train(
-        trigger,
-        execution_arn=execution_arn,
-        ledger=ledger,
-        store=store,
-        code=code,
-        log=log,
-        workflows=workflows,
-        training_machine_arn=training_machine_arn,
-        policy=policy,
-        now=now,
-    )
-    if trigger.alarm is not None:
-        # After the run is open: a fallback changes what is live, and a second try must not take that for the
-        # alarm having been answered by somebody else.
-        version = fall_back(
-            trigger.alarm,
-            ledger=ledger,
-            workflows=workflows,
-            deployment_machine_arn=deployment_machine_arn,
-            policy=policy.alarms,
+            if version is not None:
+                message = f"{admission.message} Version {version} is deployed meanwhile."
+                return replace(admission, message=message)
+        return admission
+
+    def _train(self, trigger: Trigger, execution_arn: str, now: datetime) -> Admission:
+        """Take the training lock and open the run, or say why there is none."""
+        waiting = self.ledger.pending_drops()
+        lease = self.ledger.acquire(
+            LockName.TRAINING,
+            holder=execution_arn,
+            subject=_run_id(trigger, waiting, execution_arn),
+            now=now,
+            lease_s=self.policy.lease_s,
         )
-        if version is not None:
-            return replace(admission, message=f"{admission.message} Version {version} is deployed meanwhile.")
-    return admission
+        if lease is None:
+            return Admission("coalesced", _another_trains(trigger))
 
+        def step_back(outcome: str, message: str) -> Admission:
+            # Drops whose executions met the lock in this short while wait for whoever held it: for us.
+            release_training_lock(
+                token=lease.token,
+                ledger=self.ledger,
+                workflows=self.workflows,
+                training_machine_arn=self.training_machine_arn,
+            )
+            return Admission(outcome, message)
 
-def _train(
-    trigger: Trigger,
-    *,
-    execution_arn: str,
-    ledger: Ledger,
-    store: ObjectStore,
-    code: TrainingCode,
-    log: PredictionLog,
-    workflows: Workflows,
-    training_machine_arn: str,
-    policy: AdmitPolicy,
-    now: datetime,
-) -> Admission:
-    """Take the training lock and open the run, or say why there is none."""
-    waiting = ledger.pending_drops()
-    lease = ledger.acquire(
-        LockName.TRAINING,
-        holder=execution_arn,
-        subject=_run_id(trigger, waiting, execution_arn),
-        now=now,
-        lease_s=policy.lease_s,
-    )
-    if lease is None:
-        return Admission("coalesced", _another_trains(trigger))
+        run = self.ledger.get_run(lease.subject)
+        if run is None:
+            labelled = self._labelled(trigger, now)
+            drops, objects = self._objects(trigger, has_labelled=labelled is not None)
+            if not objects and labelled is None:
+                return step_back("nothing-new", _NOTHING_NEW)
+            run = _run(trigger, lease, drops, objects, labelled, bucket=self.policy.data_bucket, now=now)
+            self.store.write(run.manifest_uri, _manifest(run, objects), content_type="application/json")
+        # Also where the run is there already: a call that was cut off may have left drops unclaimed.
+        run = self.ledger.open_run(run)
+        if run.execution_arn != execution_arn or run.token != lease.token:
+            return step_back("coalesced", f"Run {run.run_id} has covered this meanwhile.")
+        refusal = self.policy.cost.refusal(self._manifest_of(run.run_id))
+        if refusal is not None:
+            return Admission(TOO_EXPENSIVE, str(refusal), run, self.code, error=refusal)
+        self.code.publish(self.store, run.manifest_uri)
+        return Admission("admitted", _admitted(run), run, self.code, self.ledger.live())
 
-    def step_back(outcome: str, message: str) -> Admission:
-        # Drops whose executions met the lock in this short while wait for whoever held it: for us.
-        release_training_lock(
-            token=lease.token,
-            ledger=ledger,
-            workflows=workflows,
-            training_machine_arn=training_machine_arn,
-        )
-        return Admission(outcome, message)
+    def _labelled(self, trigger: Trigger, now: datetime) -> LabelledWindow | None:
+        """The labelled predictions that a retraining takes; None where there are none."""
+        if not self.policy.labelled_predictions or trigger.kind not in _RETRAININGS:
+            return None
+        retention = self.policy.prediction_retention
+        window = window_since_last_training(self.ledger, self.store, retention=retention, now=now)
+        return window if window is not None and window.has_new(self.log) else None
 
-    run = ledger.get_run(lease.subject)
-    if run is None:
-        labelled = _labelled(trigger, ledger, store, log, policy, now)
-        drops, objects = _objects(trigger, ledger, store, policy, has_labelled=labelled is not None)
-        if not objects and labelled is None:
-            return step_back("nothing-new", _NOTHING_NEW)
-        run = _run(trigger, lease, drops, objects, labelled, bucket=policy.data_bucket, now=now)
-        store.write(run.manifest_uri, _manifest(run, objects), content_type="application/json")
-    # Also where the run is there already: a call that was cut off may have left drops unclaimed.
-    run = ledger.open_run(run)
-    if run.execution_arn != execution_arn or run.token != lease.token:
-        return step_back("coalesced", f"Run {run.run_id} has covered this meanwhile.")
-    refusal = policy.cost.refusal(_manifest_of(run.run_id, ledger, store))
-    if refusal is not None:
-        return Admission(TOO_EXPENSIVE, str(refusal), run, code, error=refusal)
-    code.publish(store, run.manifest_uri)
-    return Admission("admitted", _admitted(run), run, code, ledger.live())
+    def _objects(self, trigger: Trigger, *, has_labelled: bool) -> tuple[list[RecordedDrop], list[ObjectRef]]:
+        """The drops that this run claims and the objects that it trains on, the newest first."""
+        if trigger.kind == "replay":
+            return [], self._manifest_of(trigger.replay_of or "")
+        # Read again under the lock: a drop recorded after the first look is covered as well.
+        drops = sorted(self.ledger.pending_drops(), key=lambda each: each.received_at, reverse=True)
+        objects = [
+            ObjectRef(each.drop.bucket, each.drop.key, each.drop.version_id, each.drop.etag, each.drop.size)
+            for each in drops
+        ]
+        has_new = bool(objects) or has_labelled
+        wants_earlier = self.policy.training_data == "all-drops" and (has_new or trigger.kind == "manual")
+        if wants_earlier or (trigger.kind == "manual" and not has_new):
+            last = self._last_trained()
+            if last is not None:
+                seen = {each.identity for each in objects}
+                objects += [each for each in self._manifest_of(last) if each.identity not in seen]
+        return drops, objects
+
+    def _last_trained(self) -> str | None:
+        """The newest run whose data were good enough to train on."""
+        for run in self.ledger.list_runs():
+            if run.replay_of is None and run.status not in (RunStatus.RUNNING, RunStatus.FAILED):
+                return run.run_id
+        return None
+
+    def _manifest_of(self, run_id: str) -> list[ObjectRef]:
+        run = self.ledger.get_run(run_id)
+        if run is None:
+            raise InvalidEvent(f"There is no run {run_id!r}. 'dropforge runs' lists those there are.")
+        return [
+            ObjectRef.from_dict(each) for each in json.loads(self.store.read(run.manifest_uri))["objects"]
+        ]
 
 
 def _another_trains(trigger: Trigger) -> str:
@@ -242,58 +261,6 @@ def _run_id(trigger: Trigger, waiting: Sequence[RecordedDrop], execution_arn: st
     if trigger.kind == "follow-up" and waiting:
         return newest(waiting).drop.run_id
     return run_id_of_execution(trigger.kind, execution_arn.rsplit(":", 1)[-1])
-
-
-def _labelled(
-    trigger: Trigger,
-    ledger: Ledger,
-    store: ObjectStore,
-    log: PredictionLog,
-    policy: AdmitPolicy,
-    now: datetime,
-) -> LabelledWindow | None:
-    """The labelled predictions that a retraining takes; None where there are none."""
-    if not policy.labelled_predictions or trigger.kind not in _RETRAININGS:
-        return None
-    window = window_since_last_training(ledger, store, retention=policy.prediction_retention, now=now)
-    return window if window is not None and window.has_new(log) else None
-
-
-def _objects(
-    trigger: Trigger, ledger: Ledger, store: ObjectStore, policy: AdmitPolicy, *, has_labelled: bool
-) -> tuple[list[RecordedDrop], list[ObjectRef]]:
-    """The drops that this run claims and the objects that it trains on, the newest first."""
-    if trigger.kind == "replay":
-        return [], _manifest_of(trigger.replay_of or "", ledger, store)
-    # Read again under the lock: a drop recorded after the first look is covered as well.
-    drops = sorted(ledger.pending_drops(), key=lambda each: each.received_at, reverse=True)
-    objects = [
-        ObjectRef(each.drop.bucket, each.drop.key, each.drop.version_id, each.drop.etag, each.drop.size)
-        for each in drops
-    ]
-    has_new = bool(objects) or has_labelled
-    wants_earlier = policy.training_data == "all-drops" and (has_new or trigger.kind == "manual")
-    if wants_earlier or (trigger.kind == "manual" and not has_new):
-        last = _last_trained(ledger)
-        if last is not None:
-            seen = {each.identity for each in objects}
-            objects += [each for each in _manifest_of(last, ledger, store) if each.identity not in seen]
-    return drops, objects
-
-
-def _last_trained(ledger: Ledger) -> str | None:
-    """The newest run whose data were good enough to train on."""
-    for run in ledger.list_runs():
-        if run.replay_of is None and run.status not in (RunStatus.RUNNING, RunStatus.FAILED):
-            return run.run_id
-    return None
-
-
-def _manifest_of(run_id: str, ledger: Ledger, store: ObjectStore) -> list[ObjectRef]:
-    run = ledger.get_run(run_id)
-    if run is None:
-        raise InvalidEvent(f"There is no run {run_id!r}. 'dropforge runs' lists those there are.")
-    return [ObjectRef.from_dict(each) for each in json.loads(store.read(run.manifest_uri))["objects"]]
 
 
 def _run(
