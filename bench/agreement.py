@@ -8,10 +8,11 @@ import numpy as np
 
 from bench.record import Result, append
 from bench.simulation import NUMERIC
+from dropforge.adapters.tables.outline import SAMPLE_ROWS
 from dropforge.domain.drift import counts
 from dropforge.domain.drift.baseline import NumericBaseline
 from dropforge.domain.drift.features import binned, kolmogorov_distance
-from dropforge.domain.profile import NumericProfile, TableProfile
+from dropforge.domain.profile import NumericProfile, Ruler, TableProfile
 
 GOALS = {"KS": 0.005, "PSI": 0.01}
 _CHUNK = 20_000
@@ -25,11 +26,13 @@ def differences(name: str, rows: int, baseline_rows: int, scale: float, seed: in
     rng = np.random.default_rng([seed, rows])
     base, window = NUMERIC[name](rng, baseline_rows), NUMERIC[name](rng, rows) * scale
     base, window = base[~np.isnan(base)], window[~np.isnan(window)]
+    # Rows are in random order, so the first ones are such a sample as preparation takes.
+    ruler = Ruler.of(base[:SAMPLE_ROWS], float(base.min()), float(base.max()))
     profile = TableProfile()
     for start in range(0, len(base), _CHUNK):
         part = base[start : start + _CHUNK]
-        profile.add(len(part), {name: NumericProfile.of(part, 0)})
-    entry = profile.columns()[1][name].to_dict()
+        profile.add(len(part), {name: NumericProfile.of(part, 0, ruler)})
+    entry = profile.columns[name].to_dict()
     stored = NumericBaseline.of({"name": name, "type": "number", **entry})
     points = np.unique(np.concatenate([base, window]))
     above = [np.searchsorted(np.sort(each), points, "right") / len(each) for each in (base, window)]

@@ -81,7 +81,7 @@ class Report:
 
 def profile_json(written: Written, contract: Contract, data_version: str) -> bytes:
     """Return ``profile.json``."""
-    rows, columns = written.profile.columns()
+    rows, columns = written.profile.rows, written.profile.columns
     entries = [
         {"name": c.name, "type": c.type, "role": c.role, **columns[c.name].to_dict()}
         for c in contract.prepared

@@ -1,14 +1,14 @@
 """What the prepared columns look like: the baseline that drift is measured against.
 
-Profiles of parts merge into the profile of the whole. Counts, extremes, distinct values and categories are
-exact up to their bounds; means and deviations merge by Chan, Golub, LeVeque (1979); quantiles are exact up
-to `QUANTILE_POINTS` distinct values and beyond that within 1/`QUANTILE_POINTS` of the rank per merge level.
+Profiles of parts merge into the profile of the whole, and how the rows were cut into parts leaves no trace:
+sums are exact, and so are the counts at the values where a column is measured. Where those values are is
+settled before, for the whole, by a `Ruler`; of columns with few different values every one is counted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,223 +16,409 @@ import numpy as np
 import numpy.typing as npt
 
 FORMAT = 1
-QUANTILE_POINTS = 4096
-QUANTILE_EDGES = 1024
-"""1,024 edges keep the KS statistic within 4e-5 of the exact one and cost 14 kB of JSON per column."""
+RULER_POINTS = 4096
+QUANTILE_EDGES = 1021
+"""So many keep the KS statistic within 1e-4 of the exact one and cost 14 kB of JSON per column; and the
+tenths are among 1,020 steps, so that the PSI's bins are the deciles."""
 DISTINCT_BOUND = 10_000
 TOP_CATEGORIES = 1000
 
+_HALF_BITS = 30
+"""Sums are kept in units of 2^-60 of the column's range, in two halves."""
+_SUMMED = 1 << 20
+"""Values summed at once: integers below 2^30 whose sum a float64 holds exactly."""
+
 Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Quantiles:
-    """A sorted sample with weights that stands for all values.
+class Ruler:
+    """How a numeric column is measured in every part alike.
+
+    Attributes:
+        points: float64 (k,), ascending, distinct: where it is counted how many values are at most so much.
+        centre: about the middle of the column's range.
+        exponent: no value is farther from the centre than two to the power of it.
+    """
+
+    points: Float64
+    centre: float
+    exponent: int
+
+    @classmethod
+    def of(cls, sample: Float64, minimum: float, maximum: float) -> Ruler:
+        """Lay the points at even ranks of a sample, float64 (n,), of values from minimum to maximum."""
+        if minimum > maximum:
+            return cls(np.empty(0, dtype=np.float64), 0.0, 0)
+        centre = minimum / 2 + maximum / 2
+        reach = max(maximum - centre, centre - minimum)
+        ordered = np.sort(sample) + 0.0  # -0.0 is 0.0
+        if len(ordered) > RULER_POINTS:
+            ordered = ordered[np.rint(np.linspace(0, len(ordered) - 1, RULER_POINTS)).astype(np.int64)]
+        return cls(np.unique(ordered), centre, math.frexp(reach)[1])
+
+    def scaled(self, values: Float64) -> Float64:
+        """Return the values' distances from the centre as shares of the range, float64 (n,) in [-1, 1]."""
+        distances = values - self.centre
+        # A power of two, but its inverse may be beyond the range of floats.
+        half = -self.exponent // 2
+        distances *= 2.0**half
+        distances *= 2.0 ** (-self.exponent - half)
+        return distances
+
+    def unscaled(self, share: float) -> float:
+        """Return the distance that is so much of the range."""
+        return math.ldexp(share, self.exponent)
+
+
+def nearest(ordered: npt.NDArray[Any], wanted: Float64) -> npt.NDArray[np.intp]:
+    """Return the place of the item of an ascending array that is nearest to each wanted number."""
+    after = np.clip(np.searchsorted(ordered, wanted, "left"), 1, max(len(ordered) - 1, 1))
+    before = after - 1
+    after = np.minimum(after, len(ordered) - 1)
+    found: npt.NDArray[np.intp] = np.where(wanted - ordered[before] < ordered[after] - wanted, before, after)
+    return found
+
+
+def exact_sum(shares: Float64) -> int:
+    """Add numbers in [-1, 1], float64 (n,), each rounded to 2^-60; return the sum in these units.
+
+    Integers have no rounding, so any order and any grouping gives the same.
+
+    Example:
+        >>> exact_sum(np.array([0.5, 0.25])) == 3 << 58
+        True
+    """
+    total = 0
+    for start in range(0, len(shares), _SUMMED):
+        coarse = shares[start : start + _SUMMED] * 2.0**_HALF_BITS
+        whole = np.rint(coarse)
+        coarse -= whole
+        coarse *= 2.0**_HALF_BITS
+        np.rint(coarse, out=coarse)
+        total += (int(whole.sum()) << _HALF_BITS) + int(coarse.sum())
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Frequencies:
+    """How often every different value occurs, of a column with at most `DISTINCT_BOUND` of them.
 
     Attributes:
         values: float64 (m,), ascending, distinct.
-        weights: int64 (m,), how many values each stands for.
+        counts: int64 (m,).
     """
 
     values: Float64
-    weights: npt.NDArray[np.int64]
+    counts: Int64
 
     @classmethod
-    def of(cls, values: Float64) -> Quantiles:
-        """Summarise finite values, float64 (n,)."""
-        distinct, counts = np.unique(values, return_counts=True)
-        return cls(distinct, counts.astype(np.int64))._compressed()
+    def of(cls, ordered: Float64) -> Frequencies | None:
+        """Count ascending values, float64 (n,); None if there are too many different ones."""
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(ordered) else _NONE
+        if len(starts) > DISTINCT_BOUND:
+            return None
+        return cls(ordered[starts] + 0.0, np.diff(starts, append=len(ordered)))
 
-    def merge(self, other: Quantiles) -> Quantiles:
-        """Return the summary of both."""
+    def merge(self, other: Frequencies) -> Frequencies | None:
+        """Return the counts of both; None if there are too many different values."""
         values, inverse = np.unique(np.concatenate([self.values, other.values]), return_inverse=True)
-        weights = np.zeros(len(values), dtype=np.int64)
-        np.add.at(weights, inverse, np.concatenate([self.weights, other.weights]))
-        return Quantiles(values, weights)._compressed()
+        if len(values) > DISTINCT_BOUND:
+            return None
+        counts = np.zeros(len(values), dtype=np.int64)
+        np.add.at(counts, inverse, np.concatenate([self.counts, other.counts]))
+        return Frequencies(values, counts)
 
-    def edges(self, bound: int = QUANTILE_EDGES) -> list[float]:
-        """Return at most `bound` values at evenly spaced ranks, from the least to the greatest."""
-        return [float(value) for value in self.values[self._picked(bound)]]
+    def at_most(self, points: Float64) -> Int64:
+        """Count the values that are at most each point; int64 (k,)."""
+        cumulative = np.append(0, np.cumsum(self.counts))
+        found: Int64 = cumulative[np.searchsorted(self.values, points, "right")]
+        return found
 
-    def cumulative(self, bound: int = QUANTILE_EDGES) -> list[int]:
-        """Return how many values are at most each of `edges`; exact up to QUANTILE_POINTS distinct values."""
-        return [int(count) for count in np.cumsum(self.weights)[self._picked(bound)]]
 
-    def _picked(self, bound: int) -> npt.NDArray[np.intp]:
-        total = int(self.weights.sum())
-        ranks = np.rint(np.linspace(0, total - 1, min(bound, total))).astype(np.int64)
-        return np.searchsorted(np.cumsum(self.weights), ranks, "right")
-
-    def _compressed(self) -> Quantiles:
-        if len(self.values) <= QUANTILE_POINTS:
-            return self
-        cumulative = np.cumsum(self.weights)
-        total = int(cumulative[-1])
-        steps = np.array([total * i // QUANTILE_POINTS for i in range(QUANTILE_POINTS + 1)], dtype=np.int64)
-        middles = (steps[:-1] + steps[1:]) // 2
-        # The ends stay, so that the extremes of the whole are among the edges.
-        middles[0], middles[-1] = 0, total - 1
-        picked = np.searchsorted(cumulative, middles, "right")
-        index, inverse = np.unique(picked, return_inverse=True)
-        weights = np.zeros(len(index), dtype=np.int64)
-        np.add.at(weights, inverse, np.diff(steps))
-        return Quantiles(self.values[index], weights)
+_NONE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class NumericProfile:
-    """A number, integer or timestamp column; timestamps count in microseconds since 1970-01-01 UTC."""
+    """A number, integer or timestamp column; timestamps count in microseconds since 1970-01-01 UTC.
 
+    Attributes:
+        at_minimum: how many values are the least one.
+        total, squares: the sum of the ruler's scaled values and of their squares, in units of 2^-60.
+        counted: how often every value occurs; where too many differ, int64 (k,), how many values are at most
+            each of the ruler's points.
+    """
+
+    ruler: Ruler
     count: int
     missing: int
     minimum: float
     maximum: float
-    mean: float
-    squares: float
-    """Sum of the squared deviations from the mean."""
-    distinct: Float64
-    distinct_exact: bool
-    quantiles: Quantiles
+    at_minimum: int
+    total: int
+    squares: int
+    counted: Frequencies | Int64
 
     @classmethod
-    def of(cls, values: Float64, missing: int) -> NumericProfile:
-        """Profile finite values, float64 (n,), beside `missing` rows without a value."""
-        if not len(values):
-            nothing = np.empty(0, dtype=np.float64)
-            return cls(0, missing, math.inf, -math.inf, 0.0, 0.0, nothing, True, Quantiles.of(nothing))
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = float(values.mean())
-            if not math.isfinite(mean):
-                mean = float((values / len(values)).sum())
-            squares = float(np.square(values - mean).sum())
-        distinct = np.unique(values)
-        quantiles = Quantiles.of(values)
+    def of(cls, values: Float64, missing: int, ruler: Ruler | None = None) -> NumericProfile:
+        """Profile finite values, float64 (n,), beside `missing` rows without a value.
+
+        Args:
+            ruler: of the whole column; without one the values are the whole.
+        """
+        ordered = np.sort(values)
+        if len(ordered):
+            ordered[[0, -1]] += 0.0  # -0.0 is 0.0
+        if ruler is None:
+            ends = (float(ordered[0]), float(ordered[-1])) if len(ordered) else (math.inf, -math.inf)
+            ruler = Ruler.of(ordered, *ends)
+        if not len(ordered):
+            return cls(ruler, 0, missing, math.inf, -math.inf, 0, 0, 0, Frequencies(ordered, _NONE))
+        shares = ruler.scaled(ordered)
+        frequencies = Frequencies.of(ordered)
         return cls(
-            len(values),
+            ruler,
+            len(ordered),
             missing,
-            float(distinct[0]),
-            float(distinct[-1]),
-            mean,
-            squares,
-            distinct[:DISTINCT_BOUND],
-            len(distinct) <= DISTINCT_BOUND,
-            quantiles,
+            float(ordered[0]),
+            float(ordered[-1]),
+            int(np.searchsorted(ordered, ordered[0], "right")),
+            exact_sum(shares),
+            exact_sum(np.square(shares)),
+            np.searchsorted(ordered, ruler.points, "right") if frequencies is None else frequencies,
         )
 
     def merge(self, other: NumericProfile) -> NumericProfile:
-        """Return the profile of both parts."""
-        count = self.count + other.count
-        delta = other.mean - self.mean
-        share = other.count / count if count else 0.0
-        distinct = np.union1d(self.distinct, other.distinct)
+        """Return the profile of both parts, which one ruler has measured."""
+        minimum = min(self.minimum, other.minimum)
+        counted: Frequencies | Int64 | None = None
+        if isinstance(self.counted, Frequencies) and isinstance(other.counted, Frequencies):
+            counted = self.counted.merge(other.counted)
+        if counted is None:
+            counted = self._at_most() + other._at_most()
         return NumericProfile(
-            count,
+            self.ruler,
+            self.count + other.count,
             self.missing + other.missing,
-            min(self.minimum, other.minimum),
+            minimum,
             max(self.maximum, other.maximum),
-            self.mean + delta * share,
-            self.squares + other.squares + delta * delta * self.count * share,
-            distinct[:DISTINCT_BOUND],
-            self.distinct_exact and other.distinct_exact and len(distinct) <= DISTINCT_BOUND,
-            self.quantiles.merge(other.quantiles),
+            sum(part.at_minimum for part in (self, other) if part.minimum == minimum),
+            self.total + other.total,
+            self.squares + other.squares,
+            counted,
         )
+
+    @property
+    def mean(self) -> float | None:
+        """The mean, correctly rounded from the exact sum; None without values."""
+        if not self.count:
+            return None
+        return self.ruler.centre + self.ruler.unscaled(self.total / (self.count << 2 * _HALF_BITS))
+
+    @property
+    def deviation(self) -> float | None:
+        """The population's standard deviation; None without values."""
+        if not self.count:
+            return None
+        unit = 1 << 2 * _HALF_BITS
+        variance = self.count * self.squares * unit - self.total**2
+        return self.ruler.unscaled(math.sqrt(max(variance, 0) / (self.count * unit) ** 2))
+
+    def quantiles(self, bound: int = QUANTILE_EDGES) -> tuple[Float64, Int64]:
+        """Return at most `bound` values at even ranks, from the least to the greatest, and exact counts.
+
+        Returns:
+            float64 (m,), ascending; int64 (m,), how many values are at most each. Every different value is
+            among them if there are no more than `bound`.
+        """
+        if isinstance(self.counted, Frequencies):
+            values, cumulative = self.counted.values, np.cumsum(self.counted.counts)
+        else:
+            inside = (self.ruler.points > self.minimum) & (self.ruler.points < self.maximum)
+            values = np.concatenate([[self.minimum], self.ruler.points[inside], [self.maximum]])
+            cumulative = np.concatenate([[self.at_minimum], self.counted[inside], [self.count]])
+        if len(values) <= bound:
+            return values, cumulative.astype(np.int64)
+        picked = nearest(cumulative, np.linspace(0, self.count, bound))
+        return values[picked], cumulative[picked].astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the column's entry in ``profile.json``; the deviation is the population's."""
-        deviation = math.sqrt(self.squares / self.count) if self.count else None
+        values, cumulative = self.quantiles()
+        known = self.counted if isinstance(self.counted, Frequencies) else None
         return {
             "count": self.count,
             "missing": self.missing,
-            "distinct": len(self.distinct),
-            "distinct_exact": self.distinct_exact,
+            "distinct": DISTINCT_BOUND if known is None else len(known.values),
+            "distinct_exact": known is not None,
             "minimum": self.minimum if self.count else None,
             "maximum": self.maximum if self.count else None,
-            "mean": _finite(self.mean) if self.count else None,
-            "deviation": _finite(deviation),
-            "quantiles": self.quantiles.edges(),
-            "cumulative": self.quantiles.cumulative(),
+            "mean": _finite(self.mean),
+            "deviation": _finite(self.deviation),
+            "quantiles": values.tolist(),
+            "cumulative": cumulative.tolist(),
         }
+
+    def to_state(self) -> dict[str, Any]:
+        """Return all but the ruler as JSON, for `from_state`."""
+        known = self.counted if isinstance(self.counted, Frequencies) else None
+        return {
+            "count": self.count,
+            "missing": self.missing,
+            "minimum": self.minimum if self.count else None,
+            "maximum": self.maximum if self.count else None,
+            "at_minimum": self.at_minimum,
+            "total": self.total,
+            "squares": self.squares,
+            "frequencies": None if known is None else [known.values.tolist(), known.counts.tolist()],
+            "at_most": self.counted.tolist() if isinstance(self.counted, np.ndarray) else None,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], ruler: Ruler) -> NumericProfile:
+        """Read what `to_state` wrote of a profile that this ruler has measured."""
+        known = state["frequencies"]
+        return cls(
+            ruler,
+            state["count"],
+            state["missing"],
+            math.inf if state["minimum"] is None else state["minimum"],
+            -math.inf if state["maximum"] is None else state["maximum"],
+            state["at_minimum"],
+            state["total"],
+            state["squares"],
+            np.array(state["at_most"], dtype=np.int64)
+            if known is None
+            else Frequencies(np.array(known[0], dtype=np.float64), np.array(known[1], dtype=np.int64)),
+        )
+
+    def _at_most(self) -> Int64:
+        known = self.counted
+        return known.at_most(self.ruler.points) if isinstance(known, Frequencies) else known
 
 
 @dataclass(frozen=True, slots=True)
 class CategoricalProfile:
-    """A category, boolean or class column. `counts` holds the values met before the bound was reached."""
+    """A category, boolean or class column.
+
+    Attributes:
+        counts: how often values occur: all of them up to `DISTINCT_BOUND`, beyond that the candidates.
+        candidates: the frequent values, settled for the whole, that are counted where too many differ.
+        bounded: whether too many differ.
+    """
 
     count: int
     missing: int
     counts: Mapping[str, int]
-    other: int = 0
-    """Rows whose value is not among `counts`."""
+    candidates: tuple[str, ...]
+    bounded: bool = False
 
     @classmethod
-    def of(cls, counts: Mapping[str, int], missing: int) -> CategoricalProfile:
-        """Profile values given how often each occurs."""
-        return cls(sum(counts.values()), missing, *_bounded(counts))
+    def of(
+        cls, counts: Mapping[str, int], missing: int, candidates: Sequence[str] | None = None
+    ) -> CategoricalProfile:
+        """Profile values given how often each occurs.
+
+        Args:
+            candidates: of the whole column; without any the counts are the whole.
+        """
+        if candidates is None:
+            candidates = [value for value, _ in _ranked(counts)[:DISTINCT_BOUND]]
+        return cls(sum(counts.values()), missing, counts, tuple(candidates))._within_bound()
 
     def merge(self, other: CategoricalProfile) -> CategoricalProfile:
-        """Return the profile of both parts."""
+        """Return the profile of both parts, which have the same candidates."""
         counts = dict(self.counts)
         for value, count in other.counts.items():
             counts[value] = counts.get(value, 0) + count
-        bounded, cut = _bounded(counts)
         return CategoricalProfile(
             self.count + other.count,
             self.missing + other.missing,
-            bounded,
-            self.other + other.other + cut,
-        )
+            counts,
+            self.candidates,
+            self.bounded or other.bounded,
+        )._within_bound()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the column's entry in ``profile.json``, categories by falling count."""
-        ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        top = ranked[:TOP_CATEGORIES]
+        top = _ranked(self.counts)[:TOP_CATEGORIES]
         return {
             "count": self.count,
             "missing": self.missing,
-            "distinct": len(self.counts),
-            "distinct_exact": self.other == 0,
+            "distinct": DISTINCT_BOUND if self.bounded else len(self.counts),
+            "distinct_exact": not self.bounded,
             "categories": [{"value": value, "count": count} for value, count in top],
             "other": self.count - sum(count for _, count in top),
         }
 
+    def to_state(self) -> dict[str, Any]:
+        """Return all but the candidates as JSON, for `from_state`."""
+        return {
+            "count": self.count,
+            "missing": self.missing,
+            "counts": dict(self.counts),
+            "bounded": self.bounded,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], candidates: Sequence[str]) -> CategoricalProfile:
+        """Read what `to_state` wrote of a profile with these candidates."""
+        return cls(state["count"], state["missing"], state["counts"], tuple(candidates), state["bounded"])
+
+    def _within_bound(self) -> CategoricalProfile:
+        if not self.bounded and len(self.counts) <= DISTINCT_BOUND:
+            return self
+        known = {value: self.counts[value] for value in self.candidates if value in self.counts}
+        return CategoricalProfile(self.count, self.missing, known, self.candidates, True)
+
+
+def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
 
 ColumnProfile = NumericProfile | CategoricalProfile
+Rulers = Mapping[str, Ruler | tuple[str, ...]]
+"""Per column its ruler, or the candidates of a column of categories."""
 
 
 @dataclass
 class TableProfile:
-    """Collects the profiles of successive parts, merging parts of equal size like a binary counter.
+    """The profile of a table, collected from parts of it in any order and grouping."""
 
-    So each value goes through a logarithmic number of merges, and quantiles keep their precision.
-    """
+    rows: int = 0
+    columns: dict[str, ColumnProfile] = field(default_factory=dict)
 
-    _levels: list[tuple[int, int, dict[str, ColumnProfile]]] = field(default_factory=list)
-
-    def add(self, rows: int, columns: dict[str, ColumnProfile]) -> None:
+    def add(self, rows: int, columns: Mapping[str, ColumnProfile]) -> None:
         """Add the profiles of a part's columns, the same columns in every part."""
-        level = 0
-        while self._levels and self._levels[-1][0] == level:
-            _, before, earlier = self._levels.pop()
-            rows, columns, level = before + rows, _merged(earlier, columns), level + 1
-        self._levels.append((level, rows, columns))
+        self.rows += rows
+        self.columns = {
+            name: self.columns[name].merge(added) if self.columns else added  # type: ignore[arg-type]
+            for name, added in columns.items()
+        }
 
-    def columns(self) -> tuple[int, dict[str, ColumnProfile]]:
-        """Return how many rows were added, and the profile of each column over all of them."""
-        total, result = 0, dict[str, ColumnProfile]()
-        for _, rows, columns in reversed(self._levels):
-            total, result = total + rows, _merged(columns, result) if result else columns
-        return total, result
+    def merge(self, other: TableProfile) -> None:
+        """Add another part's profile."""
+        if other.columns:
+            self.add(other.rows, other.columns)
 
+    def to_state(self) -> dict[str, Any]:
+        """Return the profile as JSON, for `from_state`; the rulers travel apart."""
+        return {"rows": self.rows, "columns": {name: c.to_state() for name, c in self.columns.items()}}
 
-def _merged(left: dict[str, ColumnProfile], right: dict[str, ColumnProfile]) -> dict[str, ColumnProfile]:
-    return {name: left[name].merge(right[name]) for name in left}  # type: ignore[arg-type]
-
-
-def _bounded(counts: Mapping[str, int]) -> tuple[dict[str, int], int]:
-    if len(counts) <= DISTINCT_BOUND:
-        return dict(counts), 0
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return dict(ranked[:DISTINCT_BOUND]), sum(count for _, count in ranked[DISTINCT_BOUND:])
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], rulers: Rulers) -> TableProfile:
+        """Read what `to_state` wrote of a profile by these rulers."""
+        columns: dict[str, ColumnProfile] = {}
+        for name, entry in state["columns"].items():
+            ruler = rulers[name]
+            columns[name] = (
+                NumericProfile.from_state(entry, ruler)
+                if isinstance(ruler, Ruler)
+                else CategoricalProfile.from_state(entry, ruler)
+            )
+        return cls(state["rows"], columns)
 
 
 def _finite(value: float | None) -> float | None:

@@ -6,10 +6,10 @@ machine. A library's hash() promises none of that.
 
 from __future__ import annotations
 
-import itertools
+import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -120,14 +120,22 @@ def split_codes(row_keys: UInt64) -> npt.NDArray[np.uint8]:
     return (row_keys >= _VALIDATION_FROM).astype(np.uint8) + (row_keys >= _TEST_FROM).astype(np.uint8)
 
 
-def last_occurrences(first: UInt64, second: UInt64, rows_per_pass: int = 1 << 22) -> npt.NDArray[np.bool_]:
+class Lane(Protocol):
+    """One lane of the rows' hashes: uint64 (n,), read by slices; an array, or a file behind it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> UInt64: ...
+
+
+def last_occurrences(first: Lane, second: Lane, rows_per_pass: int = 1 << 21) -> npt.NDArray[np.bool_]:
     """Mark the rows whose 128-bit hash doesn't occur again further down.
 
-    Works on one range of hashes at a time, so that memory stays bounded: about 40 bytes per row of a pass,
-    and one byte per row in total. The arrays may be memory maps.
+    Works on one range of hashes at a time, so that memory stays bounded: about 50 bytes per row of a pass,
+    and one byte per row in total.
 
     Args:
-        first, second: the lanes, uint64 (n,).
+        first, second: the lanes, of one length.
         rows_per_pass: about how many rows to sort at once.
 
     Returns:
@@ -135,31 +143,49 @@ def last_occurrences(first: UInt64, second: UInt64, rows_per_pass: int = 1 << 22
     """
     rows = len(first)
     keep = np.ones(rows, dtype=np.bool_)
-    passes = max(1, -(-rows // rows_per_pass))
-    bounds = [2**64 * number // passes for number in range(passes + 1)]
-    for low, high in itertools.pairwise(bounds):
-        index = _in_range(first, low, high, rows_per_pass)
-        keep[index] = _last_of_each(np.asarray(first[index]), np.asarray(second[index]))
+    bits = max(0, math.ceil(math.log2(max(rows, 1) / rows_per_pass)))
+    for number in range(1 << bits):
+        index, *lanes = _in_range(first, second, bits, number, rows_per_pass)
+        keep[index[_repeated_later(lanes[0], lanes[1], bits)]] = False
     return keep
 
 
-def _in_range(first: UInt64, low: int, high: int, step: int) -> npt.NDArray[np.int64]:
-    found = []
+def _in_range(
+    first: Lane, second: Lane, bits: int, number: int, step: int
+) -> tuple[npt.NDArray[np.int64], UInt64, UInt64]:
+    """Return the rows whose first lane begins with these bits, and both their lanes."""
+    nothing = np.empty(0, dtype=np.uint64)
+    places, firsts, seconds = [np.empty(0, dtype=np.int64)], [nothing], [nothing]
     for start in range(0, len(first), step):
-        piece = np.asarray(first[start : start + step])
-        found.append(np.flatnonzero((piece >= np.uint64(low)) & (piece <= np.uint64(high - 1))) + start)
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+        piece = first[start : start + step]
+        if not bits:
+            found = np.arange(len(piece))
+        else:
+            found = np.flatnonzero((piece >> np.uint64(64 - bits)) == np.uint64(number))
+        places.append(found + start)
+        firsts.append(piece[found])
+        seconds.append(second[start : start + step][found])
+    return np.concatenate(places), np.concatenate(firsts), np.concatenate(seconds)
 
 
-def _last_of_each(first: UInt64, second: UInt64) -> npt.NDArray[np.bool_]:
-    order = np.argsort(first, kind="stable")
-    if len(order) > 1:
-        sorted_first, sorted_second = first[order], second[order]
-        same_first = sorted_first[1:] == sorted_first[:-1]
-        if np.any(same_first & (sorted_second[1:] != sorted_second[:-1])):
-            order = np.lexsort((second, first))
-    keep = np.ones(len(order), dtype=np.bool_)
-    if len(order) > 1:
-        repeated = (first[order][1:] == first[order][:-1]) & (second[order][1:] == second[order][:-1])
-        keep[order[:-1][repeated]] = False
-    return keep
+def _repeated_later(first: UInt64, second: UInt64, known_bits: int) -> npt.NDArray[np.int64]:
+    """Return the places of the rows whose hash occurs again further down.
+
+    Sorts what fits beside a row's place into one word; only where these leading bits agree the rest matters.
+    """
+    if len(first) < 2:
+        return np.empty(0, dtype=np.int64)
+    place_bits = np.uint64(len(first).bit_length())
+    place_mask = (np.uint64(1) << place_bits) - np.uint64(1)
+    words = (first << np.uint64(known_bits)) & ~place_mask
+    words |= np.arange(len(first), dtype=np.uint64)
+    words.sort()
+    alike = np.flatnonzero((words[1:] ^ words[:-1]) <= place_mask)
+    places = (words & place_mask).astype(np.int64)
+    earlier, later = places[alike], places[alike + 1]
+    if np.array_equal(first[earlier], first[later]) and np.array_equal(second[earlier], second[later]):
+        return earlier
+    members = np.unique(np.concatenate([earlier, later]))
+    order = members[np.lexsort((members, second[members], first[members]))]
+    same = (first[order][1:] == first[order][:-1]) & (second[order][1:] == second[order][:-1])
+    return order[:-1][same]

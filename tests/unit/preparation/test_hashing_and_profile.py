@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropforge.domain.profile import (
     DISTINCT_BOUND,
-    QUANTILE_POINTS,
+    QUANTILE_EDGES,
+    RULER_POINTS,
     CategoricalProfile,
     NumericProfile,
-    Quantiles,
+    Ruler,
     TableProfile,
+    exact_sum,
 )
 from dropforge.domain.splitting import (
     RowHash,
@@ -105,51 +110,85 @@ def test_a_collision_in_one_lane_is_no_duplicate():
     assert last_occurrences(first, second).tolist() == [False, True, True, True]
 
 
-FINITE = st.lists(st.integers(-1000, 1000).map(float), max_size=40)
+FINITE = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=30)
 
 
+def ruler_of(values: np.ndarray) -> Ruler:
+    return (
+        Ruler.of(values, float(values.min()), float(values.max())) if len(values) else Ruler.of(values, 1, -1)
+    )
+
+
+@settings(max_examples=50)
 @given(FINITE, FINITE, FINITE)
-def test_numeric_profiles_merge_in_any_grouping(a, b, c):
-    parts = [NumericProfile.of(np.array(values, dtype=np.float64), 1) for values in (a, b, c)]
-    left = parts[0].merge(parts[1]).merge(parts[2]).to_dict()
-    right = parts[0].merge(parts[1].merge(parts[2])).to_dict()
-    whole = NumericProfile.of(np.array(a + b + c, dtype=np.float64), 3).to_dict()
-    for name in whole:
-        if name in ("mean", "deviation") and whole[name] is not None:
-            assert left[name] == pytest.approx(whole[name], abs=1e-6)
-            assert right[name] == pytest.approx(whole[name], abs=1e-6)
-        else:
-            assert left[name] == right[name] == whole[name]
+def test_numeric_profiles_of_parts_are_exactly_that_of_the_whole(a, b, c):
+    whole = np.array(a + b + c, dtype=np.float64)
+    ruler = ruler_of(whole)
+    parts = [NumericProfile.of(np.array(values, dtype=np.float64), 1, ruler) for values in (c, a, b)]
+    parts[1] = NumericProfile.from_state(json.loads(json.dumps(parts[1].to_state())), ruler)
+    expected = NumericProfile.of(whole, 3).to_dict()
+    assert parts[0].merge(parts[1]).merge(parts[2]).to_dict() == expected
+    assert parts[0].merge(parts[1].merge(parts[2])).to_dict() == expected
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=30), st.integers(-300, 290))
+def test_mean_and_deviation_agree_with_exact_fractions(whole, magnitude):
+    values = [Fraction(value) * Fraction(10) ** magnitude for value in whole]
+    floats = np.array([float(value) for value in values])
+    exact = [Fraction(value) for value in floats.tolist()]
+    profile = NumericProfile.of(floats, 0)
+    mean = sum(exact) / len(exact)
+    spread = max(exact) - min(exact)
+    assert abs(Fraction(profile.mean) - mean) <= spread / 2**50 + abs(mean) / 2**50
+    variance = sum((value - mean) ** 2 for value in exact) / len(exact)
+    assert profile.deviation == pytest.approx(
+        math.sqrt(variance / spread**2) * float(spread) if spread else 0
+    )
+
+
+def test_sums_don_t_depend_on_order_where_floats_would():
+    shares = np.array([1.0, 2.0**-55, -1.0] * 1000)
+    assert exact_sum(shares) == exact_sum(np.sort(shares)) == 1000 << 5
 
 
 COUNTS = st.dictionaries(st.text(max_size=2), st.integers(1, 9), max_size=8)
 
 
+@settings(max_examples=50)
 @given(COUNTS, COUNTS, COUNTS)
 def test_categorical_profiles_merge_in_any_grouping(a, b, c):
-    parts = [CategoricalProfile.of(counts, 2) for counts in (a, b, c)]
+    parts = [CategoricalProfile.of(counts, 2, ()) for counts in (a, b, c)]
+    parts[2] = CategoricalProfile.from_state(json.loads(json.dumps(parts[2].to_state())), ())
     assert parts[0].merge(parts[1]).merge(parts[2]) == parts[0].merge(parts[1].merge(parts[2]))
 
 
-def test_quantiles_of_many_parts_stay_close_to_the_exact_ones():
+def test_too_many_categories_leave_the_candidates_whatever_the_parts():
+    many = {str(number): 1 for number in range(DISTINCT_BOUND + 5)}
+    few = {"7": 3, "other": 1}
+    parts = [CategoricalProfile.of(counts, 0, ("7", "other")) for counts in (many, few, few)]
+    left = parts[0].merge(parts[1]).merge(parts[2])
+    assert left == parts[2].merge(parts[1]).merge(parts[0])
+    assert left.to_dict()["categories"] == [{"value": "7", "count": 7}, {"value": "other", "count": 2}]
+    assert left.to_dict()["other"] == DISTINCT_BOUND + 4
+
+
+def test_quantiles_by_a_ruler_are_close_to_even_and_counted_exactly():
     rng = np.random.default_rng(3)
     values = rng.lognormal(size=400_000)
+    ruler = Ruler.of(values[:16_384], float(values.min()), float(values.max()))
     table = TableProfile()
-    for part in np.array_split(values, 40):
-        table.add(len(part), {"x": NumericProfile.of(part, 0)})
-    rows, columns = table.columns()
-    edges = np.array(columns["x"].to_dict()["quantiles"])
-    ranks = np.searchsorted(np.sort(values), edges) / (len(values) - 1)
-    assert rows == 400_000
-    assert len(edges) == 1024
-    assert np.abs(ranks - np.linspace(0, 1, 1024)).max() < 4 / QUANTILE_POINTS
+    for part in np.array_split(values, 7):
+        table.add(len(part), {"x": NumericProfile.of(part, 0, ruler)})
+    entry = table.columns["x"].to_dict()
+    edges = np.array(entry["quantiles"])
+    ordered = np.sort(values)
+    assert table.rows == 400_000
+    assert len(edges) == QUANTILE_EDGES
+    assert entry["cumulative"] == np.searchsorted(ordered, edges, "right").tolist()
+    ranks = np.array(entry["cumulative"]) / len(values)
+    assert np.abs(ranks - np.linspace(0, 1, QUANTILE_EDGES)).max() < 8 / RULER_POINTS
     assert (edges[0], edges[-1]) == (values.min(), values.max())
-
-
-def test_weights_are_kept_when_quantiles_are_compressed():
-    quantiles = Quantiles.of(np.arange(10_000.0)).merge(Quantiles.of(np.zeros(5)))
-    assert int(quantiles.weights.sum()) == 10_005
-    assert len(quantiles.values) <= QUANTILE_POINTS
 
 
 def test_bounds_are_flagged():

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from dropforge.adapters.tables.blocks import Block
-from dropforge.adapters.tables.checking import CheckedColumns, check_columns, numeric_columns
+from dropforge.adapters.tables.checking import CheckedColumns, check_columns, encoded_columns
 from dropforge.adapters.tables.csv_table import CsvTable
 from dropforge.adapters.tables.json_table import JsonLinesTable
 from dropforge.adapters.tables.source import open_source
@@ -106,15 +106,16 @@ class _Rows:
 
     def rows(self) -> Iterator[ScorableRow | RejectedRow]:
         wanted = [column.name for column in self._columns]
-        numeric = {name: kind for name, kind in numeric_columns(self._contract).items() if name in wanted}
+        seen: dict[str, None] = {}
         before = 0
-        for block in self._table.blocks(wanted, numeric):
+        for block in self._table.blocks(wanted, encoded_columns(self._contract)):
+            seen.update(dict.fromkeys(block.names))
             yield from self._rows_of(block, before)
             before += block.records
         if not before:
             raise EmptyData(f"{self._uri} has a header and no rows. Drop a file with rows.")
         if isinstance(self._table, JsonLinesTable):
-            hold_columns(self._uri, list(self._table.seen), self._contract, may_leave_out=True)
+            hold_columns(self._uri, list(seen), self._contract, may_leave_out=True)
 
     def _rows_of(self, block: Block, before: int) -> Iterator[ScorableRow | RejectedRow]:
         checked = check_columns(block, self._columns, self._contract)

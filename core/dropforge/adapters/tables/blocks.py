@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,10 +34,16 @@ class Block:
     """int64 (rows,): the place of each readable row among the block's records."""
     records: int
     bad: Sequence[BadRecord] = field(default_factory=tuple)
+    names: Collection[str] = field(default_factory=tuple)
+    """Every column that the rows name, wanted or not, in formats whose rows name their columns."""
 
     @property
     def rows(self) -> int:
         return len(self.positions)
+
+
+Piece = Callable[[], Block]
+"""Reads one block when it is called, in whatever thread."""
 
 
 class Table(Protocol):
@@ -49,14 +55,28 @@ class Table(Protocol):
         """Types that the file itself declares; empty for formats that hold text."""
         ...
 
-    def blocks(self, wanted: Sequence[str] | None, numeric: Mapping[str, pa.DataType]) -> Iterator[Block]:
-        """Yield the rows in order.
+    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
+        """Cut the object into blocks, in order; the work of reading one is left to its piece.
 
         Args:
             wanted: the columns to read; None for all.
-            numeric: columns expected to parse as int64 or float64, so that they may come typed.
+            encoded: columns of which few different values are expected, so that texts may come encoded.
         """
         ...
+
+    def blocks(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Block]:
+        """Read the blocks that hold a record, one after the other."""
+        ...
+
+
+class BlockTable:
+    """Reads in one thread what `pieces` cuts."""
+
+    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
+        raise NotImplementedError
+
+    def blocks(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Block]:
+        return (block for piece in self.pieces(wanted, encoded) if (block := piece()).records)
 
 
 def rows_without(records: int, bad: Sequence[BadRecord]) -> npt.NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropforge.adapters.tables.blocks import BadRecord, Block
-from dropforge.adapters.tables.conversion import ARROW_TYPES, Converted, as_text, convert
+from dropforge.adapters.tables.conversion import (
+    ARROW_TYPES,
+    ENCODED_TEXT,
+    Converted,
+    as_text,
+    convert,
+    encode,
+    text_buffers,
+)
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.row_rules import (
     RULE_CATEGORY,
@@ -49,6 +57,8 @@ class CheckedBlock:
     rejects: list[Rejects]
     rejected_rows: int
     records: int
+    names: Collection[str] = ()
+    """As of the block."""
 
 
 def prepared_schema(contract: Contract) -> pa.Schema:
@@ -66,9 +76,13 @@ def wanted_columns(contract: Contract) -> list[str]:
     return [c.name for c in contract.columns if c.role != "ignored" or contract.key is None]
 
 
-def numeric_columns(contract: Contract) -> Mapping[str, pa.DataType]:
-    """Return the columns that a parser may read as numbers at once."""
-    return {c.name: ARROW_TYPES[c.type] for c in contract.prepared if c.type in ("number", "integer")}
+def encoded_columns(contract: Contract) -> list[str]:
+    """Return the columns of which few different values are expected."""
+    return [
+        c.name
+        for c in contract.prepared
+        if c.type in ("category", "boolean") or (_is_label(c, contract) and c.type != "number")
+    ]
 
 
 def check_block(block: Block, contract: Contract) -> CheckedBlock:
@@ -84,6 +98,7 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
         checked.rejects,
         int(failed.sum()) + len(block.bad),
         block.records,
+        block.names,
     )
 
 
@@ -124,31 +139,34 @@ def check_columns(block: Block, columns: Sequence[Column], contract: Contract) -
 
 
 def _prepared_type(column: Column, contract: Contract) -> pa.DataType:
-    return pa.string() if _is_label(column, contract) else ARROW_TYPES[column.type]
+    return ENCODED_TEXT if _is_label(column, contract) else ARROW_TYPES[column.type]
 
 
 def _is_label(column: Column, contract: Contract) -> bool:
     return column.role == "target" and contract.is_classification
 
 
-def _labels(values: pa.Array, column: Column) -> pa.Array:
+def _labels(values: pa.Array, column: Column) -> pa.DictionaryArray:
+    """Write the values as the labels of their classes."""
+    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     if column.type == "number":
-        distinct = values.dictionary_encode()
-        labels = [label_of(value) for value in distinct.dictionary.to_pylist()]
-        return pa.array(labels, pa.string()).take(distinct.indices)
-    return as_text(values) if column.type == "boolean" else values.cast(pa.string())
+        labels = pa.array([label_of(value) for value in encoded.dictionary.to_pylist()], pa.string())
+    else:
+        labels = (
+            as_text(encoded.dictionary) if column.type == "boolean" else encoded.dictionary.cast(pa.string())
+        )
+    return encode(pa.DictionaryArray.from_arrays(encoded.indices, labels))
 
 
 def _violations(
     column: Column, contract: Contract, converted: Converted, raw: pa.Array | None, final: pa.Array
 ) -> list[tuple[str, Mask, pa.Array | None]]:
     found: list[tuple[str, Mask, pa.Array | None]] = []
-    absent = pc.is_null(converted.values).to_numpy(zero_copy_only=False)
     if converted.bad is not None:
         found.append((RULE_TYPE, converted.bad, raw))
-        absent = absent & ~converted.bad
-    if not column.nullable and absent.any():
-        found.append((RULE_MISSING, absent, None))
+    if not column.nullable and converted.values.null_count:
+        absent = pc.is_null(converted.values).to_numpy(zero_copy_only=False)
+        found.append((RULE_MISSING, absent if converted.bad is None else absent & ~converted.bad, None))
     outside = _outside(column, converted.values)
     if outside is not None:
         found.append((RULE_RANGE, outside, converted.values))
@@ -162,19 +180,24 @@ def _violations(
 def _outside(column: Column, values: pa.Array) -> Mask | None:
     if column.minimum is None and column.maximum is None:
         return None
+    extremes = pc.min_max(values)
+    least, greatest = extremes["min"], extremes["max"]
     mask = np.zeros(len(values), dtype=np.bool_)
-    if column.minimum is not None:
-        below = pc.less(values, pa.scalar(column.minimum, values.type))
-        mask |= pc.fill_null(below, False).to_numpy(zero_copy_only=False)
-    if column.maximum is not None:
-        above = pc.greater(values, pa.scalar(column.maximum, values.type))
-        mask |= pc.fill_null(above, False).to_numpy(zero_copy_only=False)
+    for bound, beyond, extreme in (
+        (column.minimum, pc.less, least),
+        (column.maximum, pc.greater, greatest),
+    ):
+        limit = pa.scalar(bound, values.type)
+        if bound is not None and beyond(extreme, limit).as_py():
+            mask |= pc.fill_null(beyond(values, limit), False).to_numpy(zero_copy_only=False)
     return mask
 
 
-def _not_among(values: pa.Array, allowed: tuple[str, ...]) -> Mask:
-    known = pc.is_in(values, value_set=pa.array(list(allowed), pa.string()))
-    mask: Mask = pc.and_(pc.is_valid(values), pc.invert(known)).to_numpy(zero_copy_only=False)
+def _not_among(values: pa.DictionaryArray, allowed: tuple[str, ...]) -> Mask:
+    known = pc.is_in(values.dictionary, value_set=pa.array(list(allowed), pa.string()))
+    if pc.all(known).as_py() is not False:
+        return np.zeros(len(values), dtype=np.bool_)
+    mask: Mask = pc.fill_null(pc.invert(known).take(values.indices), False).to_numpy(zero_copy_only=False)
     return mask
 
 
@@ -203,6 +226,8 @@ def _rejects(
 
 
 def _shown(values: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(pa.string())
     if not pa.types.is_string(values.type):
         return pa.array([repr(value) for value in values.to_pylist()], pa.string())
     trimmed = pc.ascii_trim(values, " \t")
@@ -213,7 +238,7 @@ def _shown(values: pa.Array) -> pa.Array:
 def _hashes(block: Block, contract: Contract, typed: Mapping[str, pa.Array]) -> tuple[UInt64, UInt64]:
     if contract.key is not None:
         key = typed[contract.key]
-        return hash_bits(_bits(key)) if not pa.types.is_string(key.type) else _text_hashes(key)
+        return _text_hashes(key) if _holds_text(key) else hash_bits(_bits(key))
     row_hash = RowHash(block.rows)
     for column in contract.columns:
         values = typed.get(column.name)
@@ -221,12 +246,16 @@ def _hashes(block: Block, contract: Contract, typed: Mapping[str, pa.Array]) -> 
             raw = block.columns.get(column.name)
             values = pa.nulls(block.rows, pa.string()) if raw is None else _ignored_text(raw)
         missing = pc.is_null(values).to_numpy(zero_copy_only=False) if values.null_count else None
-        if pa.types.is_string(values.type):
+        if _holds_text(values):
             row_hash.add(column.name, _text_hashes(values), missing)
         else:
             bits = _bits(values)
             row_hash.add(column.name, (bits, bits), missing)
     return row_hash.lanes()
+
+
+def _holds_text(values: pa.Array) -> bool:
+    return bool(pa.types.is_string(values.type) or pa.types.is_dictionary(values.type))
 
 
 def _ignored_text(raw: pa.Array) -> pa.Array:
@@ -246,24 +275,17 @@ def _bits(values: pa.Array) -> UInt64:
 
 
 def _text_hashes(texts: pa.Array) -> tuple[UInt64, UInt64]:
-    encoded = texts.dictionary_encode()
-    if len(encoded.dictionary) * 2 < len(texts):
-        first, second = _direct_hashes(encoded.dictionary)
-        index = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
-        if not len(first):
-            nothing = np.zeros(len(texts), dtype=np.uint64)
-            return nothing, nothing
-        return first[index], second[index]
-    return _direct_hashes(texts)
+    if not pa.types.is_dictionary(texts.type):
+        return _direct_hashes(texts)
+    first, second = _direct_hashes(texts.dictionary)
+    if not len(first):
+        nothing = np.zeros(len(texts), dtype=np.uint64)
+        return nothing, nothing
+    index = pc.fill_null(texts.indices, 0).to_numpy(zero_copy_only=False)
+    return first[index], second[index]
 
 
 def _direct_hashes(texts: pa.Array) -> tuple[UInt64, UInt64]:
-    texts = pc.fill_null(texts, "")
-    _, offset_buffer, data_buffer = texts.buffers()
-    if not len(texts):
-        return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
-    start = texts.offset
-    offsets = np.frombuffer(offset_buffer, dtype=np.int32)[start : start + len(texts) + 1]
-    data = np.empty(0, dtype=np.uint8) if data_buffer is None else np.frombuffer(data_buffer, dtype=np.uint8)
+    offsets, data = text_buffers(pc.fill_null(texts, ""))
     low, high = int(offsets[0]), int(offsets[-1])
     return hash_texts(offsets - low, data[low:high])

@@ -34,18 +34,29 @@ def cut(data: bytes, delimiter: bytes) -> tuple[int, bool]:
     quotes = np.flatnonzero(characters == _QUOTE)
     if not _well_formed(characters, quotes, delimiter[0]):
         return _cut_one_by_one(data, delimiter)
-    ends = np.flatnonzero((characters == _NEWLINE) | (characters == _RETURN))
-    outside = ends[np.searchsorted(quotes, ends) % 2 == 0]
-    return (int(outside[-1]) + 1 if len(outside) else 0), len(quotes) % 2 == 1
+    marks = [mark for mark in (b"\n", b"\r") if mark in data]
+    end = len(data)
+    while end := max((data.rfind(mark, 0, end) for mark in marks), default=-1) + 1:
+        before = int(np.searchsorted(quotes, end))
+        if before % 2 == 0:
+            break
+        end = int(quotes[before - 1])  # All since that quote is inside its field.
+    return end, len(quotes) % 2 == 1
+
+
+def lines_in(data: bytes) -> int:
+    """Count the line ends."""
+    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE))
 
 
 def _well_formed(characters: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
     """Whether every quote opens a field, closes one or is doubled, so that counting them is enough."""
-    bounds = np.array([delimiter, _NEWLINE, _RETURN, _QUOTE], dtype=np.uint8)
+    bounds = np.zeros(256, dtype=np.bool_)
+    bounds[[delimiter, _NEWLINE, _RETURN, _QUOTE]] = True
     opening, closing = quotes[0::2], quotes[1::2]
     before = characters[opening[opening > 0] - 1]
     after = characters[closing[closing < len(characters) - 1] + 1]
-    return bool(np.isin(before, bounds).all() and np.isin(after, bounds).all())
+    return bool(bounds[before].all() and bounds[after].all())
 
 
 def _cut_one_by_one(data: bytes, delimiter: bytes) -> tuple[int, bool]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.blocks import BadRecord, Table
-from dropforge.adapters.tables.checking import check_block, numeric_columns, wanted_columns
+from dropforge.adapters.tables.blocks import BadRecord, Block, Piece, Table
+from dropforge.adapters.tables.checking import CheckedBlock, check_block, encoded_columns, wanted_columns
 from dropforge.adapters.tables.conversion import fits
 from dropforge.adapters.tables.csv_table import CsvTable
 from dropforge.adapters.tables.json_table import JsonLinesTable
@@ -19,6 +21,7 @@ from dropforge.adapters.tables.parquet_table import ParquetTable
 from dropforge.adapters.tables.source import open_source
 from dropforge.adapters.tables.staging import Staging
 from dropforge.adapters.tables.surveying import survey_block
+from dropforge.adapters.tables.threads import cores, ordered
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import DataError, EmptyData, SchemaChanged, TooManyRejects, UnreadableData
 from dropforge.domain.inference import refuse_missing
@@ -43,12 +46,18 @@ class StreamedTables:
         store: where the objects are and the parts go.
         block_bytes: how much of an object to hold at once; leaves no trace in the output.
         scratch: local folder for staged rows; the system's temporary folder by default.
+        workers: how many blocks to work on at once, one per core by default; leaves no trace either.
     """
 
     def __init__(
-        self, store: ObjectStore, block_bytes: int = BLOCK_BYTES, scratch: Path | None = None
+        self,
+        store: ObjectStore,
+        block_bytes: int = BLOCK_BYTES,
+        scratch: Path | None = None,
+        workers: int | None = None,
     ) -> None:
         self._store, self._block_bytes, self._scratch = store, block_bytes, scratch
+        self._workers = workers or cores()
 
     def survey(self, objects: Sequence[ObjectRef]) -> TableSurvey:
         total = TableSurvey()
@@ -59,10 +68,11 @@ class StreamedTables:
                     seen.add_column(name, ref.uri)
                 records = 0
                 first_bad: BadRecord | None = None
-                for block in table.blocks(None, {}):
+                calls = (partial(_surveyed, piece, ref.uri) for piece in table.pieces(None, ()))
+                for block, found in ordered(calls, self._workers):
                     first_bad = first_bad or (block.bad[0] if block.bad and not records else None)
                     records += block.records
-                    seen.add(survey_block(block, ref.uri))
+                    seen.add(found)
             _refuse_empty(ref, records)
             if not seen.rows and first_bad is not None:
                 raise _nothing_readable(ref, records, first_bad, table.columns)
@@ -74,7 +84,7 @@ class StreamedTables:
     @contextmanager
     def stage(self, objects: Sequence[ObjectRef], contract: Contract, rejected_uri: str) -> Iterator[Staging]:
         with tempfile.TemporaryDirectory(prefix="dropforge-", dir=self._scratch) as folder:
-            staging = Staging(Path(folder), contract, self._store, rejected_uri)
+            staging = Staging(Path(folder), contract, self._store, rejected_uri, self._workers)
             try:
                 for ref in reversed(objects):
                     self._check(ref, contract, staging)
@@ -89,21 +99,37 @@ class StreamedTables:
         with self._open(ref) as table:
             if table.columns is not None:
                 _hold_to_schema(ref, table.columns, table.native_types(), contract)
-            wanted = wanted_columns(contract)
             records = 0
-            for block in table.blocks(wanted, numeric_columns(contract)):
-                records += block.records
-                staging.add(source, check_block(block, contract))
-            if isinstance(table, JsonLinesTable):
+            seen: dict[str, None] = {}
+            for checked in ordered(checks(table, contract), self._workers):
+                records += checked.records
+                seen.update(dict.fromkeys(checked.names))
+                staging.add(source, checked)
+            if table.columns is None:
                 # An object without a value often leaves the key out.
-                absent = [c.name for c in contract.prepared if c.nullable and c.name not in table.seen]
-                _hold_to_schema(ref, [*table.seen, *absent], {}, contract)
+                absent = [c.name for c in contract.prepared if c.nullable and c.name not in seen]
+                _hold_to_schema(ref, [*seen, *absent], {}, contract)
         _refuse_empty(ref, records)
 
     @contextmanager
     def _open(self, ref: ObjectRef) -> Iterator[Table]:
         with self._store.open(ref) as stream, open_source(stream, ref.uri) as source:
             yield _READERS[source.format](source.stream, ref.uri, self._block_bytes)
+
+
+def checks(table: Table, contract: Contract) -> Iterator[Callable[[], CheckedBlock]]:
+    """Cut a table into blocks, each to be read and checked when it is called, in whatever thread."""
+    for piece in table.pieces(wanted_columns(contract), encoded_columns(contract)):
+        yield partial(_checked, piece, contract)
+
+
+def _checked(piece: Piece, contract: Contract) -> CheckedBlock:
+    return check_block(piece(), contract)
+
+
+def _surveyed(piece: Piece, source: str) -> tuple[Block, TableSurvey]:
+    block = piece()
+    return replace(block, columns={}), survey_block(block, source)
 
 
 def _label(ref: ObjectRef) -> str:

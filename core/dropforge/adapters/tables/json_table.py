@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.blocks import BadRecord, Block, rows_without
+from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Piece, rows_without
 from dropforge.adapters.tables.csv_header import decode
-from dropforge.adapters.tables.csv_records import MAXIMUM_RECORD_BYTES
+from dropforge.adapters.tables.csv_records import MAXIMUM_RECORD_BYTES, lines_in
 from dropforge.domain.errors import UnreadableData
 from dropforge.domain.row_rules import RULE_JSON, RULE_NESTED
 
@@ -26,8 +27,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-class JsonLinesTable:
-    """One object of JSON lines, open for a single pass. After it, `seen` holds every key in order.
+class JsonLinesTable(BlockTable):
+    """One object of JSON lines, open for a single pass.
 
     Args:
         stream: plain UTF-8 bytes.
@@ -39,20 +40,16 @@ class JsonLinesTable:
 
     def __init__(self, stream: BinaryIO, name: str, block_bytes: int) -> None:
         self._stream, self._name, self._block_bytes = stream, name, block_bytes
-        self.seen: dict[str, None] = {}
 
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {}
 
-    def blocks(self, wanted: Sequence[str] | None, numeric: Mapping[str, pa.DataType]) -> Iterator[Block]:
+    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
         kept = None if wanted is None else set(wanted)
-        before = 0
+        lines = 0
         for data in self._lines():
-            text = decode(data, self._name, before + 1)
-            block = self._parse(text, kept)
-            before += block.records
-            if block.records:
-                yield block
+            yield partial(self._parse, data, kept, lines)
+            lines += lines_in(data)
 
     def _lines(self) -> Iterator[bytes]:
         pending = b""
@@ -70,7 +67,9 @@ class JsonLinesTable:
         if pending:
             yield pending
 
-    def _parse(self, text: str, kept: set[str] | None) -> Block:
+    def _parse(self, data: bytes, kept: set[str] | None, lines_before: int) -> Block:
+        text = decode(data, self._name, lines_before + 1)
+        seen: dict[str, None] = {}
         rows: list[dict[str, str | None]] = []
         bad: list[BadRecord] = []
         position = 0
@@ -82,11 +81,11 @@ class JsonLinesTable:
                 bad.append(parsed)
             else:
                 rows.append(parsed)
-                self.seen.update(dict.fromkeys(parsed))
+                seen.update(dict.fromkeys(parsed))
             position += 1
         names = dict.fromkeys(name for row in rows for name in row if kept is None or name in kept)
         columns = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in names}
-        return Block(columns, rows_without(position, bad), position, bad)
+        return Block(columns, rows_without(position, bad), position, bad, tuple(seen))
 
 
 def _row(line: str, position: int) -> dict[str, str | None] | BadRecord:

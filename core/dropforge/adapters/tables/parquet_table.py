@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropforge.adapters.tables.blocks import Block
+from dropforge.adapters.tables.blocks import Block, BlockTable, Piece
 from dropforge.adapters.tables.csv_header import refuse_duplicates
 from dropforge.domain.errors import UnreadableData, UnsupportedColumn
 
@@ -17,7 +18,7 @@ _FAILURES = (pa.ArrowException, OSError, EOFError)
 _FETCH_BYTES = 8 << 20
 
 
-class ParquetTable:
+class ParquetTable(BlockTable):
     """One Parquet object.
 
     Args:
@@ -53,15 +54,13 @@ class ParquetTable:
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {name: _value_type(self._schema.field(index).type) for name, index in self._index.items()}
 
-    def blocks(self, wanted: Sequence[str] | None, numeric: Mapping[str, pa.DataType]) -> Iterator[Block]:
+    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
         names = [name for name in self._index if wanted is None or name in wanted]
         stored = [self._schema.names[self._index[name]] for name in names]
         try:
             for batch in self._file.iter_batches(self._rows_per_block(), columns=stored, use_threads=False):
-                yield Block(
-                    {name: _plain(batch.column(column)) for name, column in zip(names, stored, strict=True)},
-                    np.arange(batch.num_rows, dtype=np.int64),
-                    batch.num_rows,
+                yield partial(
+                    _block, dict(zip(names, map(batch.column, stored), strict=True)), batch.num_rows
                 )
         except _FAILURES as error:
             raise self._damaged(error) from error
@@ -77,6 +76,11 @@ class ParquetTable:
         return UnreadableData(
             f"{self._name} is a damaged or truncated Parquet file ({first_line}); upload it again."
         )
+
+
+def _block(columns: Mapping[str, pa.Array], rows: int) -> Block:
+    plain = {name: _plain(array) for name, array in columns.items()}
+    return Block(plain, np.arange(rows, dtype=np.int64), rows)
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

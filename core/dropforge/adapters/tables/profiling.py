@@ -7,28 +7,41 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropforge.domain.contract import Contract
-from dropforge.domain.profile import CategoricalProfile, ColumnProfile, NumericProfile
+from dropforge.domain.profile import CategoricalProfile, ColumnProfile, NumericProfile, Ruler, Rulers
 
 
-def profile_table(table: pa.Table, contract: Contract) -> dict[str, ColumnProfile]:
+def profile_table(table: pa.Table, contract: Contract, rulers: Rulers) -> dict[str, ColumnProfile]:
     """Profile features and target; keys identify rows and are left out."""
     return {
-        column.name: profile_column(table.column(column.name))
+        column.name: profile_column(table.column(column.name), rulers[column.name])
         for column in contract.prepared
         if column.role != "key"
     }
 
 
-def profile_column(column: pa.ChunkedArray) -> ColumnProfile:
-    """Profile one column: as categories if it holds texts or booleans, otherwise as numbers."""
+def profile_column(column: pa.ChunkedArray, ruler: Ruler | tuple[str, ...]) -> ColumnProfile:
+    """Profile one column: as numbers by its ruler, or as categories given the candidates."""
     missing = column.null_count
-    present = column.drop_null()
-    if pa.types.is_boolean(column.type):
-        present = pc.if_else(present, "true", "false")
-    if pa.types.is_string(present.type):
-        counted = pc.value_counts(present)
-        values, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
-        return CategoricalProfile.of(dict(zip(values, counts, strict=True)), missing)
-    if pa.types.is_timestamp(column.type):
-        present = present.cast(pa.int64())
-    return NumericProfile.of(present.to_numpy().astype(np.float64), missing)
+    if isinstance(ruler, Ruler):
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.int64())
+        present = column.drop_null() if missing else column
+        return NumericProfile.of(present.to_numpy().astype(np.float64, copy=False), missing, ruler)
+    counts: dict[str, int] = {}
+    for chunk in column.chunks:
+        for value, count in _counted(chunk).items():
+            counts[value] = counts.get(value, 0) + count
+    return CategoricalProfile.of(counts, missing, ruler)
+
+
+def _counted(values: pa.Array) -> dict[str, int]:
+    if pa.types.is_dictionary(values.type):
+        codes = values.indices.drop_null().to_numpy(zero_copy_only=False)
+        found = np.bincount(codes, minlength=len(values.dictionary)).tolist()
+        pairs = zip(values.dictionary.to_pylist(), found, strict=True)
+        return {value: count for value, count in pairs if count}
+    if pa.types.is_boolean(values.type):
+        true, present = pc.sum(values).as_py() or 0, len(values) - values.null_count
+        return {value: n for value, n in (("true", true), ("false", present - true)) if n}
+    counted = pc.value_counts(values.drop_null())
+    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))

@@ -31,16 +31,22 @@ class RowSample:
         self._rows = rows
         self._kept: pa.Table | None = None
 
-    def add(self, chunk: pa.Table) -> None:
-        """Look at a chunk of prepared rows; keeps at most `rows` of them."""
-        candidates = chunk.select([*self._names, ROW_KEY])
+    def add(self, rows: pa.Table) -> None:
+        """Look at prepared rows; keeps at most `rows` of all that were added."""
+        candidates = _decoded(self._least(rows.select([*self._names, ROW_KEY])))
         if self._kept is not None:
-            candidates = pa.concat_tables([self._kept, candidates])
-        if candidates.num_rows > self._rows:
-            keys = candidates.column(ROW_KEY).to_numpy()
-            least = np.argpartition(keys, self._rows - 1)[: self._rows]
-            candidates = candidates.take(pa.array(least))
+            candidates = self._least(pa.concat_tables([self._kept, candidates]))
         self._kept = candidates
+
+    def _least(self, rows: pa.Table) -> pa.Table:
+        if rows.num_rows <= self._rows:
+            return rows
+        keys = rows.column(ROW_KEY).to_numpy()
+        return rows.take(pa.array(np.argpartition(keys, self._rows - 1)[: self._rows]))
+
+    def table(self) -> pa.Table | None:
+        """Return the kept rows, in no particular order, for another sample's `add`."""
+        return self._kept
 
     def columns(self) -> dict[str, Sequence[Any]]:
         """Return the sample by column, ordered by hash: float64 with NaN, or texts with None."""
@@ -48,6 +54,14 @@ class RowSample:
             return {}
         ordered = self._kept.sort_by(ROW_KEY)
         return {name: _values(ordered.column(name)) for name in self._names}
+
+
+def _decoded(rows: pa.Table) -> pa.Table:
+    """Rows with texts of their own, so that those of other parts fit on."""
+    for index, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):
+            rows = rows.set_column(index, field.name, rows.column(index).cast(pa.string()))
+    return rows
 
 
 def _values(column: pa.ChunkedArray) -> Sequence[Any]:

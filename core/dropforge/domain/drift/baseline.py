@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropforge.domain.errors import InvalidProfile
-from dropforge.domain.profile import FORMAT
+from dropforge.domain.profile import FORMAT, nearest
 
 LEVELS = 254
 """A sampled value is kept as one of 254 levels: the share of the column below it, or the category's rank."""
@@ -37,6 +37,7 @@ class NumericBaseline:
         values: float64 (k,), ascending and distinct, from the least to the greatest value.
         cumulative: int64 (k,), how many rows are at most each value.
         sample: uint8 (s,), levels of sampled rows (see `codes`); None where none was stored.
+        complete: whether every value of the column is among `values`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class NumericBaseline:
     values: Floats
     cumulative: NDArray[np.int64]
     sample: Codes | None = None
+    complete: bool = False
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> NumericBaseline:
@@ -59,7 +61,7 @@ class NumericBaseline:
         last = np.append(edges[1:] != edges[:-1], True) if count else np.empty(0, dtype=bool)
         return cls(
             entry["name"], entry["type"], count, int(entry["missing"]), edges[last], cumulative[last],
-            _sample(entry),
+            _sample(entry), bool(entry.get("distinct_exact")) and entry["distinct"] == int(last.sum()),
         )  # fmt: skip
 
     def bins(self, most: int) -> tuple[Floats, NDArray[np.int64]]:
@@ -69,7 +71,13 @@ class NumericBaseline:
         lies in one bin.
         """
         wanted = self.count * np.arange(1, most) / most
-        picked = np.unique(np.searchsorted(self.cumulative, wanted, "left"))
+        # Between two stored values others may lie: then the nearer one is nearer to the exact bound.
+        found = (
+            np.searchsorted(self.cumulative, wanted, "left")
+            if self.complete
+            else nearest(self.cumulative, wanted)
+        )
+        picked = np.unique(found)
         picked = picked[picked < len(self.values) - 1]
         bounds = self.values[picked]
         return bounds, np.diff(np.concatenate([[0], self.cumulative[picked], [self.count]]))

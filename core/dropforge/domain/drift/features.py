@@ -28,7 +28,6 @@ from dropforge.domain.drift.distributions import (
     upper_quantile,
     upper_tail,
 )
-from dropforge.domain.profile import QUANTILE_POINTS
 
 MOST_BINS = 10
 ROWS_PER_BIN = 10
@@ -157,15 +156,20 @@ def as_texts(values: Sequence[Any] | NDArray[Any]) -> list[str | None]:
 
 
 def kolmogorov_distance(baseline: NumericBaseline, values: NDArray[np.float64]) -> float:
-    """The greatest distance of the two distribution functions at the stored values and just below the least.
+    """The greatest distance of the two distribution functions at the stored values and just below them.
 
-    Never more than the exact two-sample distance. Less by one baseline row at most where every distinct value
-    is stored (up to 1,024), else by what happens between two stored values.
+    Just below a stored value the baseline's function is known where every value is stored; else it is taken
+    to be where it is nearest to the window's. So this is never more than the exact two-sample distance, and
+    less by what happens between two stored values.
     """
     ordered = np.sort(values)
     at = np.searchsorted(ordered, baseline.values, "right") / len(ordered)
-    below = float(np.searchsorted(ordered, baseline.values[0], "left")) / len(ordered)
-    return float(max(below, np.abs(at - baseline.cumulative / baseline.count).max()))
+    below = np.searchsorted(ordered, baseline.values, "left") / len(ordered)
+    share = baseline.cumulative / baseline.count
+    lower = np.append(0.0, share[:-1])
+    upper = lower if baseline.complete else np.append(0.0, share[1:])
+    left = np.maximum(below - upper, lower - below)
+    return float(max(np.abs(at - share).max(), left.max()))
 
 
 def binned(baseline: NumericBaseline, values: NDArray[np.float64]) -> tuple[counts.Counts, counts.Counts]:
@@ -182,14 +186,11 @@ def _numeric(
     n, m = len(values), baseline.count
     effective = n * m / (n + m)
     distance = kolmogorov_distance(baseline, values)
-    # Beyond this many values the stored cumulative counts are rounded; the doubt is the baseline's.
-    doubt = 1 / QUANTILE_POINTS if m > QUANTILE_POINTS else 0.0
     share = NUMERIC_SHARES["kolmogorov_smirnov"]
     found = [
         Statistic(
             "kolmogorov_smirnov", distance,
-            min(1.0, kolmogorov_quantile(level * share, effective) + doubt),
-            kolmogorov_tail(max(0.0, distance - doubt), effective), share,
+            kolmogorov_quantile(level * share, effective), kolmogorov_tail(distance, effective), share,
         )
     ]  # fmt: skip
     found += _counted(*binned(baseline, values), NUMERIC_SHARES, level, seed)
