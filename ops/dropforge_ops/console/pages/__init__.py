@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.pages import overview, run, runs
+from dropforge_ops.console.pages import models, overview, run, runs, version
 
-PAGES: Final[tuple[Page, ...]] = (overview.PAGE, runs.PAGE, run.PAGE)
+PAGES: Final[tuple[Page, ...]] = (
+    overview.PAGE,
+    runs.PAGE,
+    run.PAGE,
+    models.PAGE,
+    version.PAGE,
+    version.REFUSED,
+)

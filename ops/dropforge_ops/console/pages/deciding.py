@@ -1,0 +1,198 @@
+"""Approve, reject, roll back: asked with a reason, bound to what was shown, and followed to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from nicegui import html, ui
+
+from dropforge.domain.records import Approval, Live, ModelVersion
+from dropforge_ops import decisions, rollbacks
+from dropforge_ops.console.components.actions import button, confirm
+from dropforge_ops.console.components.feedback import error_banner, notice
+from dropforge_ops.console.components.text import facts
+from dropforge_ops.console.context import Context
+from dropforge_ops.console.reading.models import Span
+from dropforge_ops.console.reading.wording import between, number
+from dropforge_ops.errors import CommandError
+
+_LONGEST_REASON = 1024
+
+
+async def decide(context: Context, outcome: html.div, shown: decisions.Candidate, approval: Approval) -> None:
+    """Ask, look again whether all is as shown, tell the registry, and say in ``outcome`` what came of it."""
+    version = shown.model.version
+    approving = approval is Approval.APPROVED
+    answer = await confirm(
+        f"{'Approve' if approving else 'Reject'} version {version}?",
+        action="Approve and deploy" if approving else "Reject",
+        tone="primary" if approving else "danger",
+        describe=partial(_describe, shown, approval),
+        reason="Why? It is kept with the decision.",
+        longest_reason=_LONGEST_REASON,
+    )
+    if answer is None:
+        return
+    with _saying(outcome) as say:
+        nothing = await context.read(_decide, context, shown, approval, answer)
+        say(nothing or _consequence(shown, approval), "info")
+
+
+def offer_rollback(context: Context, outcome: html.div, live: Live, back_to: ModelVersion) -> None:
+    """A line that offers to make the version before live again."""
+    with html.div().classes("offer"):
+        html.span(
+            f"Something wrong with version {live.version}? Version {back_to.version} was live before."
+        ).classes("dim")
+        button(
+            f"Roll back to version {back_to.version}",
+            partial(roll_back, context, outcome, live, back_to),
+            icon="undo",
+        )
+
+
+async def roll_back(context: Context, outcome: html.div, live: Live, back_to: ModelVersion) -> None:
+    """Ask, look again whether the same version is live, start the deployment, and follow it to its end."""
+
+    def describe() -> None:
+        facts(
+            {
+                "live now": f"version {live.version}, {_metric(live.metric)}",
+                "then live": f"version {back_to.version}, {_metric(back_to.metric)}",
+            }
+        )
+        html.p(
+            "It is verified and tested as any deployment; until then the live version keeps answering. Both "
+            "versions stay approved."
+        ).classes("dim")
+
+    answer = await confirm(
+        f"Roll back to version {back_to.version}?",
+        action="Roll back",
+        tone="danger",
+        describe=describe,
+        reason="Why? It is kept with the deployment.",
+        longest_reason=_LONGEST_REASON,
+    )
+    if answer is None:
+        return
+    with _saying(outcome) as say:
+        arn = await context.read(_start_rollback, context, live, back_to, answer)
+        say(f"The rollback to version {back_to.version} has started.", "info")
+        _follow(context, outcome, arn, back_to.version)
+
+
+def _decide(context: Context, shown: decisions.Candidate, approval: Approval, reason: str) -> str | None:
+    """Returns why there was nothing to do, or None."""
+    sagemaker = context.target.client("sagemaker")
+    decisions.check_current(shown, context.ledger, context.documents, sagemaker)
+    check = decisions.check_approvable if approval is Approval.APPROVED else decisions.check_rejectable
+    nothing = check(shown)
+    if nothing is None:
+        text = decisions.clean_reason(reason, f"{approval} in the console")
+        decisions.decide(sagemaker, shown, approval, by=context.target.caller, reason=text)
+    return nothing
+
+
+def _start_rollback(context: Context, live: Live, back_to: ModelVersion, reason: str) -> str:
+    now = context.ledger.live()
+    if now is None or (now.version, now.token) != (live.version, live.token):
+        what = "nothing" if now is None else f"version {now.version}"
+        raise decisions.Outdated(
+            f"What is live changed while you were looking: it is {what} now. Nothing was rolled back; look "
+            "again."
+        )
+    current = context.ledger.model(back_to.version) or back_to
+    already = rollbacks.check(current, now)
+    if already is not None:
+        raise decisions.Outdated(already)
+    return rollbacks.start(
+        context.target, current, decisions.clean_reason(reason, "rolled back in the console")
+    )
+
+
+def _follow(context: Context, outcome: html.div, arn: str, version: int) -> None:
+    """Look at the deployment until it has ended, and say how."""
+
+    async def look() -> None:
+        try:
+            found = await context.read(
+                context.target.client("stepfunctions").describe_execution, executionArn=arn
+            )
+        except CommandError:
+            return  # the next look may work; what is live is shown anyway
+        if found["status"] == "RUNNING":
+            return
+        timer.cancel()
+        outcome.clear()
+        with outcome:
+            if found["status"] == "SUCCEEDED":
+                notice(f"Version {version} is live again.", tone="ok")
+            else:
+                said = f"{found.get('error', found['status'])}: {found.get('cause', '')}"
+                error_banner(f"The rollback failed: {said} What was live before still serves.")
+
+    timer = ui.timer(context.look_s, look)
+
+
+def _describe(shown: decisions.Candidate, approval: Approval) -> None:
+    content = shown.judgement.content
+    difference = Span.of(content.get("difference"))
+    champion = (content.get("champion") or {}).get("metric")
+    facts(
+        {
+            "version": shown.model.version,
+            "measured": _metric(content.get("metric") or {}),
+            "live model": _metric({**champion, "name": content["metric"]["name"]}) if champion else None,
+            "difference": between(difference, of_difference=True) if difference else None,
+            "live now": f"version {shown.live.version}" if shown.live else "nothing",
+        }
+    )
+    html.p(_consequence_before(shown, approval)).classes("dim")
+
+
+def _consequence_before(shown: decisions.Candidate, approval: Approval) -> str:
+    if approval is Approval.APPROVED:
+        return (
+            "It is deployed, tested with rows of its hold-out, and then answers predictions. If a "
+            "test fails, "
+            "what is live now stays."
+        )
+    if shown.is_live:
+        return "This version is LIVE: rejecting it rolls back to the last version that was live before."
+    return "It will not be deployed. What is live stays."
+
+
+def _consequence(shown: decisions.Candidate, approval: Approval) -> str:
+    version = shown.model.version
+    if approval is Approval.APPROVED:
+        return f"Version {version} is approved; it will be deployed and tested."
+    if shown.is_live:
+        return f"Version {version} is rejected. It was live: the rollback starts."
+    return f"Version {version} is rejected. What is live stays."
+
+
+def _metric(values: Mapping[str, Any]) -> str:
+    span = Span.of(values) or Span(None)
+    ends = between(span)
+    return f"{values.get('name', 'metric')} {number(span.value)}" + (f" ({ends})" if ends else "")
+
+
+@contextmanager
+def _saying(place: html.div) -> Iterator[Callable[[str, str], None]]:
+    """Show in one place what was said last; an expected error becomes a banner there."""
+
+    def say(text: str, tone: str) -> None:
+        place.clear()
+        with place:
+            notice(text, tone=tone)
+
+    try:
+        yield say
+    except CommandError as error:
+        place.clear()
+        with place:
+            error_banner(str(error))

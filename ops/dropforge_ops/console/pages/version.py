@@ -1,0 +1,434 @@
+"""One version (or a candidate that the gate refused): everything a decision is made by, and the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from nicegui import html
+
+from dropforge.domain.records import Approval, StageChange
+from dropforge_ops.console.components.actions import button
+from dropforge_ops.console.components.curves import (
+    calibration_chart,
+    confusion_table,
+    importance_table,
+    residual_charts,
+    roc_chart,
+)
+from dropforge_ops.console.components.feedback import error_banner, notice
+from dropforge_ops.console.components.intervals import (
+    difference_bar,
+    interval_bar,
+    reach_of,
+    scale_of,
+    share_bar,
+)
+from dropforge_ops.console.components.layout import card
+from dropforge_ops.console.components.live import live
+from dropforge_ops.console.components.tables import Column, Table
+from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
+from dropforge_ops.console.context import Context
+from dropforge_ops.console.page import Page
+from dropforge_ops.console.pages.deciding import decide, offer_rollback, roll_back
+from dropforge_ops.console.reading.models import (
+    ColumnSummary,
+    MetricRow,
+    Rejected,
+    Review,
+    SliceRow,
+    Span,
+    Standing,
+    read_refused,
+    read_review,
+    read_standing,
+)
+from dropforge_ops.console.reading.wording import (
+    METRICS,
+    between,
+    difference_in_words,
+    headline,
+    interval_in_words,
+    number,
+    side_word,
+    signed,
+)
+
+
+async def build_version(context: Context, version: str) -> None:
+    """A registered version, with its decision."""
+    sagemaker = context.target.client("sagemaker")
+    review = await context.read(read_review, version, context.ledger, context.documents, sagemaker)
+    shown = review.shown
+    assert shown is not None  # noqa: S101 - a registered version has what its reviewers are shown
+    _title(f"Version {shown.model.version}")
+    outcome = html.div().classes("stacked")
+    await live(
+        context,
+        partial(read_standing, shown, context.ledger, sagemaker),
+        partial(_show_standing, context, outcome),
+    )
+    _draw(review)
+
+
+async def build_refused(context: Context, run_id: str) -> None:
+    """A candidate that the gate refused."""
+    review = await context.read(
+        read_refused, run_id, context.target.bucket, context.ledger, context.documents
+    )
+    _title(f"Candidate of {run_id}")
+    with html.div().classes("inline"):
+        chip("refused by the gate" if not review.verdict.accepted else "no version", "mute")
+        link("Its run", f"/runs/{run_id}")
+    _draw(review)
+
+
+def _title(text: str) -> None:
+    with html.div().classes("page-head"):
+        with html.div().classes("crumbs"):
+            link("Models", "/models")
+            html.span("/").props("aria-hidden=true").classes("dim")
+        html.h1(text)
+
+
+def _show_standing(context: Context, outcome: html.div, standing: Standing) -> None:
+    model, shown = standing.model, standing.shown
+    with html.div().classes("standing"):
+        with html.div().classes("inline"):
+            if shown.is_live:
+                chip("live", "ok", title="This version answers predictions now.")
+            status_chip(model.approval)
+            chip(str(model.stage), "mute", title="The stage in SageMaker's registry")
+            html.span().classes("spring")
+            with html.div().classes("inline"):
+                _buttons(context, outcome, standing)
+        _say_where_it_stands(standing)
+    if shown.is_live and shown.live is not None and standing.fallback is not None:
+        offer_rollback(context, outcome, shown.live, standing.fallback)
+
+
+def _buttons(context: Context, outcome: html.div, standing: Standing) -> None:
+    model, shown = standing.model, standing.shown
+    if model.approval is Approval.PENDING or model.approval is Approval.REJECTED:
+        button(
+            "Approve", partial(decide, context, outcome, shown, Approval.APPROVED), "primary", icon="check"
+        )
+    if model.approval in (Approval.PENDING, Approval.APPROVED):
+        button("Reject", partial(decide, context, outcome, shown, Approval.REJECTED), "danger", icon="close")
+    may_return = model.approval is Approval.APPROVED and model.promoted_at and not shown.is_live
+    if may_return and shown.live is not None:
+        button("Make live again", partial(roll_back, context, outcome, shown.live, model), icon="undo")
+
+
+_EXPECTED: Final[Mapping[Approval, str]] = {
+    Approval.PENDING: "PendingManualApproval",
+    Approval.APPROVED: "Approved",
+    Approval.REJECTED: "Rejected",
+    Approval.SUPERSEDED: "Rejected",
+}
+
+
+def _say_where_it_stands(standing: Standing) -> None:
+    model, run = standing.model, standing.run
+    if standing.shown.registry_status != _EXPECTED[model.approval]:
+        notice(f"The registry has it as {standing.shown.registry_status}; the decision is being acted on.")
+    if run is not None and run.error and model.approval is Approval.APPROVED and not standing.shown.is_live:
+        error_banner(f"Its run failed: {run.error.get('class')}: {run.error.get('message')}")
+    with html.div().classes("dim inline"):
+        if model.decided_at:
+            html.span(f"{str(model.approval).capitalize()} by {model.decided_by or 'somebody'}")
+            moment(model.decided_at)
+            if model.decision_reason:
+                html.span(f"“{model.decision_reason}”")
+        else:
+            html.span("Registered")
+            moment(model.registered_at)
+            if model.due_at:
+                html.span("· a decision is wanted")
+                moment(model.due_at)
+        html.span("·").props("aria-hidden=true")
+        link("Its run", f"/runs/{model.run_id}")
+    with html.details().classes("history"):
+        count = len(standing.history)
+        html.summary(f"History, {count} {'entry' if count == 1 else 'entries'}")
+        Table(_HISTORY, lambda each: f"{each.at}{each.stage}{each.approval}", label="History").show(
+            standing.history
+        )
+
+
+_HISTORY: Final[tuple[Column[StageChange], ...]] = (
+    Column("When", lambda each: moment(each.at)),
+    Column("Stage", lambda each: str(each.stage)),
+    Column("Approval", lambda each: status_chip(each.approval)),
+    Column("By", lambda each: each.by or "–"),
+    Column("Why", lambda each: each.reason or "", narrow=False),
+)
+
+
+def _draw(review: Review) -> None:
+    _draw_verdict(review)
+    _draw_metrics(review)
+    _draw_slices(review)
+    _draw_curves(review)
+    _draw_data(review)
+    _draw_lineage(review)
+
+
+def _draw_verdict(review: Review) -> None:
+    verdict = review.verdict
+    row = verdict.deciding
+    with card("Verdict"):
+        with html.div().classes("inline"):
+            chip("accepted" if verdict.accepted else "refused", "ok" if verdict.accepted else "bad")
+            html.span(headline(verdict)).classes("strong")
+        low, high = scale_of(row.candidate, row.champion, also=(verdict.threshold,))
+        with html.div().classes("duel"):
+            _duel_row("candidate", row.candidate, low, high, verdict.threshold, "first")
+            if row.champion is not None:
+                name = f"version {verdict.champion_version}" if verdict.champion_version else "live model"
+                _duel_row(name, row.champion, low, high, verdict.threshold, "second")
+            if verdict.threshold is not None:
+                with html.div().classes("duel-row"), html.div().classes("duel-scale"):
+                    place = 100 * (verdict.threshold - low) / (high - low)
+                    html.span(f"threshold {number(verdict.threshold)}").style(f"left: {place:.1f}%")
+        for text in (difference_in_words(row, verdict.champion_version), interval_in_words(verdict)):
+            if text:
+                html.p(text)
+        with html.details():
+            html.summary("What the gate wrote, and what an interval is")
+            for reason in verdict.reasons:
+                html.p(reason).classes("mono")
+            html.p(
+                f"An interval holds the middle 95 % of {verdict.resamples:,} bootstrap resamples of "
+                "the hold-out: "
+                "the values that other rows of the same kind would plausibly have given. Candidate and live "
+                "model are measured on the same resamples, so their difference is known more precisely than "
+                "either value. The gate refuses when the difference is a loss beyond chance, or "
+                "larger than the "
+                "tolerance."
+            ).classes("dim")
+
+
+def _duel_row(name: str, span: Span, low: float, high: float, mark: float | None, tone: str) -> None:
+    with html.div().classes("duel-row"):
+        html.span(name).classes("duel-name")
+        interval_bar(span, low, high, mark=mark, tone=tone)
+        with html.span().classes("duel-value"):
+            html.b(number(span.value))
+            html.span(f" {between(span)}").classes("dim")
+
+
+def _draw_metrics(review: Review) -> None:
+    verdict = review.verdict
+    has_champion = any(row.champion is not None for row in verdict.metrics)
+
+    def name(row: MetricRow) -> None:
+        with html.div().classes("inline"):
+            html.span(row.name).classes("strong" if row.decides else "")
+            if row.decides:
+                chip("decides", "run")
+        html.div(METRICS.get(row.name, "")).classes("hint")
+
+    def value(span: Span | None) -> None:
+        html.span(number(None if span is None else span.value))
+        html.div(between(span)).classes("hint")
+
+    columns = [
+        Column("Metric", name),
+        Column("Candidate", lambda row: value(row.candidate), kind="number"),
+    ]
+    if has_champion:
+        columns += [
+            Column("Live then", lambda row: value(row.champion), kind="number", narrow=False),
+            Column("Gain", lambda row: _gain(row.difference), kind="number"),
+            Column("", lambda row: difference_bar(row.difference, reach_of(row.difference)), narrow=False),
+            Column("", lambda row: _side(row.difference), narrow=False),
+        ]
+    with card("Metrics on the hold-out"):
+        html.p(
+            "Below each value stands its 95 % interval. A gain above 0 is better, whichever way the "
+            "metric goes."
+            if has_champion
+            else "Below each value stands its 95 % interval."
+        ).classes("dim")
+        Table(columns, lambda row: row.name, label="Metrics").show(verdict.metrics)
+
+
+def _gain(span: Span | None) -> None:
+    html.span(signed(None if span is None else span.value))
+    html.div(between(span, of_difference=True)).classes("hint")
+
+
+def _side(span: Span | None) -> None:
+    word, tone = side_word(span)
+    chip(word, tone)
+
+
+def _draw_slices(review: Review) -> None:
+    slices = review.verdict.slices
+    if not slices:
+        return
+    name = review.verdict.deciding.name
+    low, high = scale_of(*(each.candidate for each in slices), review.verdict.deciding.candidate)
+    overall = review.verdict.deciding.candidate.value
+
+    columns = [
+        Column[SliceRow]("Slice", lambda row: f"{row.column} = {row.label}"),
+        Column("Rows", lambda row: f"{row.rows:,}", kind="number", narrow=False),
+        Column(name, lambda row: number(row.candidate.value), kind="number"),
+        Column(
+            "", lambda row: interval_bar(row.candidate, low, high, mark=overall, tone="first"), narrow=False
+        ),
+    ]
+    if any(row.difference is not None for row in slices):
+        columns += [
+            Column("Gain", lambda row: _gain(row.difference), kind="number"),
+            Column("", lambda row: _side(row.difference), narrow=False),
+        ]
+    with card("Slices"):
+        html.p(
+            f"{name} on the rows with one value of a column; the line is the whole hold-out. Small "
+            "slices have "
+            f"wide intervals, and of {len(slices)} slices about {max(1, round(len(slices) * 0.05))} "
+            "will look "
+            "different by chance."
+        ).classes("dim")
+        Table(columns, lambda row: f"{row.column}={row.label}", label="Slices").show(slices)
+
+
+def _draw_curves(review: Review) -> None:
+    found = review.diagnostics
+    if found is None:
+        notice(review.diagnostics_problem or "There are no curves.", tone="warn")
+        return
+    name = f"version {review.verdict.champion_version}" if review.verdict.champion_version else "live model"
+    models = {"candidate": found["candidate"], name: found["champion"]}
+    models = {each: curves for each, curves in models.items() if curves is not None}
+    with html.div().classes("charts"):
+        if models:
+            _draw_errors(found["task"], models)
+        if found["importance"]:
+            with card("What the model goes by"):
+                html.p(
+                    f"How much {found['importance']['metric']} is lost on validation rows when a "
+                    "feature's values "
+                    "are shuffled. Features that say the same share it; one near 0 could be left out."
+                ).classes("dim")
+                importance_table(found["importance"])
+
+
+def _draw_errors(task: str, models: Mapping[str, Mapping[str, Any]]) -> None:
+    calibration = {name: each["calibration"] for name, each in models.items()}
+    if task == "regression":
+        with card("Residuals"):
+            residual_charts({name: each["residuals"] for name, each in models.items()})
+        with card("Predicted and true values"):
+            html.p(
+                "Means of rows with similar predictions. On the dashed line predictions are right on average."
+            ).classes("dim")
+            calibration_chart(calibration, is_regression=True)
+        return
+    with card("ROC"):
+        html.p(
+            "Up and to the left is better: positives found, against false alarms, over every cut."
+        ).classes("dim")
+        roc_chart({name: each["roc"] for name, each in models.items()})
+    with card("Calibration"):
+        html.p(
+            "Does 80 % mean 8 of 10? On the dashed line it does; lines show where the truth may lie."
+            if task == "binary"
+            else "How sure the model is of its class, and how often it is right. Below the dashed "
+            "line it is too sure."
+        ).classes("dim")
+        calibration_chart(calibration, is_regression=False)
+    with card("Confusion"):
+        html.p("Rows are the truth, columns what was predicted; the shade is the share of the row.").classes(
+            "dim"
+        )
+        with html.div().classes("beside"):
+            for name, each in models.items():
+                with html.div():
+                    html.h3(name)
+                    confusion_table(name, each["confusion"])
+
+
+def _draw_data(review: Review) -> None:
+    rows = review.rows
+    with card("Data"):
+        splits = rows.get("splits") or {}
+        counted = {
+            name: f"{rows[name]:,}" for name in ("read", "kept", "duplicates", "rejected") if name in rows
+        }
+        facts(
+            {
+                **counted,
+                "split": ", ".join(f"{name} {each.get('rows', 0):,}" for name, each in splits.items()),
+            }
+        )
+        if review.rejected:
+            html.h3("Rejected rows by reason")
+            Table(_REJECTED, lambda each: f"{each.column}/{each.rule}", label="Rejected rows").show(
+                review.rejected
+            )
+        elif rows.get("read"):
+            html.p("No row broke the contract.").classes("dim")
+        if review.columns:
+            with html.details():
+                html.summary(f"Profile of the {len(review.columns)} columns it was prepared from")
+                Table(_COLUMNS, lambda each: each.name, label="Columns").show(review.columns)
+
+
+def _draw_missing(column: ColumnSummary) -> None:
+    html.span(f"{column.missing:.1%}" if column.missing else "none").classes("" if column.missing else "dim")
+    if column.missing:
+        share_bar(column.missing, tone="bad")
+
+
+_REJECTED: Final[tuple[Column[Rejected], ...]] = (
+    Column("Rows", lambda each: f"{each.count:,}", kind="number"),
+    Column("Column", lambda each: each.column),
+    Column("Rule", lambda each: each.rule),
+    Column("For example", lambda each: each.examples, narrow=False),
+)
+_COLUMNS: Final[tuple[Column[ColumnSummary], ...]] = (
+    Column("Column", lambda each: each.name),
+    Column("Type", lambda each: each.type if each.role == "feature" else f"{each.type}, {each.role}"),
+    Column("Missing", _draw_missing, kind="number"),
+    Column("Distinct", lambda each: each.distinct, kind="number", narrow=False),
+    Column("Values", lambda each: each.spread, narrow=False),
+)
+
+
+def _draw_lineage(review: Review) -> None:
+    lineage = review.lineage
+    if not lineage:
+        return
+    run = lineage.get("run") or {}
+    with html.details().classes("card"):
+        html.summary("Lineage: what it was made of")
+        facts(
+            {
+                "estimator": lineage.get("estimator"),
+                "seed": lineage.get("seed"),
+                "hyperparameters": ", ".join(
+                    f"{name}={value}"
+                    for name, value in sorted((lineage.get("hyperparameters") or {}).items())
+                    if name not in ("seed", "champion_sha256")
+                ),
+                "model digest": lineage.get("model_digest"),
+                "archive": lineage.get("model_data_url"),
+                "data version": run.get("data_version"),
+                "contract": lineage.get("contract_hash"),
+                "code": run.get("code_sha256"),
+                "training job": run.get("training_job_arn"),
+                "instance type": run.get("instance_type"),
+                "libraries": ", ".join(
+                    f"{name} {value}" for name, value in sorted((lineage.get("libraries") or {}).items())
+                ),
+            }
+        )
+
+
+PAGE: Final = Page("/models/{version}", "Version", build_version, within="/models")
+REFUSED: Final = Page("/models/refused/{run_id}", "Refused candidate", build_refused, within="/models")

@@ -1,0 +1,351 @@
+"""What a reviewer sees: the versions, and one of them with everything that a decision is made by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from dropforge.domain.records import Live, ModelVersion, Run, RunStatus, StageChange
+from dropforge_ops import decisions
+from dropforge_ops.documents import Document, Documents
+from dropforge_ops.errors import NotFound
+from dropforge_ops.ledger_reader import LedgerReader
+
+_RUNS_LOOKED_AT = 100
+_REFUSED_SHOWN = 10
+BETTER, WORSE, EVEN, UNDEFINED = "better", "worse", "even", "undefined"
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Every version, the newest first, and the newest candidates that never became one."""
+
+    live: Live | None
+    models: list[ModelVersion]
+    refused: list[Run]
+
+    @property
+    def earlier(self) -> list[ModelVersion]:
+        """Versions that were live before and, still approved, can be again; the last one first."""
+        live = None if self.live is None else self.live.version
+        found = [
+            each
+            for each in self.models
+            if each.promoted_at and each.version != live and each.approval == "approved"
+        ]
+        return sorted(found, key=lambda each: each.promoted_at or "", reverse=True)
+
+
+def read_versions(ledger: LedgerReader) -> Versions:
+    """The list of versions; two queries and a read, however many runs there are."""
+    runs = ledger.runs(_RUNS_LOOKED_AT)
+    refused = [run for run in runs if run.status is RunStatus.REJECTED_BY_GATE]
+    return Versions(ledger.live(), ledger.models(), refused[:_REFUSED_SHOWN])
+
+
+@dataclass(frozen=True)
+class Span:
+    """A value with the ends of its 95 % interval; None where undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any] | None) -> Self | None:
+        return None if raw is None else cls(raw.get("value"), raw.get("low"), raw.get("high"))
+
+    @property
+    def side(self) -> str:
+        """Of a difference: on which side of 0 the whole interval lies."""
+        if self.low is None or self.high is None:
+            return UNDEFINED
+        if self.low > 0:
+            return BETTER
+        return WORSE if self.high < 0 else EVEN
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of both models; a ``difference`` above 0 is a gain, whichever way the metric goes."""
+
+    name: str
+    greater_is_better: bool
+    decides: bool
+    candidate: Span
+    champion: Span | None
+    difference: Span | None
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """The deciding metric on the rows with one value of a column."""
+
+    column: str
+    label: str
+    rows: int
+    candidate: Span
+    champion: float | None
+    difference: Span | None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Rows that the contract turned away for one reason, with examples as ``value (row 3)``."""
+
+    column: str
+    rule: str
+    count: int
+    examples: str
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """One column of the training rows. ``spread`` says in words what its values are like."""
+
+    name: str
+    type: str
+    role: str
+    missing: float
+    distinct: str
+    spread: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate said, with the numbers it said it by."""
+
+    accepted: bool
+    reasons: tuple[str, ...]
+    threshold: float | None
+    rows: int
+    resamples: int
+    champion_version: int | None
+    champion_problem: str | None
+    metrics: tuple[MetricRow, ...]
+    slices: tuple[SliceRow, ...]
+
+    @property
+    def deciding(self) -> MetricRow:
+        return next(each for each in self.metrics if each.decides)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Read ``judgement.json``; one from before all metrics were compared has the deciding one alone."""
+        metric = content.get("metric") or {}
+        compared = dict(content.get("compared") or {})
+        champion = content.get("champion") or {}
+        name = str(metric.get("name", "metric"))
+        if name not in compared:
+            compared[name] = {
+                "greater_is_better": metric.get("greater_is_better", True),
+                "candidate": metric,
+                "champion": champion.get("metric"),
+                "difference": content.get("difference"),
+            }
+        rows = [_metric_row(each, raw, each == name) for each, raw in compared.items()]
+        return cls(
+            accepted=bool(content.get("accepted")),
+            reasons=tuple(str(each.get("message")) for each in content.get("reasons") or []),
+            threshold=metric.get("threshold"),
+            rows=int(content.get("rows") or 0),
+            resamples=int(content.get("resamples") or 0),
+            champion_version=_version_of(champion.get("model_package_arn")),
+            champion_problem=champion.get("reason"),
+            metrics=tuple(sorted(rows, key=lambda each: not each.decides)),
+            slices=tuple(_slice_row(each) for each in content.get("slices") or []),
+        )
+
+
+@dataclass(frozen=True)
+class Review:
+    """A candidate with all that there is to see of it. ``model`` is None where the gate refused it."""
+
+    run_id: str
+    run: Run | None
+    model: ModelVersion | None
+    shown: decisions.Candidate | None
+    verdict: Verdict
+    diagnostics: Mapping[str, Any] | None
+    diagnostics_problem: str | None
+    rows: Mapping[str, Any]
+    rejected: tuple[Rejected, ...]
+    columns: tuple[ColumnSummary, ...]
+    lineage: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What changes while a version is looked at, and what a decision on it depends on."""
+
+    shown: decisions.Candidate
+    run: Run | None
+    history: tuple[StageChange, ...] = field(default=())
+    fallback: ModelVersion | None = None
+
+    @property
+    def model(self) -> ModelVersion:
+        return self.shown.model
+
+
+def read_review(version: str, ledger: LedgerReader, documents: Documents, sagemaker: Any) -> Review:
+    """Collect it.
+
+    Raises:
+        UsageError, NotFound: there is no such version.
+        OperationFailed: its metrics are gone.
+    """
+    model = decisions.parse_version(version, ledger)
+    shown = decisions.candidate(model, ledger, documents, sagemaker)
+    return _review(model.run_id, model, shown, shown.judgement, ledger, documents)
+
+
+def read_refused(run_id: str, bucket: str, ledger: LedgerReader, documents: Documents) -> Review:
+    """The same of a candidate that the gate refused, by its run.
+
+    Raises:
+        NotFound: the run left no judgement.
+    """
+    judgement = documents.find(f"s3://{bucket}/models/{run_id}/judgement.json")
+    if judgement is None:
+        raise NotFound(
+            f"The run {run_id!r} left no judgement: it has not come so far, or there is no such run."
+        )
+    return _review(run_id, None, None, judgement, ledger, documents)
+
+
+def read_standing(shown: decisions.Candidate, ledger: LedgerReader, sagemaker: Any) -> Standing:
+    """Look again at what may have changed; the metrics themselves are looked at when a decision is made.
+
+    Raises:
+        NotFound: the version is gone.
+    """
+    version = shown.model.version
+    model = ledger.model(version)
+    if model is None:
+        raise NotFound(f"There is no version {version} any more.")
+    package = sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
+    now = decisions.Candidate(model, shown.judgement, ledger.live(), str(package.get("ModelApprovalStatus")))
+    fallback = None
+    if now.is_live:
+        fallback = next(iter(Versions(now.live, ledger.models(), []).earlier), None)
+    return Standing(now, ledger.run(model.run_id), tuple(ledger.history(version)), fallback)
+
+
+def _review(
+    run_id: str,
+    model: ModelVersion | None,
+    shown: decisions.Candidate | None,
+    judgement: Document,
+    ledger: LedgerReader,
+    documents: Documents,
+) -> Review:
+    folder = judgement.uri.rpartition("/")[0]
+    bucket = judgement.uri.split("/")[2]
+    diagnostics, problem = _diagnostics(folder, judgement.content, documents)
+    report = _content(f"s3://{bucket}/runs/{run_id}/report.json", documents)
+    profile = _content(f"s3://{bucket}/runs/{run_id}/profile.json", documents)
+    return Review(
+        run_id=run_id,
+        run=ledger.run(run_id),
+        model=model,
+        shown=shown,
+        verdict=Verdict.of(judgement.content),
+        diagnostics=diagnostics,
+        diagnostics_problem=problem,
+        rows={**(report.get("rows") or {}), "splits": report.get("splits") or {}},
+        rejected=tuple(_rejected(each) for each in report.get("rejects") or []),
+        columns=tuple(_column(each, int(profile.get("rows") or 0)) for each in profile.get("columns") or []),
+        lineage=_content(f"{folder}/lineage.json", documents),
+    )
+
+
+def _diagnostics(
+    folder: str, judgement: Mapping[str, Any], documents: Documents
+) -> tuple[Mapping[str, Any] | None, str | None]:
+    """The diagnostics if they are those that the judgement was written with, else why they aren't shown."""
+    digest = judgement.get("diagnostics_sha256")
+    if digest is None:
+        return None, "This version was judged before curves were kept. Train again to see them."
+    uri = f"{folder}/diagnostics.json"
+    found = documents.find(uri)
+    if found is None:
+        return None, f"{uri} is gone. Restore the object's version in S3, or train again."
+    if found.sha256 != digest:
+        return None, (
+            f"{uri} was changed after the model was judged, so it isn't shown. Restore the object's version "
+            "in S3, or train again."
+        )
+    return found.content, None
+
+
+def _content(uri: str, documents: Documents) -> Mapping[str, Any]:
+    found = documents.find(uri)
+    return {} if found is None else found.content
+
+
+def _metric_row(name: str, raw: Mapping[str, Any], decides: bool) -> MetricRow:
+    return MetricRow(
+        name,
+        bool(raw.get("greater_is_better", True)),
+        decides,
+        Span.of(raw.get("candidate")) or Span(None),
+        Span.of(raw.get("champion")),
+        Span.of(raw.get("difference")),
+    )
+
+
+def _slice_row(raw: Mapping[str, Any]) -> SliceRow:
+    return SliceRow(
+        str(raw.get("slice")),
+        str(raw.get("label")),
+        int(raw.get("rows") or 0),
+        Span.of(raw) or Span(None),
+        raw.get("champion"),
+        Span.of(raw.get("difference")),
+    )
+
+
+def _rejected(raw: Mapping[str, Any]) -> Rejected:
+    examples = [f"{each.get('value')!r} (row {each.get('row')})" for each in raw.get("examples") or []]
+    return Rejected(
+        str(raw.get("column") or "–"),
+        str(raw.get("rule")).replace("_", " "),
+        int(raw.get("count") or 0),
+        ", ".join(examples),
+    )
+
+
+def _column(raw: Mapping[str, Any], rows: int) -> ColumnSummary:
+    count, missing = int(raw.get("count") or 0), int(raw.get("missing") or 0)
+    distinct = f"{raw.get('distinct', 0):,}{'' if raw.get('distinct_exact', True) else '+'}"
+    return ColumnSummary(
+        name=str(raw.get("name")),
+        type=str(raw.get("type")),
+        role=str(raw.get("role", "feature")),
+        missing=missing / max(count + missing, rows, 1),
+        distinct=distinct,
+        spread=_spread(raw, count),
+    )
+
+
+def _spread(raw: Mapping[str, Any], count: int) -> str:
+    if not count:
+        return "no values"
+    categories: Sequence[Mapping[str, Any]] = raw.get("categories") or []
+    if categories:
+        shown = [f"{each['value']} {each['count'] / count:.0%}" for each in categories[:3]]
+        more = int(raw.get("distinct") or 0) - len(shown)
+        return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+    if raw.get("type") == "timestamp" or raw.get("mean") is None:
+        return ""
+    quantiles: Sequence[float] = raw.get("quantiles") or []
+    middle = quantiles[len(quantiles) // 2] if quantiles else raw["mean"]
+    return f"{raw['minimum']:.4g} to {raw['maximum']:.4g}, median {middle:.4g}"
+
+
+def _version_of(arn: Any) -> int | None:
+    found = re.search(r"/(\d+)$", str(arn or ""))
+    return int(found[1]) if found else None

@@ -1,0 +1,128 @@
+"""What a number means for the person who decides, in plain words."""
+
+from __future__ import annotations
+
+from dropforge_ops.console.reading.models import BETTER, EVEN, WORSE, MetricRow, Span, Verdict
+
+METRICS = {
+    "auc": "chance that a random positive is scored above a random negative",
+    "average_precision": "precision averaged over recall; its base line is the share of positives",
+    "accuracy": "share of rows that get the right class",
+    "balanced_accuracy": "mean over classes of the share found",
+    "precision": "share of predicted positives that are positive",
+    "recall": "share of positives that are found",
+    "f1": "harmonic mean of precision and recall",
+    "macro_precision": "precision, every class counting alike",
+    "macro_recall": "recall, every class counting alike",
+    "macro_f1": "F1, every class counting alike",
+    "log_loss": "punishes confident errors; 0 is perfect",
+    "brier": "mean squared error of the probability; 0 is perfect",
+    "r2": "share of the variance explained",
+    "rmse": "typical error, in the target's unit; large errors count more",
+    "mse": "mean squared error",
+    "mae": "mean absolute error, in the target's unit",
+    "median_absolute_error": "half of the errors are smaller",
+}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """
+    >>> number(0.76129), number(1234.5), number(None)
+    ('0.761', '1,234', '–')
+    """
+    if value is None:
+        return "–"
+    if value != 0 and abs(value) < 10**-digits:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """
+    >>> signed(0.0114), signed(-0.03), signed(0.0)
+    ('+0.011', '−0.030', '±0.000')
+    """
+    if value is None:
+        return "–"
+    text = number(abs(value), digits)
+    return f"{'±' if value == 0 else '+' if value > 0 else '−'}{text}"
+
+
+def between(span: Span | None, *, of_difference: bool = False) -> str:
+    """
+    >>> between(Span(0.76, 0.69, 0.82)), between(Span(0.01, -0.01, 0.03), of_difference=True)
+    ('0.690 to 0.820', '−0.010 to +0.030')
+    """
+    if span is None or span.low is None or span.high is None:
+        return ""
+    write = signed if of_difference else number
+    return f"{write(span.low)} to {write(span.high)}"
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in a sentence."""
+    if not verdict.accepted:
+        return "The gate refused this candidate."
+    if verdict.champion_version is None:
+        return "The gate let it through. It is the first model, so there is nothing to compare it with."
+    if verdict.champion_problem:
+        return f"The gate let it through, but version {verdict.champion_version} could not be compared."
+    return f"The gate let it through beside version {verdict.champion_version}."
+
+
+def difference_in_words(row: MetricRow, champion: int | None) -> str:
+    """What the paired difference and its interval mean for a decision."""
+    difference = row.difference
+    if difference is None or difference.value is None or difference.low is None or difference.high is None:
+        return ""
+    against = f"version {champion}" if champion is not None else "the live model"
+    if difference.low == difference.high == 0:
+        return f"On this hold-out it is as good as {against}, in every resample."
+    if difference.side == BETTER:
+        return (
+            f"Better than {against}: a gain of {number(difference.value)} {row.name}, and even the "
+            "low end of "
+            f"the interval, {number(difference.low)}, is a gain. Chance alone would hardly show this."
+        )
+    if difference.side == WORSE:
+        return (
+            f"Worse than {against}: a loss of {number(-difference.value)} {row.name}, and even the "
+            "good end of "
+            f"the interval, {number(-difference.high)}, is a loss."
+        )
+    return (
+        f"Not distinguishable from {against} by these rows: the truth may lie anywhere from "
+        f"{number(-difference.low)} {row.name} worse to {number(difference.high)} better. More hold-out rows "
+        "would tell."
+    )
+
+
+def interval_in_words(verdict: Verdict) -> str:
+    """What the deciding metric's interval says against the threshold."""
+    row = verdict.deciding
+    span, threshold = row.candidate, verdict.threshold
+    if span.value is None:
+        return f"{row.name} is undefined on this hold-out."
+    if span.low is None or span.high is None or threshold is None:
+        return ""
+    edge = span.low if row.greater_is_better else span.high
+    holds = edge >= threshold if row.greater_is_better else edge <= threshold
+    judged = f"Measured on {verdict.rows:,} rows that neither model has learned from. "
+    if holds:
+        return judged + f"The whole 95 % interval meets the threshold {number(threshold)}."
+    return judged + (
+        f"The value meets the threshold {number(threshold)}, but its 95 % interval reaches beyond it: "
+        "on other "
+        "rows of the same kind it could miss."
+        if verdict.accepted
+        else f"The threshold is {number(threshold)}."
+    )
+
+
+def side_word(span: Span | None) -> tuple[str, str]:
+    """A word for a difference and its tone."""
+    if span is None or span.value is None:
+        return "–", "mute"
+    return {BETTER: ("better", "ok"), WORSE: ("worse", "bad"), EVEN: ("no clear difference", "mute")}.get(
+        span.side, ("undefined", "mute")
+    )
