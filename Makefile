@@ -27,6 +27,7 @@ up: setup ## the same host, kept running; Ctrl-C stops it, its state survives
 	@dropforge up $(ARGS)
 
 test: setup ## every test
+	@scripts/find_chromium.sh >/dev/null
 	pytest -n 2 --dist loadgroup $(TESTS)
 
 faults: setup ## every state of both machines under faults, kills of the host, 200 drops; prints a table

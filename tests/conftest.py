@@ -10,11 +10,17 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-LONGEST_FIRST = ("tests/workflow/", "tests/faults/", "tests/unit/training/", "tests/integration/")
+LONGEST_FIRST = (
+    "tests/browser/",
+    "tests/workflow/",
+    "tests/faults/",
+    "tests/unit/training/",
+    "tests/integration/",
+)
 """These begin first, so that no process is left alone with one of them at the end."""
 
-TOGETHER = "tests/unit/training/"
-"""The models that are trained for these once serve all their files."""
+TOGETHER = ("tests/unit/training/", "tests/browser/")
+"""What is set up for one file of these folders, models or a host and a browser, serves all their files."""
 
 
 class Scheduling(LoadScopeScheduling):
@@ -25,7 +31,7 @@ class Scheduling(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER if nodeid.startswith(TOGETHER) else nodeid.partition("::")[0]
+        return next((each for each in TOGETHER if nodeid.startswith(each)), nodeid.partition("::")[0])
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,0 +1,108 @@
+"""The console in a real browser: one local host, one console and one browser for all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from dropforge_local.host import LocalHost
+from dropforge_ops.samples import SAMPLES, write_samples
+from tests.browser.desk import Desk
+from tests.workflow.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+DROPFORGE = Path(sys.executable).parent / "dropforge"
+SAMPLE = "breast-cancer"
+WAIT_SCALE = 0.1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.workflow)
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[LocalHost]:
+    with LocalHost(ROOT, wait_scale=WAIT_SCALE) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(host: LocalHost) -> Stack:
+    """The stack that the shared console shows. What a test finds there is what those before it left."""
+    sample = SAMPLES[SAMPLE]
+    parameters = {"TargetColumn": sample.target, "IdColumn": sample.key}
+    return Stack(host, "console", parameters, ROOT / "template.yaml")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample data as CSV."""
+    folder = tmp_path_factory.mktemp("samples")
+    write_samples(folder)
+    return folder / f"{SAMPLE}.csv"
+
+
+@pytest.fixture(scope="session")
+def serve(host: LocalHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Start the console of a stack as its user does; returns its URL."""
+    started: list[subprocess.Popen[str]] = []
+    folder = tmp_path_factory.mktemp("consoles")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+    def console_of(stack_name: str) -> str:
+        process = subprocess.Popen(
+            [DROPFORGE, "console", "--json", "--endpoint-url", host.endpoint_url, "--stack", stack_name],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        document = ""
+        for line in process.stdout or ():
+            document += line
+            if line == "}\n":
+                return str(json.loads(document)["url"])
+        raise AssertionError("the console did not start")
+
+    yield console_of
+    for process in started:
+        process.terminate()
+        process.wait(20)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def console(stack: Stack, serve: Callable[[str], str]) -> str:
+    """The URL of the shared stack's console."""
+    return serve(stack.name)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = subprocess.run(
+        [ROOT / "scripts" / "find_chromium.sh"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def desk(browser: Browser, console: str) -> Iterator[Desk]:
+    """Opens pages of the shared console; at the end none may have complained, or asked anybody else."""
+    opened = Desk(browser, console)
+    yield opened
+    opened.close()
+    assert opened.complaints == []

@@ -1,0 +1,88 @@
+"""A person at a browser: opens the console's pages, and notices what no page may do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page
+
+Theme = Literal["light", "dark"]
+WIDE, NARROW = 1440, 360
+PATIENCE_MS = 90_000
+_HEIGHT = 900
+
+_DROP = """([content, name]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([content], name));
+  const zone = document.querySelector(".drop-zone");
+  for (const kind of ["dragenter", "dragover", "drop"])
+    zone.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
+}"""
+
+
+class Desk:
+    """Every page that is opened here is watched: errors in its console, and requests to anybody else."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.url = url
+        self.complaints: list[str] = []
+        self._browser = browser
+        self._contexts: list[BrowserContext] = []
+
+    def open(self, path: str = "/", *, width: int = WIDE, theme: Theme = "light", ready: str = "h1") -> Page:
+        """Open a page in a window of its own, and wait until it is drawn."""
+        context = self._browser.new_context(
+            viewport={"width": width, "height": _HEIGHT}, color_scheme=theme, reduced_motion="reduce"
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        self._contexts.append(context)
+        page = context.new_page()
+        self._watch(page)
+        page.goto(self.url.rstrip("/") + path)
+        page.wait_for_selector(ready)
+        return page
+
+    def close(self) -> None:
+        for context in self._contexts:
+            context.close()
+
+    def _watch(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(f"{page.url}: {message.text}") if message.type == "error" else None
+            ),
+        )
+        page.on("request", lambda request: self._check(request.url))
+        page.on("websocket", lambda socket: self._check(socket.url))
+
+    def _check(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob") and parts.netloc != urlsplit(self.url).netloc:
+            self.complaints.append(f"asked for {url}")
+
+
+def drop(page: Page, file: Path | bytes, name: str) -> None:
+    """Drag a file onto the page's drop zone."""
+    content = file if isinstance(file, bytes) else file.read_bytes()
+    page.wait_for_selector(".drop-zone")
+    page.evaluate(_DROP, [content.decode(), name])
+
+
+def serious_violations(page: Page) -> list[str]:
+    """What axe-core finds to be serious or critical: the rule, its help, the first elements."""
+    found: dict[str, Any] = Axe().run(page).response
+    return [
+        f"{each['id']}: {each['help']}: {[node['html'][:160] for node in each['nodes'][:3]]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def is_wider_than_the_window(page: Page) -> bool:
+    """Whether a reader would have to scroll sideways."""
+    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))

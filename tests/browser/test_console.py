@@ -1,0 +1,102 @@
+"""The console as people use it: drop, watch, find their way by keyboard, on any screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from dropforge.domain.records import RunStatus
+from tests.browser.desk import (
+    NARROW,
+    PATIENCE_MS,
+    WIDE,
+    Desk,
+    Theme,
+    drop,
+    is_wider_than_the_window,
+    serious_violations,
+)
+from tests.workflow.stack import Stack
+
+expect.set_options(timeout=PATIENCE_MS)
+
+NODE = "g.node[aria-label^='{}:']"
+
+
+def test_an_empty_console_says_what_to_do(desk: Desk):
+    page = desk.open("/")
+    expect(page.get_by_text("No model is live")).to_be_visible()
+    page.get_by_role("link", name="Runs").click()
+    expect(page.get_by_text("No run yet")).to_be_visible()
+    expect(page.get_by_text("Drop files here")).to_be_visible()
+
+
+def test_an_empty_file_is_refused_with_the_reason(desk: Desk, stack: Stack):
+    page = desk.open("/runs")
+    drop(page, b"", "nothing.csv")
+    expect(page.get_by_role("alert")).to_have_text("The file is empty.")
+    assert stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix="incoming/").get("KeyCount", 0) == 0
+    # The browser notes every answer that isn't 2XX as an error of the page.
+    assert [each for each in desk.complaints if "413" not in each] == []
+    desk.complaints.clear()
+
+
+def test_a_file_dropped_by_dragging_is_followed_on_the_graph_to_its_decision(
+    desk: Desk, stack: Stack, data: Path
+):
+    page = desk.open("/runs")
+    drop(page, data, "patients.csv")
+    page.wait_for_url("**/runs/patients-*")
+    graph = page.locator(".state-graph")
+    expect(graph.locator(NODE.format("AdmitRun"))).to_have_attribute("data-tone", "ok")
+    expect(graph.locator(NODE.format("TrainModel"))).to_have_attribute("data-tone", "run")
+    expect(graph.locator(NODE.format("AwaitApproval"))).to_have_attribute("data-tone", "warn")
+    expect(graph.locator(NODE.format("DeployModel"))).to_have_attribute("data-tone", "")
+    expect(page.get_by_text("Version 1 waits for your decision.")).to_be_visible()
+
+    graph.locator(NODE.format("PrepareData")).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="PrepareData")).to_be_visible()
+    expect(page.get_by_text('"kept": 569')).to_be_visible()
+    expect(page.locator(".log-message", has_text="prepared")).to_be_visible()
+
+    timeline = page.locator(".timeline")
+    expect(timeline).to_contain_text("Dropped patients.csv")
+    stack.approve(1, reason="as good as it gets")
+    expect(timeline).to_contain_text("Version 1 approved")
+    expect(page.get_by_role("button", name="Deployment")).to_contain_text("succeeded")
+    expect(page.locator(".page-head .chip")).to_have_text("succeeded")
+    run = stack.wait_for_run(RunStatus.SUCCEEDED)
+    assert page.url.endswith(run.run_id)
+
+
+PATHS = ["/", "/runs"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_fits_every_screen_and_has_no_serious_barrier(desk: Desk, path: str, theme: Theme):
+    for width in (WIDE, NARROW):
+        page = desk.open(path, width=width, theme=theme)
+        assert not is_wider_than_the_window(page), f"{path} at {width}"
+        assert serious_violations(page) == [], f"{path} at {width}"
+
+
+def test_the_chosen_theme_is_remembered(desk: Desk):
+    page = desk.open("/", theme="light")
+    expect(page.locator("body.body--light")).to_be_attached()
+    page.get_by_role("button", name="Switch between dark and light").click()
+    expect(page.locator("body.body--dark")).to_be_attached()
+    page.goto(desk.url + "runs")
+    expect(page.locator("body.body--dark")).to_be_attached()
+
+
+def test_the_keyboard_skips_the_navigation(desk: Desk):
+    page = desk.open("/runs")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator(".drop-input")).to_be_focused()
