@@ -110,8 +110,13 @@ class Window:
 
 @dataclass(frozen=True)
 class History:
-    """The windows of a span of time, the oldest first. ``left_out`` counts older ones that were not read."""
+    """The windows that begin in a span of time, the oldest first.
 
+    ``left_out`` counts older ones that were not read.
+    """
+
+    start: datetime
+    end: datetime
     windows: tuple[Window, ...]
     left_out: int = 0
 
@@ -126,6 +131,17 @@ class History:
         order = {} if latest is None else {each.name: -each.distance for each in latest.columns}
         names = {each.name for window in self.windows for each in window.columns}
         return sorted(names, key=lambda name: (order.get(name, 0.0), name))
+
+    def strip(self, name: str, cells: int) -> list[float | None]:
+        """The column's greatest distance from chance in each of so many equal parts of the span.
+
+        None where it was not compared.
+        """
+        found: list[float | None] = [None] * cells
+        for window, column in self.series(name):
+            cell = int((window.start - self.start) / (self.end - self.start) * cells)
+            found[cell] = max(found[cell] or 0.0, column.distance)
+        return found
 
     def series(self, name: str) -> list[tuple[Window, ColumnWindow]]:
         """One column's windows, the oldest first."""
@@ -162,7 +178,7 @@ class WatchHistory:
             left_out = max(0, len(wanted) - MOST_WINDOWS)
             windows = list(readers.map(self._window, wanted[left_out:]))
         found = [each for each in windows if each is not None and start <= each.start < end]
-        return History(tuple(found), left_out)
+        return History(start, end, tuple(found), left_out)
 
     def distribution(self, window: Window, column: str) -> Mapping[str, Any] | None:
         """The column's counts in both, as `dropforge.domain.drift.display` makes them, or None.

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dropforge.domain.records import from_iso
+from dropforge_ops.console.reading.drift import AlarmWord, Quality, false_alarm_windows
 from dropforge_ops.console.reading.models import BETTER, EVEN, WORSE, MetricRow, Span, Verdict
 
 METRICS = {
@@ -117,6 +123,69 @@ def interval_in_words(verdict: Verdict) -> str:
         if verdict.accepted
         else f"The threshold is {number(threshold)}."
     )
+
+
+STATISTICS = {
+    "kolmogorov_smirnov": "shift of the whole distribution (KS)",
+    "psi": "change of shares (PSI)",
+    "chi_square": "change of shares (χ²)",
+    "jensen_shannon": "distance of shares (Jensen-Shannon)",
+    "missing_rate": "share of missing values",
+    "out_of_domain_rate": "share beyond what training saw",
+    "auc": "how well a classifier tells the window from training",
+}
+
+
+def false_alarms_in_words(policy: Mapping[str, Any], windows_a_day: float, watched: int) -> str:
+    """What the setting of the watch means in days.
+
+    >>> policy = {"false_alarm_rate": 0.01, "windows_to_alarm": 2, "windows_considered": 3, "cooldown_s": 60}
+    >>> false_alarms_in_words(policy, 24, 8).split(". ")[2]
+    'Were windows independent, chance alone would ring once in 5,025 windows, or 209 days'
+    """
+    rate = float(policy["false_alarm_rate"])
+    needed, considered = int(policy["windows_to_alarm"]), int(policy["windows_considered"])
+    windows = false_alarm_windows(rate, needed, considered)
+    return (
+        f"A window in which nothing has changed is called drifted with a chance of {rate:.1%} at most, over "
+        f"all {watched} columns together. The alarm rings when {needed} of the last {considered} "
+        "windows have "
+        f"drifted. Were windows independent, chance alone would ring once in {windows:,.0f} windows, or "
+        f"{windows / windows_a_day:,.0f} days. After an alarm or a deployment it is silent for "
+        f"{float(policy['cooldown_s']) / 3600:.3g} hours."
+    )
+
+
+def quality_in_words(quality: Quality | None) -> str:
+    """How quality stands as outcomes arrive."""
+    if quality is None or quality.predictions == 0:
+        return "There are no predictions to measure."
+    known = f"The outcome of {quality.labelled:,} of {quality.predictions:,} predictions is known"
+    if quality.live is None:
+        return (
+            f"{known}: too few to measure {quality.metric}. Report outcomes by prediction id: 'dropforge "
+            "outcome', the API's /outcomes, or the Try it page."
+        )
+    compared = "" if quality.holdout is None else f"; on the hold-out it was {number(quality.holdout)}"
+    verdict = {
+        "steady": "That is no loss beyond chance.",
+        "degraded": "That is a loss beyond chance.",
+    }.get(quality.verdict, "")
+    return f"{known}. On them {quality.metric} is {number(quality.live)}{compared}. {verdict}".strip()
+
+
+def alarm_in_words(alarm: AlarmWord) -> str:
+    """What a window's report says of an alarm, its times to the minute.
+
+    >>> alarm_in_words(AlarmWord(False, "no alarm is raised before 2026-11-21T22:58:40.425Z", None))
+    'no alarm is raised before 21 Nov 22:58 UTC'
+    """
+
+    def shorter(found: re.Match[str]) -> str:
+        return f"{from_iso(found[0]):%d %b %H:%M} UTC"
+
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", shorter, alarm.reason)
+    return f"raised: {text}" if alarm.raised else text
 
 
 def side_word(span: Span | None) -> tuple[str, str]:

@@ -1,0 +1,360 @@
+"""Drift: is what comes in still what the model was trained on, and is the model still as good?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from nicegui import html, ui
+
+from dropforge_ops.console.components.drift_charts import (
+    distance_chart,
+    distribution_chart,
+    quality_chart,
+    strip,
+    tests_chart,
+)
+from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
+from dropforge_ops.console.components.layout import card, grid, heading
+from dropforge_ops.console.components.live import live
+from dropforge_ops.console.components.tables import Column, Table
+from dropforge_ops.console.components.text import chip, facts, moment
+from dropforge_ops.console.context import Context
+from dropforge_ops.console.page import Page
+from dropforge_ops.console.reading.drift import (
+    FARTHEST,
+    SPANS,
+    AlarmState,
+    ColumnWindow,
+    History,
+    Statistic,
+    WatchHistory,
+    Window,
+    read_alarms,
+)
+from dropforge_ops.console.reading.wording import (
+    STATISTICS,
+    alarm_in_words,
+    false_alarms_in_words,
+    number,
+    quality_in_words,
+)
+from dropforge_ops.errors import CommandError
+
+_STRIP_CELLS: Final = 96
+# A window a page holds for is an hour; reports are looked for twice a minute.
+_LOOK_S: Final = 30.0
+_FIRST_SPAN: Final = "7 days"
+_VERDICTS: Final = {"quiet": "ok", "drifted": "bad", "not_enough_data": "mute"}
+_STATES: Final = {
+    "OK": ("quiet", "ok"),
+    "ALARM": ("rings", "bad"),
+    "INSUFFICIENT_DATA": ("no data yet", "mute"),
+}
+
+
+@dataclass
+class _View:
+    """What one browser looks at."""
+
+    context: Context
+    reports: WatchHistory
+    span: str = _FIRST_SPAN
+    column: str | None = None
+
+    def read(self) -> tuple[History, list[AlarmState]]:
+        """The chosen span until now. Of two looks without a new window the same comes back."""
+        # To the minute, so that two looks are equal as long as nothing has changed.
+        now = datetime.now(UTC).replace(second=0, microsecond=0)
+        history = self.reports.between(now - SPANS[self.span], now)
+        target = self.context.target
+        alarms = read_alarms(target.client("cloudformation"), target.client("cloudwatch"), target.stack)
+        return history, alarms
+
+
+async def build(context: Context) -> None:
+    """The watch's findings over a span that can be chosen, kept up to date."""
+    heading("Drift", "Is what comes in still what the model was trained on, and is the model still as good?")
+    reports = WatchHistory(context.target.client("s3"), context.target.bucket, context.documents)
+    view = _View(context, reports)
+    buttons = html.div().classes("segments").props('role=group aria-label="How far back"')
+    content = html.div().classes("live")
+
+    async def choose(span: str) -> None:
+        view.span = span
+        _draw_spans(buttons, view, choose)
+        content.clear()
+        with content:
+            try:
+                await live(context, view.read, partial(_show, view), every_s=_LOOK_S)
+            except CommandError as error:
+                error_banner(str(error))
+
+    await choose(view.span)
+
+
+def _draw_spans(place: html.div, view: _View, choose: Callable[[str], object]) -> None:
+    place.clear()
+    with place:
+        for span in SPANS:
+            made = html.button(span).props("type=button").classes("segment")
+            made.props["aria-pressed"] = "true" if span == view.span else "false"
+            made.on("click", partial(choose, span))
+
+
+def _show(view: _View, found: tuple[History, list[AlarmState]]) -> None:
+    history, alarms = found
+    newest = history.windows[-1] if history.windows else None
+    if newest is None:
+        empty_state(
+            "No window was watched in this time",
+            "The watch compares the predictions of every hour with what the live model was trained "
+            "on. It needs "
+            "a live model and predictions: call the API, or use the Try it page.",
+            icon="show_chart",
+            commands=("dropforge predict --sample-rows 20 --log",),
+        )
+        _draw_alarms(alarms)
+        return
+    if history.left_out:
+        notice(f"{history.left_out:,} older windows of this time are not shown.")
+    with grid():
+        _draw_now(history, newest)
+        _draw_quality_now(newest)
+        _draw_setting(newest)
+    if history.latest is None:
+        empty_state(
+            "Too few predictions to compare",
+            f"A window decides from {newest.policy.get('minimum_rows', 50)} predictions on. Longer windows "
+            "(WatchWindowHours) hold more.",
+            icon="show_chart",
+        )
+    else:
+        _draw_columns(view, history)
+    measured = [(each, each.quality) for each in history.windows if each.quality is not None]
+    if any(quality.live is not None for _, quality in measured):
+        with card("Live quality as outcomes arrive"):
+            html.p(
+                "The band is the 95 % interval. Every point looks back over the time in which "
+                "outcomes may come, so "
+                "points near each other share predictions."
+            ).classes("dim")
+            quality_chart(measured)
+    _draw_alarms(alarms)
+
+
+def _draw_now(history: History, newest: Window) -> None:
+    with card("Newest window"):
+        with html.div().classes("inline"):
+            chip(newest.verdict.replace("_", " "), _VERDICTS.get(newest.verdict, "mute"))
+            html.span(_drifted_in_words(newest))
+        alarm = newest.alarms.get("drift")
+        facts(
+            {
+                "ended": lambda: moment(newest.end),
+                "predictions": f"{newest.rows:,}",
+                "version": newest.version,
+                "together": _together(newest),
+                "drift alarm": None if alarm is None else alarm_in_words(alarm),
+                "drifted before": f"{sum(bool(each.drifted) for each in history.windows)} of "
+                f"{len(history.windows)} "
+                "windows shown",
+            }
+        )
+
+
+def _drifted_in_words(window: Window) -> str:
+    if window.verdict == "not_enough_data":
+        return f"{window.rows:,} predictions are too few to compare"
+    if not window.drifted:
+        if window.verdict == "drifted":
+            return "No single column, but all of them together"
+        return f"None of {len(window.columns)} columns has drifted"
+    shown = ", ".join(window.drifted[:4])
+    more = len(window.drifted) - 4
+    return shown + (f" and {more} more" if more > 0 else "")
+
+
+def _together(window: Window) -> str | None:
+    if window.together is None:
+        return None
+    auc = window.together.statistics[0]
+    tells = "tells" if window.together.drifted else "can't tell"
+    return f"a classifier {tells} these rows from training (AUC {number(auc.value, 2)}, chance 0.5)"
+
+
+def _draw_quality_now(newest: Window) -> None:
+    quality = newest.quality
+    with card("Live quality"):
+        if quality is not None and quality.live is not None:
+            with html.div().classes("inline"):
+                html.span(number(quality.live)).classes("value")
+                html.span(f"{quality.metric}, {number(quality.low)} to {number(quality.high)}").classes("dim")
+                if quality.verdict in ("steady", "degraded"):
+                    chip(quality.verdict, "ok" if quality.verdict == "steady" else "bad")
+        html.p(quality_in_words(quality))
+        alarm = newest.alarms.get("quality")
+        if alarm is not None:
+            facts({"quality alarm": alarm_in_words(alarm)})
+
+
+def _draw_setting(newest: Window) -> None:
+    hours = (newest.end - newest.start).total_seconds() / 3600
+    with card("How often it rings for nothing"):
+        watched = max(1, len(newest.columns))
+        html.p(false_alarms_in_words(newest.policy, 24 / hours, watched))
+        html.p(
+            "Set by FalseAlarmRate, WindowsToAlarm and WindowsConsidered when the stack is deployed."
+        ).classes("dim")
+
+
+def _draw_columns(view: _View, history: History) -> None:
+    latest = history.latest
+    assert latest is not None  # noqa: S101 - the caller has looked
+    border = -math.log10(float(latest.policy.get("false_alarm_rate", 0.01)))
+    names = history.names()
+    now = {each.name: each for each in latest.columns}
+    if view.column not in names:
+        view.column = names[0]
+    detail = html.section()
+
+    def choose(name: str) -> None:
+        view.column = name
+        _draw_list()
+        _draw_detail(view, history, detail, border)
+
+    def _draw_list() -> None:
+        place.clear()
+        with place:
+            for name in names:
+                _draw_row(view, history, name, now.get(name), border, choose)
+
+    with card("Columns over time") as made:
+        html.p(
+            f"Each strip runs from the left, {view.span} ago, to now: grey is quiet, orange has drifted, the "
+            "stronger the farther from chance. Choose a column to see its tests and distributions."
+        ).classes("dim")
+        place = html.div().classes("strips").props('role=group aria-label="Columns"')
+    _draw_list()
+    made.move(target_index=made.parent_slot.children.index(detail))  # type: ignore[union-attr]
+    _draw_detail(view, history, detail, border)
+    if latest.unwatched:
+        with html.details():
+            html.summary(f"{len(latest.unwatched)} columns could not be compared")
+            facts(dict(latest.unwatched))
+
+
+def _draw_row(
+    view: _View,
+    history: History,
+    name: str,
+    now: ColumnWindow | None,
+    border: float,
+    choose: Callable[[str], None],
+) -> None:
+    with html.button().props("type=button").classes("strip-row") as row:
+        row.props["aria-pressed"] = "true" if name == view.column else "false"
+        row.on("click", partial(choose, name))
+        html.span(name).classes("strip-name")
+        series = history.series(name)
+        hit = sum(column.drifted for _, column in series)
+        label = f"{name}: drifted in {hit} of {len(series)} windows"
+        strip(history.strip(name, _STRIP_CELLS), border, FARTHEST, label=label)
+        if now is None:
+            chip("not compared", "mute")
+        else:
+            chip("drifted" if now.drifted else "quiet", "bad" if now.drifted else "mute")
+
+
+def _draw_detail(view: _View, history: History, place: html.section, border: float) -> None:
+    name = view.column or ""
+    series = history.series(name)
+    windows = [window for window, _ in series]
+    place.clear()
+    with place, html.div().classes("charts"):
+        with card(f"{name}: over time"):
+            html.p(
+                f"How improbable the window is if nothing had changed, in powers of ten: {border:.2g} "
+                "means one in "
+                f"{10**border:,.0f}, after the correction for looking at many columns."
+            ).classes("dim")
+            distance_chart(name, series, border)
+            html.p(
+                "Each test against its own threshold in that window, which depends on how many rows it had."
+            ).classes("dim")
+            tests_chart(name, series)
+        with card(f"{name}: training and window"):
+            options = {index: _when(window) for index, window in enumerate(windows)}
+            chosen = ui.select(options, value=len(windows) - 1, label="Window")
+            chosen.props("outlined dense options-dense").classes("window-choice")
+            spread = html.div()
+
+            async def show() -> None:
+                window, column = series[int(chosen.value or 0)]
+                try:
+                    found = await view.context.read(view.reports.distribution, window, name)
+                except CommandError as error:
+                    spread.clear()
+                    with spread:
+                        error_banner(str(error))
+                    return
+                spread.clear()
+                with spread:
+                    if found is None:
+                        html.p(
+                            "Only missing values are judged of this column, so there is no distribution."
+                        ).classes("dim")
+                    else:
+                        distribution_chart(name, found)
+                    Table(_TESTS, lambda each: each.name, label="Tests").show(column.statistics)
+
+            chosen.on_value_change(show)
+            ui.timer(0, show, once=True)
+
+
+def _when(window: Window) -> str:
+    state = "drifted" if window.drifted else "quiet"
+    return f"{window.start.astimezone():%Y-%m-%d %H:%M}, {window.rows:,} predictions, {state}"
+
+
+def _draw_threshold(each: Statistic) -> None:
+    html.span(number(each.threshold))
+    if each.value >= each.threshold and each.decides:
+        chip("above", "bad")
+
+
+_TESTS: Final[tuple[Column[Statistic], ...]] = (
+    Column("Test", lambda each: STATISTICS.get(each.name, each.name)),
+    Column("Value", lambda each: number(each.value), kind="number"),
+    Column("Threshold", _draw_threshold, kind="number"),
+    Column("By chance", lambda each: f"{each.p_value:.2g}", kind="number", narrow=False),
+    Column("", lambda each: "decides" if each.decides else "reported", narrow=False),
+)
+
+
+def _draw_alarms(alarms: list[AlarmState]) -> None:
+    with card("Alarms"):
+        if not alarms:
+            html.p("The stack has no CloudWatch alarms.").classes("dim")
+            return
+        Table(_ALARMS, lambda each: each.name, label="Alarms").show(alarms)
+
+
+def _draw_state(alarm: AlarmState) -> None:
+    word, tone = _STATES.get(alarm.state, (alarm.state, "mute"))
+    chip(word, tone, title=alarm.reason)
+
+
+_ALARMS: Final[tuple[Column[AlarmState], ...]] = (
+    Column("Alarm", lambda each: each.name.removesuffix("Alarm")),
+    Column("State", _draw_state),
+    Column("Since", lambda each: moment(each.since)),
+    Column("Rings when", lambda each: each.description, narrow=False),
+)
+
+
+PAGE: Final = Page("/drift", "Drift", build, icon="show_chart")
