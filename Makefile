@@ -12,7 +12,7 @@ SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==
 ENV ?= default
 TESTS ?= tests
 
-.PHONY: help setup demo up test faults bench check docs format lock build deploy clean
+.PHONY: help setup demo up test faults bench check scan docs format lock build deploy clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ check: setup ## format, lint, types, import rules, template and state machines
 
 docs: setup ## write docs/reference from the code, the template and the example events
 	python -m scripts.reference
+
+scan: setup ## the template by checkov and cfn-guard, the dependencies by their advisories; bills of materials
+	python -m scan
 
 format: setup ## put the code into the house's form
 	ruff format .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ HARDENED: Mapping[str, str] = {
     "AccessLogs": "true",
     "WebFirewall": "true",
     "PredictConcurrency": "5",
+    "LogRetentionDays": "365",
 }
 CONFIGURATIONS = {"default": DEFAULT, "hardened": HARDENED}
 """Parameters under which the template is looked at: as it comes, and with everything on that guards it."""
@@ -58,11 +60,10 @@ def rendered(parameters: Mapping[str, str], template: Path = ROOT / "template.ya
     Conditions are decided, references to parameters are their values; those to resources stay.
     """
     document = load_template(template)
-    values = {
-        **PSEUDO,
-        **{name: each.get("Default") for name, each in document["Parameters"].items()},
-        **parameters,
-    }
+    values: dict[str, Any] = dict(PSEUDO)
+    for name, parameter in document["Parameters"].items():
+        value = parameters.get(name, parameter.get("Default"))
+        values[name] = float(value) if parameter["Type"] == "Number" else value
     for resource in document["Resources"].values():
         if (field := _LOCAL_FILES.get(resource["Type"])) is not None:
             resource["Properties"][field] = "s3://artifacts/local"
@@ -104,7 +105,7 @@ class _Conditions:
     def _value(self, value: Any) -> str:
         if isinstance(value, dict):
             value = self._values[value["Ref"]]
-        return str(value)
+        return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _decided(value: Any, conditions: _Conditions, values: Mapping[str, Any]) -> Any:
@@ -119,6 +120,53 @@ def _decided(value: Any, conditions: _Conditions, values: Mapping[str, Any]) -> 
     if set(value) == {"Ref"}:
         if value["Ref"] == "AWS::NoValue":
             return _NO_VALUE
-        return values.get(value["Ref"], value)
+        known = values.get(value["Ref"], value)
+        return int(known) if isinstance(known, float) and known.is_integer() else known
     decided_items = {key: _decided(each, conditions, values) for key, each in value.items()}
     return {key: each for key, each in decided_items.items() if each is not _NO_VALUE}
+
+
+def physical(template: Mapping[str, Any]) -> dict[str, Any]:
+    """The template with a made-up name or ARN in place of every reference, and substitutions carried out."""
+    kinds = {name: each["Type"] for name, each in template["Resources"].items()}
+    resolved: dict[str, Any] = _named(template, kinds)
+    return resolved
+
+
+def _arn(name: str, kind: str) -> str:
+    service = kind.split("::")[1].lower()
+    owner = "::" if service == "s3" else f"{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:"
+    if service == "iam":
+        return f"arn:aws:iam::{PSEUDO['AWS::AccountId']}:role/{name}"
+    if service == "kms":
+        return f"arn:aws:kms:{owner}key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    return f"arn:aws:{service}:{owner}{name.lower()}"
+
+
+def _named(value: Any, kinds: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_named(each, kinds) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Ref"} and value["Ref"] in kinds:
+        return _reference(value["Ref"], kinds)
+    if set(value) == {"Fn::GetAtt"}:
+        return _reference(".".join(value["Fn::GetAtt"]), kinds)
+    if set(value) == {"Fn::Sub"}:
+        text, given = value["Fn::Sub"], {}
+        if isinstance(text, list):
+            text, given = text[0], {key: _named(each, kinds) for key, each in text[1].items()}
+        return re.sub(
+            r"\$\{([\w.:]+)\}", lambda match: str(given.get(match[1]) or _reference(match[1], kinds)), text
+        )
+    return {key: _named(each, kinds) for key, each in value.items()}
+
+
+def _reference(name: str, kinds: Mapping[str, str]) -> str:
+    """A made-up value of a reference or of an attribute, ``Name`` or ``Name.Attribute``."""
+    if name in PSEUDO:
+        return PSEUDO[name]
+    resource, _, attribute = name.partition(".")
+    kind = kinds.get(resource, "")
+    is_arn = attribute.endswith("Arn") or kind == "AWS::SNS::Topic"
+    return _arn(resource, kind) if is_arn and kind else resource.lower()

@@ -1,0 +1,140 @@
+"""Every finding has a reason or is a fault, and every reason is needed by a finding."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from scan import dependencies, scanners
+from scan.__main__ import SCANNED, main, report, scanner_of
+from scan.findings import Excuse, Finding, InvalidExceptions, Outcome, judge, read_excuses
+from scan.rendering import physical, rendered
+
+OPEN = Finding("checkov", "CKV_AWS_18", "DataBucket", "default", "access logging")
+EXCUSE = Excuse("CKV_AWS_18", ("Data*",), ("default",), "it costs")
+
+
+def test_a_finding_without_a_reason_is_named_and_fails_the_scan(capsys):
+    assert not report([Outcome("checkov", 3, [OPEN])], [])
+    assert "UNEXPLAINED CKV_AWS_18 DataBucket (default): access logging" in capsys.readouterr().out
+    assert report([Outcome("checkov", 3, [OPEN])], [EXCUSE])
+    printed = capsys.readouterr().out
+    assert "because it costs" in printed
+    assert "checkov: 3 passed, 1 explained, 0 unexplained" in printed
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        Finding("checkov", "CKV_AWS_19", "DataBucket", "default"),
+        Finding("checkov", "CKV_AWS_18", "LogBucket", "default"),
+        Finding("checkov", "CKV_AWS_18", "DataBucket", "hardened"),
+    ],
+)
+def test_a_reason_covers_its_own_rule_resources_and_configurations_alone(finding):
+    verdict = judge([finding], [EXCUSE])
+    assert verdict.unexplained == [finding]
+    assert verdict.unneeded == [EXCUSE]
+
+
+def test_a_reason_that_nothing_needs_fails_the_scan_that_could_have_needed_it(capsys):
+    assert not report([Outcome("checkov", 3, [])], [EXCUSE])
+    assert "UNNEEDED CKV_AWS_18" in capsys.readouterr().out
+    assert report([Outcome("cfn-guard", 3, [])], [EXCUSE])
+
+
+def test_the_file_of_exceptions_is_read_and_a_broken_entry_is_named(tmp_path):
+    excuses = read_excuses(configurations=SCANNED)
+    assert all(len(each.reason) > 20 for each in excuses)
+    assert {scanner_of(each.rule) for each in excuses} <= {"checkov", "cfn-guard", "pip-audit"}
+    broken = tmp_path / "exceptions.yaml"
+    for text, message in [
+        ("[{rule: A, resources: [x]}]", "entry 1 lacks"),
+        ("[{rule: A, resources: [], reason: b}]", "entry 1 .A. has no reason or no resource"),
+        ("[{rule: A, resources: [x], reason: b, configurations: [c]}]", "names ..c.., which is nothing"),
+    ]:
+        broken.write_text(text)
+        with pytest.raises(InvalidExceptions, match=message):
+            read_excuses(broken, SCANNED)
+
+
+def test_an_unknown_scan_is_refused(capsys):
+    assert main(["everything"]) == 2
+    assert "there are template, dependencies and sbom" in capsys.readouterr().err
+
+
+def test_a_scanner_that_cannot_be_had_is_skipped_with_the_reason(monkeypatch, capsys):
+    def missing(*_: object) -> Outcome:
+        raise scanners.ScannerMissing("no network")
+
+    monkeypatch.setattr(dependencies, "audit", missing)
+    assert main(["dependencies"]) == 0
+    assert "SKIP pip-audit: no network" in capsys.readouterr().out
+
+
+def test_an_exchanged_package_is_not_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(scanners, "TOOLS", tmp_path)
+    (tmp_path / "guard.tgz").write_bytes(b"something else")
+    monkeypatch.setattr(
+        scanners, "_run", lambda _: SimpleNamespace(returncode=0, stdout="guard.tgz\n", stderr="")
+    )
+    with pytest.raises(scanners.ScannerFailed, match="it was exchanged"):
+        scanners.guard([])
+    assert list(tmp_path.iterdir()) == []
+
+
+class Advisories:
+    """pip-audit's answers: one list of packages per call."""
+
+    def __init__(self, *answers: list[dict[str, object]]) -> None:
+        self.answers = list(answers)
+
+    def __call__(self, command: list[str]) -> SimpleNamespace:
+        if "export" in command:
+            return SimpleNamespace(returncode=0, stdout="a==1 \\\n    --hash=x\nb==2 \\\n    --hash=y\n")
+        return SimpleNamespace(
+            returncode=0, stdout=json.dumps({"dependencies": self.answers.pop(0)}), stderr=""
+        )
+
+
+GOOD = {"name": "a", "version": "1", "vulns": []}
+BAD = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
+UNKNOWN = {"name": "b", "skip_reason": "not found"}
+
+
+def test_a_known_vulnerability_is_a_finding_that_says_what_mends_it(monkeypatch):
+    monkeypatch.setattr(dependencies, "_run", Advisories([GOOD], [GOOD, BAD]))
+    assert dependencies.audit() == Outcome(
+        "pip-audit", 1, [Finding("pip-audit", "PYSEC-1", "b", "dependencies", "2, fixed in 3")]
+    )
+
+
+def test_advisories_that_know_no_package_are_not_taken_for_a_clean_bill(monkeypatch):
+    monkeypatch.setattr(dependencies, "_run", Advisories([UNKNOWN]))
+    with pytest.raises(scanners.ScannerMissing, match="can't be reached"):
+        dependencies.audit()
+    monkeypatch.setattr(dependencies, "_run", Advisories([GOOD], [GOOD, UNKNOWN]))
+    with pytest.raises(scanners.ScannerFailed, match="could not look up b"):
+        dependencies.audit()
+
+
+def test_the_bills_of_materials_name_what_is_locked_and_what_is_deployed(tmp_path):
+    whole, deployed = (json.loads(path.read_text()) for path in dependencies.write_bills(tmp_path))
+    assert whole["bomFormat"] == deployed["bomFormat"] == "CycloneDX"
+    shipped = {each["name"] for each in deployed["components"]}
+    assert {"aws-lambda-powertools", "numpy", "pyarrow"} <= shipped
+    assert shipped < {each["name"] for each in whole["components"]}
+    assert all(each["purl"].startswith("pkg:pypi/") for each in deployed["components"])
+
+
+def test_the_template_is_rendered_as_the_parameters_decide():
+    template = rendered({"TargetColumn": "x", "EndpointMode": "real-time", "LogRetentionDays": "7"})
+    resources = physical(template)["Resources"]
+    assert resources["WorkflowLog"]["Properties"] == {"RetentionInDays": 7}
+    assert resources["AdmitRunFunctionRole"]["Type"] == "AWS::IAM::Role"
+    assert resources["PredictPermission"]["Properties"]["SourceArn"] == (
+        "arn:aws:execute-api:us-east-1:123456789012:predictionapi/*"
+    )
+    assert "Fn::If" not in json.dumps(resources)
+    assert "AWS::NoValue" not in json.dumps(resources)
