@@ -46,6 +46,20 @@ _WINDOW: Final = {
     "policy": "what the window was held to",
 }
 
+_PRICED: Final = {
+    "region": "the region of the prices",
+    "asked_region": "the region that was asked for",
+    "prices_as_of": "the day of the prices",
+    "rates_measured_on": "the day of the rates of work",
+    "rates_machine": "the machine they were measured on",
+}
+_BILL: Final = {
+    "usd": "US dollars at list price",
+    "usd_with_free_tier": "less the free tier that never ends",
+    "services": "both by service",
+    "lines": "what, service, quantity and price of each",
+}
+
 ERROR: Final[Mapping[str, str]] = {
     "class": "the error's class",
     "message": "what is wrong and what to do",
@@ -54,6 +68,7 @@ ERROR: Final[Mapping[str, str]] = {
 
 DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
     "up": {
+        "console_url": "where the console answers",
         "endpoint_url": "where the host answers",
         "region": "the region it plays",
         "stack_name": "the deployed stack",
@@ -169,6 +184,28 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "differences": "one line each",
         "dropped_again": "keys that were dropped again",
     },
+    "cost month": {"usage": "the profile or file", **_PRICED, **_BILL},
+    "cost estimate": {
+        **_PRICED,
+        "input_mb": "megabytes of input",
+        "instance_type": "what training would run on",
+        "training_memory_mb": "the memory it would need",
+        "usd": "US dollars at list price",
+        "seconds": "how long it would take",
+        "parts": "both by part",
+        "limits": "the limits it would meet, a sentence each",
+    },
+    "cost scale": {**_PRICED, "steps": "the same for each size of data"},
+    "cost so-far": {
+        "since": "the first of the month",
+        "share_of_month": "how much of the month is over",
+        "requests": "requests to the API",
+        "runs": "runs",
+        "deployments": "deployments",
+        "simulated": "whether a local host ran them, which costs nothing",
+        **_BILL,
+    },
+    "cost prices": {**_PRICED, "prices": "every price with its source", "rates": "every rate of work"},
     "doctor": {
         "checks": "check, status (ok, warn, fail, skip), detail and remedy of each",
         "counts": "how many of each status",

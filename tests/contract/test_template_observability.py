@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests.contract.state_machine import ROOT, source
 
-from dropforge.domain.triggers import DRIFT_ALARM, QUALITY_ALARM
+from dropforge.domain import cloudwatch_metrics
+from dropforge.domain.cloudwatch_metrics import METRICS
 from dropforge.metrics import emit
 from dropforge_local.template import load_template
 
@@ -26,14 +27,14 @@ MACHINES = {
 }
 NAMESPACE = "Dropforge"
 
-# Our metrics, and the file that emits each.
+# The constants of our metrics, and the file that emits each.
 WATCH = "core/dropforge/application/watch_model.py"
-OURS = {
-    DRIFT_ALARM: WATCH,
-    QUALITY_ALARM: WATCH,
-    "MissingDataDetected": WATCH,
-    "LiveQuality": WATCH,
-    "ApprovalsOverdue": "functions/check_approval/app.py",
+EMITTED_BY = {
+    "DRIFT_ALARM": WATCH,
+    "QUALITY_ALARM": WATCH,
+    "MISSING_DATA": WATCH,
+    "LIVE_QUALITY": WATCH,
+    "APPROVALS_OVERDUE": "functions/check_approval/app.py",
 }
 
 # AWS's metrics: (dimensions, names), of those that the template may name.
@@ -63,15 +64,14 @@ AWS_METRICS = {
 def test_our_metrics_are_emitted_under_their_names_by_the_dimension_that_alarms_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name, path in OURS.items():
-        text = (ROOT / path).read_text()
-        constants = {DRIFT_ALARM: "DRIFT_ALARM", QUALITY_ALARM: "QUALITY_ALARM"}
-        assert constants.get(name, f'"{name}"') in text
-    emit(NAMESPACE, "model", dict.fromkeys(OURS, (1.0, "Count")))
+    assert {getattr(cloudwatch_metrics, constant) for constant in EMITTED_BY} == METRICS.keys()
+    for constant, path in EMITTED_BY.items():
+        assert re.search(rf"(Metric\(|\{{){constant}\b", (ROOT / path).read_text()), constant
+    emit(NAMESPACE, "model", dict.fromkeys(METRICS, (1.0, "Count")))
     document = json.loads(capsys.readouterr().out)
     (directive,) = document["_aws"]["CloudWatchMetrics"]
     assert (directive["Namespace"], directive["Dimensions"]) == (NAMESPACE, [["Model"]])
-    assert {each["Name"] for each in directive["Metrics"]} == set(OURS)
+    assert {each["Name"] for each in directive["Metrics"]} == METRICS.keys()
 
 
 def test_whoever_emits_is_told_the_namespace_and_the_model() -> None:
@@ -95,7 +95,7 @@ def metrics_of(alarm: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 def check_exists(namespace: str, name: str, dimensions: Mapping[str, Any]) -> None:
     if namespace == NAMESPACE:
-        assert name in OURS
+        assert name in METRICS
         assert tuple(dimensions) == ("Model",)
         return
     known, names = AWS_METRICS[namespace]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_services import complete, scores_batches
+from cli_services import FakeCloudWatch, complete, scores_batches
 from cli_stack import CONTRACT, CliStack
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -116,6 +116,17 @@ def whole_machine(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> N
     complete(stack)
 
 
+def in_project(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.chdir(ROOT)
+
+
+def spent(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    in_project(stack, folder, patch)
+    live(stack, folder, patch)
+    patch.setattr(FakeCloudWatch, "get_metric_statistics", lambda *_, **__: {"Datapoints": []}, raising=False)
+    object.__setattr__(stack.target, "session", types.SimpleNamespace(region_name="us-east-1"))
+
+
 class StoppedAtOnce:
     """Ctrl-C, just when everything stands."""
 
@@ -129,6 +140,21 @@ class StoppedAtOnce:
 @contextmanager
 def stopped_at_once() -> Iterator[StoppedAtOnce]:
     yield StoppedAtOnce()
+
+
+class FakeConsoleServer:
+    """No server, as loading a real one takes longer than all else here."""
+
+    url = entry_url = "http://127.0.0.1:1/"
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __enter__(self) -> FakeConsoleServer:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
 
 
 def fake_host(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -150,25 +176,17 @@ def fake_host(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
         def deploy(self, name: str, parameters: Any) -> dict[str, str]:
             return dict(stack.target.outputs)
 
+        def announce_console(self, url: str) -> None:
+            pass
+
     patch.setattr("dropforge_local.host.LocalHost", Host)
     patch.setattr("dropforge_ops.commands.up.stop_signals", stopped_at_once)
+    patch.setattr("dropforge_ops.commands.up._console_of", lambda *_: FakeConsoleServer())
 
 
 def fake_console(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    class Server:
-        url = entry_url = "http://127.0.0.1:1/"
-
-        def __init__(self, *_: Any) -> None:
-            pass
-
-        def __enter__(self) -> Server:
-            return self
-
-        def __exit__(self, *_: Any) -> None:
-            pass
-
     module = types.ModuleType("dropforge_ops.console.server")
-    module.ConsoleServer = Server  # type: ignore[attr-defined]
+    module.ConsoleServer = FakeConsoleServer  # type: ignore[attr-defined]
     patch.setitem(sys.modules, "dropforge_ops.console.server", module)
     patch.setattr("dropforge_ops.commands.console.stop_signals", stopped_at_once)
 
@@ -235,6 +253,17 @@ CASES = {
         proposal,
         code=3,
     ),
+    "cost month": Case(("cost",), "free tier", ("cost", "nowhere.toml"), "nowhere.toml", in_project, code=3),
+    "cost estimate": Case(
+        ("cost", "estimate", "--size", "1GB"),
+        "Training",
+        ("cost", "estimate", "--size", "many"),
+        "many",
+        in_project,
+    ),
+    "cost scale": Case(("cost", "scale"), "TB", ("cost", "scale", "x"), "x", in_project),
+    "cost so-far": Case(("cost", "so-far"), "since", ("cost", "so-far", "x"), "x", spent),
+    "cost prices": Case(("cost", "prices"), "ml.m5", ("cost", "prices", "x"), "x", in_project),
     "doctor": Case(("doctor",), "CREATE_COMPLETE", ("doctor", "x"), "x", whole_machine),
     "console": Case(
         ("console",), "Console of dropforge", ("console", "--port", "99999"), "port", fake_console
