@@ -57,11 +57,11 @@ from dropforge.domain.errors import (
     ArtifactChanged,
     ArtifactMissing,
     ConstantTarget,
-    DataError,
     DropforgeError,
     InvalidContract,
     InvalidHyperparameters,
     TooFewRows,
+    UnsuitableTarget,
     UnusableEstimator,
 )
 from dropforge.domain.instances import json_value
@@ -292,7 +292,7 @@ def read_split(folders: Folders, name: str, contract: Contract) -> Split:
 
     Raises:
         TooFewRows: it has none.
-        DataError: the target is missing in a row or is no class of the contract.
+        UnsuitableTarget: the target is missing in a row or is no class of the contract.
     """
     table = inference.read_split(folders.channel(name), contract)
     if table.num_rows == 0:
@@ -302,14 +302,14 @@ def read_split(folders: Folders, name: str, contract: Contract) -> Split:
         codes = {label: code for code, label in enumerate(contract.classes)}
         unknown = sorted({str(label) for label in target if label not in codes})
         if unknown:
-            raise DataError(
+            raise UnsuitableTarget(
                 f"{name}: target {contract.target!r} holds {unknown[:5]}, no classes of the contract."
             )
         target = np.array([codes[label] for label in target], dtype=np.int64)
     else:
         target = target.astype(np.float64)
         if not np.isfinite(target).all():
-            raise DataError(f"{name}: target {contract.target!r} is missing or not finite in a row.")
+            raise UnsuitableTarget(f"{name}: target {contract.target!r} is missing or not finite in a row.")
     return Split(inference.columns_of_table(table, contract), target, table.column(ROW_KEY).to_numpy())
 
 
