@@ -83,9 +83,9 @@ class LedgerReader:
         item = self._get(keys.model(version))
         return None if item is None else ModelVersion.from_dict(item)
 
-    def models(self) -> list[ModelVersion]:
-        """Every version, the newest first."""
-        found = self._query(keys.model(0)["pk"], newest_first=True)
+    def models(self, limit: int | None = None) -> list[ModelVersion]:
+        """Every version, the newest first, or so many of them."""
+        found = self._query(keys.model(0)["pk"], newest_first=True, limit=limit)
         return [ModelVersion.from_dict(item) for item in found]
 
     def history(self, version: int) -> list[StageChange]:

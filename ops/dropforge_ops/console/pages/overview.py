@@ -1,48 +1,206 @@
-"""How the model stands, at a glance."""
+"""How the model stands, at a glance: what is live, what waits, what watches, what it costs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
+from urllib.parse import quote
 
-from dropforge_ops.console.components.feedback import empty_state
-from dropforge_ops.console.components.layout import card, grid, heading
+from nicegui import html, ui
+
+from dropforge.domain.records import Live, ModelVersion, Run, RunStatus
+from dropforge_ops.advice import remedy
+from dropforge_ops.console.components.drop_zone import drop_zone
+from dropforge_ops.console.components.feedback import empty_state, notice
+from dropforge_ops.console.components.layout import card, heading
 from dropforge_ops.console.components.live import live
-from dropforge_ops.console.components.text import facts, moment
+from dropforge_ops.console.components.tables import Table
+from dropforge_ops.console.components.text import chip, link, moment
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.reading.overview import Overview, read_overview
+from dropforge_ops.console.pages.runs import COLUMNS
+from dropforge_ops.console.reading.overview import (
+    Cost,
+    Standing,
+    Watch,
+    read_cost,
+    read_standing,
+    read_watch,
+)
+from dropforge_ops.console.reading.wording import number
 from dropforge_ops.render import interval
+
+# The watch works by the hour, and a month's cost by the day.
+_WATCH_LOOKS = 10
+_COST_EVERY_S = 300.0
+
+_RUN_COLUMNS: Final = tuple(
+    each for each in COLUMNS if each.title in ("Run", "Status", "Metric", "Started", "Took")
+)
+_VERDICTS: Final = {
+    "quiet": ("quiet", "ok"),
+    "drifted": ("drifted", "bad"),
+    "not_enough_data": ("not enough data", "mute"),
+}
+_ENDPOINT_TONES: Final = {"InService": "ok", "Creating": "run", "Updating": "run"}
 
 
 async def build(context: Context) -> None:
     """The overview, kept up to date."""
     heading("Overview")
-    await live(context, lambda: read_overview(context.ledger), _show)
+    ledger = context.ledger
+    with html.div().classes("overview"):
+        with html.div().classes("overview-main stack-of"):
+            await live(context, partial(read_standing, ledger), _show_standing)
+            drop_zone(context)
+        with html.div().classes("overview-side stack-of"):
+            await live(
+                context,
+                partial(read_watch, context.target, ledger, context.documents),
+                _show_watch,
+                every_s=_WATCH_LOOKS * context.look_s,
+            )
+            with card("Cost this month"):
+                _later(context, partial(read_cost, context.target, ledger))
 
 
-def _show(found: Overview) -> None:
-    with grid():
-        with card("Live model"):
-            _show_live(found)
-        with card("Waiting for a decision"):
-            if not found.waiting:
-                empty_state("Nothing waits", "A run that passes the gate asks for a decision here.")
-            for model in found.waiting:
-                facts({"version": model.version, "registered": lambda at=model.registered_at: moment(at)})
+def _later(context: Context, look: Callable[[], Cost]) -> None:
+    """Draw the cost when it is known: it reads the whole month, and nobody waits for it."""
+    waiting = html.p("Adding up …").classes("dim")
+    place = html.div()
+
+    async def fill() -> None:
+        with place:
+            await live(context, look, _show_cost, every_s=_COST_EVERY_S)
+        waiting.delete()
+
+    ui.timer(0, fill, once=True)
 
 
-def _show_live(found: Overview) -> None:
-    live_now = found.live
-    if live_now is None:
-        empty_state("No model is live", "Drop a file, then approve the version that it makes.")
+def _show_standing(found: Standing) -> None:
+    for model in found.waiting:
+        _show_waiting(model)
+    if found.runs and found.runs[0].status is RunStatus.FAILED:
+        _show_failure(found.runs[0])
+    with card():
+        _show_live(found.live)
+    if found.runs:
+        with html.div().classes("section-head"):
+            html.h2("Latest runs")
+            link("All runs", "/runs")
+        Table(_RUN_COLUMNS, lambda run: run.run_id, label="Latest runs").show(found.runs)
+
+
+def _show_waiting(model: ModelVersion) -> None:
+    with html.div().classes("banner warn").props("role=status"):
+        ui.icon("how_to_reg").props("aria-hidden=true")
+        html.span(f"Version {model.version} waits for your decision.")
+        link("Look at it and decide", f"/models/{model.version}")
+
+
+def _show_failure(run: Run) -> None:
+    error = run.error or {}
+    with html.div().classes("banner bad").props("role=status"):
+        ui.icon("error_outline").props("aria-hidden=true")
+        html.span(f"The last run failed: {error.get('class')}. {remedy(error.get('class')) or ''}".strip())
+        link("See where", f"/runs/{quote(run.run_id)}")
+
+
+def _show_live(found: Live | None) -> None:
+    if found is None:
+        html.h2("Live model")
+        empty_state(
+            "No model is live",
+            "Drop a file below. When its run has trained a model that passes the gate, approve it here.",
+            icon="rocket_launch",
+        )
         return
-    facts(
-        {
-            "version": live_now.version,
-            live_now.metric.get("name", "metric"): interval(live_now.metric),
-            "live since": lambda: moment(live_now.promoted_at),
-        }
-    )
+    with html.div().classes("live-model"):
+        with html.div():
+            html.h2("Live model")
+            with html.p().classes("value"):
+                link(f"Version {found.version}", f"/models/{found.version}")
+            with html.p().classes("dim"):
+                html.span("live since ")
+                moment(found.promoted_at)
+        with html.div():
+            html.h2(str(found.metric.get("name", "metric")))
+            html.p(number(found.metric.get("value"), 4)).classes("value")
+            html.p(f"on the hold-out, {interval(found.metric)}").classes("dim")
+        with html.div():
+            html.h2("Trained by")
+            with html.p().classes("value-text"):
+                link(found.run_id, f"/runs/{quote(found.run_id)}")
+            html.p(found.task).classes("dim")
+
+
+def _show_watch(found: Watch) -> None:
+    with card("Drift"):
+        _show_window(found)
+        for alarm in found.raised:
+            with html.p():
+                chip("alarm", "bad")
+                html.span(f" {alarm.name} ")
+                moment(alarm.since)
+    with card("Endpoint"):
+        _show_endpoint(found)
+
+
+def _show_window(found: Watch) -> None:
+    window = found.window
+    if window is None:
+        html.p("Not watched yet. Once the live model has answered, every full window is compared.").classes(
+            "dim"
+        )
+        return
+    words, tone = _VERDICTS.get(window.verdict, (window.verdict, "mute"))
+    with html.p().classes("line"):
+        chip(words, tone)
+        link("See every column", "/drift")
+    with html.p().classes("dim"):
+        html.span(f"{window.rows:,} predictions of version {window.version}, until ")
+        moment(window.end)
+    if window.drifted:
+        html.p(f"Drifted: {', '.join(window.drifted[:5])}")
+    if window.quality is not None and window.quality.live is not None:
+        quality = window.quality
+        html.p(f"Live {quality.metric} {number(quality.live)}, on the hold-out {number(quality.holdout)}")
+
+
+def _show_endpoint(found: Watch) -> None:
+    endpoint = found.endpoint
+    if endpoint is None:
+        html.p("There is none until a version is approved.").classes("dim")
+        return
+    with html.p().classes("line"):
+        chip(_spaced(endpoint.state), _ENDPOINT_TONES.get(endpoint.state, "bad"))
+        html.span(endpoint.name)
+    html.p(endpoint.configuration).classes("dim")
+    if endpoint.problem:
+        notice(endpoint.problem, tone="warn")
+
+
+def _spaced(state: str) -> str:
+    """
+    >>> _spaced("InService")
+    'in service'
+    """
+    return "".join(f" {each.lower()}" if each.isupper() else each for each in state).strip()
+
+
+def _show_cost(found: Cost) -> None:
+    if found.unknown is not None:
+        html.p(f"Not available here: {found.unknown}").classes("dim")
+        return
+    html.p(f"${found.usd_with_free_tier:,.2f}").classes("value")
+    what = "What AWS would take; here nothing is paid." if found.is_simulated else "Estimated from what ran."
+    html.p(f"{what} Without the free tier ${found.usd:,.2f}:").classes("dim")
+    with html.ul().classes("cost-lines"):
+        for name, usd in (found.services or {}).items():
+            with html.li():
+                html.span(name)
+                html.span(f"${usd:,.2f}").classes("number")
 
 
 PAGE: Final = Page("/", "Overview", build, icon="speed")

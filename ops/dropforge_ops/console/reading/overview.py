@@ -1,28 +1,126 @@
-"""What the overview says: what is live, what waits for a decision, what ran last."""
+"""What the overview says: what is live, what waits for a decision, how it is watched, what it costs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dropforge.domain.records import Approval, Live, ModelVersion, Run
-from dropforge_ops.ledger_reader import LedgerReader
+from botocore.exceptions import ClientError
 
-_RUNS_SHOWN = 5
+from dropforge.domain.errors import UnknownPrice
+from dropforge.domain.records import Approval, Live, ModelVersion, Run
+from dropforge_ops.console.reading.drift import AlarmState, Window, read_alarms, window_of
+from dropforge_ops.cost.so_far import month_to_date
+from dropforge_ops.documents import Documents
+from dropforge_ops.errors import NotFound, code_of, message_of
+from dropforge_ops.ledger_reader import LedgerReader
+from dropforge_ops.target import Target
+from dropforge_ops.watch_reports import WatchReports
+
+_RUNS_SHOWN = 6
+# A version that is registered supersedes those that wait, so what waits is among the newest.
+_VERSIONS_LOOKED_AT = 20
 
 
 @dataclass(frozen=True)
-class Overview:
-    """A look at one stack."""
+class Standing:
+    """What the ledger says, which is what changes while a person watches."""
 
     live: Live | None
-    waiting: list[ModelVersion]
-    runs: list[Run]
+    waiting: tuple[ModelVersion, ...]
+    runs: tuple[Run, ...]
 
 
-def read_overview(ledger: LedgerReader) -> Overview:
-    """Collect it."""
-    return Overview(
+def read_standing(ledger: LedgerReader) -> Standing:
+    """Three requests to DynamoDB, however long the ledger is."""
+    return Standing(
         live=ledger.live(),
-        waiting=[each for each in ledger.models() if each.approval is Approval.PENDING],
-        runs=ledger.runs(_RUNS_SHOWN),
+        waiting=tuple(
+            each for each in ledger.models(_VERSIONS_LOOKED_AT) if each.approval is Approval.PENDING
+        ),
+        runs=tuple(ledger.runs(_RUNS_SHOWN)),
+    )
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What serves. ``problem`` says what is wrong with it, and what to do."""
+
+    name: str
+    state: str
+    configuration: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How the live model is watched: the newest window with a report, the alarms, and the endpoint."""
+
+    window: Window | None
+    alarms: tuple[AlarmState, ...]
+    endpoint: Endpoint | None
+
+    @property
+    def raised(self) -> list[AlarmState]:
+        return [each for each in self.alarms if each.state == "ALARM"]
+
+
+def read_watch(target: Target, ledger: LedgerReader, documents: Documents) -> Watch:
+    """Ask S3 for the newest report, CloudWatch for the alarms, SageMaker for the endpoint."""
+    newest = WatchReports(target.client("s3"), target.bucket, documents).newest(1)
+    live = ledger.live()
+    return Watch(
+        window=window_of(newest[0].uri, newest[0].content) if newest else None,
+        alarms=tuple(read_alarms(target.client("cloudformation"), target.client("cloudwatch"), target.stack)),
+        endpoint=None if live is None else _endpoint(target, live),
+    )
+
+
+def _endpoint(target: Target, live: Live) -> Endpoint:
+    try:
+        found = target.client("sagemaker").describe_endpoint(EndpointName=live.endpoint_name)
+    except ClientError as error:
+        if "not find" not in message_of(error).lower() and code_of(error) != "ResourceNotFound":
+            raise
+        return Endpoint(
+            live.endpoint_name,
+            "gone",
+            live.endpoint_config,
+            "A repair runs every quarter of an hour; a rollback to the live version makes it now.",
+        )
+    state, configuration = str(found["EndpointStatus"]), str(found["EndpointConfigName"])
+    problem = None
+    if state == "InService" and configuration != live.endpoint_config:
+        problem = f"It serves {configuration}, but {live.endpoint_config} is live. A repair is under way."
+    elif state not in ("InService", "Creating", "Updating"):
+        problem = str(
+            found.get("FailureReason") or f"See the log group /aws/sagemaker/Endpoints/{live.endpoint_name}."
+        )
+    return Endpoint(live.endpoint_name, state, configuration, problem)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """This month so far in US dollars, estimated from what ran; ``unknown`` says why there is none."""
+
+    usd: float = 0.0
+    usd_with_free_tier: float = 0.0
+    services: Mapping[str, float] | None = None
+    is_simulated: bool = False
+    unknown: str | None = None
+
+
+def read_cost(target: Target, ledger: LedgerReader) -> Cost:
+    """Price what ran since the month began; reads up to 1,000 runs, so not to be asked often."""
+    try:
+        found = month_to_date(target, ledger)
+    except (NotFound, UnknownPrice) as error:
+        return Cost(unknown=str(error))
+    by_service = {name: usd for name, (usd, _) in found.bill.by_service().items() if usd >= 0.005}
+    largest = sorted(by_service.items(), key=lambda each: -each[1])
+    return Cost(
+        usd=round(found.bill.usd, 2),
+        usd_with_free_tier=round(found.bill.usd_after_free, 2),
+        services=dict(largest[:4]),
+        is_simulated=found.is_simulated,
     )

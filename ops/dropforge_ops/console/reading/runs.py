@@ -12,13 +12,14 @@ PAGE_ROWS = 25
 
 @dataclass(frozen=True)
 class RunsPage:
-    """Some runs, the newest first; ``older`` says where those after them begin, None at the end."""
+    """Some runs, the newest first, from ``start``; ``older`` is where the next page begins."""
 
     runs: list[Run]
+    start: Cursor | None
     older: Cursor | None
 
 
 def read_runs(ledger: LedgerReader, start: Cursor | None = None) -> RunsPage:
     """One page of runs, with one request to DynamoDB."""
     runs, older = ledger.runs_page(PAGE_ROWS, start)
-    return RunsPage(runs, older)
+    return RunsPage(runs, start, older)
