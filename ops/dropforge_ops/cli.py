@@ -22,6 +22,7 @@ from dropforge_ops.commands.predict import predict
 from dropforge_ops.commands.rollback import rollback
 from dropforge_ops.commands.runs import list_runs, replay_run, show_run, start_run
 from dropforge_ops.commands.samples import samples
+from dropforge_ops.commands.teardown import teardown
 from dropforge_ops.commands.up import up
 from dropforge_ops.cost_group import CostGroup
 from dropforge_ops.errors import ExitCode
@@ -53,6 +54,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "drift": drift,
     "doctor": doctor,
     "samples": samples,
+    "teardown": teardown,
     "console": console,
 }
 for _name, _function in _COMMANDS.items():

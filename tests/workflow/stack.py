@@ -90,6 +90,10 @@ class Stack:
             for each in page["StackResourceSummaries"]
         }
 
+    def unsubscribe(self) -> None:
+        """Take away what only the tests made: nothing but the stack's own is left."""
+        self.sqs.delete_queue(QueueUrl=self._inbox)
+
     # --- doing ----------------------------------------------------------------------------------
 
     def drop(self, content: bytes | Path, name: str = "data.csv") -> str:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from typer.testing import CliRunner
 
 from dropforge.application.watch_model import last_full_window
+from dropforge_ops.cli import app
 from tests.workflow.prediction_api import Api
 from tests.workflow.stack import Stack, wait_for
 
@@ -163,3 +165,33 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
     third = max(stack.runs(), key=lambda run: run.started_at)
     assert third.run_id.startswith("quality-")
     stack.stepfunctions.stop_execution(executionArn=third.execution_arn)
+
+    teardown_leaves_nothing(stack)
+
+
+def teardown_leaves_nothing(stack: Stack) -> None:
+    """The loop's end: every endpoint, package, job, log, table and object goes with the stack."""
+    stack.unsubscribe()
+    commands = ["teardown", "--stack", stack.name, "--endpoint-url", stack.host.endpoint_url, "--json"]
+
+    def taken_away(*arguments: str) -> Mapping[str, Any]:
+        result = CliRunner().invoke(app, [*commands, "--yes", "--name", stack.name, *arguments])
+        assert result.exit_code == 0, result.output
+        found: Mapping[str, Any] = json.loads(result.stdout)
+        return found
+
+    first = taken_away("--keep-data")
+    assert {"stack", "endpoint", "endpoint configuration", "model", "model package", "training job"} <= set(
+        first["deleted"]
+    )
+    assert first["kept"]["bucket"] == [stack.bucket]
+    assert stack.s3.list_objects_v2(Bucket=stack.bucket)["KeyCount"] > 0
+    assert first["left"] == {}
+
+    second = taken_away()
+    assert second["deleted"]["bucket"] == [stack.bucket]
+    assert len(second["deleted"]["table"]) == 2
+    assert (second["kept"], second["left"]) == ({}, {})
+
+    again = taken_away("--model", stack.model_name)
+    assert (again["deleted"], again["left"]) == ({}, {})

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from dropforge_local.sagemaker.context import Context
-from dropforge_local.sagemaker.errors import validation
+from dropforge_local.sagemaker.errors import ServiceError, validation
 from dropforge_local.sagemaker.events import milliseconds
 from dropforge_local.sagemaker.store import Query, Resource, Transaction
 from dropforge_local.sagemaker.validation import shaped
@@ -55,6 +55,20 @@ class JobRecords:
     def describe(self, request: dict[str, Any]) -> dict[str, Any]:
         """What the kind's Describe operation answers."""
         return shaped(f"Describe{self._noun}Job", self.find(request[f"{self._noun}JobName"]))
+
+    def delete(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Forget a job that has ended.
+
+        Raises:
+            ServiceError: there is no such job, or it has not ended.
+        """
+        name = request[f"{self._noun}JobName"]
+        status = self.find(name)[f"{self._noun}JobStatus"]
+        if status not in TERMINAL:
+            raise ServiceError("ResourceInUse", f"The job {name} is {status}; stop it and wait for its end.")
+        with self._context.store.transaction() as tx:
+            tx.delete(self.kind, name)
+        return {}
 
     def list_page(self, request: dict[str, Any], members: tuple[str, ...], order: str) -> dict[str, Any]:
         """What the kind's List operation answers: those members of each job; ``order`` is its default."""

@@ -227,6 +227,7 @@ class _Running:
             "DescribeTrainingJob": self.training.describe,
             "ListTrainingJobs": self.training.list_page,
             "StopTrainingJob": self.training.stop,
+            "DeleteTrainingJob": self.training.delete,
             "DescribeTransformJob": self.transform.describe,
             "ListTransformJobs": self.transform.list_page,
             "StopTransformJob": self.transform.stop,

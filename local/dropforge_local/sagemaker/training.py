@@ -103,6 +103,10 @@ class TrainingJobs:
         )
         return self._records.list_page(request, members, "Ascending")
 
+    def delete(self, request: dict[str, Any]) -> dict[str, Any]:
+        """DeleteTrainingJob: the record of a job that has ended is forgotten; what it made stays."""
+        return self._records.delete(request)
+
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
         """StopTrainingJob: SIGTERM now, SIGKILL after the grace; the model folder is uploaded still."""
         name = request["TrainingJobName"]
