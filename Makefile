@@ -12,7 +12,7 @@ SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==
 ENV ?= default
 TESTS ?= tests
 
-.PHONY: help setup demo up test faults bench check scan docs format lock build deploy clean
+.PHONY: help setup demo up test faults bench check scan docs format lock build deploy teardown clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,12 @@ build: setup ## sam validate and sam build
 deploy: build ## to AWS: make deploy ENV=dev PARAMETERS="TargetColumn=…"
 	lines=$$(python scripts/deploy_parameters.py $(ENV) $(PARAMETERS)) && mapfile -t parameters <<<"$$lines" && \
 	  $(SAM) deploy --config-env $(ENV) --parameter-overrides "$${parameters[@]}"
+
+# Always on AWS, as deploy is, also while a local host runs for this folder.
+teardown: setup ## take a stack away with all that it made: make teardown ENV=dev ARGS=--keep-data
+	@stack=$$(python scripts/environment_stack.py $(ENV)) && \
+	  region=$$(python -c 'import boto3; print(boto3.Session().region_name or str())') && \
+	  dropforge teardown --stack "$$stack" --region "$$region" $(ARGS)
 
 clean: ## remove what the verbs made, except the local host's state
 	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .dropforge/build .dropforge/unpacked

@@ -93,7 +93,7 @@ def bucket_tags(s3: Any, bucket: str) -> Mapping[str, str]:
 
 
 def stack_parts(root: Path) -> frozenset[str]:
-    """What can follow the stack's name: the template's logical ids, and what it writes behind the name itself."""
+    """What can follow the stack's name: the template's logical ids, and what it writes behind the name."""
     document = load_template(root / "template.yaml")
     written = re.findall(r"\$\{AWS::StackName\}-([A-Za-z]+)", json.dumps(document))
     return frozenset(each.lower() for each in (*document["Resources"], *written))
