@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.pages import drift, models, overview, run, runs, version
+from dropforge_ops.console.pages import drift, models, overview, run, runs, trying, version
 
 PAGES: Final[tuple[Page, ...]] = (
     overview.PAGE,
@@ -15,4 +15,5 @@ PAGES: Final[tuple[Page, ...]] = (
     version.PAGE,
     version.REFUSED,
     drift.PAGE,
+    trying.PAGE,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -112,11 +112,12 @@ class Window:
 class History:
     """The windows that begin in a span of time, the oldest first.
 
-    ``left_out`` counts older ones that were not read.
+    ``left_out`` counts older ones that were not read. Histories are equal if their windows are, although the
+    span moves on with the clock.
     """
 
-    start: datetime
-    end: datetime
+    start: datetime = field(compare=False)
+    end: datetime = field(compare=False)
     windows: tuple[Window, ...]
     left_out: int = 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,8 +15,10 @@ from dropforge.domain.instance_rules import InvalidInstances, checked_values
 from dropforge.domain.records import Live
 from dropforge_ops import predictions
 from dropforge_ops.documents import Documents
-from dropforge_ops.errors import UsageError
+from dropforge_ops.errors import CommandError, UsageError
 from dropforge_ops.ledger_reader import LedgerReader
+from dropforge_ops.prediction_api import MAXIMUM_ITEMS, PredictionApi
+from dropforge_ops.target import Target
 
 MOST_UPLOADED_ROWS: Final = 5_000
 """Rows that are predicted while somebody waits; more are a batch's."""
@@ -46,12 +49,32 @@ class Field:
 
 @dataclass(frozen=True)
 class Form:
-    """What is live, and how to ask it. ``examples`` are hold-out rows, by column."""
+    """What is live, and how to ask it.
+
+    ``examples`` are hold-out rows, by column; ``target`` is the target's entry in the training profile.
+    """
 
     live: Live
     contract: Contract
     fields: tuple[Field, ...]
     examples: tuple[Mapping[str, Any], ...]
+    target: Mapping[str, Any] = field(default_factory=dict)
+
+    def base_rate(self, label: str) -> float | None:
+        """The share of training rows of a class; None where the profile doesn't say."""
+        count = self.target.get("count") or 0
+        for each in self.target.get("categories") or []:
+            if str(each["value"]) == label and count:
+                return float(each["count"]) / float(count)
+        return None
+
+    def rank(self, value: float) -> float | None:
+        """The share of training rows whose target is at most this value."""
+        values, cumulative = self.target.get("quantiles") or [], self.target.get("cumulative") or []
+        if not values or not self.target.get("count"):
+            return None
+        at = bisect_right(values, value)
+        return 0.0 if at == 0 else float(cumulative[at - 1]) / float(self.target["count"])
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,7 @@ def read_form(ledger: LedgerReader, documents: Documents) -> Form:
         model.contract,
         tuple(_field(column, columns.get(column.name) or {}) for column in model.contract.features),
         tuple(examples[:_EXAMPLES]),
+        columns.get(model.contract.target) or {},
     )
 
 
@@ -153,23 +177,67 @@ def read_upload(data: bytes, contract: Contract) -> Upload:
     return Upload(tuple(header), rows, tuple(notes))
 
 
-def result_csv(
-    upload: Upload, answers: Mapping[int, Mapping[str, Any]], contract: Contract, problems: Mapping[int, str]
-) -> str:
-    """The file with what was predicted beside each row, and what was wrong with the others.
+@dataclass(frozen=True)
+class Answers:
+    """What the live model said, by row number, and what kept other rows from being predicted."""
+
+    version: int
+    predictions: Mapping[int, Mapping[str, Any]]
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+
+def ask(target: Target, form: Form, rows: Sequence[Row], *, log: bool) -> Answers:
+    """Predict rows with the live endpoint, in requests of up to 500.
 
     Args:
-        answers: predictions by row number.
-        problems: of rows, by number, beyond those found in the file.
+        log: ask as a caller of the API does: predictions are logged, watched, and have an id.
+
+    A row that the model refuses, though it keeps the contract that the form was made from, has its problem in
+    the answer; so have all rows of a request that failed.
     """
-    added = _added_columns(contract, any("id" in each for each in answers.values()))
+    found: dict[int, Mapping[str, Any]] = {}
+    problems: dict[int, str] = {}
+    version = form.live.version
+    for start in range(0, len(rows), MAXIMUM_ITEMS):
+        part = list(rows[start : start + MAXIMUM_ITEMS])
+        instances = [dict(row.instance or {}) for row in part]
+        try:
+            if log:
+                answered = PredictionApi(target).predict(instances)
+                answers, version = answered["predictions"], int(answered["model_version"])
+            else:
+                runtime = target.client("sagemaker-runtime")
+                answers = predictions.predict(runtime, form.live.endpoint_name, instances)
+        except predictions.RequestRefused as error:
+            problems |= _refused(part, error)
+            continue
+        except CommandError as error:
+            problems |= {row.number: str(error) for row in part}
+            continue
+        found |= {row.number: answer for row, answer in zip(part, answers, strict=True)}
+    return Answers(version, found, problems)
+
+
+def _refused(rows: Sequence[Row], error: predictions.RequestRefused) -> dict[int, str]:
+    """The problem of each row of a request of which some were refused: one refuses all of them."""
+    found = {row.number: "not predicted: other rows of the same request were refused" for row in rows}
+    for each in error.problems:
+        index = each.get("instance")
+        if index is not None and index < len(rows):
+            found[rows[index].number] = predictions.describe_problem({**each, "instance": None})
+    return found
+
+
+def result_csv(upload: Upload, answers: Answers, contract: Contract) -> str:
+    """The file with what was predicted beside each row, and what was wrong with the others."""
+    added = _added_columns(contract, any("id" in each for each in answers.predictions.values()))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*upload.header, *added, "problem"])
     for row in upload.rows:
-        answer = answers.get(row.number)
+        answer = answers.predictions.get(row.number)
         cells = [""] * len(added) if answer is None else _cells(answer, contract, added)
-        problem = problems.get(row.number) or "; ".join(row.problems)
+        problem = answers.problems.get(row.number) or "; ".join(row.problems)
         writer.writerow([*(row.texts.get(name, "") for name in upload.header), *cells, problem])
     return out.getvalue()
 
@@ -207,9 +275,9 @@ def _seen(column: Column, profile: Mapping[str, Any]) -> str:
     if column.type in ("number", "integer") and profile.get("minimum") is not None:
         quantiles = profile.get("quantiles") or [profile["minimum"]]
         middle = quantiles[len(quantiles) // 2]
-        return f"training saw {profile['minimum']:g} to {profile['maximum']:g}, mostly around {middle:g}"
+        return f"in training {profile['minimum']:.4g} to {profile['maximum']:.4g}, median {middle:.4g}"
     if column.type == "category" and profile.get("distinct"):
-        return f"training saw {profile['distinct']:,} values"
+        return f"{profile['distinct']:,} values in training"
     return ""
 
 
