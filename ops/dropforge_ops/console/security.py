@@ -22,6 +22,8 @@ from dropforge_ops.console.settings import Settings
 
 SIGN_IN: Final = "/sign-in"
 COOKIE: Final = "dropforge_console"
+# Not a redirect: one that follows a link from elsewhere would not carry a strict cookie.
+_ONWARDS: Final = '<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>…</title>'
 _FORM: Final = Path(__file__).parent / "sign_in.html"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # A form with one token.
@@ -91,8 +93,10 @@ class Guard:
         changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if changes and not _is_our_page(headers):
             return PlainTextResponse("Only the console's own pages may do this.\n", 403)
-        if self._session is None or self._is_signed_in(headers):
+        if self._session is None:
             return None
+        if self._is_signed_in(headers):
+            return HTMLResponse(_ONWARDS) if scope["path"] == SIGN_IN else None
         if scope["type"] == "websocket":
             return PlainTextResponse("", 401)
         return await self._sign_in(Request(scope, receive))
