@@ -31,7 +31,7 @@ def _printed(arguments: str) -> str:
     if result.exit_code:
         raise RuntimeError(f"dropforge {arguments}: {result.output}")
     lines = "\n".join(line.rstrip() for line in result.stdout.splitlines()).strip()
-    return f"```\n{lines}\n```\n"
+    return f"```text\n{lines}\n```\n"
 
 
 def main() -> int:

@@ -206,6 +206,14 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         **_BILL,
     },
     "cost prices": {**_PRICED, "prices": "every price with its source", "rates": "every rate of work"},
+    "teardown": {
+        "stack": "the stack",
+        "model": "its model",
+        "stopped": "what was stopped, by kind",
+        "deleted": "what was deleted, by kind",
+        "kept": "what was kept, by kind",
+        "left": "what is left all the same, by kind; then the command ends with 1",
+    },
     "doctor": {
         "checks": "check, status (ok, warn, fail, skip), detail and remedy of each",
         "counts": "how many of each status",

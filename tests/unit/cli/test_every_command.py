@@ -22,6 +22,7 @@ from dropforge_ops.cli import app
 from dropforge_ops.health import machine
 from dropforge_ops.health import stack as stack_health
 from dropforge_ops.json_documents import DOCUMENTS, ERROR
+from dropforge_ops.teardown.tear_down import Teardown
 
 ROOT = Path(__file__).parents[3]
 Prepare = Callable[[CliStack, Path, pytest.MonkeyPatch], None]
@@ -125,6 +126,13 @@ def spent(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     live(stack, folder, patch)
     patch.setattr(FakeCloudWatch, "get_metric_statistics", lambda *_, **__: {"Datapoints": []}, raising=False)
     object.__setattr__(stack.target, "session", types.SimpleNamespace(region_name="us-east-1"))
+
+
+def torn_down(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    names = types.SimpleNamespace(is_deployed=True, stack="dropforge", model="model")
+    patch.setattr("dropforge_ops.commands.teardown.names_of", lambda *_: names)
+    done = Teardown(deleted={"stack": ["dropforge"]})
+    patch.setattr("dropforge_ops.commands.teardown.tear_down", lambda *_, **__: done)
 
 
 class StoppedAtOnce:
@@ -264,6 +272,13 @@ CASES = {
     "cost scale": Case(("cost", "scale"), "TB", ("cost", "scale", "x"), "x", in_project),
     "cost so-far": Case(("cost", "so-far"), "since", ("cost", "so-far", "x"), "x", spent),
     "cost prices": Case(("cost", "prices"), "ml.m5", ("cost", "prices", "x"), "x", in_project),
+    "teardown": Case(
+        ("teardown", "--yes", "--name", "dropforge"),
+        "Nothing is left of dropforge",
+        ("teardown", "--yes"),
+        "needs --name",
+        torn_down,
+    ),
     "doctor": Case(("doctor",), "CREATE_COMPLETE", ("doctor", "x"), "x", whole_machine),
     "console": Case(
         ("console",), "Console of dropforge", ("console", "--port", "99999"), "port", fake_console

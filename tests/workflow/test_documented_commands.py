@@ -1,0 +1,97 @@
+"""The commands in README and docs, run as they stand: on one stack, in a folder as a reader's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dropforge_local.announcement import Announcement, announce
+from dropforge_local.api_urls import local_api_url
+from dropforge_ops.cli import app
+from tests import documented
+from tests.documented import HOST, ROOT, RUN, Block
+from tests.workflow.stack import Stack
+
+PROJECT = (
+    "template.yaml",
+    "samconfig.toml",
+    "Makefile",
+    "core",
+    "functions",
+    "layers",
+    "statemachine",
+    "training",
+)
+# Trains, approves and predicts, so that the others find what their readers have.
+FIRST = "README.md"
+
+
+@pytest.fixture(scope="module")
+def folder(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A project's folder, for which a host with a stack is announced."""
+    stack = stack_of("breast-cancer")
+    place = tmp_path_factory.mktemp("reader")
+    for name in PROJECT:
+        (place / name).symlink_to(ROOT / name)
+    (place / ".venv" / "bin").mkdir(parents=True)
+    (place / "samples").mkdir()
+    shutil.copy(samples["breast-cancer"], place / "samples")
+    host = stack.host
+    url = local_api_url(stack.outputs["ApiUrl"], host.endpoint_url)
+    announce(
+        place,
+        Announcement(host.endpoint_url, host.region, os.getpid(), stack.name, url, None, dict(stack.outputs)),
+    )
+    return place
+
+
+def test_every_command_of_the_docs_does_what_they_say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(folder)
+    blocks = [*documented.commands_of(HOST), *documented.commands_of(RUN)]
+    blocks.sort(key=lambda block: block.page != FIRST)
+    ran: set[tuple[str, ...]] = set()
+    for block in blocks:
+        if block.needs_shell:
+            run_by_shell(block)
+            continue
+        for words in block.commands:
+            # What stands on several pages is done once.
+            if tuple(words[1:]) not in ran:
+                run(block, words)
+            ran.add(tuple(words[1:]))
+    manifest = json.loads((folder / "results" / "breast-cancer.csv.manifest.json").read_text())
+    assert manifest["rows"]["scored"] == 569
+
+
+def run(block: Block, words: list[str]) -> None:
+    """One command, in this process: starting another takes longer than what most do."""
+    if Path(words[0]).name != "dropforge":
+        subprocess.run(words, check=True, capture_output=True)
+        return
+    done = CliRunner().invoke(app, words[1:])
+    assert done.exit_code == 0, f"{block}: {' '.join(words)}:\n{done.stdout}\n{done.stderr}\n{done.exception}"
+
+
+def run_by_shell(block: Block) -> None:
+    """A block that needs a shell, as a whole."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{block}:\n{done.stdout}\n{done.stderr}"
