@@ -46,7 +46,7 @@ class CommandError(Exception):
 
     exit_code = ExitCode.FAILED
 
-    def __init__(self, message: str, **facts: Any) -> None:
+    def __init__(self, message: str, /, **facts: Any) -> None:
         super().__init__(message)
         self.facts = facts
 

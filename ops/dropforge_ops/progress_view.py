@@ -22,6 +22,15 @@ _POLLS = frozenset(
 )
 
 
+MILESTONES = (
+    ("AdmitRun", "PrepareData", "TrainModel", "JudgeModel", "RegisterModel"),
+    ("PlanDeployment", "CreateModel", "CreateEndpointConfig", "SmokeTest", "PromoteModel"),
+    ("PlanBatch", "TransformBatch", "CollectBatch"),
+)
+"""Of each machine the states on the way to a good end, in their order."""
+_BAR_CELLS = 20
+
+
 class ProgressView:
     """A line per state that ended; on a terminal also the state that lasts. A context manager."""
 
@@ -46,8 +55,10 @@ class ProgressView:
             if visit.left_at is not None and not visit.is_quiet and visit.name not in _POLLS:
                 self._line(visit)
         current = follower.current if follower is not None else None
-        if current is not None:
-            self.say(f"{current.name} {duration(current.seconds())}")
+        if follower is not None and current is not None:
+            done, total = milestones_passed(follower.all_visits)
+            bar = f"{_bar(done, total)} {done}/{total} " if total else ""
+            self.say(f"{bar}{current.name} {duration(current.seconds())}")
 
     def say(self, text: str) -> None:
         """Show what is waited for, where there is a terminal."""
@@ -73,6 +84,25 @@ class ProgressView:
         failed = f"  {visit.errors} failed attempt(s)" if visit.errors else ""
         name = "  " * (visit.depth + 1) + visit.name
         say(self._console, f"{name:<32} {duration(visit.seconds()):>8}{failed}")
+
+
+def milestones_passed(visits: Iterable[Visit]) -> tuple[int, int]:
+    """How many of the states that lead to the end have passed, and how many there are; 0 of 0 for others.
+
+    A deployment within a run counts from when it starts: until then a person decides whether there is one.
+    """
+    names, left = set(), set()
+    for visit in visits:
+        names.add(visit.name)
+        if visit.left_at is not None:
+            left.add(visit.name)
+    expected = [name for way in MILESTONES if way[0] in names for name in way]
+    return sum(name in left for name in expected), len(expected)
+
+
+def _bar(done: int, total: int) -> str:
+    filled = _BAR_CELLS * done // total
+    return "━" * filled + "─" * (_BAR_CELLS - filled)
 
 
 def byte_bars(console: Console) -> Progress:

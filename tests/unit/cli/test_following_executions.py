@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import io
+import json
+from pathlib import Path
+
 import pytest
 from cli_stack import FakeStepFunctions
+from rich.console import Console
 from tests.fakes.records import DEPLOYMENT, TRAINING
 
 from dropforge_ops.errors import TimedOut
 from dropforge_ops.progress import Follower, seconds_by_state
-from dropforge_ops.progress_view import cause_message
+from dropforge_ops.progress_view import MILESTONES, ProgressView, cause_message, milestones_passed
 from dropforge_ops.runs_group import with_verb
 from dropforge_ops.waiting import Deadline, until
 
@@ -106,3 +111,44 @@ def test_a_wait_ends_when_its_time_is_up_and_says_what_was_missing():
 )
 def test_the_verb_of_runs_may_be_left_out(given, meant):
     assert with_verb(given, VERBS) == meant
+
+
+@pytest.mark.parametrize("machine", ["training", "deployment", "batch"])
+def test_the_milestones_of_a_machine_are_states_of_it_in_its_order(machine):
+    path = Path(__file__).parents[3] / "statemachine" / f"{machine}.asl.json"
+    states = list(json.loads(path.read_text())["States"])
+    [way] = [way for way in MILESTONES if way[0] in states]
+    assert [states.index(name) for name in way] == sorted(states.index(name) for name in way)
+
+
+def test_a_deployment_within_a_run_counts_once_it_has_begun():
+    sfn = FakeStepFunctions()
+    arn = sfn.begin(TRAINING, "run")
+    sfn.states(arn, "AdmitRun", "PrepareData")
+    sfn.enter(arn, "TrainModel")
+    follower = Follower(sfn, arn)
+    follower.look()
+    assert milestones_passed(follower.all_visits) == (2, 5)
+    sfn.leave(arn, "TrainModel")
+    sfn.states(arn, "JudgeModel", "RegisterModel")
+    child = sfn.begin(DEPLOYMENT, "child")
+    sfn.enter(arn, "DeployModel")
+    sfn.submit(arn, child)
+    sfn.states(child, "PlanDeployment")
+    follower.look()
+    assert milestones_passed(follower.all_visits) == (6, 10)
+    assert milestones_passed([]) == (0, 0)
+
+
+def test_a_terminal_shows_how_far_a_run_has_come():
+    sfn = FakeStepFunctions()
+    arn = sfn.begin(TRAINING, "run")
+    sfn.states(arn, "AdmitRun")
+    sfn.enter(arn, "PrepareData")
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=100)
+    follower = Follower(sfn, arn)
+    with ProgressView(console) as view:
+        view.show(follower.look(), follower)
+    assert "━━━━────────────────" in written.getvalue()
+    assert "1/5 PrepareData" in written.getvalue()

@@ -143,6 +143,20 @@ def test_starts_a_run_by_hand(stack, on_stack):
     assert started["requested_by"].endswith("@localhost")
 
 
+def test_a_run_by_hand_that_fails_ends_with_its_error_and_what_is_known(stack, on_stack):
+    def fail(arn):
+        name = arn.rsplit(":", 1)[1]
+        run = stack.open_run(run_id_of_execution("manual", name), trigger="manual", execution_arn=arn)
+        stack.end_run(run, RunStatus.FAILED, "FAILED", error={"class": "TooFewRows", "message": "1 row."})
+
+    stack.sfn.on_start = fail
+    outcome = on_stack("runs", "start", "--wait", "--json")
+    assert outcome.exit_code == 1
+    assert "TooFewRows: 1 row." in outcome.stderr
+    assert outcome.json["run"]["status"] == "failed"
+    assert outcome.json["error"]["class"] == "OperationFailed"
+
+
 @pytest.mark.parametrize(("outcome", "exit_code"), [("nothing-new", 3), ("coalesced", 0)])
 def test_says_when_a_run_by_hand_is_not_admitted(stack, on_stack, outcome, exit_code):
     admission = {"admission": {"outcome": outcome, "message": "There is nothing to train on."}}
