@@ -1,10 +1,14 @@
 """Print the parameters of one environment, one a line, with those given on the command line on top.
 
+``Release`` is added: the digest of the predict function's code, its layer, the template and all parameters. A
+deployment publishes a new version of the function where it changes, and CodeDeploy rolls that out.
+
 python scripts/deploy_parameters.py dev TargetColumn=diagnosis IdColumn=id
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +24,24 @@ def merged(environment: str, given: Sequence[str]) -> list[str]:
     return [f"{name}={value}" for name, value in values.items()]
 
 
+def release(parameters: Sequence[str], root: Path = ROOT) -> str:
+    """The digest of what the predict function is made of and set to; the same content gives the same."""
+    digest = hashlib.sha256()
+    for line in sorted(parameters):
+        digest.update(f"{line}\n".encode())
+    files = [root / "template.yaml"]
+    for folder in ("functions/predict", "core"):
+        files += [
+            path
+            for path in sorted((root / folder).rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        ]
+    for path in files:
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(root)}\0{content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def main() -> int:
     try:
         parameters = merged(sys.argv[1], sys.argv[2:])
@@ -29,7 +51,7 @@ def main() -> int:
     if not any(each.startswith("TargetColumn=") for each in parameters):
         print('Name the column to predict: make deploy PARAMETERS="TargetColumn=…".', file=sys.stderr)
         return 2
-    print("\n".join(parameters))
+    print("\n".join([*parameters, f"Release={release(parameters)}"]))
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scripts.deploy_parameters import ROOT, merged
+from scripts.deploy_parameters import ROOT, main, merged, release
 
 from dropforge_local.template import load_template
 
@@ -28,3 +28,23 @@ def test_refuses_what_is_no_environment_or_no_parameter(environment, given):
 def test_environments_name_parameters_of_the_template(environment):
     known = load_template(ROOT / "template.yaml")["Parameters"]
     assert {each.partition("=")[0] for each in merged(environment, [])} <= known.keys()
+
+
+def test_a_release_changes_with_code_layer_template_and_parameters_and_with_nothing_else(tmp_path):
+    for name in ("functions/predict/app.py", "core/dropforge/config.py", "template.yaml", "README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    seen = [release(["A=1", "B=2"], tmp_path), release(["A=1", "B=3"], tmp_path)]
+    for name in ("functions/predict/app.py", "core/dropforge/config.py", "template.yaml"):
+        (tmp_path / name).write_text("2")
+        seen.append(release(["A=1", "B=2"], tmp_path))
+    assert len(set(seen)) == len(seen)
+
+    (tmp_path / "README.md").write_text("2")
+    assert release(["B=2", "A=1"], tmp_path) == seen[-1]
+
+
+def test_deploying_passes_a_release(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["deploy_parameters.py", "dev", "TargetColumn=y"])
+    assert main() == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Release=")

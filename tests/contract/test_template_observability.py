@@ -100,6 +100,8 @@ def check_exists(namespace: str, name: str, dimensions: Mapping[str, Any]) -> No
         return
     known, names = AWS_METRICS[namespace]
     assert name in names
+    if namespace == "AWS/Lambda" and "Resource" in dimensions:
+        known = (*known, "Resource")  # of an alias
     assert tuple(dimensions) == known
 
 

@@ -52,7 +52,9 @@ def install(settings: HostSettings) -> Installed:
     # MiniStack reads the environment when it is imported, so nothing here may import it earlier.
     from dropforge_local.glue import (  # noqa: PLC0415
         alarms,
+        budgets,
         cloudformation,
+        deployment_groups,
         dynamodb_log,
         emf,
         lambda_blobs,
@@ -86,6 +88,8 @@ def install(settings: HostSettings) -> Installed:
     schedules.install()
     rest_api.install()
     web_firewall.install()
+    deployment_groups.install()
+    budgets.install()
     s3_events.install()
     s3_ranges.install()
     sagemaker = sagemaker_mount.install(settings, metrics, installed)

@@ -29,10 +29,12 @@ _peak_memory_mb: contextvars.ContextVar[int] = contextvars.ContextVar("peak_memo
 def install(settings: HostSettings, installed: Installed) -> None:
     """Replace MiniStack's warm-worker executor for Python runtimes."""
     from ministack.core import lambda_runtime  # noqa: PLC0415 - reads the environment at import
-    from ministack.services import lambda_svc  # noqa: PLC0415
+    from ministack.services import cloudwatch, lambda_svc  # noqa: PLC0415
 
     require(lambda_runtime, "_lock", "_workers", "acquire_worker", "release_worker", "kill_workers", "reset")
     require(lambda_svc, "_execute_function_warm", "_probe_peak_memory_mb")
+    require(lambda_svc, "_functions")
+    require(cloudwatch, "record_metric")
     require(lambda_svc, "_RESERVED_RUNTIME_ENV_VARS", "_xray_trace_id_for_invocation")
     require_parameters(lambda_svc._execute_function_warm, "func", "event", "request_id")
     require_parameters(lambda_runtime._worker_class_for, "config")
@@ -123,6 +125,7 @@ def install(settings: HostSettings, installed: Installed) -> None:
         _peak_memory_mb.set(outcome.peak_memory_mb)
         duration_ms = (time.monotonic() - started) * 1000
         emit_metrics(config.get("FunctionName", ""), duration_ms, outcome.error is not None, False)
+        _count_errors_of_aliases(config, outcome.error is not None)
         if outcome.error is not None:
             return {"body": outcome.error, "error": True, "function_error": "Unhandled", "log": outcome.log}
         return {"body": json.loads(outcome.payload or "null"), "log": outcome.log}
@@ -143,3 +146,17 @@ def install(settings: HostSettings, installed: Installed) -> None:
     installed.closing.append(shared.close)
     lambda_preparation.install(shared, installed)
     installed.closing.append(lambda_runtime.reset)
+
+
+def _count_errors_of_aliases(config: dict[str, Any], is_error: bool) -> None:
+    """As on AWS, under the alias that was called as well; here under each that names the version.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-view.html
+    """
+    from ministack.services import cloudwatch, lambda_svc  # noqa: PLC0415
+
+    name, version = config.get("FunctionName", ""), config.get("Version", "$LATEST")
+    for alias, each in lambda_svc._functions.get(name, {}).get("aliases", {}).items():
+        if each.get("FunctionVersion") == version:
+            dimensions = {"FunctionName": name, "Resource": f"{name}:{alias}"}
+            cloudwatch.record_metric("AWS/Lambda", "Errors", int(is_error), "Count", dimensions)

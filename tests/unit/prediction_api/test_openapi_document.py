@@ -151,7 +151,7 @@ def test_every_operation_calls_the_predict_function():
     for method, path in OPERATIONS:
         integration = operation(method, path)["x-amazon-apigateway-integration"]
         assert (integration["type"], integration["httpMethod"]) == ("aws_proxy", "POST")
-        assert "${PredictFunction.Arn}" in json.dumps(integration["uri"])
+        assert {"Alias": {"Ref": "PredictFunction.Alias"}} in integration["uri"]["Fn::Sub"]
 
 
 def test_only_health_and_preflights_are_open():

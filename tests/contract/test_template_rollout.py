@@ -1,0 +1,43 @@
+"""New versions of the predict function are rolled out behind an alias, and taken back by an alarm."""
+
+from __future__ import annotations
+
+from tests.contract.test_template import RESOURCES, TEMPLATE
+
+PREDICT = RESOURCES["PredictFunction"]["Properties"]
+
+
+def test_the_api_calls_the_alias_that_is_rolled_out():
+    assert PREDICT["AutoPublishAlias"] == "live"
+    paths = RESOURCES["PredictionApi"]["Properties"]["DefinitionBody"]["paths"]
+    for methods in paths.values():
+        for method, operation in methods.items():
+            if method == "parameters":
+                continue
+            _, names = operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+            assert names == {"Alias": {"Ref": "PredictFunction.Alias"}}
+    permission = RESOURCES["PredictPermission"]["Properties"]
+    assert permission["FunctionName"] == {"Ref": "PredictFunction.Alias"}
+
+
+def test_a_rollout_goes_back_when_the_new_version_fails():
+    preference = PREDICT["DeploymentPreference"]
+    assert preference["Alarms"] == [{"Ref": "PredictErrorsAlarm"}]
+    alarm = RESOURCES["PredictErrorsAlarm"]["Properties"]
+    dimensions = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+    assert dimensions["Resource"] == {"Fn::Sub": "${PredictFunction}:live"}
+    # It has to go off within the five minutes of the shortest canary.
+    assert alarm["Period"] * alarm["EvaluationPeriods"] <= 60
+
+
+def test_a_new_layer_or_a_new_parameter_makes_a_new_version_too():
+    assert PREDICT["AutoPublishAliasAllProperties"] is True
+    assert PREDICT["AutoPublishCodeSha256"] == {"Ref": "Release"}
+    assert RESOURCES["CoreLayer"]["Properties"]["PublishLambdaVersion"] is True
+
+
+def test_a_budget_is_made_only_with_a_limit_and_somebody_to_tell():
+    condition = TEMPLATE["Conditions"]["HasBudget"]["Fn::And"]
+    assert {"Condition": "HasEmail"} in condition
+    assert TEMPLATE["Parameters"]["MonthlyBudgetUSD"]["Default"] == 0
+    assert RESOURCES["MonthlyBudget"]["Condition"] == "HasBudget"
