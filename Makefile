@@ -12,7 +12,7 @@ SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==
 ENV ?= default
 TESTS ?= tests
 
-.PHONY: help setup demo up test faults bench check scan docs format lock build deploy teardown clean
+.PHONY: help setup demo up test screenshots faults bench check scan docs format lock build deploy teardown clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ up: setup ## the same host, kept running; Ctrl-C stops it, its state survives
 test: setup ## every test
 	@scripts/find_chromium.sh >/dev/null
 	pytest -n 2 --dist loadgroup $(TESTS)
+
+screenshots: setup ## pictures of every page of the console, to docs/images
+	@python -m tests.browser.screenshots
 
 faults: setup ## every state of both machines under faults, kills of the host, 200 drops; prints a table
 	python -m tests.faults $(ARGS)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,12 +11,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 from dropforge_local.host import LocalHost
 from dropforge_ops.samples import SAMPLES, write_samples
+from tests.browser.beds import ROOT, SAMPLE, chromium, console_of
 from tests.browser.desk import Desk
 from tests.workflow.stack import Stack
 
-ROOT = Path(__file__).resolve().parents[2]
-DROPFORGE = Path(sys.executable).parent / "dropforge"
-SAMPLE = "breast-cancer"
 WAIT_SCALE = 0.1
 
 
@@ -54,32 +49,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def serve(host: LocalHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """Start the console of a stack as its user does; returns its URL."""
-    started: list[subprocess.Popen[str]] = []
-    folder = tmp_path_factory.mktemp("consoles")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    with ExitStack() as started:
 
-    def console_of(stack_name: str) -> str:
-        process = subprocess.Popen(
-            [DROPFORGE, "console", "--json", "--endpoint-url", host.endpoint_url, "--stack", stack_name],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        document = ""
-        for line in process.stdout or ():
-            document += line
-            if line == "}\n":
-                return str(json.loads(document)["url"])
-        raise AssertionError("the console did not start")
+        def serve_stack(name: str) -> str:
+            return started.enter_context(console_of(host, name, tmp_path_factory.mktemp("console")))
 
-    yield console_of
-    for process in started:
-        process.terminate()
-        process.wait(20)
-        if process.stdout is not None:
-            process.stdout.close()
+        yield serve_stack
 
 
 @pytest.fixture(scope="session")
@@ -90,13 +65,10 @@ def console(stack: Stack, serve: Callable[[str], str]) -> str:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    found = subprocess.run(
-        [ROOT / "scripts" / "find_chromium.sh"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found)
-        yield chromium
-        chromium.close()
+        launched = playwright.chromium.launch(executable_path=chromium())
+        yield launched
+        launched.close()
 
 
 @pytest.fixture

@@ -43,15 +43,18 @@ def test_an_empty_file_is_refused_with_the_reason(desk: Desk, stack: Stack):
     desk.complaints.clear()
 
 
-def test_a_file_dropped_by_dragging_is_followed_on_the_graph_to_its_decision(
+def test_a_file_dropped_by_dragging_is_followed_on_the_graph_approved_and_predicted_with(
     desk: Desk, stack: Stack, data: Path
 ):
+    machine = stack.outputs["TrainingStateMachine"].rsplit(":", 1)[-1]
+    stack.host.inject(machine, "TrainModel", "hold_before")
     page = desk.open("/runs")
     drop(page, data, "patients.csv")
     page.wait_for_url("**/runs/patients-*")
     graph = page.locator(".state-graph")
     expect(graph.locator(NODE.format("AdmitRun"))).to_have_attribute("data-tone", "ok")
     expect(graph.locator(NODE.format("TrainModel"))).to_have_attribute("data-tone", "run")
+    stack.host.clear_faults()
     expect(graph.locator(NODE.format("AwaitApproval"))).to_have_attribute("data-tone", "warn")
     expect(graph.locator(NODE.format("DeployModel"))).to_have_attribute("data-tone", "")
     expect(page.get_by_text("Version 1 waits for your decision.")).to_be_visible()
@@ -59,29 +62,40 @@ def test_a_file_dropped_by_dragging_is_followed_on_the_graph_to_its_decision(
     graph.locator(NODE.format("PrepareData")).focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="PrepareData")).to_be_visible()
-    expect(page.get_by_text('"kept": 569')).to_be_visible()
+    expect(page.get_by_label("Output")).to_contain_text('"kept": 569')
     expect(page.locator(".log-message", has_text="prepared")).to_be_visible()
 
-    timeline = page.locator(".timeline")
-    expect(timeline).to_contain_text("Dropped patients.csv")
-    stack.approve(1, reason="as good as it gets")
-    expect(timeline).to_contain_text("Version 1 approved")
-    expect(page.get_by_role("button", name="Deployment")).to_contain_text("succeeded")
+    page.get_by_role("link", name="Look at it and decide").click()
+    page.get_by_role("button", name="Approve").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why?").fill("as good as it gets")
+    dialog.get_by_role("button", name="Approve and deploy").click()
+    expect(page.get_by_text("Version 1 is approved")).to_be_visible()
+
+    page.get_by_role("link", name="Its run").click()
+    expect(page.locator(".timeline")).to_contain_text("Version 1 approved")
+    expect(page.locator(".timeline")).to_contain_text("as good as it gets")
+    expect(page.locator(".tab", has_text="Deployment")).to_contain_text("succeeded")
     expect(page.locator(".page-head .chip")).to_have_text("succeeded")
     run = stack.wait_for_run(RunStatus.SUCCEEDED)
     assert page.url.endswith(run.run_id)
 
+    page.get_by_role("link", name="Try it").click()
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect(page.get_by_text("prediction id")).to_be_visible()
 
-PATHS = ["/", "/runs"]
 
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", PATHS)
-def test_every_page_fits_every_screen_and_has_no_serious_barrier(desk: Desk, path: str, theme: Theme):
-    for width in (WIDE, NARROW):
-        page = desk.open(path, width=width, theme=theme)
-        assert not is_wider_than_the_window(page), f"{path} at {width}"
-        assert serious_violations(page) == [], f"{path} at {width}"
+@pytest.mark.parametrize(
+    ("theme", "width"), [("light", WIDE), ("light", NARROW), ("dark", WIDE), ("dark", NARROW)]
+)
+def test_the_pages_fit_the_screen_and_have_no_serious_barrier(
+    desk: Desk, stack: Stack, data: Path, theme: Theme, width: int
+):
+    run_id = stack.live_or_first(data).run_id
+    for path, ready in (("/", ".live-model"), ("/runs", "tbody"), (f"/runs/{run_id}", "g.node")):
+        page = desk.open(path, width=width, theme=theme, ready=ready)
+        assert not is_wider_than_the_window(page), path
+        assert serious_violations(page) == [], path
 
 
 def test_the_chosen_theme_is_remembered(desk: Desk):

@@ -22,7 +22,7 @@ from dropforge_ops.console.context import Context
 from dropforge_ops.console.reading.overview import read_standing
 from dropforge_ops.console.reading.runs import PAGE_ROWS, read_runs
 from dropforge_ops.target import Options, resolve
-from tests.browser.conftest import ROOT
+from tests.browser.beds import ROOT
 from tests.browser.desk import Desk
 
 RUNS, VERSIONS = 1000, 200
