@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from dropforge_ops.errors import OperationFailed, UsageError
 
 # An execution's start is the service's clock; the upload's is ours.
 _CLOCK_SKEW = timedelta(minutes=10)
-_EXECUTIONS_LOOKED_AT = 50
+_PAGE = 100
 _CHUNK = 1 << 20
 
 
@@ -37,11 +37,7 @@ class BatchExecutions:
 
         There are several only where the drop's event was delivered more than once.
         """
-        listed = self.sfn.list_executions(stateMachineArn=self.machine, maxResults=_EXECUTIONS_LOOKED_AT)
-        for execution in reversed(listed["executions"]):
-            arn = execution["executionArn"]
-            if arn in self._examined or execution["startDate"] < upload.began_at - _CLOCK_SKEW:
-                continue
+        for arn in [*self._new_since(upload.began_at - _CLOCK_SKEW)][::-1]:
             self._examined.add(arn)
             drop = drop_of_input(self.sfn.describe_execution(executionArn=arn).get("input"))
             if drop is not None:
@@ -51,6 +47,19 @@ class BatchExecutions:
             for arn, drop in self._found.get(upload.key, [])
             if upload.is_of(drop, upload.began_at)
         ]
+
+    def _new_since(self, oldest: datetime) -> Iterator[str]:
+        """Executions that were not examined yet, the newest first, which is the order of the list."""
+        request: dict[str, Any] = {"stateMachineArn": self.machine, "maxResults": _PAGE}
+        while True:
+            listed = self.sfn.list_executions(**request)
+            for execution in listed["executions"]:
+                if execution["executionArn"] in self._examined or execution["startDate"] < oldest:
+                    return
+                yield execution["executionArn"]
+            if not listed.get("nextToken"):
+                return
+            request["nextToken"] = listed["nextToken"]
 
     def scores(self, arn: str) -> bool:
         """Whether an execution that has ended was the one that scored, not a repeated delivery's."""

@@ -113,14 +113,21 @@ class FakeStepFunctions:
         return {name: value for name, value in self._known(executionArn).items() if name != "events"}
 
     def list_executions(
-        self, *, stateMachineArn: str, maxResults: int, statusFilter: str | None = None
+        self,
+        *,
+        stateMachineArn: str,
+        maxResults: int,
+        statusFilter: str | None = None,
+        nextToken: str = "0",
     ) -> dict[str, Any]:
         found = [
             each
             for each in reversed(self.executions.values())
             if each["stateMachineArn"] == stateMachineArn and statusFilter in (None, each["status"])
         ]
-        return {"executions": found[:maxResults]}
+        start, size = int(nextToken), min(maxResults, 5)
+        more = {"nextToken": str(start + size)} if start + size < len(found) else {}
+        return {"executions": found[start : start + size], **more}
 
     def get_execution_history(
         self,

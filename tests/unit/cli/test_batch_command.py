@@ -91,3 +91,13 @@ def test_gives_up_waiting_when_its_time_is_up(live, on_stack, file, tmp_path):
     assert outcome.exit_code == 5
     assert "--timeout allows more time" in outcome.stderr
     assert on_stack("batch", file, "--no-wait").exit_code == 0
+
+
+def test_finds_the_execution_of_each_of_many_files(live, on_stack, tmp_path):
+    scores_batches(live)
+    files = [tmp_path / f"part-{number}.csv" for number in range(8)]
+    for path in files:
+        path.write_text("id,radius\n1,2\n")
+    document = on_stack("batch", *files, "--to", tmp_path / "out", "--json").json
+    assert [each["file"] for each in document["batches"]] == [str(path) for path in files]
+    assert len({each["execution_arn"] for each in document["batches"]}) == len(files)
