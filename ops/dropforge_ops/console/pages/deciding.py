@@ -16,7 +16,7 @@ from dropforge_ops.console.components.feedback import error_banner, notice
 from dropforge_ops.console.components.text import facts
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.reading.models import Span
-from dropforge_ops.console.reading.wording import between, number
+from dropforge_ops.console.reading.wording import between, number, signed
 from dropforge_ops.errors import CommandError
 
 _LONGEST_REASON = 1024
@@ -26,14 +26,16 @@ async def decide(context: Context, outcome: html.div, shown: decisions.Candidate
     """Ask, look again whether all is as shown, tell the registry, and say in ``outcome`` what came of it."""
     version = shown.model.version
     approving = approval is Approval.APPROVED
-    answer = await confirm(
-        f"{'Approve' if approving else 'Reject'} version {version}?",
-        action="Approve and deploy" if approving else "Reject",
-        tone="primary" if approving else "danger",
-        describe=partial(_describe, shown, approval),
-        reason="Why? It is kept with the decision.",
-        longest_reason=_LONGEST_REASON,
-    )
+    # The button may be drawn anew while the question stands, so the question belongs to what stays.
+    with outcome:
+        answer = await confirm(
+            f"{'Approve' if approving else 'Reject'} version {version}?",
+            action="Approve and deploy" if approving else "Reject",
+            tone="primary" if approving else "danger",
+            describe=partial(_describe, shown, approval),
+            reason="Why? It is kept with the decision.",
+            longest_reason=_LONGEST_REASON,
+        )
     if answer is None:
         return
     with _saying(outcome) as say:
@@ -69,14 +71,15 @@ async def roll_back(context: Context, outcome: html.div, live: Live, back_to: Mo
             "versions stay approved."
         ).classes("dim")
 
-    answer = await confirm(
-        f"Roll back to version {back_to.version}?",
-        action="Roll back",
-        tone="danger",
-        describe=describe,
-        reason="Why? It is kept with the deployment.",
-        longest_reason=_LONGEST_REASON,
-    )
+    with outcome:
+        answer = await confirm(
+            f"Roll back to version {back_to.version}?",
+            action="Roll back",
+            tone="danger",
+            describe=describe,
+            reason="Why? It is kept with the deployment.",
+            longest_reason=_LONGEST_REASON,
+        )
     if answer is None:
         return
     with _saying(outcome) as say:
@@ -147,7 +150,7 @@ def _describe(shown: decisions.Candidate, approval: Approval) -> None:
             "version": shown.model.version,
             "measured": _metric(content.get("metric") or {}),
             "live model": _metric({**champion, "name": content["metric"]["name"]}) if champion else None,
-            "difference": between(difference, of_difference=True) if difference else None,
+            "gain": None if difference is None else _gain(difference),
             "live now": f"version {shown.live.version}" if shown.live else "nothing",
         }
     )
@@ -173,6 +176,11 @@ def _consequence(shown: decisions.Candidate, approval: Approval) -> str:
     if shown.is_live:
         return f"Version {version} is rejected. It was live: the rollback starts."
     return f"Version {version} is rejected. What is live stays."
+
+
+def _gain(difference: Span) -> str:
+    ends = between(difference, of_difference=True)
+    return signed(difference.value) + (f" ({ends})" if ends else "")
 
 
 def _metric(values: Mapping[str, Any]) -> str:

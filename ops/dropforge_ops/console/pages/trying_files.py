@@ -179,7 +179,7 @@ def _show_batch(context: Context, batch: Batch, found: BatchState) -> None:
         tone="ok" if not rows["rejected"] else "warn",
     )
     reasons = {
-        f"{each['column'] or 'row'}: {each['rule']}": f"{each['rows']:,} rows"
+        f"{each['column'] or 'row'}: {each['rule']}": f"{each['rows']:,}"
         for each in manifest["rejected"]["reasons"]
     }
     facts({"result": manifest["result"]["uri"], "rejected rows": manifest["rejected"]["uri"], **reasons})

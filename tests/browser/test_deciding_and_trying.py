@@ -1,0 +1,179 @@
+"""Deciding on versions, watching drift and asking the live model, in the browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dropforge.domain.records import Approval
+from tests.browser.desk import (
+    NARROW,
+    PATIENCE_MS,
+    WIDE,
+    Desk,
+    Theme,
+    is_wider_than_the_window,
+    serious_violations,
+)
+from tests.browser.traffic import rows_of, watched_hour
+from tests.workflow.stack import Stack, wait_for
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def candidate(stack: Stack, data: Path, name: str) -> int:
+    """A version that waits for its decision, trained on most of the sample."""
+    before = len(stack.ledger.list_models())
+    lines = data.read_bytes().splitlines(keepends=True)
+    stack.drop(b"".join(lines[: -10 * (before + 1)]), name)
+    return stack.wait_for_version(before + 1).version
+
+
+def choose(page: Page, action: str) -> None:
+    page.get_by_role("button", name=action, exact=True).click()
+
+
+def confirm(page: Page, action: str, reason: str) -> None:
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name=action)).to_be_disabled()
+    dialog.get_by_label("Why?").fill(reason)
+    dialog.get_by_role("button", name=action).click()
+
+
+def test_a_version_is_reviewed_and_approved_on_its_page(desk: Desk, stack: Stack, data: Path):
+    stack.live_or_first(data)
+    version = candidate(stack, data, "reviewed.csv")
+    page = desk.open("/models")
+    page.get_by_role("link", name="Review").first.click()
+    expect(page.get_by_role("heading", name=f"Version {version}")).to_be_visible()
+    for title in (
+        "Verdict",
+        "Metrics on the hold-out",
+        "ROC",
+        "Calibration",
+        "Confusion",
+        "What the model goes by",
+    ):
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Gain").first).to_be_visible()
+    choose(page, "Approve")
+    confirm(page, "Approve and deploy", "calibrated, and as good on every slice")
+    expect(
+        page.get_by_text(f"Version {version} is approved; it will be deployed and tested.")
+    ).to_be_visible()
+    expect(page.locator(".standing .chip", has_text="live")).to_be_visible()
+    decided = stack.ledger.get_model(version)
+    assert decided is not None
+    assert decided.decision_reason == "calibrated, and as good on every slice"
+    assert (decided.decided_by or "").endswith("@localhost")
+
+
+def test_a_decision_by_what_has_changed_meanwhile_is_refused(desk: Desk, stack: Stack, data: Path):
+    stack.live_or_first(data)
+    version = candidate(stack, data, "contested.csv")
+    page = desk.open(f"/models/{version}")
+    choose(page, "Approve")
+    stack.reject(version, reason="somebody else was faster")
+    wait_for("rejection", lambda: stack.ledger.get_model(version).approval is Approval.REJECTED)
+    confirm(page, "Approve and deploy", "looks good to me")
+    expect(page.get_by_role("alert")).to_contain_text("changed while you were looking: it is rejected now")
+    assert stack.ledger.get_model(version).decision_reason == "somebody else was faster"
+    expect(page.locator(".standing")).to_contain_text("somebody else was faster")
+
+
+def test_rejecting_the_live_version_rolls_back_to_the_one_before(desk: Desk, stack: Stack, data: Path):
+    live = stack.live_or_first(data)
+    if live.previous_version is None:
+        version = candidate(stack, data, "better.csv")
+        stack.approve(version)
+        live = stack.wait_for_live(version)
+    page = desk.open(f"/models/{live.version}")
+    choose(page, "Reject")
+    expect(page.get_by_role("dialog")).to_contain_text("This version is LIVE")
+    confirm(page, "Reject", "wrong on the newest patients")
+    expect(page.get_by_text("It was live: the rollback starts.")).to_be_visible()
+    back = wait_for(
+        "rollback", lambda: found if (found := stack.ledger.live()).version != live.version else None
+    )
+    assert back.version == live.previous_version
+    page.get_by_role("link", name="Models", exact=True).first.click()
+    row = page.get_by_role("row", name=f"Version {back.version}")
+    expect(row.locator(".chip", has_text="live")).to_be_visible()
+
+
+def test_a_row_is_predicted_by_the_form_and_its_outcome_reported(desk: Desk, stack: Stack, data: Path):
+    stack.live_or_first(data)
+    page = desk.open("/try")
+    radius = page.get_by_label("mean radius", exact=True)
+    expect(radius).not_to_have_value("")
+    kept = radius.input_value()
+    radius.fill("wide")
+    choose(page, "Predict")
+    expect(page.get_by_text("must be a number, not the string 'wide'")).to_be_visible()
+    radius.fill(kept)
+    radius.press("Enter")
+    expect(page.get_by_label("Prediction id")).to_have_value(re.compile("^[0-9a-f]{32}$"))
+    page.get_by_label("True diagnosis").click()
+    page.get_by_role("option", name="benign").click()
+    choose(page, "Report outcome")
+    expect(page.get_by_text("The outcome is recorded.")).to_be_visible()
+    choose(page, "Look it up")
+    expect(page.locator(".facts dd", has_text=re.compile("^benign$")).first).to_be_visible()
+
+
+def test_a_files_rows_are_predicted_with_their_problems_named(
+    desk: Desk, stack: Stack, data: Path, tmp_path: Path
+):
+    stack.live_or_first(data)
+    header, first, second, *_ = data.read_text().splitlines()
+    broken = ",".join(["77", "wide", *second.split(",")[2:]])
+    (tmp_path / "patients.csv").write_text("\n".join([header, first, broken]) + "\n")
+    page = desk.open("/try")
+    page.set_input_files("input[type=file]", tmp_path / "patients.csv")
+    expect(page.get_by_text("1 of 2 rows were predicted.")).to_be_visible()
+    expect(page.get_by_text("must be a number, not the string 'wide'")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the result").click()
+    predicted = Path(download.value.path()).read_text().splitlines()
+    assert predicted[0].endswith("predicted_label,probability_benign,probability_malignant,problem")
+    assert "must be a number" in predicted[2]
+
+
+def test_shifted_traffic_shows_as_drift_of_its_column(desk: Desk, stack: Stack, data: Path):
+    stack.live_or_first(data)
+    assert watched_hour(stack, rows_of(data, stack, 70), 3)["report_uri"]
+    for hours_ago in (2, 1):
+        moved = [{**row, "mean radius": row["mean radius"] * 1.8} for row in rows_of(data, stack, 70, 70)]
+        assert watched_hour(stack, moved, hours_ago)["verdict"] == "drifted"
+    page = desk.open("/drift")
+    expect(page.locator(".card", has_text="Newest window").locator(".chip")).to_have_text("drifted")
+    row = page.get_by_role("button", name=re.compile("^mean radius"))
+    expect(row.locator(".chip")).to_have_text("drifted")
+    row.focus()
+    page.keyboard.press("Enter")
+    expect(row).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("heading", name="mean radius: over time")).to_be_visible()
+    expect(page.get_by_role("img", name="mean radius: distance from chance")).to_be_visible()
+    expect(page.get_by_role("img", name="mean radius: shares of rows in training")).to_be_visible()
+    choose(page, "24 hours")
+    expect(page.get_by_role("button", name="24 hours")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("row", name=re.compile("^Drift "))).to_be_visible()
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", WIDE), ("dark", NARROW)])
+def test_these_pages_fit_the_screen_and_have_no_serious_barrier(
+    desk: Desk, stack: Stack, data: Path, theme: Theme, width: int
+):
+    live = stack.live_or_first(data)
+    for path, ready in (
+        ("/models", ".table"),
+        (f"/models/{live.version}", ".confusion"),
+        ("/drift", ".card"),
+        ("/try", ".field"),
+    ):
+        page = desk.open(path, width=width, theme=theme, ready=ready)
+        assert not is_wider_than_the_window(page), path
+        assert serious_violations(page) == [], path
