@@ -138,7 +138,7 @@ class Target:
     @property
     def _config(self) -> Config:
         if not self.is_local:
-            return Config(retries={"mode": "standard", "total_max_attempts": 5})
+            return Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=10)
         return Config(
             retries={"total_max_attempts": 2},
             s3={"addressing_style": "path"},

@@ -19,6 +19,7 @@ from dropforge_ops.project import default_parameters, find_root
 from dropforge_ops.render import table
 from dropforge_ops.target import Target, stack_description
 
+_STACK_CHECKS = ("stack", *stack.NAMES, "notifications")
 _STYLE = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.SKIP: "dim"}
 
 
@@ -52,29 +53,40 @@ def _findings(invocation: Invocation, root: Path | None) -> list[Finding]:
         target = invocation.target
     except (CommandError, ClientError, BotoCoreError) as error:
         said = error if isinstance(error, CommandError) else from_aws(error, "AWS")
-        names = [*account.NAMES[1:], "stack", *stack.NAMES, "notifications"]
+        names = [*account.NAMES[1:], *_STACK_CHECKS]
         return [Finding("credentials", Status.FAIL, str(said)), *skipped(names, "needs credentials")]
-    where = target.host
+    if target.is_local:
+        found = made(host.checks(target, root), target.host)
+        found += skipped(account.NAMES, "does not apply to the local host")
+    else:
+        found = made([account.credentials(target)], target.host)
+    if found[0].status is Status.FAIL:
+        names = [*([] if target.is_local else account.NAMES[1:]), *_STACK_CHECKS]
+        return [*found, *skipped(names, f"needs an answer from {target.host}")]
+    return [*found, *_stack_findings(invocation, target, root)]
+
+
+def _stack_findings(invocation: Invocation, target: Target, root: Path | None) -> list[Finding]:
     described: Mapping[str, Any] | None = None
     missing: Finding | None = None
     try:
         described = stack_description(target)
     except (ClientError, BotoCoreError) as error:
-        missing = Finding("stack", Status.FAIL, str(from_aws(error, where)))
+        missing = Finding("stack", Status.FAIL, str(from_aws(error, target.host)))
     parameters = _parameters(described, root)
-    if target.is_local:
-        found = made(host.checks(target, root), where)
-        found += skipped(account.NAMES, "does not apply to the local host")
-    else:
-        found = made(account.checks(target, parameters, root), where)
+    found = [] if target.is_local else made(account.checks(target, parameters, root), target.host)
     if described is None:
         found.append(missing or _no_stack(invocation, target))
-        return [*found, *skipped([*stack.NAMES, "notifications"], "there is no stack to look at")]
+        return [*found, *skipped(_STACK_CHECKS[1:], "there is no stack to look at")]
     found.append(stack.stack_state(target, described))
     checks = stack.checks(target, parameters, invocation.ledger, invocation.documents)
     if target.is_local:
-        return [*found, *made(checks, where), *skipped(["notifications"], "the local host sends no mail")]
-    return [*found, *made([*checks, stack.notifications(target)], where)]
+        return [
+            *found,
+            *made(checks, target.host),
+            *skipped(["notifications"], "the local host sends no mail"),
+        ]
+    return [*found, *made([*checks, stack.notifications(target)], target.host)]
 
 
 def _parameters(described: Mapping[str, Any] | None, root: Path | None) -> dict[str, str]:

@@ -16,10 +16,14 @@ _LAMBDA_CONCURRENCY = 10
 _QUOTAS_PAGE = "https://console.aws.amazon.com/servicequotas/home/services/{service}/quotas"
 
 
+def credentials(target: Target) -> Check:
+    """Whether AWS knows who asks; without that nothing else can be seen."""
+    return Check("credentials", lambda: _credentials(target))
+
+
 def checks(target: Target, parameters: Mapping[str, str], root: Path | None) -> list[Check]:
-    """The checks; ``parameters`` are the stack's, or the template's defaults."""
+    """The other checks; ``parameters`` are the stack's, or the template's defaults."""
     return [
-        Check("credentials", lambda: _credentials(target)),
         Check("region", lambda: _region(target)),
         Check("image", lambda: _image(target, parameters, root)),
         Check("Lambda quota", lambda: _lambda(target), unreadable=Status.WARN),

@@ -42,9 +42,6 @@ class Check:
     look: Callable[[], Finding | Iterable[Finding]]
     unreadable: Status = Status.FAIL
 
-    def ok(self, detail: str) -> Finding:
-        return Finding(self.name, Status.OK, detail)
-
 
 def made(checks: Sequence[Check], where: str) -> list[Finding]:
     """Make the checks one after the other; an error of one is its finding, and keeps no other back."""
@@ -54,17 +51,12 @@ def made(checks: Sequence[Check], where: str) -> list[Finding]:
             answer = check.look()
             found += [answer] if isinstance(answer, Finding) else list(answer)
         except CommandError as error:
-            found.append(_unreadable(check, error))
+            found.append(Finding(check.name, check.unreadable, str(error)))
         except (ClientError, BotoCoreError) as error:
-            found.append(_unreadable(check, from_aws(error, where)))
+            found.append(Finding(check.name, check.unreadable, str(from_aws(error, where))))
     return found
 
 
 def skipped(names: Iterable[str], why: str) -> list[Finding]:
     """A line for each check that does not apply."""
     return [Finding(name, Status.SKIP, why) for name in names]
-
-
-def _unreadable(check: Check, error: CommandError) -> Finding:
-    remedy = "Grant what is missing to see this." if check.unreadable is Status.WARN else None
-    return Finding(check.name, check.unreadable, str(error), remedy)

@@ -214,12 +214,12 @@ def http_status(url: str) -> int:
 
 
 def _alarms(target: Target) -> Iterable[Finding]:
-    resources = target.client("cloudformation").describe_stack_resources(StackName=target.stack)[
-        "StackResources"
-    ]
+    # DescribeStackResources ends at 100 resources, and a stack has more.
+    pages = target.client("cloudformation").get_paginator("list_stack_resources")
     names = {
         each["PhysicalResourceId"]: each["LogicalResourceId"]
-        for each in resources
+        for page in pages.paginate(StackName=target.stack)
+        for each in page["StackResourceSummaries"]
         if each["ResourceType"] == "AWS::CloudWatch::Alarm"
     }
     found = target.client("cloudwatch").describe_alarms(AlarmNames=sorted(names), MaxRecords=100)[

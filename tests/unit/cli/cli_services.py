@@ -64,17 +64,16 @@ class FakeCloudFormation:
     def describe_stack_resource(self, *, StackName: str, LogicalResourceId: str) -> dict[str, Any]:
         return {"StackResourceDetail": {"PhysicalResourceId": f"{StackName}-{LogicalResourceId}"}}
 
-    def describe_stack_resources(self, *, StackName: str) -> dict[str, Any]:
-        return {
-            "StackResources": [
-                {
-                    "LogicalResourceId": name,
-                    "PhysicalResourceId": f"{StackName}-{name}",
-                    "ResourceType": "AWS::CloudWatch::Alarm",
-                }
-                for name in ALARMS
-            ]
-        }
+    def get_paginator(self, operation: str) -> Any:
+        alarms = [
+            {
+                "LogicalResourceId": name,
+                "PhysicalResourceId": f"dropforge-{name}",
+                "ResourceType": "AWS::CloudWatch::Alarm",
+            }
+            for name in ALARMS
+        ]
+        return Pages({"list_stack_resources": {"StackResourceSummaries": alarms}}).get_paginator(operation)
 
 
 class FakeCloudWatch:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from cli_services import ALARMS, TOPIC, complete
 from cli_stack import CONTRACT, a_stack, refusal
 from typer.testing import CliRunner
@@ -232,3 +233,20 @@ def test_without_credentials_the_machine_is_still_checked(monkeypatch, tmp_path)
     assert "No AWS credentials" in result.stdout
     assert "1 of " in result.stderr
     assert "uv " in result.stdout
+
+
+def test_where_aws_does_not_answer_nothing_else_is_asked(on_aws, on_stack, monkeypatch):
+    asked = []
+
+    def unreachable():
+        asked.append("sts")
+        raise EndpointConnectionError(endpoint_url="https://sts.us-east-1.amazonaws.com/")
+
+    monkeypatch.setattr(on_aws.target.client("sts"), "get_caller_identity", unreachable, raising=False)
+    for name in on_aws.target._clients.keys() - {"sts"}:
+        del on_aws.target._clients[name]
+    outcome = on_stack("doctor", "--json")
+    assert outcome.exit_code == 1
+    assert "doesn't answer" in findings(outcome)["credentials"]["detail"]
+    assert {each["status"] for each in outcome.json["checks"][5:]} == {"skip"}
+    assert asked == ["sts"]
