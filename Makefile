@@ -13,6 +13,7 @@ ENV ?= default
 TESTS ?= tests
 
 .PHONY: help setup demo up test screenshots faults bench check scan docs format lock build deploy teardown clean
+.PHONY: help setup demo up test faults bench check scan docs format lock build deploy changes smoke stack-drift teardown clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,7 @@ check: setup ## format, lint, types, import rules, template and state machines
 	cfn-lint template.yaml
 	python scripts/lint_state_machines.py
 	scripts/check_requirements.sh
+	scripts/lint_workflows.sh
 	python -m scripts.reference --check
 
 docs: setup ## write docs/reference from the code, the template and the example events
@@ -74,15 +76,28 @@ build: setup ## sam validate and sam build
 	$(SAM) validate --lint
 	$(SAM) build
 
-deploy: build ## to AWS: make deploy ENV=dev PARAMETERS="TargetColumn=…"
-	lines=$$(python scripts/deploy_parameters.py $(ENV) $(PARAMETERS)) && mapfile -t parameters <<<"$$lines" && \
-	  $(SAM) deploy --config-env $(ENV) --parameter-overrides "$${parameters[@]}"
+# The environment's parameters, those given on top, and the release, as arguments of sam deploy.
+SAM_DEPLOY = lines=$$(python scripts/deploy_parameters.py $(ENV) $(PARAMETERS)) && mapfile -t parameters <<<"$$lines" && \
+  $(SAM) deploy --config-env $(ENV) --no-fail-on-empty-changeset --parameter-overrides "$${parameters[@]}"
+# Of the environment's stack on AWS, as deploy is, also while a local host runs for this folder.
+ON_AWS = stack=$$(python scripts/environment_stack.py $(ENV)) && \
+  region=$$(python -c 'import boto3; print(boto3.Session().region_name or str())') && \
+  dropforge $(1) --stack "$$stack" --region "$$region" $(ARGS)
 
-# Always on AWS, as deploy is, also while a local host runs for this folder.
+deploy: build ## to AWS: make deploy ENV=dev PARAMETERS="TargetColumn=…"; CONFIRM=no asks nobody
+	$(SAM_DEPLOY) $(if $(filter no,$(CONFIRM)),--no-confirm-changeset)
+
+changes: build ## what a deployment would change: its change set, shown and not executed
+	$(SAM_DEPLOY) --no-execute-changeset
+
+smoke: setup ## whether a deployed environment works: its stack, endpoint, API, alarms
+	@$(call ON_AWS,doctor)
+
+stack-drift: setup ## whether somebody changed an environment's stack behind its template's back
+	@python scripts/stack_drift.py $(ENV)
+
 teardown: setup ## take a stack away with all that it made: make teardown ENV=dev ARGS=--keep-data
-	@stack=$$(python scripts/environment_stack.py $(ENV)) && \
-	  region=$$(python -c 'import boto3; print(boto3.Session().region_name or str())') && \
-	  dropforge teardown --stack "$$stack" --region "$$region" $(ARGS)
+	@$(call ON_AWS,teardown)
 
 clean: ## remove what the verbs made, except the local host's state
 	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .dropforge/build .dropforge/unpacked

@@ -12,6 +12,7 @@ def test_given_parameters_win_and_the_environments_stay():
     assert merged("dev", ["TargetColumn=y", "LogRetentionDays=1"]) == [
         "ModelName=dev",
         "LogRetentionDays=1",
+        "PredictionRetentionDays=7",
         "RetireGraceHours=1",
         "Dashboard=false",
         "TargetColumn=y",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from dropforge_local.glue import Installed
     from dropforge_local.sagemaker.service import SageMaker
 
+
+_log = logging.getLogger("dropforge.cloudformation")
 
 # A stack whose deployment a crash cut off -> where it can go on from: created anew, or updated once more.
 _AFTER_A_CRASH = {
@@ -85,8 +88,15 @@ def install(sagemaker: SageMaker, installed: Installed) -> None:  # noqa: PLR091
 
     def group(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
         name = name_of(props, "ModelPackageGroupName", stack_name, logical_id)
+        request = {key: value for key, value in props.items() if key != "ModelPackageGroupPolicy"}
+        if "ModelPackageGroupPolicy" in props:
+            _log.warning(
+                "%s of %s: its policy lets other accounts read it on AWS; the local host has one account.",
+                logical_id,
+                stack_name,
+            )
         try:
-            made = call("CreateModelPackageGroup", {**props, "ModelPackageGroupName": name})
+            made = call("CreateModelPackageGroup", {**request, "ModelPackageGroupName": name})
         except ValueError:
             # The deployment that a crash cut off had made the group, which its stack no longer knows.
             if stack_name not in interrupted:
