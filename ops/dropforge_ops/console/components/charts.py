@@ -14,6 +14,10 @@ SERIES: Final = tuple(f"dropforge.colour('--series-{number}')" for number in ran
 """Expressions for ECharts' dynamic properties: ``{":color": SERIES[0]}``."""
 
 
+LEGEND: Final[Mapping[str, Any]] = {"top": 0, "right": 0, "itemHeight": 8, "textStyle": {":color": _INK}}
+"""How series are named; to be added to where a chart has many."""
+
+
 def colour(name: str) -> str:
     """The expression for one of the theme's colours, such as ``bad``, for a dynamic property."""
     return f"dropforge.colour('--{name}')"
@@ -51,7 +55,7 @@ def chart(options: Mapping[str, Any], *, label: str, height: int = 220) -> ui.ec
             ":borderColor": _LINE,
             "textStyle": {":color": colour("ink"), "fontSize": 12},
         },
-        "legend": {"top": 0, "right": 0, "itemHeight": 8, "textStyle": {":color": _INK}},
+        "legend": LEGEND,
         **options,
     }
     with html.div().classes("chart").props("role=img") as frame:

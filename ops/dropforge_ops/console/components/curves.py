@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from nicegui import html
 
-from dropforge_ops.console.components.charts import SERIES, axis, chart, colour
+from dropforge_ops.console.components.charts import LEGEND, SERIES, axis, chart, colour
 from dropforge_ops.console.components.intervals import share_bar
 from dropforge_ops.console.reading.wording import number, signed
 
@@ -42,8 +42,11 @@ def roc_chart(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         if several
         else f"class {curves[names[0]][0]['class']!r} against the rest"
     )
+    options = _plane("false positive rate", "true positive rate", [_diagonal("guessing", 0, 1), *series])
+    if several:
+        options["legend"] = {**LEGEND, "type": "scroll", "left": 0}
     chart(
-        _plane("false positive rate", "true positive rate", [_diagonal("guessing", 0, 1), *series]),
+        options,
         label=f"ROC curves, {what}: {', '.join(str(each['name']) for each in series)}",
         height=300,
     )
@@ -130,17 +133,17 @@ def residual_charts(residuals: Mapping[str, Mapping[str, Any]]) -> None:
         label="Residuals against predictions: any shape but a cloud around 0 is something the model missed",
         height=300,
     )
-    bars = [
+    outlines = [
         {
-            "type": "bar",
+            "type": "line",
             "name": name,
-            "barGap": "-100%",
-            "barCategoryGap": 0,
-            "data": [
-                [(low + high) / 2, count]
-                for low, high, count in zip(each["edges"], each["edges"][1:], each["counts"], strict=False)
-            ],
-            "itemStyle": {":color": SERIES[position], "opacity": 0.5},
+            # Each bar from its left end on; the last one needs a right end.
+            "step": "end",
+            "symbol": "none",
+            "data": list(zip(each["edges"], [*each["counts"], each["counts"][-1]], strict=True)),
+            "lineStyle": {":color": SERIES[position], "width": 1.5},
+            "itemStyle": {":color": SERIES[position]},
+            "areaStyle": {":color": SERIES[position], "opacity": 0.2},
         }
         for position, (name, each) in enumerate(residuals.items())
     ]
@@ -149,7 +152,7 @@ def residual_charts(residuals: Mapping[str, Mapping[str, Any]]) -> None:
             "xAxis": axis("truth − prediction", type="value", scale=True),
             "yAxis": axis("rows", type="value"),
             "grid": _GRID,
-            "series": bars,
+            "series": outlines,
         },
         label="How many rows have which residual",
         height=220,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nicegui import html
 
-from dropforge_ops.console.components.charts import SERIES, axis, chart, colour
+from dropforge_ops.console.components.charts import LEGEND, SERIES, axis, chart, colour
 from dropforge_ops.console.reading.drift import ColumnWindow, Quality, Window
 from dropforge_ops.console.reading.wording import STATISTICS, number
 
@@ -157,13 +157,7 @@ def quality_chart(series: Sequence[tuple[Window, Quality]]) -> None:
             "xAxis": axis(**_TIME),
             "yAxis": axis(metric, type="value", scale=True, nameGap=40),
             "grid": {**_GRID, "left": 60},
-            "legend": {
-                "top": 0,
-                "right": 0,
-                "itemHeight": 8,
-                "textStyle": {":color": colour("ink-2")},
-                "data": ["live", "hold-out", "degraded beyond"],
-            },
+            "legend": {**LEGEND, "data": ["live", "hold-out", "degraded beyond"]},
             "tooltip": _tooltip(3),
             "series": [
                 {**band, "name": "low", "data": low, "tooltip": {"show": False}},

@@ -318,7 +318,7 @@ def _draw_detail(view: _View, history: History, place: html.section, border: flo
 
 def _when(window: Window) -> str:
     state = "drifted" if window.drifted else "quiet"
-    return f"{window.start.astimezone():%Y-%m-%d %H:%M}, {window.rows:,} predictions, {state}"
+    return f"{window.start.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {window.rows:,} predictions, {state}"
 
 
 def _draw_threshold(each: Statistic) -> None:

@@ -20,12 +20,18 @@ from dropforge_ops.console.reading.models import Span, Versions, read_versions
 from dropforge_ops.console.reading.wording import between, number
 from dropforge_ops.render import why
 
+_LOOKS_APART: Final = 3
+
 
 async def build(context: Context) -> None:
     """The list, kept up to date."""
     heading("Models", "Every version, what it was measured at, and who decided")
     outcome = html.div().classes("stacked")
-    await live(context, partial(read_versions, context.ledger), partial(_show, context, outcome))
+    # Every look reads all versions, so there are fewer of them than on other pages.
+    every_s = _LOOKS_APART * context.look_s
+    await live(
+        context, partial(read_versions, context.ledger), partial(_show, context, outcome), every_s=every_s
+    )
 
 
 def _show(context: Context, outcome: html.div, found: Versions) -> None:

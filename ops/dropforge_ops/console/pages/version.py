@@ -191,7 +191,9 @@ def _draw_verdict(review: Review) -> None:
             if verdict.threshold is not None:
                 with html.div().classes("duel-row"), html.div().classes("duel-scale"):
                     place = 100 * (verdict.threshold - low) / (high - low)
-                    html.span(f"threshold {number(verdict.threshold)}").style(f"left: {place:.1f}%")
+                    text = html.span(f"threshold {number(verdict.threshold)}")
+                    # Near an end the text stays inside.
+                    text.style(f"left: {place:.1f}%; transform: translateX(-{place:.0f}%)")
         for text in (difference_in_words(row, verdict.champion_version), interval_in_words(verdict)):
             if text:
                 html.p(text)
@@ -355,6 +357,8 @@ def _draw_errors(task: str, models: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _draw_data(review: Review) -> None:
     rows = review.rows
+    if not rows.get("read") and not review.columns:
+        return
     with card("Data"):
         splits = rows.get("splits") or {}
         counted = {
