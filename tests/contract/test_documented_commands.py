@@ -14,12 +14,11 @@ import pytest
 from botocore import xform_name
 from scripts.deploy_parameters import merged
 from tests import documented
+from tests.command_line import invoke
 from tests.documented import AWS, EXAMPLE, HOST, LONG, ROOT, Block
-from typer.testing import CliRunner
 
 from dropforge.domain.contract import Column, Contract
 from dropforge_local.template import load_template
-from dropforge_ops.cli import app
 from dropforge_ops.errors import ExitCode
 
 PARSED = [each for mark in (HOST, AWS, EXAMPLE, LONG, "") for each in documented.commands_of(mark)]
@@ -46,7 +45,7 @@ def test_every_command_exists_with_its_options(block: Block, monkeypatch: pytest
         assignment = re.fullmatch(r"\w+=\S*", words[0])
         program, arguments = Path(words[0]).name, words[1:]
         if program == "dropforge":
-            done = CliRunner().invoke(app, arguments)
+            done = invoke(arguments)
             assert done.exit_code == 0, f"{block}: {' '.join(words)}: {done.stderr}"
         elif program == "make":
             check_make(arguments)

@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from dropforge_local.announcement import Announcement, announce
 from dropforge_local.api_urls import local_api_url
-from dropforge_ops.cli import app
 from tests import documented
+from tests.command_line import invoke
 from tests.documented import HOST, ROOT, RUN, Block
 from tests.workflow.stack import Stack
 
@@ -80,7 +79,7 @@ def run(block: Block, words: list[str]) -> None:
     if Path(words[0]).name != "dropforge":
         subprocess.run(words, check=True, capture_output=True)
         return
-    done = CliRunner().invoke(app, words[1:])
+    done = invoke(words[1:])
     assert done.exit_code == 0, f"{block}: {' '.join(words)}:\n{done.stdout}\n{done.stderr}\n{done.exception}"
 
 

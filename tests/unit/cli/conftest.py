@@ -10,10 +10,9 @@ import boto3
 import pytest
 from cli_stack import CliStack, a_stack
 from moto import mock_aws
-from typer.testing import CliRunner
+from tests.command_line import invoke
 
 from dropforge_local.template import load_template
-from dropforge_ops.cli import app
 
 _TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 _TABLE_PROPERTIES = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
@@ -65,7 +64,7 @@ def dropforge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Runs the command line; errors that it should have caught fail the test."""
 
     def run(*args: Any, stdin: str | bytes | None = None) -> Outcome:
-        result = CliRunner().invoke(app, [str(each) for each in args], input=stdin)
+        result = invoke(args, input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Outcome(result.exit_code, result.stdout, result.stderr)

@@ -4,9 +4,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from cli_services import ALARMS, TOPIC, complete
 from cli_stack import CONTRACT, a_stack, refusal
-from typer.testing import CliRunner
+from tests.command_line import invoke
 
-from dropforge_ops.cli import app
 from dropforge_ops.health import machine
 from dropforge_ops.health import stack as stack_health
 from dropforge_ops.target import Target
@@ -228,7 +227,7 @@ def test_without_credentials_the_machine_is_still_checked(monkeypatch, tmp_path)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    result = CliRunner().invoke(app, ["doctor"])
+    result = invoke(["doctor"])
     assert result.exit_code == 1
     assert "No AWS credentials" in result.stdout
     assert "1 of " in result.stderr

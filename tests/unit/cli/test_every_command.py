@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from cli_services import FakeCloudWatch, complete, scores_batches
 from cli_stack import CONTRACT, CliStack
+from tests.command_line import invoke
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from dropforge.domain.records import ModelVersion, RunStatus
 from dropforge_ops.cli import app
@@ -193,9 +193,13 @@ def fake_host(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def fake_console(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("dropforge_ops.console.server")
-    module.ConsoleServer = FakeConsoleServer  # type: ignore[attr-defined]
-    patch.setitem(sys.modules, "dropforge_ops.console.server", module)
+    for name, content in (
+        ("server", {"ConsoleServer": FakeConsoleServer}),
+        ("context", {"Context": lambda _: None}),
+    ):
+        module = types.ModuleType(f"dropforge_ops.console.{name}")
+        module.__dict__.update(content)
+        patch.setitem(sys.modules, module.__name__, module)
     patch.setattr("dropforge_ops.commands.console.stop_signals", stopped_at_once)
 
 
@@ -351,7 +355,7 @@ def test_a_shell_completes_commands_verbs_options_and_names():
             "COMP_WORDS": words,
             "COMP_CWORD": str(words.count(" ")),
         }
-        return CliRunner().invoke(app, [], prog_name="dropforge", env=env).stdout.split()
+        return invoke([], prog_name="dropforge", env=env).stdout.split()
 
     assert completed("dropforge ru") == ["runs"]
     assert completed("dropforge runs ") == ["list", "show", "start", "replay"]
