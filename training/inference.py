@@ -80,10 +80,11 @@ def model_fn(model_dir: str) -> Model:
     """Load the model in `model_dir`. Nothing is unpickled before every file has its registered digest.
 
     Raises:
-        InvalidModel: a file is missing or is not the one that was written in training.
+        InvalidModel: a file is missing or is not the one that was written in training, or the container was
+            started for another model.
     """
     folder = Path(model_dir)
-    manifest.verify(folder)
+    manifest.verify(folder, os.environ.get(manifest.DIGEST_VARIABLE))
     contract = Contract.from_json((folder / "contract.json").read_bytes())
     encoding = Encoding.from_json((folder / "encoding.json").read_bytes(), contract)
     return Model(contract, encoding, load_predictor(folder, contract))

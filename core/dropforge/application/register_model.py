@@ -12,6 +12,7 @@ from typing import Any
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
+from dropforge.domain.manifest import DIGEST_VARIABLE
 from dropforge.domain.records import Approval, ModelVersion, Stage, iso
 from dropforge.domain.services import NewPackage, Package, Registry, Workflows
 
@@ -85,7 +86,7 @@ def register_model(
             description=f"Trained by run {run_id}",
             image=image.uri,
             model_data_url=judgement["model_data_url"],
-            environment=image.environment,
+            environment={**image.environment, DIGEST_VARIABLE: judgement["model_digest"]},
             evaluation_uri=judgement["evaluation_uri"],
             diagnostics_uri=judgement.get("diagnostics_uri"),
             profile_uri=prepared["profile_uri"],

@@ -16,6 +16,8 @@ from dropforge.domain.errors import InvalidModel
 
 FORMAT = 1
 FILE_NAME = "model.json"
+DIGEST_VARIABLE = "DROPFORGE_MODEL_DIGEST"
+"""Tells a serving container which model was registered: its `model_digest`."""
 
 _BLOCK = 1 << 20
 
@@ -68,11 +70,16 @@ def parse(text: str | bytes) -> dict[str, Any]:
     return dict(manifest)
 
 
-def verify(folder: Path) -> dict[str, Any]:
+def verify(folder: Path, registered: str | None = None) -> dict[str, Any]:
     """Check every file of a model folder against its ``model.json`` and return that.
 
+    Args:
+        folder: the model's files.
+        registered: the `model_digest` that the model has to have; None takes any.
+
     Raises:
-        InvalidModel: a file is missing, is not listed, or has other content than was written in training.
+        InvalidModel: a file is missing, is not listed, or has other content than was written in training; or it
+            is another model than the registered one.
     """
     try:
         manifest = parse((folder / FILE_NAME).read_bytes())
@@ -81,6 +88,8 @@ def verify(folder: Path) -> dict[str, Any]:
     problems = differences(manifest["files"], file_digests(folder))
     if problems:
         raise InvalidModel(f"the model's files are not those of training: {'; '.join(problems)}.")
+    if registered is not None and manifest["model_digest"] != registered:
+        raise InvalidModel(f"this is model {manifest['model_digest']}, but {registered} was registered.")
     return manifest
 
 

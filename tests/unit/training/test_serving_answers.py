@@ -259,6 +259,17 @@ def test_missing_and_unlisted_files_are_refused(trained, tmp_path):
         inference.model_fn(str(folder))
 
 
+def test_another_model_than_the_registered_one_is_refused_before_anything_is_unpickled(trained, monkeypatch):
+    folder = trained("wine") / "model"
+    digest = json.loads((folder / "model.json").read_text())["model_digest"]
+    monkeypatch.setenv("DROPFORGE_MODEL_DIGEST", digest)
+    assert inference.model_fn(str(folder)).contract.target == "cultivar"
+    monkeypatch.setenv("DROPFORGE_MODEL_DIGEST", "0" * 64)
+    monkeypatch.setattr(inference, "load_predictor", lambda *_: pytest.fail("it was unpickled"))
+    with pytest.raises(InvalidModel, match=f"this is model {digest}, but 0000"):
+        inference.model_fn(str(folder))
+
+
 def test_classes_that_training_never_saw_get_probability_zero():
     contract = Contract(
         "y", None, "multiclass", ("a", "b", "c"), (Column("x", "number"), Column("y", "category", "target"))

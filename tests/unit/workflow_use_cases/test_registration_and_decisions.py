@@ -36,6 +36,9 @@ def test_registers_a_package_with_its_lineage_and_waits():
     assert registered.request.metadata["run_id"] == admission.run.run_id
     assert registered.request.generated_by == admission.run.execution_arn
     assert registered.request.environment["SAGEMAKER_PROGRAM"] == "inference.py"
+    assert registered.request.environment["DROPFORGE_MODEL_DIGEST"] == (
+        world.ledger.get_model(version).model_digest
+    )
     assert world.ledger.get_model(version).approval is Approval.PENDING
     assert world.ledger.get_run(admission.run.run_id).status is RunStatus.AWAITING_APPROVAL
 
