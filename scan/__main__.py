@@ -15,6 +15,7 @@ from pathlib import Path
 from scan import dependencies, scanners
 from scan.findings import EXCEPTIONS, Excuse, InvalidExceptions, Outcome, judge, read_excuses
 from scan.rendering import CONFIGURATIONS, ROOT, physical, rendered
+from scan.worst import WORST
 
 SCANNED = (*CONFIGURATIONS, "dependencies")
 
@@ -71,13 +72,17 @@ def report(outcomes: Sequence[Outcome], excuses: Sequence[Excuse]) -> bool:
         print(f"UNEXPLAINED {finding.rule} {finding.resource} ({finding.configuration}): {finding.says}")
     for excuse in verdict.unneeded:
         print(f"UNNEEDED {excuse.rule}: no finding needs this exception of {EXCEPTIONS.relative_to(ROOT)}.")
+    found_worst = [each for outcome in outcomes for each in outcome.findings if each.rule in WORST]
+    if "checkov" in scanned:
+        names = ", ".join(sorted({each.rule for each in found_worst})) or "none"
+        print(f"of the ten worst findings in public templates of this kind: {names}")
     for outcome in outcomes:
         unexplained = sum(each.scanner == outcome.scanner for each in verdict.unexplained)
         print(
             f"{outcome.scanner}: {outcome.passed} passed, {len(outcome.findings) - unexplained} explained, "
             f"{unexplained} unexplained"
         )
-    return verdict.is_clean
+    return verdict.is_clean and not found_worst
 
 
 def scanner_of(rule: str) -> str:

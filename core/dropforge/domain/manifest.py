@@ -78,8 +78,8 @@ def verify(folder: Path, registered: str | None = None) -> dict[str, Any]:
         registered: the `model_digest` that the model has to have; None takes any.
 
     Raises:
-        InvalidModel: a file is missing, is not listed, or has other content than was written in training; or it
-            is another model than the registered one.
+        InvalidModel: a file is missing, is not listed, or has other content than was written in training; or
+            it is another model than the registered one.
     """
     try:
         manifest = parse((folder / FILE_NAME).read_bytes())

@@ -9,7 +9,8 @@ import pytest
 from scan import dependencies, scanners
 from scan.__main__ import SCANNED, main, report, scanner_of
 from scan.findings import Excuse, Finding, InvalidExceptions, Outcome, judge, read_excuses
-from scan.rendering import physical, rendered
+from scan.rendering import ROOT, physical, rendered
+from scan.worst import FAULTY, WORST, unseen
 
 OPEN = Finding("checkov", "CKV_AWS_18", "DataBucket", "default", "access logging")
 EXCUSE = Excuse("CKV_AWS_18", ("Data*",), ("default",), "it costs")
@@ -57,6 +58,25 @@ def test_the_file_of_exceptions_is_read_and_a_broken_entry_is_named(tmp_path):
         broken.write_text(text)
         with pytest.raises(InvalidExceptions, match=message):
             read_excuses(broken, SCANNED)
+
+
+def test_none_of_the_ten_worst_can_be_explained_away(capsys):
+    found = Finding("checkov", "CKV_AWS_110", "Role", "default", "privilege escalation")
+    assert not report([Outcome("checkov", 3, [found])], [Excuse("CKV_AWS_110", ("*",), ("default",), "so")])
+    assert "public templates of this kind: CKV_AWS_110" in capsys.readouterr().out
+
+
+def test_the_ten_worst_have_no_exception_and_are_told_to_whoever_reads_the_documentation():
+    assert len(WORST) == 10
+    assert not WORST.keys() & {each.rule for each in read_excuses(configurations=SCANNED)}
+    text = (ROOT / "docs" / "security.md").read_text()
+    assert all(f"`{rule}`" in text for rule in WORST)
+
+
+def test_a_scanner_that_misses_a_planted_fault_is_not_believed():
+    found = [Finding("checkov", rule, name, FAULTY) for rule, name in WORST.items()]
+    assert unseen(found) == []
+    assert unseen(found[1:]) == ["CKV_AWS_110"]
 
 
 def test_an_unknown_scan_is_refused(capsys):
