@@ -15,10 +15,19 @@ from dropforge_ops.console import shell
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.pages import PAGES
+from dropforge_ops.errors import NotFound
 
 _STATIC: Final = Path(__file__).parent / "static"
 # A page is answered once it is drawn, and drawing reads AWS.
 _DRAWN_WITHIN_S: Final = 30.0
+
+
+async def _say_missing(_: Context) -> None:
+    ui.context.client.status_code = 404
+    raise NotFound("There is no such page. The navigation leads to those there are.")
+
+
+_MISSING: Final = Page("", "Not found", _say_missing)
 
 
 def create_app(context: Context) -> FastAPI:
@@ -33,6 +42,7 @@ def create_app(context: Context) -> FastAPI:
     context.drops.register(application)
     ui.run_with(
         application,
+        root=_handler(_MISSING, context),
         title="dropforge",
         favicon=_STATIC / "favicon.svg",
         dark=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from nicegui import html, ui
@@ -22,6 +23,8 @@ from dropforge_ops.console.reading.state_detail import LogLines, Stay, read_log,
 from dropforge_ops.errors import CommandError
 from dropforge_ops.render import duration, files, interval, run_seconds
 
+# A log is read whole, so less often than the run.
+_LOG_LOOKS: Final = 5
 _TONES: Final = {"SUCCEEDED": "ok", "RUNNING": "run"}
 
 
@@ -213,23 +216,30 @@ class _StateDetail:
                 ui.timer(0, lambda: self._fill(body, run, machine, state), once=True)
 
     async def _fill(self, body: html.div, run: Run, machine: MachineView, state: str) -> None:
-        sfn = self._context.target.client("stepfunctions")
         try:
-            stays = await self._context.read(read_stays, sfn, machine.arn, state)
-            if body.is_deleted or not stays:
-                return
-            with body:
-                self._draw_stay(stays[0], len(stays))
-            log = await self._context.read(
-                read_log, self._context.target, machine.graph.states[state], stays[0], run.run_id
-            )
-            if not body.is_deleted:
-                with body:
-                    _draw_log(self._context, log)
+            await self._fill_all(body, run, machine, state)
         except CommandError as error:
             if not body.is_deleted:
                 with body:
                     error_banner(str(error))
+
+    async def _fill_all(self, body: html.div, run: Run, machine: MachineView, state: str) -> None:
+        """Draw what the state did; another state may be chosen while AWS is asked."""
+        target = self._context.target
+        stays = await self._context.read(read_stays, target.client("stepfunctions"), machine.arn, state)
+        if body.is_deleted or not stays:
+            return
+        with body:
+            self._draw_stay(stays[0], len(stays))
+        look = partial(read_log, target, machine.graph.states[state], stays[0], run.run_id)
+        found = await self._context.read(look)
+        if body.is_deleted:
+            return
+        with body:
+            log: Part[LogLines] = Part(partial(_draw_log, self._context))
+            log.show(found)
+            if stays[0].left_at is None:
+                poll(self._context, look, log.show, every_s=_LOG_LOOKS * self._context.look_s)
 
     def _draw_stay(self, stay: Stay, stays: int) -> None:
         if stays > 1:
