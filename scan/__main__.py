@@ -74,8 +74,8 @@ def report(outcomes: Sequence[Outcome], excuses: Sequence[Excuse]) -> bool:
         print(f"UNNEEDED {excuse.rule}: no finding needs this exception of {EXCEPTIONS.relative_to(ROOT)}.")
     found_worst = [each for outcome in outcomes for each in outcome.findings if each.rule in WORST]
     if "checkov" in scanned:
-        names = ", ".join(sorted({each.rule for each in found_worst})) or "none"
-        print(f"of the ten worst findings in public templates of this kind: {names}")
+        occurring = ", ".join(sorted({each.rule for each in found_worst})) or "none"
+        print(f"of the ten worst findings in public templates of this kind: {occurring}")
     for outcome in outcomes:
         unexplained = sum(each.scanner == outcome.scanner for each in verdict.unexplained)
         print(
@@ -121,8 +121,8 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     clean = report(outcomes, excuses)
-    for line in skipped:
-        print(line)
+    for reason in skipped:
+        print(reason)
     return 0 if clean else 1
 
 
