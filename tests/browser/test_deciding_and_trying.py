@@ -43,11 +43,28 @@ def confirm(page: Page, action: str, reason: str) -> None:
     dialog.get_by_role("button", name=action).click()
 
 
+def test_a_decision_by_what_has_changed_meanwhile_is_refused(desk: Desk, stack: Stack, data: Path):
+    stack.live_or_first(data)
+    version = candidate(stack, data, "contested.csv")
+    page = desk.open("/models")
+    page.get_by_role("link", name="Review").click()
+    choose(page, "Approve")
+    stack.reject(version, reason="somebody else was faster")
+    wait_for("rejection", lambda: stack.ledger.get_model(version).approval is Approval.REJECTED)
+    confirm(page, "Approve and deploy", "looks good to me")
+    expect(page.get_by_role("alert")).to_contain_text("changed while you were looking: it is rejected now")
+    assert stack.ledger.get_model(version).decision_reason == "somebody else was faster"
+    expect(page.locator(".standing")).to_contain_text("somebody else was faster")
+
+
 def test_a_version_is_reviewed_and_approved_on_its_page(desk: Desk, stack: Stack, data: Path):
     stack.live_or_first(data)
-    version = candidate(stack, data, "reviewed.csv")
+    # Whoever was refused may decide again: the newest version, if another was not faster.
+    newest = stack.ledger.list_models()[0]
+    is_open = newest.approval in (Approval.PENDING, Approval.REJECTED)
+    version = newest.version if is_open else candidate(stack, data, "reviewed.csv")
     page = desk.open("/models")
-    page.get_by_role("link", name="Review").first.click()
+    page.get_by_role("link", name=f"Version {version}", exact=True).click()
     expect(page.get_by_role("heading", name=f"Version {version}")).to_be_visible()
     for title in (
         "Verdict",
@@ -69,19 +86,6 @@ def test_a_version_is_reviewed_and_approved_on_its_page(desk: Desk, stack: Stack
     assert decided is not None
     assert decided.decision_reason == "calibrated, and as good on every slice"
     assert (decided.decided_by or "").endswith("@localhost")
-
-
-def test_a_decision_by_what_has_changed_meanwhile_is_refused(desk: Desk, stack: Stack, data: Path):
-    stack.live_or_first(data)
-    version = candidate(stack, data, "contested.csv")
-    page = desk.open(f"/models/{version}")
-    choose(page, "Approve")
-    stack.reject(version, reason="somebody else was faster")
-    wait_for("rejection", lambda: stack.ledger.get_model(version).approval is Approval.REJECTED)
-    confirm(page, "Approve and deploy", "looks good to me")
-    expect(page.get_by_role("alert")).to_contain_text("changed while you were looking: it is rejected now")
-    assert stack.ledger.get_model(version).decision_reason == "somebody else was faster"
-    expect(page.locator(".standing")).to_contain_text("somebody else was faster")
 
 
 def test_rejecting_the_live_version_rolls_back_to_the_one_before(desk: Desk, stack: Stack, data: Path):
