@@ -12,8 +12,7 @@ SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==
 ENV ?= default
 TESTS ?= tests
 
-.PHONY: help setup demo up test screenshots faults bench check scan docs format lock build deploy teardown clean
-.PHONY: help setup demo up test faults bench check scan docs format lock build deploy changes smoke stack-drift teardown clean
+.PHONY: help setup demo up test screenshots faults bench check audit scan record docs format lock build deploy changes smoke stack-drift teardown clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +51,8 @@ check: setup ## format, lint, types, import rules, template and state machines
 	mypy
 	lint-imports
 	cfn-lint template.yaml
-	python scripts/lint_state_machines.py
+	scripts/lint_state_machines.sh
+	python -m proof workflow
 	scripts/check_requirements.sh
 	scripts/lint_workflows.sh
 	python -m scripts.reference --check
@@ -62,6 +62,14 @@ docs: setup ## write docs/reference from the code, the template and the example 
 
 scan: setup ## the template by checkov and cfn-guard, the dependencies by their advisories; bills of materials
 	python -m scan
+
+audit: setup ## what every role may do and what it needs, both ways; the scans; what a month costs
+	python -m proof iam
+	python -m scan
+	dropforge cost month
+
+record: setup ## make the recordings anew that check and audit compare with: runs the workflow tests
+	python -m proof record
 
 format: setup ## put the code into the house's form
 	ruff format .

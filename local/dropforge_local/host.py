@@ -214,6 +214,15 @@ class LocalHost:
         found: list[dict[str, Any]] = self.administer("DropforgeHost.ListFaults", {})["Faults"]
         return found
 
+    def calls(self) -> list[dict[str, Any]]:
+        """What roles asked AWS for since the host started, each thing once; empty without ``auth``.
+
+        Each has ``role`` (its name), ``action``, ``resource``, ``context`` (what conditions of policies look
+        at), and ``allowed``.
+        """
+        found: list[dict[str, Any]] = self.administer("DropforgeHost.ListCalls", {})["Calls"]
+        return found
+
     def administer(self, target: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Call an operation of the host's own that no AWS client knows.
 

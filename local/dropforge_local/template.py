@@ -52,13 +52,24 @@ def load_template(path: Path) -> dict[str, Any]:
         InvalidTemplate: the file is missing, is no YAML, or has no ``Resources``.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_TemplateLoader)  # noqa: S506 - a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidTemplate(f"{path}: the template can't be read ({error.strerror}).") from error
+    return parse_template(text, str(path))
+
+
+def parse_template(text: str, name: str = "template") -> dict[str, Any]:
+    """The template in ``text`` with every intrinsic function in its long form; ``name`` is for messages.
+
+    Raises:
+        InvalidTemplate: the text is no YAML, or has no ``Resources``.
+    """
+    try:
+        document = yaml.load(text, Loader=_TemplateLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise InvalidTemplate(f"{path}: not valid YAML: {error}") from error
+        raise InvalidTemplate(f"{name}: not valid YAML: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("Resources"), dict):
-        raise InvalidTemplate(f"{path}: the template has no Resources section.")
+        raise InvalidTemplate(f"{name}: the template has no Resources section.")
     return document
 
 

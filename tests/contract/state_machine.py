@@ -1,21 +1,14 @@
-"""Walks a state machine's definition with scripted task results, as Step Functions would evaluate it.
-
-JSONata is evaluated for real; a value that is undefined is an error, as it is on AWS. Requests are checked
-against botocore's shapes.
-"""
+"""The state machines with example values in place of what the template substitutes."""
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jsonata
-from tests.fakes.aws_clients import check_request
+from proof.record import Observed
+from proof.workflow.walk import Answer, Failure, Walk, walk
 
 ROOT = Path(__file__).parents[2]
 MACHINES = ("training", "deployment", "batch")
@@ -65,163 +58,22 @@ def definition(machine: str, **changes: str) -> dict[str, Any]:
     return found
 
 
-@functools.cache
-def _parsed(expression: str) -> jsonata.Jsonata:
-    return jsonata.Jsonata(expression)
+OBSERVED = Observed()
 
 
-class Undefined(Exception):
-    """An expression has no value: States.QueryEvaluationError on AWS."""
-
-
-def evaluate(value: Any, states: Mapping[str, Any]) -> Any:
-    """Evaluate every ``{% … %}`` in a field of a state."""
-    if isinstance(value, dict):
-        return {name: evaluate(each, states) for name, each in value.items()}
-    if isinstance(value, list):
-        return [evaluate(each, states) for each in value]
-    if not (isinstance(value, str) and value.startswith("{%") and value.endswith("%}")):
-        return value
-    text = value[2:-2].strip()
-    result = _run(text, states)
-    # The library has one None for null and for undefined; only the second does not exist.
-    if result is None and not _run(f"$exists(({text}))", states):
-        raise Undefined(text)
-    return json.loads(json.dumps(result, allow_nan=False))
-
-
-def _run(expression: str, states: Mapping[str, Any]) -> Any:
-    program = _parsed(expression)
-    program.assign("states", states)
-    return program.evaluate(None)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What a task fails with."""
-
-    error: str
-    cause: str | None = ""
-
-    def output(self) -> dict[str, Any]:
-        return {"Error": self.error} if self.cause is None else {"Error": self.error, "Cause": self.cause}
-
-
-@dataclass
-class Walk:
-    """What an execution did."""
-
-    status: str = "RUNNING"
-    output: Any = None
-    error: str | None = None
-    cause: str | None = None
-    states: list[str] = field(default_factory=list)
-    inputs: dict[str, Any] = field(default_factory=dict)
-    requests: dict[str, list[Any]] = field(default_factory=dict)
-    waits: list[float] = field(default_factory=list)
-
-
-Answer = Callable[[str, Any, int], Any]
-
-
-def walk(
-    machine: Mapping[str, Any], start: Any, answer: Answer, execution: str, first: str | None = None
+def go(
+    machine: str, start: Any, answer: Answer, execution: str, first: str | None = None, **changes: str
 ) -> Walk:
-    """Run the machine; ``answer(state, request, how_often)`` gives each task's result or a Failure.
+    """Walk the machine with example substitutions, and keep what it was given for ``make record``."""
 
-    ``first`` begins in the middle, with ``start`` as that state's input.
-    """
-    done = Walk()
-    context = {
-        "Execution": {"Id": execution, "Name": execution.rsplit(":", 1)[-1], "Input": start},
-        "State": {"RetryCount": 0},
-        "Task": {"Token": "AQCEAAAAKgAAAAMAAAAAAAAAAR2l1vDqHkLz5V0p"},
-    }
-    name, held = first or machine["StartAt"], start
-    while done.status == "RUNNING":
-        assert len(done.states) < 2000, f"no end: {done.states[-20:]}"
-        done.states.append(name)
-        done.inputs[name] = held
-        name, held = _step(machine["States"][name], name, held, context, answer, done)
-    return done
+    def observed(state: str, request: Any, how_often: int) -> Any:
+        given = answer(state, request, how_often)
+        if isinstance(given, Failure):
+            OBSERVED.add(machine, "errors", state, given.output())
+        else:
+            OBSERVED.add(machine, "results", state, given)
+        return given
 
-
-def _step(
-    state: Mapping[str, Any],
-    name: str,
-    held: Any,
-    context: Mapping[str, Any],
-    answer: Answer,
-    done: Walk,
-) -> tuple[str, Any]:
-    states = {"input": held, "context": {**context, "State": {"Name": name, "RetryCount": 0}}}
-    kind = state["Type"]
-    if kind == "Task":
-        return _task(state, name, states, answer, done)
-    if kind == "Choice":
-        for choice in state["Choices"]:
-            chosen = evaluate(choice["Condition"], states)
-            assert isinstance(chosen, bool), f"{name}: {choice['Condition']} is {chosen!r}"
-            if chosen:
-                return choice["Next"], evaluate(choice.get("Output", held), states)
-        return state["Default"], evaluate(state.get("Output", held), states)
-    if kind == "Wait":
-        seconds = evaluate(state["Seconds"], states)
-        assert isinstance(seconds, int), f"{name} waits {seconds!r}"
-        assert 0 <= seconds <= 99_999_999
-        done.waits.append(seconds)
-    if kind == "Fail":
-        done.status = "FAILED"
-        done.error, done.cause = evaluate(state["Error"], states), evaluate(state["Cause"], states)
-        assert isinstance(done.error, str)
-        assert isinstance(done.cause, str)
-        return "", held
-    output = evaluate(state.get("Output", held), states)
-    if kind == "Succeed":
-        done.status, done.output = "SUCCEEDED", output
-        return "", output
-    return state["Next"], output
-
-
-def _task(
-    state: Mapping[str, Any], name: str, states: dict[str, Any], answer: Answer, done: Walk
-) -> tuple[str, Any]:
-    request = evaluate(state["Arguments"], states)
-    timeout_s = evaluate(state["TimeoutSeconds"], states)
-    assert isinstance(timeout_s, int), f"{name}: TimeoutSeconds is {timeout_s!r}"
-    assert 0 < timeout_s <= 99_999_999
-    check_task(state["Resource"], request)
-    before = done.requests.setdefault(name, [])
-    before.append(request)
-    result = answer(name, request, len(before))
-    if not isinstance(result, Failure):
-        return state["Next"], evaluate(state["Output"], {**states, "result": result})
-    for catch in state["Catch"]:
-        if result.error in catch["ErrorEquals"] or "States.ALL" in catch["ErrorEquals"]:
-            states["errorOutput"] = result.output()
-            return catch["Next"], evaluate(catch["Output"], states)
-    raise AssertionError(f"{name} catches no {result.error}")
-
-
-def check_task(resource: str, request: dict[str, Any]) -> None:
-    """Check a task's request against the shape of the AWS operation that it calls."""
-    integration = resource.removeprefix("arn:aws:states:::").removeprefix("aws-sdk:")
-    service, operation = integration.split(":")[:2]
-    operation = operation.split(".")[0]
-    operation = operation[0].upper() + operation[1:]
-    if service == "states":
-        service = "stepfunctions"
-        request = {key[0].lower() + key[1:]: value for key, value in request.items()}
-        request["input"] = json.dumps(request["input"])
-        assert re.fullmatch(r"[\w-]{1,80}", request["name"]), request["name"]
-    if service == "lambda":
-        request = {**request, "Payload": json.dumps(request["Payload"])}
-    if operation == "CreateTrainingJob":
-        assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", request["TrainingJobName"])
-        assert all(len(value) <= 512 for value in request["Environment"].values())
-    if operation == "Publish":
-        # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
-        assert 0 < len(request["Subject"]) <= 100
-        assert request["Subject"].isascii()
-        assert "\n" not in request["Subject"]
-    check_request(service, operation, request)
+    described = definition(machine, **changes)
+    OBSERVED.add(machine, "inputs", first or described["StartAt"], start)
+    return walk(described, start, observed, execution, first)

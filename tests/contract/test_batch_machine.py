@@ -8,7 +8,8 @@ import re
 from typing import Any
 
 import pytest
-from tests.contract.state_machine import ACCOUNT, ROOT, Failure, Walk, definition, source, walk
+from proof.workflow.walk import Failure, Walk
+from tests.contract.state_machine import ACCOUNT, ROOT, go, source
 
 from dropforge.domain import errors
 
@@ -76,7 +77,7 @@ def score(start: Any = None, first: str | None = None, **changes: Any) -> Walk:
             given = given[min(how_often, len(given)) - 1]
         return given if isinstance(given, Failure) else copy.deepcopy(given)
 
-    done = walk(definition("batch"), start or EVENT, answer, EXECUTION, first)
+    done = go("batch", start or EVENT, answer, EXECUTION, first)
     VISITED.update(done.states)
     return done
 
@@ -115,10 +116,9 @@ def test_a_dropped_file_is_planned_transformed_and_collected():
 def test_the_longest_name_of_a_model_and_of_a_file_gives_a_job_name():
     plan = {**PLAN, "batch_id": f"{'x' * 20}-{'0' * 12}"}
     names = {"ModelName": "m" * 20, "BatchInstanceTypes": ",".join(["ml.m5.large"] * 5)}
-    machine = definition("batch", **names)
     refusal = Failure("SageMaker.ResourceLimitExceededException", "quota")
     results = {**RESULTS, "PlanBatch": invoked(plan), "TransformBatch": refusal}
-    done = walk(machine, EVENT, lambda state, *_: results.get(state, {}), EXECUTION)
+    done = go("batch", EVENT, lambda state, *_: results.get(state, {}), EXECUTION, **names)
     found = [each["TransformJobName"] for each in done.requests["TransformBatch"]]
     assert len(set(found)) == 10
     assert all(re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", name) for name in found)

@@ -8,7 +8,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.contract.state_machine import ACCOUNT, ROOT, Failure, Walk, definition, walk
+from proof.workflow.walk import Failure, Walk
+from tests.contract.state_machine import ACCOUNT, ROOT, definition
+from tests.contract.state_machine import go as walked
 
 EXECUTION = f"arn:aws:states:{ACCOUNT}:execution:dropforge-training:x"
 DEPLOYMENT = f"arn:aws:states:{ACCOUNT}:execution:dropforge-deployment:x"
@@ -122,7 +124,7 @@ def go(
         return given if isinstance(given, Failure) else copy.deepcopy(given)
 
     execution = EXECUTION if machine == "training" else DEPLOYMENT
-    done = walk(definition(machine, **substitutions), start, answer, execution, first)
+    done = walked(machine, start, answer, execution, first, **substitutions)
     VISITED[machine].update(done.states)
     return done
 

@@ -59,39 +59,10 @@ def settings_of(function: str) -> set[str]:
     return {name.upper() for name in module.FunctionSettings.__dataclass_fields__}
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-def test_substitutions_are_defined_and_used(machine):
-    used = set(re.findall(r"\$\{(\w+)\}", source(machine)))
-    assert used == set(machine_resource(machine)["DefinitionSubstitutions"])
-
-
-@pytest.mark.parametrize("machine", MACHINES)
-def test_states_and_folders_have_the_functions_names(machine):
-    for name, value in machine_resource(machine)["DefinitionSubstitutions"].items():
-        if name.endswith("Function"):
-            assert value == {"Fn::GetAtt": [name, "Arn"]}
-            assert (ROOT / "functions" / folder(FUNCTIONS[name]) / "app.py").is_file()
-
-
-def test_every_folder_is_a_function_and_every_function_a_folder():
-    folders = {path.parent.name for path in ROOT.glob("functions/*/app.py")}
-    assert {folder(each) for each in FUNCTIONS.values()} == folders
-    for name, each in FUNCTIONS.items():
-        assert name == "".join(part.title() for part in folder(each).split("_")) + "Function"
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_gets_exactly_the_variables_that_it_reads(name):
     given = set(FUNCTIONS[name].get("Environment", {}).get("Variables", {}))
     assert given - NOT_OURS == settings_of(folder(FUNCTIONS[name])) - NOT_OURS
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_logs_to_a_group_of_its_own_with_retention(name):
-    assert FUNCTIONS[name]["LoggingConfig"]["LogGroup"] == {"Ref": f"{name}Log"}
-    log = RESOURCES[f"{name}Log"]
-    assert log["Type"] == "AWS::Logs::LogGroup"
-    assert log["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

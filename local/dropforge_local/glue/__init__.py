@@ -52,6 +52,7 @@ def install(settings: HostSettings) -> Installed:
     # MiniStack reads the environment when it is imported, so nothing here may import it earlier.
     from dropforge_local.glue import (  # noqa: PLC0415
         alarms,
+        authorization,
         budgets,
         cloudformation,
         deployment_groups,
@@ -78,6 +79,7 @@ def install(settings: HostSettings) -> Installed:
     installed = Installed()
     journal = Journal(settings.state_dir / "journal.sqlite")
     installed.closing.append(journal.close)
+    roles = authorization.install(settings)
     lambda_blobs.install(settings)
     lambda_execution.install(settings, installed)
     lambda_queue.install(settings, journal, installed)
@@ -92,9 +94,9 @@ def install(settings: HostSettings) -> Installed:
     budgets.install()
     s3_events.install()
     s3_ranges.install()
-    sagemaker = sagemaker_mount.install(settings, metrics, installed)
+    sagemaker = sagemaker_mount.install(settings, metrics, authorization.sagemaker_check(roles), installed)
     cloudformation.install(sagemaker, installed)
-    workflow_mount.install(settings, journal, sagemaker, installed)
+    workflow_mount.install(settings, journal, sagemaker, roles, installed)
     dynamodb_log.install(journal)
     snapshots.install(settings, installed)
     return installed

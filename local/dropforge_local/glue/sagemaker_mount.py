@@ -14,6 +14,8 @@ from dropforge_local.sagemaker.ports import HostPorts
 from dropforge_local.sagemaker.service import SageMaker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dropforge_local.glue import Installed
     from dropforge_local.glue.metric_data import MetricData
     from dropforge_local.settings import HostSettings
@@ -21,8 +23,14 @@ if TYPE_CHECKING:
 _TARGET = "SageMaker."
 
 
-def install(settings: HostSettings, metrics: MetricData, installed: Installed) -> SageMaker:
-    """Route SageMaker's requests to a new service, which starts once the host's state is restored."""
+def install(
+    settings: HostSettings, metrics: MetricData, refused: Callable[..., Any], installed: Installed
+) -> SageMaker:
+    """Route SageMaker's requests to a new service, which starts once the host's state is restored.
+
+    Args:
+        refused: (path, headers, query, body) to None, or to the answer to who may not make the request.
+    """
     from ministack import app  # noqa: PLC0415
     from ministack.core import concurrency, router  # noqa: PLC0415
 
@@ -51,6 +59,9 @@ def install(settings: HostSettings, metrics: MetricData, installed: Installed) -
     async def handle(
         method: str, path: str, headers: dict[str, str], body: bytes, query_params: dict[str, Any]
     ) -> Any:
+        denied = refused(path, headers, query_params, body)
+        if denied is not None:
+            return denied
         # An endpoint's model and a starting job call back into this server, so not on its loop.
         return await concurrency.run_reentrant(
             service.http, method, path, headers, body, query_params, thread_name="dropforge-sagemaker"

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.authorization import Denied
 from dropforge_local.glue.workflow.definition import problems
 from dropforge_local.glue.workflow.records import MAX_DATA_BYTES, now_iso
 from dropforge_local.glue.workflow.tokens import Callback, Refused
@@ -17,6 +18,7 @@ from dropforge_local.glue.workflow.tokens import Callback, Refused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dropforge_local.glue.authorization import Authorization
     from dropforge_local.glue.journal import Journal
     from dropforge_local.glue.workflow.machine import Machine
     from dropforge_local.glue.workflow.records import Records
@@ -39,6 +41,7 @@ class Api:
         tokens: Tokens,
         machine: Machine,
         journal: Journal,
+        authorization: Authorization,
     ) -> None:
         self._asl = interpreter
         self._responses = responses
@@ -46,6 +49,7 @@ class Api:
         self._tokens = tokens
         self._machine = machine
         self._journal = journal
+        self._authorization = authorization
 
     def _refuse(self, code: str, message: str) -> Answer:
         answer: Answer = self._responses.error_response_json(code, message, 400)
@@ -201,6 +205,12 @@ class Api:
                 return self._refuse(
                     "InvalidDefinition", f"Invalid State Machine Definition: '{', '.join(found)}'"
                 )
+            known = self._asl._state_machines.get(data.get("stateMachineArn")) or {}
+            role = data.get("roleArn") or known.get("roleArn", "")
+            try:
+                self._authorization.creation(role, data.get("definition") or known.get("definition", "{}"))
+            except Denied as denied:
+                return self._refuse("AccessDeniedException", str(denied))
             return original(data)
 
         return call

@@ -13,6 +13,7 @@ from dropforge_local.glue.workflow.distributed import DistributedMap, MapState
 from dropforge_local.glue.workflow.run import Ended, Scope, Suspended, TimedOut, current_scope
 
 if TYPE_CHECKING:
+    from dropforge_local.glue.authorization import Authorization
     from dropforge_local.glue.workflow.machine import Machine
     from dropforge_local.glue.workflow.records import Records
 
@@ -23,11 +24,18 @@ _INLINE_CONCURRENCY = 40
 class Concurrent:
     """Runs the two states that contain other states."""
 
-    def __init__(self, interpreter: Any, records: Records, machine: Machine, s3: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        interpreter: Any,
+        records: Records,
+        machine: Machine,
+        s3: Callable[[], Any],
+        authorization: Authorization,
+    ) -> None:
         self._asl = interpreter
         self._records = records
         self._machine = machine
-        self._distributed = DistributedMap(interpreter, machine, self._together, s3)
+        self._distributed = DistributedMap(interpreter, machine, self._together, s3, authorization)
 
     def parallel(
         self, state: dict[str, Any], raw_input: Any, execution: dict[str, Any], ctx: dict[str, Any]

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.authorization import Denied
 from dropforge_local.glue.workflow.records import MAX_DATA_BYTES, now_iso
 from dropforge_local.glue.workflow.run import Ended, Suspended
 
 if TYPE_CHECKING:
+    from dropforge_local.glue.authorization import Authorization
     from dropforge_local.glue.workflow.machine import Machine
 
 _COUNTERS = (
@@ -61,14 +63,17 @@ class DistributedMap:
         machine: Machine,
         together: Callable[[list[Callable[[], Any]], int], list[Any]],
         s3: Callable[[], Any],
+        authorization: Authorization,
     ) -> None:
         self._asl = interpreter
         self._machine = machine
         self._together = together
         self._s3 = s3
+        self._authorization = authorization
 
     def run(self, entered: MapState, items: Callable[[], list[Any]], limit: int) -> Any:
         """The state's result: the children's outputs, or where they were written."""
+        self._authorize(entered)
         inputs = self._inputs(entered, self._read(entered) if "ItemReader" in entered.state else items())
         record = self._record(entered, len(inputs), limit)
         self._asl._map_runs[record["mapRunArn"]] = record
@@ -91,6 +96,19 @@ class DistributedMap:
             return self._write(entered, record, children)
         return [json.loads(child["output"]) for child in succeeded]
 
+    def _authorize(self, entered: MapState) -> None:
+        parts = {
+            name: {**part, "Arguments": self._evaluated(entered, _arguments(part))}
+            for name in ("ItemReader", "ResultWriter")
+            if (part := entered.state.get(name))
+        }
+        arn = entered.execution["stateMachineArn"]
+        machine = self._asl._state_machines.get(arn) or {}
+        try:
+            self._authorization.map(machine.get("roleArn", ""), parts, arn)
+        except Denied as denied:
+            raise self._asl._ExecutionError("States.Runtime", str(denied)) from denied
+
     # --- items ---------------------------------------------------------------------------------------
 
     def _evaluated(self, entered: MapState, value: Any, ctx: dict[str, Any] | None = None) -> Any:
@@ -100,7 +118,7 @@ class DistributedMap:
 
     def _read(self, entered: MapState) -> list[Any]:
         reader = entered.state["ItemReader"]
-        parameters = self._evaluated(entered, reader.get("Arguments") or reader.get("Parameters") or {})
+        parameters = self._evaluated(entered, _arguments(reader))
         config = reader.get("ReaderConfig") or {}
         if entered.jsonata:
             config = self._evaluated(entered, config)
@@ -223,7 +241,7 @@ class DistributedMap:
             raise self._asl._ExecutionError(
                 "States.ResultWriterFailed", f"ResultWriter.Resource must be {_WRITER}."
             )
-        target = self._evaluated(entered, writer.get("Arguments") or writer.get("Parameters") or {})
+        target = self._evaluated(entered, _arguments(writer))
         bucket, prefix = target["Bucket"], target.get("Prefix", "").rstrip("/")
         folder = "/".join(part for part in (prefix, record["mapRunArn"].rpartition(":")[2]) if part)
         files: dict[str, list[dict[str, Any]]] = {"SUCCEEDED": [], "FAILED": [], "PENDING": []}
@@ -238,6 +256,10 @@ class DistributedMap:
         s3.put_object(Bucket=bucket, Key=f"{folder}/manifest.json", Body=json.dumps(manifest).encode())
         details = {"Bucket": bucket, "Key": f"{folder}/manifest.json"}
         return {"MapRunArn": record["mapRunArn"], "ResultWriterDetails": details}
+
+
+def _arguments(part: dict[str, Any]) -> Any:
+    return part.get("Arguments") or part.get("Parameters") or {}
 
 
 def _move(record: dict[str, Any], lock: threading.Lock, before: str, after: str) -> None:

@@ -16,6 +16,7 @@ from dropforge_local.glue.seams import require
 from dropforge_local.glue.workflow.run import current_scope
 
 if TYPE_CHECKING:
+    from dropforge_local.glue.authorization import Calls
     from dropforge_local.glue.workflow.task import Attempt
 
 _TARGET = "DropforgeHost."
@@ -143,8 +144,8 @@ class TaskFaults:
         return None
 
 
-def mount(faults: TaskFaults) -> None:
-    """Serve ``DropforgeHost.SetFault``, ``ClearFaults`` and ``ListFaults`` beside the AWS services."""
+def mount(faults: TaskFaults, calls: Calls) -> None:
+    """Serve ``DropforgeHost.SetFault``, ``ClearFaults``, ``ListFaults``, ``ListCalls``, as services are."""
     from ministack import app  # noqa: PLC0415
     from ministack.core import router  # noqa: PLC0415
 
@@ -161,6 +162,8 @@ def mount(faults: TaskFaults) -> None:
                     faults.clear()
                 case "ListFaults":
                     return 200, {"Faults": faults.rules()}
+                case "ListCalls":
+                    return 200, {"Calls": calls.all()}
                 case _:
                     raise InvalidRule(f"There is no operation {operation!r}.")
         except ValueError as error:

@@ -11,12 +11,14 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.authorization import Denied, refusal_name
 from dropforge_local.glue.workflow import sns_publish
 from dropforge_local.glue.workflow.records import epoch_ms
 from dropforge_local.glue.workflow.run import Background, Ended, current_scope
 from dropforge_local.glue.workflow.tokens import Callback
 
 if TYPE_CHECKING:
+    from dropforge_local.glue.authorization import Authorization
     from dropforge_local.glue.workflow.faults import TaskFaults
     from dropforge_local.glue.workflow.records import Records
     from dropforge_local.glue.workflow.sagemaker_tasks import SageMakerTasks
@@ -37,6 +39,7 @@ class Integrations:
         publish: sends a message to SNS.
         start_execution, stop_execution: StartExecution and StopExecution of this host.
         faults: what goes wrong on purpose.
+        authorization: what the machine's role may do.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Integrations:
         start_execution: Callable[[dict[str, Any]], Any],
         stop_execution: Callable[[dict[str, Any]], Any],
         faults: TaskFaults,
+        authorization: Authorization,
     ) -> None:
         self._asl = interpreter
         self._lambda = lambda_svc
@@ -60,6 +64,7 @@ class Integrations:
         self._start = start_execution
         self._stop = stop_execution
         self._faults = faults
+        self._authorization = authorization
 
     def run(self, attempt: Attempt) -> Any:
         """The task's result.
@@ -67,6 +72,7 @@ class Integrations:
         Raises:
             _ExecutionError: with the error's name and cause as Step Functions reports them.
         """
+        self._authorize(attempt)
         if attempt.is_callback:
             return self._callback(attempt)
         resource = attempt.resource
@@ -75,6 +81,14 @@ class Integrations:
         if resource.startswith((f"{_START_EXECUTION}.sync",)):
             return self._child_execution(attempt)
         return self._within(attempt, lambda: self._effect(attempt, resource))
+
+    def _authorize(self, attempt: Attempt) -> None:
+        machine = self._asl._state_machines.get(attempt.execution["stateMachineArn"].partition("/")[0]) or {}
+        resource = attempt.resource.removesuffix(".waitForTaskToken")
+        try:
+            self._authorization.task(machine.get("roleArn", ""), resource, attempt.arguments)
+        except Denied as denied:
+            raise self._asl._ExecutionError(refusal_name(resource), str(denied)) from denied
 
     # --- waiting -------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from dropforge_local.glue.workflow.tokens import Tokens
 
 if TYPE_CHECKING:
     from dropforge_local.glue import Installed
+    from dropforge_local.glue.authorization import Authorization
     from dropforge_local.glue.journal import Journal
     from dropforge_local.sagemaker.service import SageMaker
     from dropforge_local.settings import HostSettings
@@ -86,7 +87,13 @@ class _SageMakerCodes(dict[str, str]):
         return dict.get(self, code, "SageMakerException")
 
 
-def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, installed: Installed) -> None:
+def install(
+    settings: HostSettings,
+    journal: Journal,
+    sagemaker: SageMaker,
+    authorization: Authorization,
+    installed: Installed,
+) -> None:
     """Replace MiniStack's run of executions; they are resumed once the services' state is restored."""
     from ministack.core import responses  # noqa: PLC0415
     from ministack.services import lambda_svc  # noqa: PLC0415
@@ -102,7 +109,7 @@ def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, inst
     tokens = Tokens(records)
     tasks_of_sagemaker = SageMakerTasks(sagemaker, asl._ExecutionError)
     task_faults = faults.TaskFaults(asl._ExecutionError)
-    faults.mount(task_faults)
+    faults.mount(task_faults, authorization.calls)
     integrations = Integrations(
         asl,
         lambda_svc,
@@ -114,11 +121,12 @@ def install(settings: HostSettings, journal: Journal, sagemaker: SageMaker, inst
         lambda data: api.start_execution(data),  # noqa: PLW0108
         lambda data: api.stop_execution(data),  # noqa: PLW0108
         task_faults,
+        authorization,
     )
     tasks = Tasks(asl, records, integrations, settings.wait_scale, random.Random())  # noqa: S311 - spreads retries
     machine = Machine(asl, records, tasks, settings.wait_scale)
-    machine.concurrent = Concurrent(asl, records, machine, lambda: own_client(settings)("s3"))
-    api = Api(asl, responses, records, tokens, machine, journal)
+    machine.concurrent = Concurrent(asl, records, machine, lambda: own_client(settings)("s3"), authorization)
+    api = Api(asl, responses, records, tokens, machine, journal, authorization)
 
     asl._run_execution = machine.run
     asl._add_event = records.add_event

@@ -104,11 +104,16 @@ class Tokens:
         callback = self._open.get(token)
         if callback is not None:
             return callback
-        try:
-            known = "execution" in json.loads(base64.b64decode(token, validate=True))
-        except (ValueError, TypeError):
-            known = False
-        raise _closed() if known else Refused("InvalidToken", "Invalid Token: 'Invalid token'")
+        raise _closed() if execution_of(token) else Refused("InvalidToken", "Invalid Token: 'Invalid token'")
+
+
+def execution_of(token: str) -> str | None:
+    """The execution that handed the token out, however long ago; None for what is no token of ours."""
+    try:
+        content = json.loads(base64.b64decode(token, validate=True))
+        return str(content["execution"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _closed() -> Refused:

@@ -1,0 +1,1 @@
+"""What every role may do, what it needs, and the difference."""

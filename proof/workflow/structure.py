@@ -1,0 +1,158 @@
+"""The machines as graphs: every way leads somewhere, everything is reached, bounded and told about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonata
+
+from dropforge.domain import errors
+from proof.findings import Finding
+from proof.product import Machine, Product, expressions_of, inner_machines, states_of
+
+_SUBSTITUTION = re.compile(r"\$\{\w+\}")
+_STRING = re.compile(r'"(\\.|[^"\\])*"')
+_ENDS = ("Succeed", "Fail")
+
+
+def check_graph(product: Product) -> Iterator[Finding]:
+    """Every Next exists, every state is reached, every way ends."""
+    for machine in product.machines():
+        yield from _graph(machine.definition(), machine.path)
+
+
+def _graph(definition: Mapping[str, Any], where: str) -> Iterator[Finding]:
+    states, waiting, reached = definition["States"], [("StartAt", definition["StartAt"])], set()
+    while waiting:
+        origin, name = waiting.pop()
+        if name not in states:
+            yield Finding(
+                "dangling-next", f"{where} {origin}", f"leads to {name}, and there is no such state"
+            )
+            continue
+        if name in reached:
+            continue
+        reached.add(name)
+        state = states[name]
+        following = list(_next(state))
+        waiting += [(name, each) for each in following]
+        if not following and state["Type"] not in _ENDS and not state.get("End"):
+            yield Finding("no-end", f"{where} {name}", "has no Next and is no end")
+        for inner in inner_machines(state):
+            yield from _graph(inner, f"{where} {name}")
+    for name in states.keys() - reached:
+        yield Finding("unreached", f"{where} {name}", "no way leads to this state")
+
+
+def _next(state: Mapping[str, Any]) -> Iterator[str]:
+    yield from (state[field] for field in ("Next", "Default") if field in state)
+    yield from (each["Next"] for field in ("Catch", "Choices") for each in state.get(field, []))
+
+
+def check_conventions(product: Product) -> Iterator[Finding]:
+    """JSONata, comments, time limits, bounded retries of what may pass, a Catch of everything."""
+    for machine in product.machines():
+        definition = machine.definition()
+        if definition.get("QueryLanguage") != "JSONata":
+            yield Finding("convention", machine.path, "is not written in JSONata")
+        for field in ("Comment", "TimeoutSeconds"):
+            if not definition.get(field):
+                yield Finding("convention", machine.path, f"has no {field}")
+        for name, state in states_of(definition):
+            for message in _broken_conventions(name.rpartition(".")[2], state):
+                yield Finding("convention", f"{machine.path} {name}", message)
+
+
+def _broken_conventions(name: str, state: Mapping[str, Any]) -> Iterator[str]:
+    if not re.fullmatch(r"([A-Z][a-z0-9]*)+", name):
+        yield "the name is not in PascalCase"
+    if not state.get("Comment", "").strip():
+        yield "has no Comment"
+    if state["Type"] == "Task":
+        yield from (
+            f"has no {field}" for field in ("TimeoutSeconds", "Retry", "Arguments") if not state.get(field)
+        )
+        catches = state.get("Catch") or [{"ErrorEquals": []}]
+        if catches[-1]["ErrorEquals"] != ["States.ALL"]:
+            yield "the last Catch is not of States.ALL"
+    for retry in state.get("Retry", []):
+        yield from _broken_retry(state, retry)
+
+
+def _broken_retry(state: Mapping[str, Any], retry: Mapping[str, Any]) -> Iterator[str]:
+    if not (
+        1 <= retry.get("MaxAttempts", 0) <= 60
+        and retry.get("BackoffRate", 0) > 1
+        and retry.get("MaxDelaySeconds", 61) <= 60
+        and retry.get("JitterStrategy") == "FULL"
+    ):
+        yield f"the Retry of {', '.join(retry['ErrorEquals'])} is not bounded and spread out"
+    for error in retry["ErrorEquals"]:
+        own = getattr(errors, error, None)
+        permanent = isinstance(own, type) and not issubclass(own, errors.RetryableError)
+        if error == "States.ALL" or permanent:
+            yield f"retries {error}, which does not pass"
+
+
+# What the Lambda service itself fails with in passing; every call of a function waits it out.
+_PASSING = {"ServiceUnavailable", "Lambda.TooManyRequestsException", "Sandbox.Timedout"}
+
+
+def check_tasks(product: Product) -> Iterator[Finding]:
+    """A function's passing failures are retried, and no task but the first loses the data before it."""
+    for machine in product.machines():
+        definition = machine.definition()
+        for name, state in states_of(definition):
+            if state["Type"] != "Task":
+                continue
+            where = f"{machine.path} {name}"
+            retried = {error for retry in state.get("Retry", []) for error in retry["ErrorEquals"]}
+            if "lambda:invoke" in state["Resource"] and not retried >= _PASSING:
+                yield Finding("convention", where, f"does not retry {', '.join(sorted(_PASSING - retried))}")
+            outputs = [
+                state.get("Output", ""),
+                *(catch.get("Output", "") for catch in state.get("Catch", [])),
+            ]
+            if name == definition["StartAt"]:
+                del outputs[0]
+            if "." not in name and not all("$states.input" in output for output in outputs):
+                yield Finding("convention", where, "leaves data behind that do not hold what came before")
+
+
+def check_substituted_texts(product: Product) -> Iterator[Finding]:
+    """Substitutions stand in strings, so that the file is JSON and no parameter changes its structure."""
+    for machine in product.machines():
+        if "${" in _STRING.sub("", machine.text):
+            yield Finding("substitution", machine.path, "has a substitution outside of a string")
+
+
+def check_expressions(product: Product) -> Iterator[Finding]:
+    """Every JSONata expression is closed and parses."""
+    for machine in product.machines():
+        for name, state in states_of(machine.definition()):
+            for expression in expressions_of(state):
+                where = f"{machine.path} {name}"
+                if not expression.endswith("%}"):
+                    yield Finding("expression", where, f"is not closed by %}}: {expression}")
+                    continue
+                try:
+                    jsonata.Jsonata(_SUBSTITUTION.sub("x", expression)[2:-2])
+                except jsonata.JException as error:
+                    yield Finding("expression", where, f"{error}: {expression}")
+
+
+def check_own_errors(product: Product, raised_by_jobs: frozenset[str] | None = None) -> Iterator[Finding]:
+    """An error that a machine raises by itself is a class of ours, or the end of a job."""
+    jobs = raised_by_jobs or {
+        f"{job}{end}" for job in ("Training", "Transform") for end in ("Failed", "TimedOut")
+    }
+    for machine in product.machines():
+        for error in _raised(machine):
+            if not hasattr(errors, error) and error not in jobs and error != "States.Timeout":
+                yield Finding("own-error", machine.path, f"raises {error}, which is no class of errors.py")
+
+
+def _raised(machine: Machine) -> set[str]:
+    return set(re.findall(r"'Error': '([\w.]+)'", machine.text))

@@ -1,0 +1,148 @@
+"""Faults planted into a copy of the product in memory: what `make check` and `make audit` run names each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import pytest
+from proof.findings import Finding
+from proof.product import Product
+from proof.workflow import data
+
+from proof import iam_checks, workflow_checks
+
+TRAINING = "statemachine/training.asl.json"
+
+
+@pytest.fixture(scope="module")
+def product() -> Product:
+    return Product.load()
+
+
+def checked(product: Product) -> list[Finding]:
+    """What `make check` finds, without walking through the data: none of the faults below is one of data."""
+    checks = [check for check in workflow_checks.CHECKS if check is not data.check]
+    return [finding for check in checks for finding in check(product)]
+
+
+def only(findings: list[Finding], check: str) -> Finding:
+    """The one kind of finding there is: a fault is told by its name, not by what follows from it."""
+    assert {finding.check for finding in findings} == {check}, findings
+    return findings[0]
+
+
+def test_the_product_itself_has_no_fault(product: Product) -> None:
+    assert workflow_checks.all_findings(product) == []
+    assert iam_checks.all_findings(product) == []
+
+
+def test_a_typo_in_the_arn_of_a_resource(product: Product) -> None:
+    planted = product.with_definition(
+        TRAINING, "sagemaker:createTrainingJob.sync", "sagemaker:createTrainJob.sync"
+    )
+    found = checked(planted)
+    assert ("resource", f"{TRAINING} TrainModel") in {(each.check, each.where) for each in found}
+    assert any("createTrainJob" in each.message for each in found)
+
+
+def test_a_typo_in_the_arn_of_a_policy(product: Product) -> None:
+    role = product.template.index("  TrainingWorkflowRole:")
+    line = product.template.index(":training-job/", role)
+    template = product.template[:line] + ":trainingjob/" + product.template[line + len(":training-job/") :]
+    planted = dataclasses.replace(product, template=template)
+    found = only(checked(planted), "arn")
+    assert found.where == "TrainingWorkflowRole"
+    missing = [each for each in iam_checks.all_findings(planted) if each.check == "missing-grant"]
+    assert any("sagemaker:CreateTrainingJob" in each.message for each in missing)
+
+
+def test_a_missing_grant_of_add_tags(product: Product) -> None:
+    planted = product.with_template(
+        "sagemaker:StopTrainingJob, sagemaker:AddTags]", "sagemaker:StopTrainingJob]"
+    )
+    found = only(iam_checks.all_findings(planted), "missing-grant")
+    assert found.where == "TrainingWorkflowRole"
+    assert "sagemaker:AddTags" in found.message
+    assert "TrainModel" in found.message
+
+
+def test_a_wrong_name_of_an_argument(product: Product) -> None:
+    found = only(
+        checked(product.with_definition(TRAINING, '"TrainingInputMode"', '"TrainingInputMod"')),
+        "argument",
+    )
+    assert found.where == f"{TRAINING} TrainModel"
+    assert "AlgorithmSpecification.TrainingInputMod" in found.message
+
+
+def test_an_unused_grant(product: Product) -> None:
+    planted = product.with_template("Action: [sns:Publish]", "Action: [sns:Publish, sns:Subscribe]")
+    found = only(iam_checks.all_findings(planted), "unused-grant")
+    assert found.where == "TrainingWorkflowRole"
+    assert "sns:Subscribe" in found.message
+
+
+def test_a_dangling_next(product: Product) -> None:
+    found = checked(product.with_definition(TRAINING, '"Next": "IsAdmitted"', '"Next": "IsAdmited"'))
+    dangling = [each for each in found if each.check == "dangling-next"]
+    assert [each.where for each in dangling] == [f"{TRAINING} AdmitRun"]
+    assert "IsAdmited" in dangling[0].message
+
+
+def test_a_catch_of_an_unknown_class(product: Product) -> None:
+    definition = json.loads(product.definitions[TRAINING])
+    definition["States"]["PrepareData"]["Catch"].insert(
+        0, {"ErrorEquals": ["EmptyDate"], "Output": "{% $states.input %}", "Next": "CloseFailed"}
+    )
+    planted = dataclasses.replace(
+        product, definitions={**product.definitions, TRAINING: json.dumps(definition)}
+    )
+    found = only(checked(planted), "error-name")
+    assert found.where == f"{TRAINING} PrepareData"
+    assert "EmptyDate" in found.message
+
+
+def test_an_error_of_another_service(product: Product) -> None:
+    planted = product.with_definition(TRAINING, '"Lambda.SdkClientException"', '"SNS.ThrottledException"')
+    assert "SNS.ThrottledException" in only(checked(planted), "error-name").message
+
+
+def test_a_resource_of_everything_without_a_reason(product: Product) -> None:
+    reason = "              # traces know no resource\n"
+    found = only(iam_checks.all_findings(product.with_template(reason, "")), "wildcard")
+    assert found.where == "TrainingWorkflowRole"
+    assert "Resource *" in found.message
+
+
+def test_an_event_that_nothing_names(product: Product) -> None:
+    name = "_".join(["left", "over"])
+    found = only(checked(dataclasses.replace(product, events={**product.events, name: "{}"})), "event")
+    assert found.where == f"events/{name}.json"
+
+
+def test_a_layer_over_250_mb(product: Product) -> None:
+    heavy = product.requirements["layers/data"] + "\npandas==2.2.3\nscikit-learn==1.9.0\nscipy==1.18.0\n"
+    planted = dataclasses.replace(product, requirements={**product.requirements, "layers/data": heavy})
+    found = only(checked(planted), "size")
+    assert found.where == "PrepareDataFunction"
+    assert "DataLayer" in found.message
+
+
+def test_a_function_that_logs_nowhere(product: Product) -> None:
+    planted = product.with_template("      LoggingConfig: {LogGroup: !Ref JudgeModelFunctionLog}\n", "")
+    found = only(checked(planted), "log")
+    assert found.where == "JudgeModelFunction"
+
+
+def test_an_expression_that_reads_what_nothing_provides(product: Product) -> None:
+    planted = product.with_definition(
+        "statemachine/batch.asl.json", "$states.input.plan.requests_uri", "$states.input.plan.request_uri"
+    )
+    found = list(data.check(planted))
+    where = "statemachine/batch.asl.json TransformBatch"
+    assert ("data", where) in {(each.check, each.where) for each in found}, found
+    assert any(
+        re.search(r"reads \$states\.input\.plan\.request_uri, which nothing", str(each)) for each in found
+    )

@@ -1,0 +1,54 @@
+"""Keeps what the deployed stacks did, for ``python -m proof record``: calls of roles, and executions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from proof.record import VARIABLE, keep
+
+from dropforge_local.host import LocalHost
+
+
+def record(host: LocalHost) -> None:
+    """Keep what happened on the host, where a recording is being made."""
+    if VARIABLE not in os.environ:
+        return
+    cloudformation = host.client("cloudformation")
+    stacks = {
+        stack["StackName"]: {
+            "resources": {
+                each["LogicalResourceId"]: each["PhysicalResourceId"]
+                for each in cloudformation.describe_stack_resources(StackName=stack["StackName"])[
+                    "StackResources"
+                ]
+                if each.get("PhysicalResourceId")
+            },
+            "parameters": {
+                each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])
+            },
+        }
+        for stack in cloudformation.describe_stacks()["Stacks"]
+    }
+    keep({"stacks": stacks, "calls": host.calls(), "executions": list(_executions(host))})
+
+
+def _executions(host: LocalHost) -> Iterator[dict[str, Any]]:
+    client = host.client("stepfunctions")
+    for machine in client.list_state_machines()["stateMachines"]:
+        listing = client.get_paginator("list_executions").paginate(stateMachineArn=machine["stateMachineArn"])
+        for execution in (each for page in listing for each in page["executions"]):
+            arn = execution["executionArn"]
+            pages = client.get_paginator("get_execution_history").paginate(executionArn=arn)
+            yield {
+                "arn": arn,
+                "input": client.describe_execution(executionArn=arn)["input"],
+                "events": [_event(event) for page in pages for event in page["events"]],
+            }
+
+
+def _event(event: dict[str, Any]) -> dict[str, Any]:
+    """An event's type and details, without its times."""
+    details = next((value for name, value in event.items() if name.endswith("EventDetails")), {})
+    return {"type": event["type"], **{name: value for name, value in details.items() if name != "roleArn"}}
