@@ -46,6 +46,7 @@ from dropforge_ops.console.reading.wording import (
 from dropforge_ops.errors import CommandError
 
 _STRIP_CELLS: Final = 96
+_ROWS_SHOWN: Final = 40
 # A window a page holds for is an hour; reports are looked for twice a minute.
 _LOOK_S: Final = 30.0
 _FIRST_SPAN: Final = "7 days"
@@ -220,27 +221,29 @@ def _draw_columns(view: _View, history: History) -> None:
     now = {each.name: each for each in latest.columns}
     if view.column not in names:
         view.column = names[0]
-    detail = html.section()
+    rows: dict[str, html.button] = {}
 
     def choose(name: str) -> None:
+        for each, row in rows.items():
+            row.props["aria-pressed"] = "true" if each == name else "false"
         view.column = name
-        _draw_list()
         _draw_detail(view, history, detail, border)
 
-    def _draw_list() -> None:
-        place.clear()
-        with place:
-            for name in names:
-                _draw_row(view, history, name, now.get(name), border, choose)
-
-    with card("Columns over time") as made:
+    with card("Columns over time"):
         html.p(
             f"Each strip runs from the left, {view.span} ago, to now: grey is quiet, orange has drifted, the "
             "stronger the farther from chance. Choose a column to see its tests and distributions."
         ).classes("dim")
-        place = html.div().classes("strips").props('role=group aria-label="Columns"')
-    _draw_list()
-    made.move(target_index=made.parent_slot.children.index(detail))  # type: ignore[union-attr]
+        with html.div().classes("strips").props('role=group aria-label="Columns"'):
+            for name in names[:_ROWS_SHOWN]:
+                rows[name] = _draw_row(view, history, name, now.get(name), border, choose)
+        if len(names) > _ROWS_SHOWN:
+            with html.details():
+                html.summary(f"{len(names) - _ROWS_SHOWN} columns that are farther from drifting")
+                with html.div().classes("strips").props('role=group aria-label="More columns"'):
+                    for name in names[_ROWS_SHOWN:]:
+                        rows[name] = _draw_row(view, history, name, now.get(name), border, choose)
+    detail = html.section()
     _draw_detail(view, history, detail, border)
     if latest.unwatched:
         with html.details():
@@ -255,7 +258,7 @@ def _draw_row(
     now: ColumnWindow | None,
     border: float,
     choose: Callable[[str], None],
-) -> None:
+) -> html.button:
     with html.button().props("type=button").classes("strip-row") as row:
         row.props["aria-pressed"] = "true" if name == view.column else "false"
         row.on("click", partial(choose, name))
@@ -268,6 +271,7 @@ def _draw_row(
             chip("not compared", "mute")
         else:
             chip("drifted" if now.drifted else "quiet", "bad" if now.drifted else "mute")
+    return row
 
 
 def _draw_detail(view: _View, history: History, place: html.section, border: float) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from nicegui import html
 
 from dropforge.domain.records import Approval, ModelVersion, Run
+from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.feedback import empty_state
 from dropforge_ops.console.components.layout import card, heading
 from dropforge_ops.console.components.live import live
@@ -21,6 +22,7 @@ from dropforge_ops.console.reading.wording import between, number
 from dropforge_ops.render import why
 
 _LOOKS_APART: Final = 3
+_SHOWN: Final = 50
 
 
 async def build(context: Context) -> None:
@@ -48,7 +50,7 @@ def _show(context: Context, outcome: html.div, found: Versions) -> None:
             _show_waiting(model)
     if found.models:
         columns = _columns(None if found.live is None else found.live.version)
-        Table(columns, lambda model: str(model.version), label="Versions").show(found.models)
+        _show_versions(found.models, columns)
     if found.live is not None and found.earlier:
         offer_rollback(context, outcome, found.live, found.earlier[0])
     if found.refused:
@@ -59,6 +61,19 @@ def _show(context: Context, outcome: html.div, found: Versions) -> None:
                 "the refusal."
             ).classes("dim")
             Table(_REFUSED, lambda run: run.run_id, label="Candidates the gate refused").show(found.refused)
+
+
+def _show_versions(models: list[ModelVersion], columns: tuple[Column[ModelVersion], ...]) -> None:
+    """The newest versions; all others once somebody asks for them."""
+    table = Table(columns, lambda model: str(model.version), label="Versions")
+    table.show(models[:_SHOWN])
+    if len(models) > _SHOWN:
+
+        def show_all() -> None:
+            table.show(models)
+            more.delete()
+
+        more = button(f"Show all {len(models)} versions", show_all)
 
 
 def _show_waiting(model: ModelVersion) -> None:

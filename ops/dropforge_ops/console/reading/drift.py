@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 from dropforge.domain.records import from_iso
@@ -130,8 +131,7 @@ class History:
         """Every column that was watched: those that drifted in the newest window first, then by name."""
         latest = self.latest
         order = {} if latest is None else {each.name: -each.distance for each in latest.columns}
-        names = {each.name for window in self.windows for each in window.columns}
-        return sorted(names, key=lambda name: (order.get(name, 0.0), name))
+        return sorted(self._by_name, key=lambda name: (order.get(name, 0.0), name))
 
     def strip(self, name: str, cells: int) -> list[float | None]:
         """The column's greatest distance from chance in each of so many equal parts of the span.
@@ -146,7 +146,15 @@ class History:
 
     def series(self, name: str) -> list[tuple[Window, ColumnWindow]]:
         """One column's windows, the oldest first."""
-        return [(window, each) for window in self.windows for each in window.columns if each.name == name]
+        return self._by_name.get(name, [])
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, list[tuple[Window, ColumnWindow]]]:
+        found: dict[str, list[tuple[Window, ColumnWindow]]] = {}
+        for window in self.windows:
+            for column in window.columns:
+                found.setdefault(column.name, []).append((window, column))
+        return found
 
 
 @dataclass(frozen=True)
