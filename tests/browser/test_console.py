@@ -85,9 +85,7 @@ def test_a_file_dropped_by_dragging_is_followed_on_the_graph_approved_and_predic
     expect(page.get_by_text("prediction id")).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    ("theme", "width"), [("light", WIDE), ("light", NARROW), ("dark", WIDE), ("dark", NARROW)]
-)
+@pytest.mark.parametrize(("theme", "width"), [("light", NARROW), ("dark", WIDE)])
 def test_the_pages_fit_the_screen_and_have_no_serious_barrier(
     desk: Desk, stack: Stack, data: Path, theme: Theme, width: int
 ):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def announcement(project: Path) -> Any:
-    """The announcement of a host with a deployed stack, once it is there."""
+    """The announcement of a host with a deployed stack and its console, once they are there."""
     path = project / ".dropforge" / "local.json"
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -81,7 +82,7 @@ def announcement(project: Path) -> Any:
             document = json.loads(path.read_text())
         except (OSError, ValueError):
             document = {}
-        if document.get("outputs"):
+        if document.get("console_url"):
             return document
         time.sleep(0.05)
     raise AssertionError("no host announced itself")
@@ -146,6 +147,8 @@ def test_what_happened_under_up_survives_a_restart(start, project, tmp_path):
     [run] = json.loads(out)["runs"]
     assert run["status"] == "awaiting_approval"
     assert finish(start("up"))[0] == 2
+    with urllib.request.urlopen(found["console_url"], timeout=PATIENCE_S) as page:  # noqa: S310 - our own
+        assert page.headers["X-Frame-Options"] == "DENY"
 
     first.send_signal(signal.SIGINT)
     code, out, err = finish(first)

@@ -138,11 +138,13 @@ def _show_live(found: Live | None) -> None:
 def _show_watch(found: Watch) -> None:
     with card("Drift"):
         _show_window(found)
-        for alarm in found.raised:
-            with html.p():
-                chip("alarm", "bad")
-                html.span(f" {alarm.name} ")
-                moment(alarm.since)
+    if found.raised:
+        with card("Alarms"):
+            for alarm in found.raised:
+                with html.p().classes("line"):
+                    chip("rings", "bad")
+                    link(alarm.name, "/drift")
+                    moment(alarm.since)
     with card("Endpoint"):
         _show_endpoint(found)
 
