@@ -18,7 +18,8 @@ from dropforge_ops.target import Target
 
 # The API's own limit of instances and of outcomes in a request.
 MAXIMUM_ITEMS = 500
-_FUNCTION = "PredictFunction"
+FUNCTION, ALIAS = "PredictFunction", "live"
+"""The API calls the alias, so that a new version is tried on a few requests first; so do we."""
 
 
 class OutcomesRefused(OperationFailed):
@@ -107,7 +108,9 @@ class PredictionApi:
             "isBase64Encoded": False,
         }
         answer = self._target.client("lambda").invoke(
-            FunctionName=self._target.resource(_FUNCTION), Payload=json.dumps(event).encode()
+            FunctionName=self._target.resource(FUNCTION),
+            Qualifier=ALIAS,
+            Payload=json.dumps(event).encode(),
         )
         payload = json.loads(answer["Payload"].read() or b"null")
         if answer.get("FunctionError") or not isinstance(payload, dict):

@@ -13,6 +13,7 @@ import pytest
 from tests.contract.state_machine import MACHINES, ROOT, source
 
 from dropforge_local.template import load_template, resource_property
+from dropforge_ops import prediction_api
 
 TEMPLATE = load_template(ROOT / "template.yaml")
 RESOURCES = TEMPLATE["Resources"]
@@ -248,3 +249,8 @@ def test_the_schedules_start_with_the_example_inputs():
 def test_two_stacks_of_an_account_have_a_schedule_each(name):
     # Without it SAM names a schedule after function and event, without the stack.
     assert SCHEDULES[name]["OmitName"] is True
+
+
+def test_the_command_line_calls_the_alias_that_the_api_calls() -> None:
+    function = FUNCTIONS[prediction_api.FUNCTION]
+    assert function["AutoPublishAlias"] == prediction_api.ALIAS

@@ -34,8 +34,8 @@ class FakeLambda:
         )
         self.breaks = False
 
-    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
-        assert FunctionName == "dropforge-PredictFunction"
+    def invoke(self, *, FunctionName: str, Qualifier: str, Payload: bytes) -> dict[str, Any]:
+        assert (FunctionName, Qualifier) == ("dropforge-PredictFunction", "live")
         if self.breaks:
             said = {"errorMessage": "out of memory", "errorType": "Runtime.OutOfMemory"}
             return {"FunctionError": "Unhandled", "Payload": io.BytesIO(json.dumps(said).encode())}
