@@ -81,7 +81,9 @@ def registry(group: str) -> Registry:
 
 def endpoints() -> Endpoints:
     return SageMakerEndpoints(
-        functools.partial(_client, "sagemaker"), functools.partial(_client, "sagemaker-runtime")
+        functools.partial(_client, "sagemaker"),
+        functools.partial(_client, "sagemaker-runtime"),
+        functools.partial(_client, "cloudwatch"),
     )
 
 

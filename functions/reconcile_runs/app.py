@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from dropforge import bootstrap
@@ -20,6 +21,7 @@ class FunctionSettings(Settings):
     ledger_table: str
     training_machine_arn: str
     deployment_machine_arn: str
+    endpoint_idle_hours: float
 
 
 @logger.inject_lambda_context
@@ -33,6 +35,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         deployment_machine_arn=settings.deployment_machine_arn,
         now=bootstrap.now(),
         event=event,
+        idle=timedelta(hours=settings.endpoint_idle_hours) if settings.endpoint_idle_hours else None,
     ).to_dict()
     logger.info("reconciled", repairs=repairs)
     return repairs

@@ -24,6 +24,7 @@ from dropforge_ops.commands.runs import list_runs, replay_run, show_run, start_r
 from dropforge_ops.commands.samples import samples
 from dropforge_ops.commands.teardown import teardown
 from dropforge_ops.commands.up import up
+from dropforge_ops.commands.wake import wake
 from dropforge_ops.cost_group import CostGroup
 from dropforge_ops.errors import ExitCode
 from dropforge_ops.invocation import command
@@ -48,6 +49,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "approve": approve,
     "reject": reject,
     "rollback": rollback,
+    "wake": wake,
     "predict": predict,
     "outcome": outcome,
     "batch": batch,

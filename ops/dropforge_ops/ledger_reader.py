@@ -92,6 +92,13 @@ class LedgerReader:
         """A version's stage changes and decisions, the oldest first."""
         return [StageChange.from_dict(item) for item in self._query(keys.history_partition(version))]
 
+    def asleep_since(self) -> str | None:
+        """Since when the endpoint of what is live sleeps; None where it doesn't."""
+        live, item = self.live(), self._get(keys.ASLEEP)
+        if live is None or item is None or int(item["token"]) != live.token:
+            return None
+        return str(item["since"])
+
     def live(self) -> Live | None:
         item = self._get(keys.LIVE)
         return None if item is None else Live.from_dict(item)

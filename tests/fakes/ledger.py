@@ -38,6 +38,7 @@ class FakeLedger:
         self.models: dict[int, ModelVersion] = {}
         self.changes: dict[int, list[StageChange]] = {}
         self.pointer: Live | None = None
+        self.asleep: int | None = None
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is stored, as plain values, but the tokens' counter: it may skip."""
@@ -53,6 +54,7 @@ class FakeLedger:
                 version: [change.to_dict() for change in changes] for version, changes in self.changes.items()
             },
             "live": self.pointer.to_dict() if self.pointer else None,
+            "asleep": self.asleep,
         }
 
     # --- drops ----------------------------------------------------------------------------------
@@ -219,6 +221,13 @@ class FakeLedger:
 
     def live(self) -> Live | None:
         return self.pointer
+
+    def asleep_token(self) -> int | None:
+        return self.asleep
+
+    def fall_asleep(self, token: int, *, now: datetime) -> None:
+        with self._guard:
+            self.asleep = token
 
     def promote(self, live: Live, *, by: str, now: datetime, settles_run: str | None) -> Live:
         with self._guard:

@@ -152,6 +152,7 @@ class FakeEndpoints:
         self.endpoints: dict[str, EndpointState] = {}
         self.configs: dict[str, datetime] = {}
         self.models: dict[str, datetime] = {}
+        self.requests: list[datetime] = []
         self.answer: Callable[[bytes], bytes] = self._no_container
 
     @staticmethod
@@ -172,6 +173,12 @@ class FakeEndpoints:
 
     def describe(self, endpoint_name: str) -> EndpointState | None:
         return self.endpoints.get(endpoint_name)
+
+    def requests_since(self, endpoint_name: str, start: datetime, end: datetime) -> float:
+        return float(sum(start <= moment < end for moment in self.requests))
+
+    def delete(self, endpoint_name: str) -> None:
+        self.endpoints.pop(endpoint_name, None)
 
     def invoke(self, endpoint_name: str, body: bytes) -> bytes:
         return self.answer(body)

@@ -232,7 +232,12 @@ class World:
             endpoint_name=ENDPOINT, grace=grace, ledger=self.ledger, endpoints=self.endpoints, now=now
         )
 
-    def reconcile(self, now: datetime = _T70, event: Mapping[str, Any] | None = None) -> Repairs:
+    def reconcile(
+        self,
+        now: datetime = _T70,
+        event: Mapping[str, Any] | None = None,
+        idle: timedelta | None = None,
+    ) -> Repairs:
         return reconcile(
             ledger=self.ledger,
             workflows=self.workflows,
@@ -241,6 +246,7 @@ class World:
             deployment_machine_arn=DEPLOYMENT,
             now=now,
             event=event,
+            idle=idle,
         )
 
     # --- whole stretches ------------------------------------------------------------------------

@@ -376,6 +376,18 @@ class DynamoDbLedger:
         item = self._get(keys.LIVE)
         return None if item is None else Live.from_dict(item)
 
+    def asleep_token(self) -> int | None:
+        item = self._get(keys.ASLEEP)
+        return None if item is None else int(item["token"])
+
+    def fall_asleep(self, token: int, *, now: datetime) -> None:
+        self._update(
+            keys.ASLEEP,
+            "SET #token = :token, since = :now",
+            {":token": token, ":now": iso(now)},
+            names={"#token": "token"},
+        )
+
     def promote(self, live: Live, *, by: str, now: datetime, settles_run: str | None) -> Live:
         current = self.live()
         if current is not None and current.token == live.token and current.version == live.version:

@@ -20,6 +20,9 @@ _JSON = "application/json"
 # SageMaker says "Could not find …" with this code where other services have a class of their own.
 _NOT_FOUND_CODE = "ValidationException"
 _REASON_CHARACTERS = 1024
+VARIANT = "live"
+"""The endpoint's only variant, as statemachine/deployment.asl.json names it."""
+_HOUR_S = 3600
 
 
 class SageMakerRegistry:
@@ -115,10 +118,14 @@ class SageMakerEndpoints:
     """
 
     def __init__(
-        self, client: Callable[[], SageMakerClient], runtime: Callable[[], SageMakerRuntimeClient]
+        self,
+        client: Callable[[], SageMakerClient],
+        runtime: Callable[[], SageMakerRuntimeClient],
+        cloudwatch: Callable[[], Any],
     ) -> None:
         self._make_client = client
         self._make_runtime = runtime
+        self._make_cloudwatch = cloudwatch
 
     @property
     def _client(self) -> SageMakerClient:
@@ -152,6 +159,30 @@ class SageMakerEndpoints:
                     f"{error.response.get('OriginalStatusCode')}: {error.response.get('OriginalMessage')}"
                 ) from error
             return answer["Body"].read()
+
+    def requests_since(self, endpoint_name: str, start: datetime, end: datetime) -> float:
+        with translated(f"reading the requests of {endpoint_name}"):
+            points = self._make_cloudwatch().get_metric_statistics(
+                Namespace="AWS/SageMaker",
+                MetricName="Invocations",
+                Dimensions=[
+                    {"Name": "EndpointName", "Value": endpoint_name},
+                    {"Name": "VariantName", "Value": VARIANT},
+                ],
+                StartTime=start,
+                EndTime=end,
+                Period=_HOUR_S,
+                Statistics=["Sum"],
+            )["Datapoints"]
+        return float(sum(point.get("Sum", 0.0) for point in points))
+
+    def delete(self, endpoint_name: str) -> None:
+        with translated(f"deleting endpoint {endpoint_name}"):
+            try:
+                self._client.delete_endpoint(EndpointName=endpoint_name)
+            except ClientError as error:
+                if not _is_not_found(error):
+                    raise
 
     def configs_created_before(self, name_prefix: str, moment: datetime) -> list[str]:
         with translated("listing endpoint configurations"):

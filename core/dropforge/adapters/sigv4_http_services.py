@@ -17,7 +17,7 @@ from dropforge.adapters.sigv4_http import (
     endpoint_url,
     translated,
 )
-from dropforge.domain.errors import ModelError, ObjectMissing
+from dropforge.domain.errors import EndpointMissing, ModelError, ObjectMissing
 from dropforge.domain.ports import ObjectRef
 
 _INVOKE_TIMEOUT_S = 28.0  # API Gateway gives up after 29 s
@@ -99,6 +99,7 @@ class EndpointHttp:
 
         Raises:
             ModelError: the container answered with an error.
+            EndpointMissing: there is no such endpoint.
             ServiceUnavailable: throttled, starting, or no answer.
             DropforgeError: any other refusal.
         """
@@ -111,6 +112,11 @@ class EndpointHttp:
                 said = json.loads(refused.answer.body)
                 raise ModelError(
                     int(said.get("OriginalStatusCode") or 500), str(said.get("OriginalMessage") or "")
+                ) from refused
+            if refused.code == "ValidationError" and "not found" in str(refused).lower():
+                raise EndpointMissing(
+                    f"The endpoint {endpoint_name} is not there: nobody had asked it for EndpointIdleHours, "
+                    "or it is being restored. 'dropforge wake' brings it back."
                 ) from refused
             raise translated(refused, f"sagemaker:InvokeEndpoint on {endpoint_name}") from refused
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from dropforge.application.predict import PredictionService, RequestStamp
 from dropforge.application.predict_refusals import Refusal, invalid_shape, malformed
-from dropforge.domain.errors import DropforgeError, ModelError, RetryableError
+from dropforge.domain.errors import DropforgeError, EndpointMissing, ModelError, RetryableError
 from dropforge.domain.instance_rules import parse_json
 
 MAXIMUM_BODY_BYTES = 4_000_000
@@ -69,6 +69,10 @@ def exchange(
         status, headers = 503, {"Retry-After": _RETRY_AFTER_S}
         body = _error(stamp, type(error).__name__, "The service is busy or starting. Send the request again.")
         logged |= {"error": type(error).__name__, "message": str(error)}
+    except EndpointMissing as error:
+        status = 503
+        body = _error(stamp, "EndpointMissing", str(error))
+        logged |= {"error": "EndpointMissing", "message": str(error)}
     except ModelError as error:
         status = 502
         body = _error(stamp, "ModelError", "The model failed on this request; nothing was predicted.")

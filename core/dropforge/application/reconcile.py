@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from dropforge.application.idle_endpoint import SLEEPER, put_to_sleep, sleeps
 from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger
@@ -30,6 +31,7 @@ class Repairs:
     locks_freed: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     drops_recovered: list[str] = field(default_factory=list)
+    put_to_sleep: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -38,6 +40,7 @@ class Repairs:
             "locks_freed": self.locks_freed,
             "started": self.started,
             "drops_recovered": self.drops_recovered,
+            "put_to_sleep": self.put_to_sleep,
         }
 
 
@@ -50,8 +53,12 @@ def reconcile(
     deployment_machine_arn: str,
     now: datetime,
     event: Mapping[str, Any] | None = None,
+    idle: timedelta | None = None,
 ) -> Repairs:
     """Settle runs whose execution has ended, free their locks, start what waits, repair the endpoint.
+
+    With ``idle`` an endpoint without a request for so long is put to sleep, and stays so until something is
+    deployed; without, one that sleeps is brought back.
 
     ``event`` is the ``Step Functions Execution Status Change`` that led here, if one did: the drop of an
     execution that failed before it could record it is recorded now, so that another run covers it.
@@ -74,15 +81,45 @@ def reconcile(
     if started is not None:
         repairs.started.append(started)
     deployment = ledger.held_lease(LockName.DEPLOYMENT)
-    if deployment is not None and _is_over(deployment.holder, deployment.acquired_at, workflows, now):
+    if deployment is not None and deployment.holder == SLEEPER:
+        # Held for a moment by a reconciliation, which may run beside this one; no execution tells its end.
+        if now >= from_iso(deployment.expires_at):
+            ledger.release(LockName.DEPLOYMENT, token=deployment.token)
+            deployment = None
+    elif deployment is not None and _is_over(deployment.holder, deployment.acquired_at, workflows, now):
         ledger.release(LockName.DEPLOYMENT, token=deployment.token)
         repairs.locks_freed.append(str(LockName.DEPLOYMENT))
         deployment = None
     if deployment is None:
         live = ledger.live()
-        if live is not None and _serves_another(live, endpoints):
+        if live is not None:
+            if _keeps_serving(live, ledger, endpoints, repairs, idle, now):
+                return repairs
             repairs.started.append(_repair(live, workflows, deployment_machine_arn, stamp))
     return repairs
+
+
+def _keeps_serving(
+    live: Live,
+    ledger: Ledger,
+    endpoints: Endpoints,
+    repairs: Repairs,
+    idle: timedelta | None,
+    now: datetime,
+) -> bool:
+    """Whether the endpoint serves what is live, or sleeps; it is put to sleep where nobody asks it."""
+    if idle is not None and sleeps(live, ledger):
+        # An interruption may have left it: it was noted, and not deleted yet.
+        state = endpoints.describe(live.endpoint_name)
+        if state is not None and state.status in ("InService", "Failed"):
+            endpoints.delete(live.endpoint_name)
+            repairs.put_to_sleep.append(live.endpoint_name)
+        return True
+    if _serves_another(live, endpoints):
+        return False
+    if idle is not None and put_to_sleep(live, ledger=ledger, endpoints=endpoints, idle=idle, now=now):
+        repairs.put_to_sleep.append(live.endpoint_name)
+    return True
 
 
 def _is_over(execution_arn: str, since: str, workflows: Workflows, now: datetime) -> bool:

@@ -193,6 +193,10 @@ class LostLock(PermanentError):
     """The run's fencing token is no longer the newest: another run has taken over."""
 
 
+class EndpointMissing(PermanentError):
+    """A model is live and its endpoint is not there: it was put to sleep, or is about to be restored."""
+
+
 class NothingToRollBackTo(PermanentError):
     """There is no earlier approved version whose archive still loads."""
 

@@ -128,6 +128,14 @@ class Ledger(Protocol):
 
     def live(self) -> Live | None: ...
 
+    def asleep_token(self) -> int | None:
+        """The token of the promotion whose endpoint was put to sleep last; None if none ever was."""
+        ...
+
+    def fall_asleep(self, token: int, *, now: datetime) -> None:
+        """Note that the endpoint of the promotion with this token is put to sleep."""
+        ...
+
     def promote(self, live: Live, *, by: str, now: datetime, settles_run: str | None) -> Live:
         """Flip the live pointer, the stages of both versions and the run record in one transaction.
 

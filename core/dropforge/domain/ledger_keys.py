@@ -50,5 +50,8 @@ def history(version: int, at: str, approval: str, stage: str) -> Key:
 
 LIVE: Final[Key] = {"pk": "LIVE", "sk": "LIVE"}
 
+ASLEEP: Final[Key] = {"pk": "ASLEEP", "sk": "ASLEEP"}
+"""Under which promotion's token the endpoint was put to sleep."""
+
 PRIVACY_SALT: Final[Key] = {"pk": "PRIVACY", "sk": "SALT"}
 """The random key of the pseudonyms in the prediction log; made once, by whoever needs it first."""

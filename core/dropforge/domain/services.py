@@ -93,6 +93,14 @@ class Endpoints(Protocol):
         """The endpoint's state, or None if there is no such endpoint."""
         ...
 
+    def requests_since(self, endpoint_name: str, start: datetime, end: datetime) -> float:
+        """How many requests the endpoint had from one time to another, whoever sent them."""
+        ...
+
+    def delete(self, endpoint_name: str) -> None:
+        """Delete the endpoint; one that is gone already is fine. Configuration and model stay."""
+        ...
+
     def invoke(self, endpoint_name: str, body: bytes) -> bytes:
         """Send a JSON request and return the JSON answer.
 

@@ -165,6 +165,14 @@ def _endpoint(target: Target, ledger: LedgerReader) -> Finding:
     except ClientError as error:
         if "not find" not in message_of(error).lower() and code_of(error) != "ResourceNotFound":
             raise
+        since = ledger.asleep_since()
+        if since is not None:
+            return Finding(
+                "endpoint",
+                Status.WARN,
+                f"version {live.version} is live, its endpoint sleeps since {since}: nobody asked it",
+                "'dropforge wake' brings it back; EndpointIdleHours says when it sleeps.",
+            )
         return Finding(
             "endpoint",
             Status.FAIL,

@@ -418,6 +418,15 @@ def test_promotion_flips_pointer_stages_and_run_together(ledger):
     assert ledger.get_run("run-2").ended_at == iso(at(13))
 
 
+def test_an_endpoint_sleeps_under_the_promotion_that_was_live(ledger):
+    assert ledger.asleep_token() is None
+    ledger.fall_asleep(3, now=at(1))
+    ledger.fall_asleep(3, now=at(2))
+    assert ledger.asleep_token() == 3
+    ledger.fall_asleep(5, now=at(3))
+    assert ledger.asleep_token() == 5
+
+
 def test_promotes_once(ledger):
     live = promoted(ledger)
     assert ledger.promote(live, by="ann", now=at(50), settles_run="run-1") == live

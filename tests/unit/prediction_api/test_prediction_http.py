@@ -12,7 +12,7 @@ from tests.fakes.predictions import PATIENT
 from tests.unit.prediction_api.test_prediction_use_cases import service_for
 
 from dropforge.application.predict_http import MAXIMUM_BODY_BYTES, exchange
-from dropforge.domain.errors import InvalidSettings, ModelError, ServiceUnavailable
+from dropforge.domain.errors import EndpointMissing, InvalidSettings, ModelError, ServiceUnavailable
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 EVENT = json.loads((Path(__file__).parents[3] / "events" / "predict.json").read_text())
@@ -187,6 +187,13 @@ def test_a_busy_service_asks_to_come_again(service):
     status, body, headers, log = ask(service, body={"instance": PATIENT})
     assert (status, body["error"]["type"], headers["Retry-After"]) == (503, "ServiceUnavailable", "1")
     assert log["message"] == "throttled"
+
+
+def test_a_missing_endpoint_is_told_with_what_brings_it_back(service):
+    service.scorer.error = EndpointMissing("The endpoint is not there. 'dropforge wake' brings it back.")
+    status, body, *_ = ask(service, body={"instance": PATIENT})
+    assert (status, body["error"]["type"]) == (503, "EndpointMissing")
+    assert "dropforge wake" in body["error"]["message"]
 
 
 def test_a_failing_model_is_a_bad_gateway(service):

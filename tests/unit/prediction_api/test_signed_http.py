@@ -19,6 +19,7 @@ from dropforge.adapters.sigv4_http_services import (
 )
 from dropforge.domain.errors import (
     AccessDenied,
+    EndpointMissing,
     InvalidSettings,
     ModelError,
     ObjectMissing,
@@ -230,6 +231,13 @@ def test_a_containers_error_keeps_its_status_and_body(server, env):
     with pytest.raises(ModelError) as refusal:
         EndpointHttp.from_env(env).invoke("my-model", b"{}")
     assert (refusal.value.status, refusal.value.body) == (400, '{"error": {}}')
+
+
+def test_an_endpoint_that_is_not_there_has_an_error_of_its_own(server, env):
+    said = json.dumps({"Message": "Endpoint my-model of account 123456789012 not found."}).encode()
+    server.answers = [(400, {"x-amzn-ErrorType": "ValidationError"}, said)]
+    with pytest.raises(EndpointMissing, match="dropforge wake"):
+        EndpointHttp.from_env(env).invoke("my-model", b"{}")
 
 
 def test_a_busy_endpoint_is_unavailable(server):

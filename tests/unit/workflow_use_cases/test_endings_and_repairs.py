@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from tests.fakes.records import DEPLOYMENT, ENDPOINT, TRAINING, a_drop, at, execution
 from tests.fakes.world import LEASE_S, World
 
 from dropforge.application.close_run import readable_error
+from dropforge.application.idle_endpoint import SLEEPER
 from dropforge.domain.records import Approval, LockName, RunStatus
 from dropforge.domain.services import EndpointState
 
@@ -323,3 +325,79 @@ def test_an_execution_without_a_drop_leaves_nothing_to_recover(given):
     detail = {"stateMachineArn": TRAINING, "executionArn": execution("x1"), "input": given}
 
     assert world.reconcile(event={"detail": detail}).drops_recovered == []
+
+
+# --- an endpoint that nobody asks ---------------------------------------------------------------
+
+IDLE = timedelta(hours=2)
+LONG_AFTER = 3 * 3600
+
+
+def test_an_endpoint_that_nobody_asked_for_long_enough_is_put_to_sleep_and_not_repaired():
+    world = World()
+    live = world.make_live(1)
+    assert world.reconcile(at(LONG_AFTER), idle=IDLE).put_to_sleep == [ENDPOINT]
+    assert world.endpoints.endpoints == {}
+    assert world.endpoints.configs  # what it is brought back with
+    assert world.ledger.live() == live
+    assert world.ledger.held_lease(LockName.DEPLOYMENT) is None
+
+    again = world.reconcile(at(LONG_AFTER + 900), idle=IDLE)
+    assert (again.started, again.put_to_sleep) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("requests", "seconds", "idle"),
+    [
+        ([LONG_AFTER - 60], LONG_AFTER, IDLE),
+        ([], 3600, IDLE),
+        ([], LONG_AFTER, None),
+    ],
+    ids=["somebody asked", "just promoted", "never sleeps"],
+)
+def test_an_endpoint_that_is_needed_stays(requests, seconds, idle):
+    world = World()
+    world.make_live(1)
+    world.endpoints.requests = [at(each) for each in requests]
+    assert world.reconcile(at(seconds), idle=idle).put_to_sleep == []
+    assert ENDPOINT in world.endpoints.endpoints
+
+
+def test_a_deployment_keeps_its_endpoint_awake():
+    world = World()
+    world.make_live(1)
+    world.plan(1, "repair", deployment="running", now=at(LONG_AFTER))
+    assert world.reconcile(at(LONG_AFTER + 1), idle=IDLE).put_to_sleep == []
+
+
+def test_the_next_deployment_wakes_the_endpoint():
+    world = World()
+    world.make_live(1)
+    world.reconcile(at(LONG_AFTER), idle=IDLE)
+    plan = world.plan(1, "repair", deployment="wake", now=at(LONG_AFTER + 60))
+    world.endpoints.deploy(ENDPOINT, plan.endpoint_config, at(LONG_AFTER + 61))
+    world.promote(plan, now=at(LONG_AFTER + 62))
+    world.end(execution("wake", DEPLOYMENT))
+    assert world.reconcile(at(LONG_AFTER + 120), idle=IDLE).put_to_sleep == []
+    # One that is lost now is repaired again.
+    world.endpoints.endpoints.clear()
+    assert len(world.reconcile(at(LONG_AFTER + 180), idle=IDLE).started) == 1
+
+
+def test_an_endpoint_that_slept_comes_back_when_none_is_to_sleep_any_more():
+    world = World()
+    world.make_live(1)
+    world.reconcile(at(LONG_AFTER), idle=IDLE)
+    assert len(world.reconcile(at(LONG_AFTER + 60), idle=None).started) == 1
+
+
+def test_a_deletion_that_was_cut_off_is_done_by_the_next_reconciliation():
+    world = World()
+    live = world.make_live(1)
+    world.ledger.fall_asleep(live.token, now=at(LONG_AFTER))
+    lease = world.ledger.acquire(
+        LockName.DEPLOYMENT, holder=SLEEPER, subject="x", now=at(LONG_AFTER), lease_s=300
+    )
+    assert world.reconcile(at(LONG_AFTER + 10), idle=IDLE).put_to_sleep == []
+    assert world.reconcile(at(LONG_AFTER + 900), idle=IDLE).put_to_sleep == [ENDPOINT]
+    assert world.ledger.release(LockName.DEPLOYMENT, token=lease.token) is False
