@@ -30,6 +30,7 @@ class Product:
         handlers: each function's folder, with the text of its ``app.py``.
         references: the texts in which an example event may be named.
         requirements: what each layer's folder installs, as lines of a requirements file.
+        troubleshooting: the page that tells what to do about each error.
     """
 
     template: str
@@ -38,6 +39,7 @@ class Product:
     handlers: Mapping[str, str]
     references: str
     requirements: Mapping[str, str]
+    troubleshooting: str
 
     @classmethod
     def load(cls, root: Path = ROOT) -> Product:
@@ -53,6 +55,7 @@ class Product:
             events={path.stem: path.read_text() for path in sorted(root.glob("events/*.json"))},
             handlers=handlers,
             references="\n".join(named_in),
+            troubleshooting=(root / "docs" / "troubleshooting.md").read_text(),
             requirements={
                 str(path.parent.relative_to(root)): path.read_text()
                 for path in sorted(

@@ -16,7 +16,7 @@ from typing import Any
 from proof.iam.intrinsics import ACCOUNT
 from proof.iam.recorded import Call, save_calls
 from proof.iam.roles import roles_of, values_of
-from proof.product import ROOT, Product
+from proof.product import ROOT, Product, states_of
 from proof.recordings import HOST, WALK, Entry, Recording, distinct, distinct_errors, normalised, words_of
 
 VARIABLE = "DROPFORGE_RECORDINGS"
@@ -96,9 +96,9 @@ def _write(folder: Path) -> int:
 
 def _read_execution(execution: Mapping[str, Any], machines: Mapping[str, Entries], names: _Names) -> None:
     """What one execution's history says of its start, and of each of its tasks' last attempts."""
-    machine = execution["arn"].split(":")[6].partition("/")[0].rpartition("-")[2]
-    inside = execution["arn"].split(":")[6].partition("/")[2]
-    kinds = machines[machine]
+    name, _, label = execution["arn"].split(":")[6].partition("/")
+    kinds = machines[name.rpartition("-")[2]]
+    inside = names.map_state(label)
     state, answer, first = "", None, True
     for event in execution["events"]:
         kind = event["type"]
@@ -146,6 +146,12 @@ class _Names:
         }
         self._roles: dict[str, str] = {}
         known = product.resources
+        self._labels = {
+            state.get("Label"): name
+            for machine in product.machines()
+            for name, state in states_of(machine.definition())
+            if state["Type"] == "Map"
+        }
         pairs: dict[str, str] = {}
         for stack, described in stacks.items():
             for logical_id, physical in described["resources"].items():
@@ -163,6 +169,10 @@ class _Names:
             "|".join(rf"(?<![\w]){re.escape(each)}(?![\w])" for each in ordered) or "$^"
         )
         self._pairs = pairs
+
+    def map_state(self, label: str) -> str:
+        """The Map state whose children have the label."""
+        return self._labels.get(label, label)
 
     def role(self, name: str) -> str | None:
         """The logical id of a function's role."""
@@ -186,6 +196,8 @@ class _Names:
 _GENERAL = (
     (re.compile(r"[0-9a-f]{64}"), "<sha256>"),
     (re.compile(r"(?<=code/<sha256>/).+"), "<file>"),
+    (re.compile(r"(?<=scratch/)[^/]+"), "<run>"),
+    (re.compile(r"(?<=scratch/<run>/).+\.(?=json|parquet|npz|jsonl|arrow|npy)"), "<name>."),
     (re.compile(r"(?<=runs/)[^/]+|(?<=models/)[^/]+|(?<=batch/work/)[^/]+"), "<run>"),
     (re.compile(r"(?<=incoming/).+|(?<=batch/in/).+"), "<file>"),
     (re.compile(r"(?<=batch/out/)[^.]+"), "<file>"),

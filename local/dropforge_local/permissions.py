@@ -135,16 +135,17 @@ def managed_rule_permissions(definition: Any, place: Place) -> list[Permission]:
     ]
 
 
-def map_permissions(state: Mapping[str, Any], machine_arn: str, place: Place) -> list[Permission]:
+def map_permissions(state: Mapping[str, Any], machine_arn: str, label: str, place: Place) -> list[Permission]:
     """What a distributed Map needs: its children are executions of the machine itself.
 
     Args:
         state: the Map state, its ItemReader's and ResultWriter's arguments evaluated.
+        label: the state's Label, or its name.
 
     https://docs.aws.amazon.com/step-functions/latest/dg/iam-policies-eg-dist-map.html
     """
     name = machine_arn.rpartition(":")[2]
-    children = place.arn("states", f"execution:{name}/child:child")
+    children = place.arn("states", f"execution:{name}/{label}:child")
     found = [
         Permission("states:StartExecution", machine_arn),
         Permission("states:DescribeExecution", children),

@@ -86,7 +86,8 @@ def _machine_needs(
             if state["Type"] == "Map":
                 if state.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("Mode") == "DISTRIBUTED":
                     arn = values.arn(machine.logical_id)
-                    yield from _under(role, map_permissions(request, arn, PLACE), why)
+                    label = state.get("Label") or name
+                    yield from _under(role, map_permissions(request, arn, label, PLACE), why)
                 continue
             yield from _under(role, task_permissions(state["Resource"], request, PLACE), why)
             yield from _under(role, volume_permissions(request), why)

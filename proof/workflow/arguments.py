@@ -54,7 +54,7 @@ def _calls(state: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
             resource = state[field]["Resource"].replace(":::s3:", ":::aws-sdk:s3:")
             arguments = dict(state[field].get("Arguments", {}))
             if field == "ResultWriter":  # names a place, of which Step Functions makes each object's key
-                arguments = {**arguments, "Key": arguments.pop("Prefix", "")}
+                arguments["Key"] = arguments.pop("Prefix", "")
             yield f"{field}.Arguments", resource, arguments
 
 

@@ -58,7 +58,7 @@ def _coverage(where: str, name: str, state: Mapping[str, Any], explored: Explore
     if name not in explored.inputs:
         yield Finding("unrecorded", where, f"no recorded data lead to this state; {_REMEDY}")
         return
-    if state["Type"] in ("Task", "Map") and name not in explored.results:
+    if state["Type"] == "Task" and name not in explored.results:
         yield Finding("unrecorded", where, f"no result of this state is recorded; {_REMEDY}")
     known = {"input": explored.inputs[name], "result": explored.results.get(name, [])}
     for expression in set(expressions_of(state)):
@@ -189,6 +189,8 @@ class _Explorer:
         if state["Type"] not in ("Task", "Map", "Parallel"):
             return [None]
         results = [entry.value for entry in self._recording.results.get(name, [])]
+        if state["Type"] != "Task" and not results:
+            results = [{}]  # what its children answered is theirs to show
         failures = [
             Failure(entry.value["Error"], entry.value.get("Cause"))
             for entry in self._recording.errors.get(name, [])

@@ -37,15 +37,23 @@ def record(host: LocalHost) -> None:
 def _executions(host: LocalHost) -> Iterator[dict[str, Any]]:
     client = host.client("stepfunctions")
     for machine in client.list_state_machines()["stateMachines"]:
-        listing = client.get_paginator("list_executions").paginate(stateMachineArn=machine["stateMachineArn"])
-        for execution in (each for page in listing for each in page["executions"]):
-            arn = execution["executionArn"]
+        for arn in _arns(client, stateMachineArn=machine["stateMachineArn"]):
             pages = client.get_paginator("get_execution_history").paginate(executionArn=arn)
             yield {
                 "arn": arn,
                 "input": client.describe_execution(executionArn=arn)["input"],
                 "events": [_event(event) for page in pages for event in page["events"]],
             }
+
+
+def _arns(client: Any, **listed: str) -> Iterator[str]:
+    """The executions of a machine, or of a map run, and those of their own map runs."""
+    for page in client.get_paginator("list_executions").paginate(**listed):
+        for execution in page["executions"]:
+            yield execution["executionArn"]
+            if "stateMachineArn" in listed:
+                for run in client.list_map_runs(executionArn=execution["executionArn"])["mapRuns"]:
+                    yield from _arns(client, mapRunArn=run["mapRunArn"])
 
 
 def _event(event: dict[str, Any]) -> dict[str, Any]:

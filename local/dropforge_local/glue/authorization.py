@@ -131,10 +131,10 @@ class Authorization:
         if self.enabled and resource.startswith("arn:aws:states:::"):
             self.require(role_arn, task_permissions(resource, arguments, self.place))
 
-    def map(self, role_arn: str, state: Mapping[str, Any], machine_arn: str) -> None:
+    def map(self, role_arn: str, state: Mapping[str, Any], machine_arn: str, label: str) -> None:
         """Raise Denied unless the machine's role may run the distributed Map."""
         if self.enabled:
-            self.require(role_arn, map_permissions(state, machine_arn, self.place))
+            self.require(role_arn, map_permissions(state, machine_arn, label, self.place))
 
     def creation(self, role_arn: str, definition: str) -> None:
         """Raise Denied where the role can't make the rules that tell its ``.sync`` tasks of their ends."""

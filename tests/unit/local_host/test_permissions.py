@@ -70,9 +70,9 @@ def test_a_distributed_map_starts_its_own_machine_reads_its_items_and_writes_its
             "Arguments": {"Bucket": "data", "Prefix": "out"},
         },
     }
-    found = {each.action: each for each in map_permissions(state, MACHINE, PLACE)}
+    found = {each.action: each for each in map_permissions(state, MACHINE, "Chunks", PLACE)}
     assert found["states:StartExecution"].resource == MACHINE
-    assert found["states:StopExecution"].resource.startswith(PLACE.arn("states", "execution:big/"))
+    assert found["states:StopExecution"].resource.startswith(PLACE.arn("states", "execution:big/Chunks:"))
     assert found["s3:ListBucket"].context == {"s3:prefix": "in/"}
     assert found["s3:PutObject"].resource.startswith("arn:aws:s3:::data/out/")
 

@@ -105,7 +105,8 @@ class DistributedMap:
         arn = entered.execution["stateMachineArn"]
         machine = self._asl._state_machines.get(arn) or {}
         try:
-            self._authorization.map(machine.get("roleArn", ""), parts, arn)
+            label = entered.state.get("Label") or entered.ctx["State"]["Name"]
+            self._authorization.map(machine.get("roleArn", ""), parts, arn, label)
         except Denied as denied:
             raise self._asl._ExecutionError("States.Runtime", str(denied)) from denied
 
