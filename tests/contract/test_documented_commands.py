@@ -26,6 +26,8 @@ PARSED = [each for mark in (HOST, AWS, EXAMPLE, LONG, "") for each in documented
 OTHERS = {"curl", "git", "head", "source"}
 PARAMETERS = load_template(ROOT / "template.yaml")["Parameters"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+# https://docs.aws.amazon.com/cli/latest/reference/#global-options
+GLOBAL_OPTIONS = {"--output", "--profile", "--query", "--region"}
 S3_COMMANDS = {"cp", "ls", "sync"}
 MOST_STEPS = 6
 
@@ -82,7 +84,7 @@ def check_aws(arguments: list[str]) -> None:
     names = {xform_name(each, "-"): each for each in model.operation_names}
     shape: Any = model.operation_model(names[operation]).input_shape
     known = {f"--{xform_name(each, '-')}" for each in shape.members}
-    assert {each for each in options if each.startswith("--")} <= known
+    assert {each for each in options if each.startswith("--")} <= known | GLOBAL_OPTIONS
 
 
 def test_links_between_pages_lead_somewhere() -> None:
@@ -97,6 +99,20 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert found.exists(), f"{page.name}: {target}"
             if anchor:
                 assert anchor in anchors(found), f"{page.name}: {target}"
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    found = {ROOT / "README.md"}
+    waiting = [*found]
+    while waiting:
+        page = waiting.pop()
+        for target in re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8")):
+            linked = (page.parent / target).resolve()
+            if linked.suffix == ".md" and linked.exists() and linked not in found:
+                found.add(linked)
+                waiting.append(linked)
+    written = {page.resolve() for page in documented.pages()}
+    assert written - found == set()
 
 
 def anchors(page: Path) -> set[str]:
