@@ -12,7 +12,7 @@ SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==
 ENV ?= default
 TESTS ?= tests
 
-.PHONY: help setup demo up test screenshots faults bench check audit scan record docs format lock build deploy changes smoke stack-drift teardown clean
+.PHONY: help setup demo up test screenshots faults bench check audit scan sam-local record docs format lock build deploy changes smoke stack-drift teardown clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ audit: setup ## what every role may do and what it needs, both ways; the scans; 
 	python -m proof iam
 	python -m scan
 	dropforge cost month
+
+sam-local: build ## every function in a container with every example event; SKIP where no engine can run
+	python -m sam_local $(SAM_VERSION) $(ARGS)
 
 record: setup ## make the recordings anew that check and audit compare with: runs the workflow tests
 	python -m proof record
