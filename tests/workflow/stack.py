@@ -19,8 +19,13 @@ HARDENED = {
     "AccessLogs": "true",
     "WebFirewall": "true",
     "PredictConcurrency": "5",
+    "PredictRollout": "Canary10Percent5Minutes",
+    "MonthlyBudgetUSD": "20",
+    "NotificationEmail": "owners@example.com",
+    "MaximumRunCostUSD": "5",
+    "PromotionAccounts": "222222222222,333333333333",
 }
-"""Every parameter that guards a stack, on."""
+"""Every parameter that guards a stack, its callers or its owners' money, on."""
 
 # Every look costs the host time that what is looked for needs as well, so looks become rarer.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 0.25
