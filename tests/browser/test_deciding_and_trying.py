@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from dropforge.domain.records import Approval
+from dropforge.domain.records import Approval, Live
 from tests.browser.desk import (
     NARROW,
     PATIENCE_MS,
@@ -88,12 +89,29 @@ def test_a_version_is_reviewed_and_approved_on_its_page(desk: Desk, stack: Stack
     assert (decided.decided_by or "").endswith("@localhost")
 
 
-def test_rejecting_the_live_version_rolls_back_to_the_one_before(desk: Desk, stack: Stack, data: Path):
+def live_with_one_before(stack: Stack, data: Path) -> Live:
+    """What is live, another version having been live before it."""
     live = stack.live_or_first(data)
     if live.previous_version is None:
         version = candidate(stack, data, "better.csv")
         stack.approve(version)
         live = stack.wait_for_live(version)
+    return live
+
+
+def test_a_rollback_is_asked_for_and_followed_to_its_end(desk: Desk, stack: Stack, data: Path):
+    live = live_with_one_before(stack, data)
+    page = desk.open("/models")
+    page.get_by_role("button", name=f"Roll back to version {live.previous_version}").click()
+    confirm(page, "Roll back", "complaints from the wards")
+    expect(page.get_by_text(f"Version {live.previous_version} is live again.")).to_be_visible()
+    row = page.get_by_role("row", name=f"Version {live.previous_version}")
+    expect(row.locator(".chip", has_text="live")).to_be_visible()
+    assert json.loads(stack.deployments()[-1]["input"])["comment"] == "complaints from the wards"
+
+
+def test_rejecting_the_live_version_rolls_back_to_the_one_before(desk: Desk, stack: Stack, data: Path):
+    live = live_with_one_before(stack, data)
     page = desk.open(f"/models/{live.version}")
     choose(page, "Reject")
     expect(page.get_by_role("dialog")).to_contain_text("This version is LIVE")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -22,12 +22,41 @@ from dropforge_ops.errors import CommandError
 _LONGEST_REASON = 1024
 
 
-async def decide(context: Context, outcome: html.div, shown: decisions.Candidate, approval: Approval) -> None:
+class Outcome:
+    """Where a page says what came of a decision. It stays when other parts of the page are drawn anew, so
+    whatever has to outlive its button (a question, a look that goes on) belongs into its ``place``."""
+
+    def __init__(self) -> None:
+        with html.div() as self.place:
+            self._said = html.div().classes("stacked")
+
+    def say(self, text: str, *, tone: str = "info") -> None:
+        """Say this in place of what was said before."""
+        self._said.clear()
+        with self._said:
+            notice(text, tone=tone)
+
+    def fail(self, text: str) -> None:
+        """Say what went wrong; read out at once by a screen reader."""
+        self._said.clear()
+        with self._said:
+            error_banner(text)
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Say an expected error of the block."""
+        try:
+            yield
+        except CommandError as error:
+            self.fail(str(error))
+
+
+async def decide(context: Context, outcome: Outcome, shown: decisions.Candidate, approval: Approval) -> None:
     """Ask, look again whether all is as shown, tell the registry, and say in ``outcome`` what came of it."""
     version = shown.model.version
     approving = approval is Approval.APPROVED
     # The button may be drawn anew while the question stands, so the question belongs to what stays.
-    with outcome:
+    with outcome.place:
         answer = await confirm(
             f"{'Approve' if approving else 'Reject'} version {version}?",
             action="Approve and deploy" if approving else "Reject",
@@ -38,12 +67,12 @@ async def decide(context: Context, outcome: html.div, shown: decisions.Candidate
         )
     if answer is None:
         return
-    with _saying(outcome) as say:
+    with outcome.failing():
         nothing = await context.read(_decide, context, shown, approval, answer)
-        say(nothing or _consequence(shown, approval), "info")
+        outcome.say(nothing or _consequence(shown, approval))
 
 
-def offer_rollback(context: Context, outcome: html.div, live: Live, back_to: ModelVersion) -> None:
+def offer_rollback(context: Context, outcome: Outcome, live: Live, back_to: ModelVersion) -> None:
     """A line that offers to make the version before live again."""
     with html.div().classes("offer"):
         html.span(
@@ -56,7 +85,7 @@ def offer_rollback(context: Context, outcome: html.div, live: Live, back_to: Mod
         )
 
 
-async def roll_back(context: Context, outcome: html.div, live: Live, back_to: ModelVersion) -> None:
+async def roll_back(context: Context, outcome: Outcome, live: Live, back_to: ModelVersion) -> None:
     """Ask, look again whether the same version is live, start the deployment, and follow it to its end."""
 
     def describe() -> None:
@@ -71,7 +100,7 @@ async def roll_back(context: Context, outcome: html.div, live: Live, back_to: Mo
             "versions stay approved."
         ).classes("dim")
 
-    with outcome:
+    with outcome.place:
         answer = await confirm(
             f"Roll back to version {back_to.version}?",
             action="Roll back",
@@ -82,9 +111,9 @@ async def roll_back(context: Context, outcome: html.div, live: Live, back_to: Mo
         )
     if answer is None:
         return
-    with _saying(outcome) as say:
+    with outcome.failing():
         arn = await context.read(_start_rollback, context, live, back_to, answer)
-        say(f"The rollback to version {back_to.version} has started.", "info")
+        outcome.say(f"The rollback to version {back_to.version} has started.")
         _follow(context, outcome, arn, back_to.version)
 
 
@@ -117,7 +146,7 @@ def _start_rollback(context: Context, live: Live, back_to: ModelVersion, reason:
     )
 
 
-def _follow(context: Context, outcome: html.div, arn: str, version: int) -> None:
+def _follow(context: Context, outcome: Outcome, arn: str, version: int) -> None:
     """Look at the deployment until it has ended, and say how."""
 
     async def look() -> None:
@@ -130,15 +159,14 @@ def _follow(context: Context, outcome: html.div, arn: str, version: int) -> None
         if found["status"] == "RUNNING":
             return
         timer.cancel()
-        outcome.clear()
-        with outcome:
-            if found["status"] == "SUCCEEDED":
-                notice(f"Version {version} is live again.", tone="ok")
-            else:
-                said = f"{found.get('error', found['status'])}: {found.get('cause', '')}"
-                error_banner(f"The rollback failed: {said} What was live before still serves.")
+        if found["status"] == "SUCCEEDED":
+            outcome.say(f"Version {version} is live again.", tone="ok")
+        else:
+            said = f"{found.get('error', found['status'])}: {found.get('cause', '')}"
+            outcome.fail(f"The rollback failed: {said} What was live before still serves.")
 
-    timer = ui.timer(context.look_s, look)
+    with outcome.place:
+        timer = ui.timer(context.look_s, look)
 
 
 def _describe(shown: decisions.Candidate, approval: Approval) -> None:
@@ -187,20 +215,3 @@ def _metric(values: Mapping[str, Any]) -> str:
     span = Span.of(values) or Span(None)
     ends = between(span)
     return f"{values.get('name', 'metric')} {number(span.value)}" + (f" ({ends})" if ends else "")
-
-
-@contextmanager
-def _saying(place: html.div) -> Iterator[Callable[[str, str], None]]:
-    """Show in one place what was said last; an expected error becomes a banner there."""
-
-    def say(text: str, tone: str) -> None:
-        place.clear()
-        with place:
-            notice(text, tone=tone)
-
-    try:
-        yield say
-    except CommandError as error:
-        place.clear()
-        with place:
-            error_banner(str(error))

@@ -16,7 +16,7 @@ from dropforge_ops.console.components.tables import Column, Table
 from dropforge_ops.console.components.text import chip, link, moment, status_chip
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.pages.deciding import offer_rollback
+from dropforge_ops.console.pages.deciding import Outcome, offer_rollback
 from dropforge_ops.console.reading.models import Span, Versions, read_versions
 from dropforge_ops.console.reading.wording import between, number
 from dropforge_ops.render import why
@@ -28,7 +28,7 @@ _SHOWN: Final = 50
 async def build(context: Context) -> None:
     """The list, kept up to date."""
     heading("Models", "Every version, what it was measured at, and who decided")
-    outcome = html.div().classes("stacked")
+    outcome = Outcome()
     # Every look reads all versions, so there are fewer of them than on other pages.
     every_s = _LOOKS_APART * context.look_s
     await live(
@@ -36,7 +36,7 @@ async def build(context: Context) -> None:
     )
 
 
-def _show(context: Context, outcome: html.div, found: Versions) -> None:
+def _show(context: Context, outcome: Outcome, found: Versions) -> None:
     if not found.models and not found.refused:
         empty_state(
             "There is no version yet",

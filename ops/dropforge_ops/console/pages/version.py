@@ -31,7 +31,7 @@ from dropforge_ops.console.components.tables import Column, Table
 from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.pages.deciding import decide, offer_rollback, roll_back
+from dropforge_ops.console.pages.deciding import Outcome, decide, offer_rollback, roll_back
 from dropforge_ops.console.reading.models import (
     ColumnSummary,
     MetricRow,
@@ -63,7 +63,7 @@ async def build_version(context: Context, version: str) -> None:
     shown = review.shown
     assert shown is not None  # noqa: S101 - a registered version has what its reviewers are shown
     _title(f"Version {shown.model.version}")
-    outcome = html.div().classes("stacked")
+    outcome = Outcome()
     await live(
         context,
         partial(read_standing, shown, context.ledger, sagemaker),
@@ -92,7 +92,7 @@ def _title(text: str) -> None:
         html.h1(text)
 
 
-def _show_standing(context: Context, outcome: html.div, standing: Standing) -> None:
+def _show_standing(context: Context, outcome: Outcome, standing: Standing) -> None:
     model, shown = standing.model, standing.shown
     with html.div().classes("standing"):
         with html.div().classes("inline"):
@@ -108,7 +108,7 @@ def _show_standing(context: Context, outcome: html.div, standing: Standing) -> N
         offer_rollback(context, outcome, shown.live, standing.fallback)
 
 
-def _buttons(context: Context, outcome: html.div, standing: Standing) -> None:
+def _buttons(context: Context, outcome: Outcome, standing: Standing) -> None:
     model, shown = standing.model, standing.shown
     if model.approval is Approval.PENDING or model.approval is Approval.REJECTED:
         button(
