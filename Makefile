@@ -44,6 +44,7 @@ bench: setup ## ratios and rates, side by side: false alarms, power, agreement, 
 	python -m bench.predict_import
 	python -m bench.predict_cpu
 	python -m bench.predict_load
+	python -m bench.console_paint
 
 check: setup ## format, lint, types, import rules, template and state machines
 	ruff format --check .

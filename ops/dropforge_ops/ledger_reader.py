@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,7 @@ from dropforge.domain.records import (
     RecordedDrop,
     Run,
     StageChange,
+    iso,
 )
 from dropforge.domain.triggers import Drop
 
@@ -41,9 +43,11 @@ class LedgerReader:
         item = self._get(keys.run(run_id))
         return None if item is None else Run.from_dict(item)
 
-    def runs(self, limit: int) -> list[Run]:
-        """The newest runs first."""
-        found = self._query(keys.RUN_KIND, partition="kind", index=keys.INDEX, newest_first=True, limit=limit)
+    def runs(self, limit: int, since: datetime | None = None) -> list[Run]:
+        """The newest runs first; with ``since`` those that started then or later."""
+        found = self._query(
+            keys.RUN_KIND, partition="kind", index=keys.INDEX, newest_first=True, limit=limit, since=since
+        )
         return [Run.from_dict(item) for item in found]
 
     def runs_page(self, rows: int, start: Cursor | None = None) -> tuple[list[Run], Cursor | None]:
@@ -115,8 +119,13 @@ class LedgerReader:
         index: str | None = None,
         newest_first: bool = False,
         limit: int | None = None,
+        since: datetime | None = None,
     ) -> Iterator[dict[str, Any]]:
         request = self._query_request(value, partition=partition, index=index, newest_first=newest_first)
+        if since is not None:
+            request["KeyConditionExpression"] += " AND #at >= :since"
+            request["ExpressionAttributeNames"]["#at"] = "at"
+            request["ExpressionAttributeValues"] |= _wire({":since": iso(since)})
         left = limit
         while left is None or left > 0:
             answer = self._client.query(**request, **({} if left is None else {"Limit": left}))

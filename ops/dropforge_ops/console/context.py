@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import cached_property
+from threading import Lock
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,6 +27,8 @@ class Context:
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self._found: dict[Any, tuple[float, Any]] = {}
+        self._keeping = Lock()
 
     @cached_property
     def ledger(self) -> LedgerReader:
@@ -44,6 +49,16 @@ class Context:
     def look_s(self) -> float:
         """Seconds between two looks of a page that keeps itself up to date."""
         return _LOCAL_LOOK_S if self.target.is_local else _AWS_LOOK_S
+
+    def kept[Found](self, look: Callable[[Target, LedgerReader], Found], for_s: float) -> Found:
+        """What a costly look found: one look in so many seconds for all pages together."""
+        with self._keeping:
+            at, found = self._found.get(look, (0.0, None))
+            if found is None or time.monotonic() - at > for_s:
+                found = look(self.target, self.ledger)
+                self._found[look] = (time.monotonic(), found)
+            kept: Found = found
+            return kept
 
     async def read[**P, Found](
         self, function: Callable[P, Found], *args: P.args, **kwargs: P.kwargs

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dropforge.domain.records import Run, RunStatus, from_iso
+from dropforge.domain.records import Run, RunStatus
 from dropforge.pricing.prices import load_prices
 from dropforge.pricing.rates import load_rates
 from dropforge_ops.cost.monthly import Bill, monthly_bill
@@ -62,7 +62,7 @@ def month_to_date(target: Target, ledger: LedgerReader, *, now: datetime | None 
     start = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     days = calendar.monthrange(start.year, start.month)[1]
     share = max((now - start).total_seconds(), 1.0) / (days * _DAY_S)
-    runs = [run for run in ledger.runs(_RUNS) if from_iso(run.started_at) >= start]
+    runs = ledger.runs(_RUNS, since=start)
     usage = usage_of_runs(runs, _dropped_bytes(runs, ledger), _requests(target, start, now))
     parameters = deployed_parameters(target.client("cloudformation"), target.stack) or {}
     template = read_stack_template(find_root(), parameters)

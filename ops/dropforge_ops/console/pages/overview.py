@@ -12,7 +12,7 @@ from nicegui import html, ui
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus
 from dropforge_ops.advice import remedy
 from dropforge_ops.console.components.drop_zone import drop_zone
-from dropforge_ops.console.components.feedback import empty_state, notice
+from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
 from dropforge_ops.console.components.layout import card, heading
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.tables import Table
@@ -29,11 +29,12 @@ from dropforge_ops.console.reading.overview import (
     read_watch,
 )
 from dropforge_ops.console.reading.wording import number
+from dropforge_ops.errors import CommandError
 from dropforge_ops.render import interval
 
 # The watch works by the hour, and a month's cost by the day.
 _WATCH_LOOKS = 10
-_COST_EVERY_S = 300.0
+_COST_KEPT_S = 300.0
 
 _RUN_COLUMNS: Final = tuple(
     each for each in COLUMNS if each.title in ("Run", "Status", "Metric", "Started", "Took")
@@ -55,24 +56,27 @@ async def build(context: Context) -> None:
             await live(context, partial(read_standing, ledger), _show_standing)
             drop_zone(context)
         with html.div().classes("overview-side stack-of"):
-            await live(
-                context,
-                partial(read_watch, context.target, ledger, context.documents),
-                _show_watch,
-                every_s=_WATCH_LOOKS * context.look_s,
-            )
+            watch = partial(read_watch, context.target, ledger, context.documents)
+            _later(context, watch, _show_watch, every_s=_WATCH_LOOKS * context.look_s)
             with card("Cost this month"):
-                _later(context, partial(read_cost, context.target, ledger))
+                cost = partial(context.kept, read_cost, _COST_KEPT_S)
+                _later(context, cost, _show_cost, every_s=_COST_KEPT_S)
 
 
-def _later(context: Context, look: Callable[[], Cost]) -> None:
-    """Draw the cost when it is known: it reads the whole month, and nobody waits for it."""
-    waiting = html.p("Adding up …").classes("dim")
-    place = html.div()
+def _later[Found](
+    context: Context, look: Callable[[], Found], show: Callable[[Found], None], *, every_s: float
+) -> None:
+    """Draw what takes longer to know than anybody waits for: the page is there before."""
+    waiting = html.p("…").classes("dim").props('role="status" aria-label="Is being read"')
+    place = html.div().classes("stack-of")
 
     async def fill() -> None:
-        with place:
-            await live(context, look, _show_cost, every_s=_COST_EVERY_S)
+        try:
+            with place:
+                await live(context, look, show, every_s=every_s)
+        except CommandError as error:
+            with place:
+                error_banner(str(error))
         waiting.delete()
 
     ui.timer(0, fill, once=True)
