@@ -23,7 +23,7 @@ from tests.browser.traffic import rows_of, watched_hour
 from tests.workflow.stack import Stack
 
 IMAGES = ROOT / "docs" / "images"
-COLOURS = 64
+COLOURS = 96
 # A page that is longer is cut off: the picture shows what it looks like, not all that it says.
 TALLEST = 1800
 
@@ -89,7 +89,9 @@ def picture(browser: Browser, url: str, path: str, ready: str, theme: Theme, wid
         raise AssertionError(f"{path}: {desk.complaints}")
     with Image.open(io.BytesIO(taken)) as image:
         shown = image.crop((0, 0, image.width, min(image.height, TALLEST))).convert("RGB")
-        shown.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+        shown.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            file, optimize=True
+        )
     sys.stdout.write(f"{file.relative_to(ROOT)}  {file.stat().st_size / 1024:.0f} KiB\n")
 
 
