@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from nicegui import html, ui
@@ -77,11 +77,16 @@ class _View:
         return history, alarms
 
 
+@lru_cache(maxsize=1)
+def _reports_of(context: Context) -> WatchHistory:
+    """One for all pages of a console: a month of reports is read once."""
+    return WatchHistory(context.target.client("s3"), context.target.bucket, context.documents)
+
+
 async def build(context: Context) -> None:
     """The watch's findings over a span that can be chosen, kept up to date."""
     heading("Drift", "Is what comes in still what the model was trained on, and is the model still as good?")
-    reports = WatchHistory(context.target.client("s3"), context.target.bucket, context.documents)
-    view = _View(context, reports)
+    view = _View(context, _reports_of(context))
     buttons = html.div().classes("segments").props('role=group aria-label="How far back"')
     content = html.div().classes("live")
 

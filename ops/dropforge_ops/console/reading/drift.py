@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from threading import Lock
 from typing import Any, Final
 
 from dropforge.domain.records import from_iso
@@ -23,6 +24,7 @@ FARTHEST: Final = 16.0
 
 # As many as boto3's connection pool holds.
 _READERS: Final = 10
+# Twice what a page shows, so that those which fall out of the span make room, not those that are shown.
 _KEPT_REPORTS: Final = 2 * MOST_WINDOWS
 
 SPANS: Final[Mapping[str, timedelta]] = {
@@ -169,11 +171,12 @@ class AlarmState:
 
 
 class WatchHistory:
-    """Reads reports of windows; what was read stays in memory for as long as S3 has the same object."""
+    """Reads reports of windows, from any thread; what was read is kept while S3 has the same object."""
 
     def __init__(self, s3: Any, bucket: str, documents: Documents) -> None:
         self._s3, self._bucket, self._documents = s3, bucket, documents
         self._read: dict[tuple[str, str], Window | None] = {}
+        self._changing = Lock()
 
     def between(self, start: datetime, end: datetime) -> History:
         """The windows that begin in ``[start, end)``."""
@@ -214,13 +217,17 @@ class WatchHistory:
         ]
 
     def _window(self, listed: tuple[str, str]) -> Window | None:
-        if listed not in self._read:
-            uri = f"s3://{self._bucket}/{listed[0]}"
-            document = self._documents.find(uri)
+        with self._changing:
+            if listed in self._read:
+                return self._read[listed]
+        uri = f"s3://{self._bucket}/{listed[0]}"
+        document = self._documents.find(uri)
+        found = None if document is None else window_of(uri, document.content)
+        with self._changing:
             while len(self._read) >= _KEPT_REPORTS:
-                self._read.pop(next(iter(self._read)), None)
-            self._read[listed] = None if document is None else window_of(uri, document.content)
-        return self._read[listed]
+                self._read.pop(next(iter(self._read)))
+            self._read[listed] = found
+        return found
 
 
 def window_of(uri: str, report: Mapping[str, Any]) -> Window | None:
