@@ -289,6 +289,7 @@ def test_a_distributed_map_reads_items_in_batches_and_writes_the_results(deploye
 def test_a_distributed_map_tolerates_as_many_failures_as_it_says(
     deployed: Deployed, tolerated: int, status: str
 ) -> None:
+    bucket, s3 = deployed.outputs["Bucket"], deployed.host.client("s3")
     check = {
         "Type": "Choice",
         "Choices": [{"Condition": "{% $states.input = 2 %}", "Next": "No"}],
@@ -299,12 +300,25 @@ def test_a_distributed_map_tolerates_as_many_failures_as_it_says(
         "Type": "Map",
         "Items": "{% [1, 2, 3] %}",
         "ToleratedFailureCount": tolerated,
+        "ResultWriter": {
+            "Resource": "arn:aws:states:::s3:putObject",
+            "Arguments": {"Bucket": bucket, "Prefix": f"tolerating-{tolerated}"},
+        },
         "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED"}, "StartAt": "Check", "States": states},
         "End": True,
     }
-    ended = deployed.ended(deployed.start({"StartAt": "Each", "States": {"Each": each}}))
+    execution = deployed.start({"StartAt": "Each", "States": {"Each": each}})
+    ended = deployed.ended(execution)
     assert ended["status"] == status, ended
-    if status == "SUCCEEDED":
-        assert json.loads(ended["output"]) == [1, 3]
-    else:
+    if status == "FAILED":
         assert ended["error"] == "States.ExceedToleratedFailureThreshold"
+    written = s3.list_objects_v2(Bucket=bucket, Prefix=f"tolerating-{tolerated}/")["Contents"]
+    (failed,) = [entry["Key"] for entry in written if entry["Key"].endswith("FAILED_0.json")]
+    (result,) = json.loads(s3.get_object(Bucket=bucket, Key=failed)["Body"].read())
+    assert (result["Input"], result["Error"]) == ("2", "Two")
+    kinds = [event["type"] for event in deployed.history(execution)]
+    assert "MapRunStarted" in kinds
+    assert ("MapRunSucceeded" in kinds, "MapRunFailed" in kinds) == (
+        status == "SUCCEEDED",
+        status == "FAILED",
+    )

@@ -35,7 +35,7 @@ class Concurrent:
         self._asl = interpreter
         self._records = records
         self._machine = machine
-        self._distributed = DistributedMap(interpreter, machine, self._together, s3, authorization)
+        self._distributed = DistributedMap(interpreter, machine, self._together, s3, authorization, records)
 
     def parallel(
         self, state: dict[str, Any], raw_input: Any, execution: dict[str, Any], ctx: dict[str, Any]

@@ -20,6 +20,7 @@ from dropforge_local.glue.workflow.run import Ended, Suspended
 if TYPE_CHECKING:
     from dropforge_local.glue.authorization import Authorization
     from dropforge_local.glue.workflow.machine import Machine
+    from dropforge_local.glue.workflow.records import Records
 
 _COUNTERS = (
     "pending",
@@ -55,6 +56,7 @@ class DistributedMap:
     Args:
         together: runs calls, at most so many at a time, and raises the first failure.
         s3: makes an S3 client, for the result writer.
+        records: keeps the history.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class DistributedMap:
         together: Callable[[list[Callable[[], Any]], int], list[Any]],
         s3: Callable[[], Any],
         authorization: Authorization,
+        records: Records,
     ) -> None:
         self._asl = interpreter
+        self._records = records
         self._machine = machine
         self._together = together
         self._s3 = s3
@@ -85,12 +89,22 @@ class DistributedMap:
         def call(index: int) -> Callable[[], Any]:
             return lambda: self._run_child(entered, record, children[index], inputs[index][0], lock)
 
+        details = {"mapRunArn": record["mapRunArn"]}
+        length = {"mapStateStartedEventDetails": {"length": len(inputs)}}
+        self._records.add_event(entered.execution, "MapStateStarted", length)
+        self._records.add_event(entered.execution, "MapRunStarted", {"mapRunStartedEventDetails": details})
         try:
             self._together([call(index) for index in range(len(inputs))], limit)
-        except self._asl._ExecutionError:
+        except self._asl._ExecutionError as error:
             record["status"], record["stopDate"] = "FAILED", now_iso()
+            if "ResultWriter" in entered.state:
+                self._write(entered, record, children)
+            failed = {"error": error.error, "cause": error.cause}
+            self._records.add_event(entered.execution, "MapRunFailed", {"mapRunFailedEventDetails": failed})
             raise
         record["status"], record["stopDate"] = "SUCCEEDED", now_iso()
+        self._records.add_event(entered.execution, "MapRunSucceeded")
+        self._records.add_event(entered.execution, "MapStateSucceeded")
         succeeded = [child for child in children if child["status"] == "SUCCEEDED"]
         if "ResultWriter" in entered.state:
             return self._write(entered, record, children)
