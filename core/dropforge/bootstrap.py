@@ -24,6 +24,7 @@ from dropforge.domain.training_code import TrainingCode
 
 if TYPE_CHECKING:
     from dropforge.domain.batch import BatchTables
+    from dropforge.domain.chunk_tables import ChunkTables
     from dropforge.domain.ledger import Ledger
     from dropforge.domain.ports import ObjectStore
     from dropforge.domain.predictions import PredictionLog
@@ -53,6 +54,13 @@ def tables(store: ObjectStore) -> Tables:
     from dropforge.adapters.tables.engine import StreamedTables  # noqa: PLC0415 - a quarter second for the others
 
     return StreamedTables(store)
+
+
+def chunk_tables(store: ObjectStore) -> ChunkTables:
+    """Chunks of table files. Loads pyarrow."""
+    from dropforge.adapters.tables.chunks import ChunkedTables  # noqa: PLC0415 - as above
+
+    return ChunkedTables(store)
 
 
 def prediction_log(table: str, retention_days: int) -> PredictionLog:

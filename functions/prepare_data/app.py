@@ -5,6 +5,7 @@ Example event: ``events/prepare_data.json``.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from dropforge.application.labelled_predictions import gather
 from dropforge.application.pinned_contract import pinned_contract_uri
 from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
 from dropforge.application.prepare_data import prepare_data
+from dropforge.application.scale_out import ScaleOut, plan
 from dropforge.config import Settings
 from dropforge.observability import logger
 
@@ -27,6 +29,8 @@ class FunctionSettings(Settings):
     minimum_rows: int
     predictions_table: str
     prediction_retention_days: int
+    scale_out_megabytes: float
+    scale_out_chunk_megabytes: float
     id_column: str | None = None
 
 
@@ -53,6 +57,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             minimum_rows=settings.minimum_rows,
         ),
     )
+    policy = ScaleOut(
+        above_bytes=settings.scale_out_megabytes * 1e6,
+        chunk_bytes=math.ceil(settings.scale_out_chunk_megabytes * 1e6),
+    )
+    if policy.wants(request.objects):
+        planned = plan(request, policy, store, bootstrap.chunk_tables(store))
+        logger.info("planned", run_id=request.run_id, phase=planned["phase"])
+        return planned
     prepared = prepare_data(request, store, bootstrap.tables(store)).to_dict()
     logger.info("prepared", run_id=request.run_id, rows=prepared["rows"])
     return prepared

@@ -36,6 +36,7 @@ SUBSTITUTIONS = {
     "EndpointInstanceType": "ml.t2.medium",
     "ServerlessMemoryMB": "2048",
     "ServerlessMaxConcurrency": "5",
+    "ScaleOutConcurrency": "40",
 }
 
 

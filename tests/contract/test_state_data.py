@@ -180,6 +180,73 @@ def test_payloads_have_the_fields_of_the_example_events():
     assert planned.keys() == event("plan_deployment").keys()
 
 
+def in_phases(*names: str) -> dict[str, Any]:
+    """Answers of a preparation in chunks: a phase after the other, then the prepared data."""
+    run_id = REGISTER["run_id"]
+    phases = [
+        invoked(
+            {
+                "phase": {
+                    "run_id": run_id,
+                    "name": name,
+                    "items": 1,
+                    "items_key": f"scratch/{run_id}/{name}/items.json",
+                    "results_prefix": f"scratch/{run_id}/{name}/map",
+                }
+            }
+        )
+        for name in names
+    ]
+    return {
+        "PrepareData": phases[0],
+        "MergeChunks": [*phases[1:], invoked(REGISTER["prepared"])],
+        "PrepareChunks": {"MapRunArn": f"arn:aws:states:{ACCOUNT}:mapRun:dropforge-training/PrepareChunks:1"},
+    }
+
+
+def test_large_drops_are_prepared_phase_by_phase_and_then_trained_on_like_any():
+    phases = ("scan", "survey", "check", "reduce", "write")
+    done = train(**in_phases(*phases))
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "ModelDeployed")
+    assert [each["Payload"]["phase"] for each in done.requests["MergeChunks"]] == list(phases)
+    assert all(
+        each["Payload"].keys() == event("merge_chunks").keys() for each in done.requests["MergeChunks"]
+    )
+    readers = [each["ItemReader"]["Arguments"] for each in done.requests["PrepareChunks"]]
+    assert [each["Key"] for each in readers] == [
+        f"scratch/{REGISTER['run_id']}/{phase}/items.json" for phase in phases
+    ]
+    assert {each["MaxConcurrency"] for each in done.requests["PrepareChunks"]} == {40}
+    assert done.requests["RegisterModel"] == train().requests["RegisterModel"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "error_class", "says"),
+    [
+        (
+            Failure("States.ExceedToleratedFailureThreshold", "The threshold was exceeded"),
+            "ChunkFailed",
+            "ScaleOutChunkMegabytes",
+        ),
+        (Failure("States.ItemReaderFailed", "no such key"), "States.ItemReaderFailed", "no such key"),
+    ],
+)
+def test_a_chunk_that_can_not_be_prepared_fails_the_run_by_class(failure, error_class, says):
+    done = train(**{**in_phases("scan"), "PrepareChunks": failure})
+    closing = done.requests["CloseFailed"][0]["Payload"]["error"]
+    assert done.status == "FAILED"
+    assert closing["Error"] == error_class
+    assert says in closing["Cause"]
+
+
+def test_a_merge_that_fails_ends_the_run_with_its_class():
+    closing = {**CLOSING, "error_class": "EmptyData", "message": "x"}
+    done = train(
+        **{**in_phases("scan"), "MergeChunks": Failure("EmptyData", None), "CloseFailed": invoked(closing)}
+    )
+    assert (done.status, done.error) == ("FAILED", "EmptyData")
+
+
 def test_the_first_model_is_trained_without_a_champion():
     (request,) = train().requests["TrainModel"]
     assert [each["ChannelName"] for each in request["InputDataConfig"]] == [

@@ -307,6 +307,19 @@ GROUPS: Sequence[Group] = (
         ],
     ),
     Group(
+        "chunks",
+        [
+            Scenario(
+                "a drop that is prepared in chunks",
+                "training",
+                ("MergeChunks",),
+                _update,
+                _SUCCEEDED,
+            )
+        ],
+        parameters={"ScaleOutMegabytes": "0", "ScaleOutChunkMegabytes": "0.005"},
+    ),
+    Group(
         "jobs",
         [
             Scenario(

@@ -6,15 +6,18 @@ Each sample has one stack here, and what comes after the first drop happens on i
 from __future__ import annotations
 
 import csv
+import io
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from dropforge.domain.records import Approval, RunStatus, Stage
+from dropforge_ops import contracts
 from dropforge_ops.samples import SAMPLES
 from tests.workflow.stack import Stack, kind_of, wait_for
 
@@ -236,3 +239,51 @@ def test_a_schedule_with_nothing_new_ends_at_once(stack_of: Callable[[str], Stac
     assert execution["status"] == "SUCCEEDED"
     assert stack.states(arn) == ["AdmitRun", "IsAdmitted", "NotAdmitted"]
     assert len(stack.runs()) == runs
+
+
+def test_large_drops_are_prepared_in_chunks_to_the_same_rows_and_a_changed_schema_is_accepted_by_command(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    live = stack.live_or_first(samples["wine"])
+    runs, versions = stack.counts()
+    stack.update(TEMPLATE, ScaleOutMegabytes="0", ScaleOutChunkMegabytes="0.003")
+    bucket = contracts.Contracts(stack.s3, stack.bucket)
+
+    stack.drop(samples["wine"], "wine.csv")
+    stack.wait_for_version(versions + 1)
+    run = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, number=runs + 1)
+    renamed = samples["wine"].read_bytes().replace(b"alcohol,", b"ethanol,", 1)
+    stack.drop(renamed, "renamed.csv")
+    refused = stack.wait_for_failed_run(number=runs + 2)
+    proposed, pinned = contracts.acceptable(bucket, refused, None)
+    bucket.pin(proposed, pinned)
+    again = contracts.drop_again(stack.s3, refused, stack.bucket)
+    stack.update(TEMPLATE)
+    stack.wait_for_version(versions + 2, ignoring=refused.run_id)
+    accepted = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, number=runs + 3)
+
+    assert stack.states(run.execution_arn).count("PrepareChunks") == 4, "scan, check, reduce, write"
+    in_one, in_chunks = (f"s3://{stack.bucket}/runs/{each}/" for each in (live.run_id, run.run_id))
+    assert rows_under(stack, in_chunks) == rows_under(stack, in_one)
+    one, chunks = (stack.read_json(f"{each}profile.json") for each in (in_one, in_chunks))
+    assert chunks["columns"] == one["columns"]
+    left = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=f"scratch/{run.run_id}/")["Contents"]
+    assert [each["Key"] for each in left] == [f"scratch/{run.run_id}/answer.json"]
+    assert refused.error is not None
+    assert refused.error["class"] == "SchemaChanged"
+    assert f"dropforge contract accept {refused.run_id} --hash" in refused.error["message"]
+    assert again == ["incoming/renamed.csv"]
+    contract = stack.read_json(f"s3://{stack.bucket}/runs/{accepted.run_id}/contract/schema.json")
+    assert "ethanol" in [column["name"] for column in contract["columns"]]
+
+
+def rows_under(stack: Stack, prefix: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the splits of a run, in their order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for split in ("train", "validation", "test"):
+        folder = f"{prefix}{split}/".split("/", 3)[3]
+        listed = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=folder)["Contents"]
+        parts = [stack.s3.get_object(Bucket=stack.bucket, Key=each["Key"])["Body"].read() for each in listed]
+        found[split] = [row for part in parts for row in pq.read_table(io.BytesIO(part)).to_pylist()]
+    return found

@@ -54,7 +54,17 @@ class EmptyData(DataError):
 
 
 class UnreadableData(DataError):
-    """The file is damaged or is no table: truncated archive, wrong encoding, binary, broken Parquet."""
+    """The file is damaged or is no table: truncated archive, wrong encoding, binary, broken Parquet.
+
+    Attributes:
+        row: of the object, where the message names one.
+    """
+
+    row: int | None = None
+
+
+class ChunkFailed(PermanentError):
+    """A chunk of the data could not be prepared: its function ran out of time or memory, or kept failing."""
 
 
 class UnsupportedFormat(DataError):

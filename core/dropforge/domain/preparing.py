@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.profile import TableProfile
+from dropforge.domain.splitting import SPLITS
 from dropforge.domain.survey import TableSurvey
 
 EXAMPLES_PER_REASON = 3
@@ -30,6 +31,10 @@ class Example:
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of ``report.json``."""
         return {"source": self.source, "row": self.row, "value": self.value}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Example:
+        return cls(raw["source"], raw["row"], raw["value"])
 
 
 @dataclass
@@ -68,6 +73,39 @@ class CheckCounts:
         ranked = sorted(self.reasons.items(), key=lambda item: (-item[1].count, str(item[0])))
         return [(rule, column, reason) for (rule, column), reason in ranked]
 
+    def add(self, later: CheckCounts) -> None:
+        """Add what checking found in the rows that follow; its rows are numbered from where they begin."""
+        for key, more in later.reasons.items():
+            reason = self.reasons.setdefault(key, Reason())
+            reason.count += more.count
+            for example in more.examples[: EXAMPLES_PER_REASON - len(reason.examples)]:
+                before = self.objects.get(example.source, ObjectCounts()).read
+                reason.examples.append(replace(example, row=example.row + before))
+        for source, counts in later.objects.items():
+            total = self.objects.setdefault(source, ObjectCounts())
+            total.read += counts.read
+            total.rejected += counts.rejected
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON, for `from_dict`."""
+        return {
+            "objects": {source: [each.read, each.rejected] for source, each in self.objects.items()},
+            "reasons": [
+                [rule, column, reason.count, [example.to_dict() for example in reason.examples]]
+                for (rule, column), reason in self.reasons.items()
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> CheckCounts:
+        return cls(
+            {source: ObjectCounts(*each) for source, each in raw["objects"].items()},
+            {
+                (rule, column): Reason(count, [Example.from_dict(each) for each in examples])
+                for rule, column, count, examples in raw["reasons"]
+            },
+        )
+
 
 @dataclass
 class SplitCounts:
@@ -75,6 +113,19 @@ class SplitCounts:
 
     rows: dict[str, int]
     classes: dict[str, dict[str, int]]
+
+
+def split_counts_of(rows: Sequence[Sequence[int]], contract: Contract) -> SplitCounts:
+    """Name the rows per split and class, [3][n_classes]; of a regression, [3][1]; or [] for none."""
+    classes = contract.classes or ()
+    rows = rows or [[0] * max(len(classes), 1)] * len(SPLITS)
+    return SplitCounts(
+        {split: sum(each) for split, each in zip(SPLITS, rows, strict=True)},
+        {
+            split: {label: count for label, count in zip(classes, each, strict=bool(classes)) if count}
+            for split, each in zip(SPLITS, rows, strict=True)
+        },
+    )
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,12 @@ LONGEST_CATEGORY = 256
 """Characters beyond which a value is prose rather than a category."""
 IDENTIFIER_SAMPLE = 65_536
 """How many leading values must all differ for an integer column to be taken for an identifier."""
+
+
+_COUNTS = (
+    *("values", "numbers", "integers", "fractions", "huge_integers", "leading_zeros"),
+    *("boolean_words", "boolean_digits", "timestamps"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,16 @@ class Identifiers:
             self._seen = np.concatenate([self._seen, later._seen[:room]])
 
     @property
+    def first(self) -> npt.NDArray[np.int64]:
+        """The values that are kept, int64 (n,)."""
+        return self._seen
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the rows that follow change nothing."""
+        return len(self._seen) >= IDENTIFIER_SAMPLE
+
+    @property
     def all_differ(self) -> bool:
         """Whether no value among them occurs twice."""
         return len(np.unique(self._seen)) == len(self._seen)
@@ -95,10 +113,7 @@ class ColumnSurvey:
 
     def add(self, later: ColumnSurvey) -> None:
         """Add what was seen in the rows that follow."""
-        for name in (
-            *("values", "numbers", "integers", "fractions", "huge_integers", "leading_zeros"),
-            *("boolean_words", "boolean_digits", "timestamps"),
-        ):
+        for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(later, name))
         self._add_texts(later.texts)
         self.sequence = self.sequence.followed_by(later.sequence)
@@ -112,6 +127,16 @@ class ColumnSurvey:
             self.texts[text] = self.texts.get(text, 0) + count
         if len(self.texts) > DISTINCT_TEXTS:
             self.texts = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the evidence as JSON, for `from_dict`; identifiers, which are large, travel apart."""
+        fields = {name: getattr(self, name) for name in _COUNTS}
+        return {**fields, "texts": self.texts, "sequence": astuple(self.sequence)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], identifiers: Identifiers) -> ColumnSurvey:
+        counts = {name: raw[name] for name in _COUNTS}
+        return cls(**counts, texts=raw["texts"], sequence=Sequence(*raw["sequence"]), identifiers=identifiers)
 
     @property
     def distinct_texts(self) -> int:

@@ -57,6 +57,8 @@ ENVIRONMENT = {
     "TASK_TYPE": "auto",
     "MAXIMUM_REJECT_RATE": "0.05",
     "MINIMUM_ROWS": "50",
+    "SCALE_OUT_MEGABYTES": "2000",
+    "SCALE_OUT_CHUNK_MEGABYTES": "256",
     "QUALITY_METRIC": "auto",
     "QUALITY_THRESHOLD": "auto",
     "CHAMPION_TOLERANCE": "0.01",
@@ -244,6 +246,25 @@ def test_prepares_the_example_drop(stack):
     assert answer.keys() == event("register_model")["prepared"].keys()
 
 
+def test_prepares_the_example_drop_in_chunks_with_the_same_answer(stack, monkeypatch):
+    stack.admitted()
+    stack.drop()
+    in_one = stack.run("prepare_data")
+    monkeypatch.setitem(ENVIRONMENT, "SCALE_OUT_MEGABYTES", "0")
+    monkeypatch.setitem(ENVIRONMENT, "SCALE_OUT_CHUNK_MEGABYTES", "0.0008")
+    answer = stack.run("prepare_data")
+    shape = event("prepare_chunk")
+    while "phase" in answer:
+        stored = stack.s3.get_object(Bucket=DROP.bucket, Key=answer["phase"]["items_key"])
+        for item in json.loads(stored["Body"].read()):
+            if item["phase"] == shape["phase"]:
+                assert item.keys() == shape.keys()
+                assert item["spans"][0].keys() == shape["spans"][0].keys()
+            stack.run("prepare_chunk", item)
+        answer = stack.run("merge_chunks", {**event("merge_chunks"), "phase": answer["phase"]["name"]})
+    assert answer == in_one
+
+
 def test_judges_what_the_example_job_left(stack):
     payload = event("judge_model")
     archive, content = model_archive()
@@ -377,5 +398,13 @@ def test_events_of_aws_have_the_whole_envelope(name):
 
 
 def test_the_example_run_is_the_one_of_the_example_drop():
-    for name in ("prepare_data", "judge_model", "register_model", "close_run", "replay"):
+    for name in (
+        "prepare_data",
+        "prepare_chunk",
+        "merge_chunks",
+        "judge_model",
+        "register_model",
+        "close_run",
+        "replay",
+    ):
         assert event(name)["run_id"] == DROP.run_id

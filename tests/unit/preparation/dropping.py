@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +71,19 @@ def prepare(
 ) -> Outcome:
     """Drop the files, the newest first, and prepare them. Bytes alone are named x.csv."""
     store = InMemoryObjectStore() if store is None else store
+    request = PrepareRequest(run_id, dropped(store, files), DATA, PrepareSettings(target, **settings))
+    return Outcome(prepare_data(request, store, StreamedTables(store, block_bytes)), store)
+
+
+def dropped(store: InMemoryObjectStore, files: Sequence[tuple[str, bytes] | bytes]) -> tuple[ObjectRef, ...]:
+    """Put the files where drops go. Bytes alone are named x.csv, x1.csv and so on."""
     refs = []
     for number, file in enumerate(files):
         name, content = file if isinstance(file, tuple) else (f"x{number or ''}.csv", file)
         uri = f"{DATA}/incoming/{name}"
         store.write(uri, content)
         refs += [ref for ref in store.list(uri) if ref.uri == uri]
-    request = PrepareRequest(run_id, tuple(refs), DATA, PrepareSettings(target, **settings))
-    return Outcome(prepare_data(request, store, StreamedTables(store, block_bytes)), store)
+    return tuple(refs)
 
 
 def request_for(refs: list[ObjectRef], **settings: Any) -> PrepareRequest:

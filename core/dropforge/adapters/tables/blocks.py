@@ -55,6 +55,13 @@ class Table(Protocol):
         """Types that the file itself declares; empty for formats that hold text."""
         ...
 
+    def between(self, start: int | None, end: int) -> None:
+        """Let `pieces` yield the rows of a span only, whose bounds are no longer rough (see `Span`).
+
+        Only for objects that can be read from the middle.
+        """
+        ...
+
     def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
         """Cut the object into blocks, in order; the work of reading one is left to its piece.
 

@@ -30,7 +30,9 @@ def decode(data: bytes, name: str, records_before: int) -> str:
         remedy = "It may be Latin-1 or Windows-1252; export it as UTF-8."
     row = records_before + data.count(b"\n", 0, position)
     where = "the header" if row == 0 else f"about row {row}"
-    raise UnreadableData(f"{name}: {where} has {what}. {remedy}")
+    problem = UnreadableData(f"{name}: {where} has {what}. {remedy}")
+    problem.row = row or None
+    raise problem
 
 
 def find_delimiter(sample: str) -> str:

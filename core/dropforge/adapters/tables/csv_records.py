@@ -59,10 +59,25 @@ def _well_formed(characters: np.ndarray, quotes: np.ndarray, delimiter: int) -> 
     return bool(bounds[before].all() and bounds[after].all())
 
 
-def _cut_one_by_one(data: bytes, delimiter: bytes) -> tuple[int, bool]:
+def first_record_end(data: bytes, delimiter: bytes) -> int:
+    """Return where the first record of `data` ends; 0 if none does. `data` is from the start of a record."""
+    field = _field(delimiter)
+    position = 0
+    while (match := field.match(data, position)) is not None and match.end() < len(data):
+        position = match.end() + 1
+        if data[match.end()] in (_NEWLINE, _RETURN):
+            return position
+    return 0
+
+
+def _field(delimiter: bytes) -> re.Pattern[bytes]:
     separator = re.escape(delimiter)
     # Possessive, so that an unclosed quote costs one pass instead of backtracking over the block.
-    field = re.compile(rb'(?:"(?:[^"]++|"")*+(?:"|(\Z)))?+[^' + separator + rb"\r\n]*+", re.DOTALL)
+    return re.compile(rb'(?:"(?:[^"]++|"")*+(?:"|(\Z)))?+[^' + separator + rb"\r\n]*+", re.DOTALL)
+
+
+def _cut_one_by_one(data: bytes, delimiter: bytes) -> tuple[int, bool]:
+    field = _field(delimiter)
     position = last = 0
     while True:
         match = field.match(data, position)

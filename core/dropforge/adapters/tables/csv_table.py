@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Piece, rows_without
+from dropforge.adapters.tables.bounds import limited
 from dropforge.adapters.tables.conversion import ENCODED_TEXT
 from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, read_header
 from dropforge.adapters.tables.csv_records import lines_in, whole_records
@@ -33,6 +34,15 @@ class CsvTable(BlockTable):
         self._header, self.delimiter, end = read_header(sample, len(sample) < SAMPLE_BYTES, name)
         self._pending = sample[end:]
         self.columns = self._header
+
+    @property
+    def first_row(self) -> int:
+        """Where the rows begin in the stream."""
+        return self._stream.tell() - len(self._pending)
+
+    def between(self, start: int | None, end: int) -> None:
+        begins = self.first_row if start is None else start
+        self._pending, self._stream = b"", limited(self._stream, begins, end)
 
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {}

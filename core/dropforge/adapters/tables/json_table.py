@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Piece, rows_without
+from dropforge.adapters.tables.bounds import limited, line_start
 from dropforge.adapters.tables.csv_header import decode
 from dropforge.adapters.tables.csv_records import MAXIMUM_RECORD_BYTES, lines_in
 from dropforge.domain.errors import UnreadableData
@@ -40,6 +41,11 @@ class JsonLinesTable(BlockTable):
 
     def __init__(self, stream: BinaryIO, name: str, block_bytes: int) -> None:
         self._stream, self._name, self._block_bytes = stream, name, block_bytes
+
+    def between(self, start: int | None, end: int) -> None:
+        stream = self._stream
+        begins = stream.tell() if start is None else line_start(stream, start, b"\n")
+        self._stream = limited(stream, begins, line_start(stream, end, b"\n"))
 
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {}

@@ -51,6 +51,16 @@ class ParquetTable(BlockTable):
                 "Flatten them into numbers, texts, booleans or timestamps, or leave them out."
             )
 
+        self._groups = range(self._file.num_row_groups)
+
+    def between(self, start: int | None, end: int) -> None:
+        self._groups = range(start or 0, end)
+
+    def group_bytes(self) -> list[int]:
+        """Return the uncompressed size of each row group."""
+        groups = range(self._file.num_row_groups)
+        return [self._file.metadata.row_group(group).total_byte_size for group in groups]
+
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {name: _value_type(self._schema.field(index).type) for name, index in self._index.items()}
 
@@ -58,7 +68,9 @@ class ParquetTable(BlockTable):
         names = [name for name in self._index if wanted is None or name in wanted]
         stored = [self._schema.names[self._index[name]] for name in names]
         try:
-            for batch in self._file.iter_batches(self._rows_per_block(), columns=stored, use_threads=False):
+            for batch in self._file.iter_batches(
+                self._rows_per_block(), row_groups=self._groups, columns=stored, use_threads=False
+            ):
                 yield partial(
                     _block, dict(zip(names, map(batch.column, stored), strict=True)), batch.num_rows
                 )
@@ -66,10 +78,8 @@ class ParquetTable(BlockTable):
             raise self._damaged(error) from error
 
     def _rows_per_block(self) -> int:
-        metadata = self._file.metadata
-        groups = range(metadata.num_row_groups)
-        size = sum(metadata.row_group(group).total_byte_size for group in groups)
-        return max(1, self._block_bytes * max(metadata.num_rows, 1) // max(size, 1))
+        rows = max(self._file.metadata.num_rows, 1)
+        return max(1, self._block_bytes * rows // max(sum(self.group_bytes()), 1))
 
     def _damaged(self, error: Exception) -> UnreadableData:
         first_line = str(error).partition("\n")[0]

@@ -35,9 +35,9 @@ _ENCODINGS = {
 """Smaller and several times faster than looking for a dictionary that numbers seldom have."""
 
 
-def write_part(store: ObjectStore, prefix_uri: str, number: int, table: pa.Table) -> None:
+def write_part(store: ObjectStore, prefix_uri: str, name: str, table: pa.Table) -> None:
     """Write one part with one row group."""
-    store.write(f"{prefix_uri}part-{number:05d}.parquet", part_bytes(table), content_type=_CONTENT_TYPE)
+    store.write(f"{prefix_uri}part-{name}.parquet", part_bytes(table), content_type=_CONTENT_TYPE)
 
 
 def part_bytes(table: pa.Table) -> bytes:
@@ -124,15 +124,20 @@ class RejectWriter:
         while self._held >= _REJECTS_PER_PART:
             self._flush(_REJECTS_PER_PART)
 
-    def finish(self) -> None:
-        """Write what is left; at least one part, so that the folder can always be read."""
-        if self._held or not self._parts:
+    @property
+    def parts(self) -> int:
+        """How many parts were written."""
+        return self._parts
+
+    def finish(self, at_least: int = 1) -> None:
+        """Write what is left; at least one part by default, so that the folder can always be read."""
+        if self._held or self._parts < at_least:
             self._flush(self._held)
 
     def _flush(self, rows: int) -> None:
         held = pa.concat_tables([REJECTED_SCHEMA.empty_table(), *self._pending])
         part = held.slice(0, rows).combine_chunks()
-        write_part(self._store, self._prefix_uri, self._parts, part)
+        write_part(self._store, self._prefix_uri, f"{self._parts:05d}", part)
         self._parts += 1
         self._held -= rows
         self._pending = [held.slice(rows)]

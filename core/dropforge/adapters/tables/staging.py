@@ -6,7 +6,7 @@ the number of cores leaves a trace in the output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dropforge.adapters.tables.checking import CheckedBlock, prepared_schema
+from dropforge.adapters.tables.counting import count_block
 from dropforge.adapters.tables.lanes import ArrayFile
 from dropforge.adapters.tables.outline import Outline
 from dropforge.adapters.tables.parts import RejectWriter, tidied, write_part
@@ -25,13 +26,11 @@ from dropforge.adapters.tables.threads import cores, ordered
 from dropforge.domain.contract import ROW_KEY, Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import (
-    EXAMPLES_PER_REASON,
     CheckCounts,
-    Example,
     ObjectCounts,
-    Reason,
     SplitCounts,
     Written,
+    split_counts_of,
 )
 from dropforge.domain.profile import ColumnProfile, Rulers, TableProfile
 from dropforge.domain.splitting import SPLITS, last_occurrences, split_codes
@@ -86,15 +85,7 @@ class Staging:
         """Append a block of the object that was opened under this name."""
         counts = self.counts.objects[source]
         self._rejects.add(source, counts.read + 1, checked.rejects)
-        for group in checked.rejects:
-            reason = self.counts.reasons.setdefault((group.rule, group.column), Reason())
-            reason.count += len(group.positions)
-            for position, value in zip(
-                group.positions[: EXAMPLES_PER_REASON - len(reason.examples)], group.values, strict=False
-            ):
-                reason.examples.append(Example(source, counts.read + int(position) + 1, value.as_py()))
-        counts.read += checked.records
-        counts.rejected += checked.rejected_rows
+        count_block(self.counts, source, checked)
         if checked.rows.num_rows:
             self._writer.write_batch(staged_batch(checked, self._schema))
             for file, lane in zip(self._lanes, checked.lanes, strict=True):
@@ -121,64 +112,65 @@ class Staging:
         return len(self._keep) - int(self._keep.sum())
 
     def split_counts(self) -> SplitCounts:
-        classes = self._contract.classes or ("",)
-        counted = np.zeros((len(SPLITS), len(classes)), dtype=np.int64)
-        for start in range(0, len(self._lanes[0]), _COUNTED_ROWS):
+        counted = None
+        for start in range(0, max(len(self._lanes[0]), 1), _COUNTED_ROWS):
             rows = slice(start, start + _COUNTED_ROWS)
-            cells = split_codes(self._lanes[0][rows]).astype(np.int64) * len(classes)
-            if self._contract.is_classification:
-                cells += self._labels[rows]
-            kept = cells if self._keep is None else cells[self._keep[rows]]
-            counted += np.bincount(kept, minlength=counted.size).reshape(counted.shape)
-        found = counted.tolist()
-        return SplitCounts(
-            {split: sum(each) for split, each in zip(SPLITS, found, strict=True)},
-            {
-                split: {label: count for label, count in zip(classes, each, strict=True) if count}
-                if self._contract.is_classification
-                else {}
-                for split, each in zip(SPLITS, found, strict=True)
-            },
-        )
+            keep = slice(None) if self._keep is None else self._keep[rows]
+            labels = self._labels[rows][keep] if self._contract.is_classification else None
+            found = rows_per_split(self._lanes[0][rows][keep], labels, self._contract)
+            counted = found if counted is None else counted + found
+        return split_counts_of([] if counted is None else counted.tolist(), self._contract)
 
     def write(self, prefix_uri: str) -> Written:
-        profile, sample = TableProfile(), RowSample(self._contract)
-        for chunk in ordered(self._chunk_writers(prefix_uri), self._workers):
-            profile.add(chunk.rows, chunk.profile)
-            sample.add(chunk.sample)
+        with pa.OSFile(str(self._rows_path)) as file:
+            chunks = kept_chunks(pa.ipc.open_stream(file), self._keep, self._schema)
+            profile, sample = write_chunks(
+                self._store, prefix_uri, "", chunks, self._contract, self._outline.rulers(), self._workers
+            )
         return Written(self.split_counts(), profile, sample.columns())
 
-    def _chunk_writers(self, prefix_uri: str) -> Iterator[Callable[[], WrittenChunk]]:
-        rulers = self._outline.rulers()
-        for number, (rows, keep) in enumerate(self._chunks()):
-            yield partial(write_chunk, self._store, prefix_uri, number, rows, keep, self._contract, rulers)
 
-    def _chunks(self) -> Iterator[tuple[pa.Table, npt.NDArray[np.bool_]]]:
-        """Yield staged rows, and which of them to keep: equally many of each chunk but the last."""
-        size = min(max(_CHUNK_CELLS // len(self._schema), _CHUNK_ROWS[0]), _CHUNK_ROWS[1])
-        batches: list[pa.RecordBatch] = []
-        masks: list[npt.NDArray[np.bool_]] = []
-        held = start = 0
-        with pa.OSFile(str(self._rows_path)) as file:
-            for batch in pa.ipc.open_stream(file):
-                keep = np.ones(batch.num_rows, dtype=np.bool_)
-                if self._keep is not None:
-                    keep = self._keep[start : start + batch.num_rows]
-                start += batch.num_rows
-                offset = 0
-                while offset < batch.num_rows:
-                    # The chunk is full with the row that makes `size` kept ones.
-                    kept = np.cumsum(keep[offset:])
-                    end = offset + int(np.searchsorted(kept, size - held)) + 1
-                    batches.append(batch.slice(offset, end - offset))
-                    masks.append(keep[offset:end])
-                    held += int(masks[-1].sum())
-                    offset = end
-                    if held == size:
-                        yield pa.Table.from_batches(batches, self._schema), np.concatenate(masks)
-                        batches, masks, held = [], [], 0
-        if held:
-            yield pa.Table.from_batches(batches, self._schema), np.concatenate(masks)
+def rows_per_split(
+    keys: npt.NDArray[np.uint64], labels: npt.NDArray[np.uint16] | None, contract: Contract
+) -> npt.NDArray[np.int64]:
+    """Count rows, given their keys' hashes and for a classification their `label_codes`.
+
+    Returns:
+        int64 (3, n_classes), by split and class; of a regression (3, 1).
+    """
+    classes = len(contract.classes or ("",))
+    cells = split_codes(keys).astype(np.int64) * classes
+    if labels is not None:
+        cells += labels
+    return np.bincount(cells, minlength=len(SPLITS) * classes).reshape(len(SPLITS), classes)
+
+
+def write_chunks(
+    store: ObjectStore,
+    prefix_uri: str,
+    series: str,
+    chunks: Iterable[tuple[pa.Table, npt.NDArray[np.bool_]]],
+    contract: Contract,
+    rulers: Rulers,
+    workers: int,
+) -> tuple[TableProfile, RowSample]:
+    """Write chunks of staged rows to the splits, each to the parts of its number.
+
+    Args:
+        series: what the parts' names have in front of the number, so that their order is that of the rows.
+
+    Returns:
+        The profile and the sample of the rows that were kept.
+    """
+    calls = (
+        partial(write_chunk, store, prefix_uri, f"{series}{number:05d}", rows, keep, contract, rulers)
+        for number, (rows, keep) in enumerate(chunks)
+    )
+    profile, sample = TableProfile(), RowSample(contract)
+    for chunk in ordered(calls, workers):
+        profile.add(chunk.rows, chunk.profile)
+        sample.add(chunk.sample)
+    return profile, sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +180,39 @@ class WrittenChunk:
     rows: int
     profile: dict[str, ColumnProfile]
     sample: pa.Table
+
+
+def kept_chunks(
+    batches: Iterable[pa.RecordBatch], keep: npt.NDArray[np.bool_] | None, schema: pa.Schema
+) -> Iterator[tuple[pa.Table, npt.NDArray[np.bool_]]]:
+    """Yield staged rows, and which of them to keep: equally many of each chunk but the last.
+
+    Args:
+        keep: bool (n,) of all rows of the batches; None for all.
+    """
+    size = min(max(_CHUNK_CELLS // len(schema), _CHUNK_ROWS[0]), _CHUNK_ROWS[1])
+    pending: list[pa.RecordBatch] = []
+    masks: list[npt.NDArray[np.bool_]] = []
+    held = start = 0
+    for each in batches:
+        batch = each
+        mask = np.ones(batch.num_rows, dtype=np.bool_)
+        if keep is not None:
+            mask = keep[start : start + batch.num_rows]
+        start += batch.num_rows
+        while len(mask):
+            # The chunk is full with the row that makes `size` kept ones.
+            kept = np.cumsum(mask)
+            end = int(np.searchsorted(kept, size - held)) + 1
+            pending.append(batch.slice(0, end))
+            masks.append(mask[:end])
+            held += int(masks[-1].sum())
+            batch, mask = batch.slice(end), mask[end:]
+            if held == size:
+                yield pa.Table.from_batches(pending, schema), np.concatenate(masks)
+                pending, masks, held = [], [], 0
+    if held:
+        yield pa.Table.from_batches(pending, schema), np.concatenate(masks)
 
 
 def staged_batch(checked: CheckedBlock, schema: pa.Schema) -> pa.RecordBatch:
@@ -207,13 +232,13 @@ def label_codes(labels: pa.DictionaryArray, contract: Contract) -> npt.NDArray[n
 def write_chunk(
     store: ObjectStore,
     prefix_uri: str,
-    number: int,
+    name: str,
     rows: pa.Table,
     keep: npt.NDArray[np.bool_],
     contract: Contract,
     rulers: Rulers,
 ) -> WrittenChunk:
-    """Write a chunk's rows to the splits' parts of this number, and profile them.
+    """Write a chunk's rows to the splits' parts of this name, and profile them.
 
     Args:
         rows: staged rows.
@@ -225,7 +250,7 @@ def write_chunk(
         part = tidied(rows.filter(pa.array((codes == code) & keep)).combine_chunks())
         parts.append(part)
         if part.num_rows:
-            write_part(store, f"{prefix_uri}{split}/", number, part)
+            write_part(store, f"{prefix_uri}{split}/", name, part)
     kept = pa.concat_tables(parts)
     sample = RowSample(contract)
     sample.add(kept)

@@ -1,0 +1,115 @@
+"""Checked rows of one item in object storage, where the next phases find them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dropforge.adapters.tables.checking import CheckedBlock
+from dropforge.adapters.tables.counting import count_block
+from dropforge.adapters.tables.key_file import KeyFile, Keys
+from dropforge.adapters.tables.lanes import ArrayFile
+from dropforge.adapters.tables.outline import Outline
+from dropforge.adapters.tables.parts import RejectWriter
+from dropforge.adapters.tables.staging import label_codes, rows_per_split, staged_batch, staged_schema
+from dropforge.domain.contract import Contract
+from dropforge.domain.ports import ObjectStore
+from dropforge.domain.preparing import CheckCounts, ObjectCounts
+from dropforge.domain.splitting import last_occurrences
+
+_FILE_BYTES = 32 << 20
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+class ItemStaging:
+    """Takes the blocks of an item's spans, one after the other.
+
+    Rejected rows are numbered from where the item begins in their object.
+
+    Args:
+        folder: an empty local folder for the keys, 18 bytes per row.
+        contract: what the rows were held to.
+        store: where the item's files go.
+        folder_uri: the item's folder, with its final slash.
+    """
+
+    def __init__(self, folder: Path, contract: Contract, store: ObjectStore, folder_uri: str) -> None:
+        self._contract, self._store, self._folder_uri = contract, store, folder_uri
+        self._schema = staged_schema(contract)
+        self._rejects = RejectWriter(store, f"{folder_uri}rejected/")
+        self._read: dict[str, int] = {}
+        self._spans: list[CheckCounts] = []
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._lanes = (ArrayFile(folder / "hash0", np.uint64), ArrayFile(folder / "hash1", np.uint64))
+        self._labels = ArrayFile(folder / "labels", np.uint16)
+        self._outline = Outline(contract)
+        self.files: list[int] = []
+        """How many rows each file holds."""
+
+    @property
+    def reject_files(self) -> int:
+        """How many files of rejected rows there are."""
+        return self._rejects.parts
+
+    def open_span(self, source: str) -> CheckCounts:
+        """Begin with a span of an object; returns what will have been counted in it."""
+        self._spans.append(CheckCounts({source: ObjectCounts()}))
+        return self._spans[-1]
+
+    def add(self, source: str, checked: CheckedBlock) -> None:
+        """Append a block of the span that was opened last."""
+        before = self._read.get(source, 0)
+        self._rejects.add(source, before + 1, checked.rejects)
+        self._read[source] = before + checked.records
+        count_block(self._spans[-1], source, checked)
+        if not checked.rows.num_rows:
+            return
+        batch = staged_batch(checked, self._schema)
+        self._pending.append(batch)
+        self._pending_bytes += batch.nbytes
+        if self._pending_bytes >= _FILE_BYTES:
+            self._flush()
+        for file, lane in zip(self._lanes, checked.lanes, strict=True):
+            file.append(lane)
+        if self._contract.is_classification:
+            self._labels.append(label_codes(checked.rows.column(self._contract.target), self._contract))
+        self._outline.add(checked.rows, checked.lanes[0])
+
+    def finish(self, ranges: int) -> tuple[npt.NDArray[np.int64], int]:
+        """Write the rest.
+
+        Returns:
+            int64 (3, n_classes), the rows whose key doesn't come again in the item, by split and class; and
+            how many others there are.
+        """
+        self._flush()
+        self._rejects.finish(at_least=0)
+        for file in (*self._lanes, self._labels):
+            file.close()
+        first, second, labels = self._lanes[0][:], self._lanes[1][:], self._labels[:]
+        keep = last_occurrences(first, second)
+        rows = np.flatnonzero(keep).astype(np.uint32)
+        kept = Keys(first[keep], second[keep], rows, labels[keep] if len(labels) else labels)
+        KeyFile(self._store, f"{self._folder_uri}keys").write(kept, ranges)
+        self._store.write(f"{self._folder_uri}outline", self._outline.to_bytes())
+        repeated = np.flatnonzero(~keep).astype("<u4")
+        if len(repeated):
+            self._store.write(f"{self._folder_uri}repeated", repeated.tobytes())
+        counted = kept.labels if self._contract.is_classification else None
+        return rows_per_split(kept.first, counted, self._contract), len(repeated)
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self._schema, options=_OPTIONS) as writer:
+            for batch in self._pending:
+                writer.write_batch(batch)
+        uri = f"{self._folder_uri}rows/{len(self.files):05d}.arrow"
+        self._store.write(uri, bytes(sink.getvalue()))
+        self.files.append(sum(batch.num_rows for batch in self._pending))
+        self._pending, self._pending_bytes = [], 0

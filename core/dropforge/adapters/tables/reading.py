@@ -1,0 +1,89 @@
+"""Reads a table, or a span of one, through survey and check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import BinaryIO
+
+from dropforge.adapters.tables.blocks import Block, Piece, Table
+from dropforge.adapters.tables.checking import CheckedBlock, check_block, encoded_columns, wanted_columns
+from dropforge.adapters.tables.conversion import fits
+from dropforge.adapters.tables.csv_table import CsvTable
+from dropforge.adapters.tables.json_table import JsonLinesTable
+from dropforge.adapters.tables.parquet_table import ParquetTable
+from dropforge.adapters.tables.source import open_source
+from dropforge.adapters.tables.surveying import survey_block
+from dropforge.adapters.tables.threads import ordered
+from dropforge.domain.contract import Contract
+from dropforge.domain.drop_totals import SpanSurvey, hold_to_schema
+from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.survey import TableSurvey
+
+BLOCK_BYTES = 16 << 20
+"""Enough text to parse at full speed, and little enough to hold several copies of in a small function."""
+
+_READERS: Mapping[str, Callable[[BinaryIO, str, int], Table]] = {
+    "csv": CsvTable,
+    "json": JsonLinesTable,
+    "parquet": ParquetTable,
+}
+
+
+@contextmanager
+def open_table(store: ObjectStore, ref: ObjectRef, block_bytes: int) -> Iterator[Table]:
+    """Open an object as the table that it holds.
+
+    Raises:
+        EmptyData, UnreadableData, UnsupportedFormat, UnsupportedColumn, DuplicateColumn.
+    """
+    with store.open(ref) as stream, open_source(stream, ref.uri) as source:
+        yield _READERS[source.format](source.stream, ref.uri, block_bytes)
+
+
+def source_of(ref: ObjectRef) -> str:
+    """Return the name under which an object's rows are counted and rejected."""
+    return ref.uri if ref.version_id is None else f"{ref.uri}?versionId={ref.version_id}"
+
+
+def survey_table(table: Table, uri: str, workers: int) -> SpanSurvey:
+    """Examine every row that the table yields."""
+    found = SpanSurvey(table.columns)
+    for name in table.columns or ():
+        found.seen.add_column(name, uri)
+    calls = (partial(_surveyed, piece, uri) for piece in table.pieces(None, ()))
+    for block, seen in ordered(calls, workers):
+        if block.bad and not found.records:
+            found.first_bad = block.bad[0].text
+        found.records += block.records
+        found.seen.add(seen)
+    return found
+
+
+def check_table(table: Table, uri: str, contract: Contract, workers: int) -> Iterator[CheckedBlock]:
+    """Yield the table's blocks in order, each held to the contract.
+
+    Raises:
+        SchemaChanged, MissingTarget, MissingKey: the table names other columns than the contract.
+    """
+    if table.columns is not None:
+        native = table.native_types()
+        retyped = [
+            f"~ column {column.name!r} was {column.type}, is {native[column.name]}"
+            for column in contract.prepared
+            if column.name in native and not fits(native[column.name], column.type)
+        ]
+        hold_to_schema(uri, table.columns, retyped, contract)
+    pieces = table.pieces(wanted_columns(contract), encoded_columns(contract))
+    yield from ordered((partial(_checked, piece, contract) for piece in pieces), workers)
+
+
+def _checked(piece: Piece, contract: Contract) -> CheckedBlock:
+    return check_block(piece(), contract)
+
+
+def _surveyed(piece: Piece, source: str) -> tuple[Block, TableSurvey]:
+    block = piece()
+    return replace(block, columns={}), survey_block(block, source)

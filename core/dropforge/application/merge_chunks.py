@@ -1,0 +1,318 @@
+"""After each phase of a preparation in many functions: put its items' answers together, and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dropforge.application.pinned_contract import infer, pinned_contract_uri, read_pinned
+from dropforge.application.preparation import Preparation
+from dropforge.application.prepare_chunk import refusal
+from dropforge.application.scale_out import (
+    Plan,
+    Scratch,
+    begin_check,
+    preparation_of,
+    read_items,
+    settle_contract,
+    spans_of,
+    write_items,
+)
+from dropforge.domain import errors
+from dropforge.domain.chunk_tables import CheckedItem, ChunkTables, Counts
+from dropforge.domain.chunks import Scan, Span, resolved
+from dropforge.domain.contract import Contract
+from dropforge.domain.drop_totals import DropCheck, DropSurvey, SpanSurvey
+from dropforge.domain.ports import ObjectStore
+from dropforge.domain.preparing import CheckCounts, SplitCounts, split_counts_of
+from dropforge.domain.survey import ColumnSurvey, Identifiers, TableSurvey
+
+_ANSWER = "answer.json"
+
+
+def merge_chunks(
+    run_id: str, phase: str, data_uri: str, store: ObjectStore, tables: ChunkTables
+) -> dict[str, Any]:
+    """Put together what the items of a phase have answered.
+
+    Safe to run twice, also after the run's scratch was removed: the answer stays.
+
+    Returns:
+        The next phase; or after the last the answer of `prepare_data`.
+
+    Raises:
+        DataError: as `prepare_data` does, for the first problem in the order of the rows.
+        ChunkFailed: an item has no answer.
+    """
+    scratch = Scratch(store, data_uri, run_id)
+    if scratch.has(_ANSWER):
+        return _repeated(scratch.read(_ANSWER))
+    merge = _Merge(scratch, store, tables)
+    try:
+        answer = merge.after(phase)
+    except errors.PermanentError as error:
+        _end(scratch, store, {"error": refusal(error)})
+        raise
+    if "phase" not in answer:
+        _end(scratch, store, answer)
+    return answer
+
+
+def _end(scratch: Scratch, store: ObjectStore, answer: Mapping[str, Any]) -> None:
+    scratch.write(_ANSWER, answer)
+    scratch.remove("scan", "survey", "check", "reduce", "write")
+    for name in ("plan.json", "items.json", "counts.json", "outline"):
+        store.delete_prefix(f"{scratch.uri}{name}")
+
+
+def _repeated(answer: dict[str, Any]) -> dict[str, Any]:
+    if "error" in answer:
+        raise _error(answer["error"], 0)
+    return answer
+
+
+def _error(raw: Mapping[str, Any], rows_before: int) -> errors.PermanentError:
+    """The error that an item met, with its row counted from the object's first."""
+    message, row = raw["message"], raw["row"]
+    if row is not None:
+        message = message.replace(f"row {row}", f"row {row + rows_before}", 1)
+    kind: type[errors.PermanentError] = getattr(errors, raw["type"])
+    return kind(message)
+
+
+class _Merge:
+    def __init__(self, scratch: Scratch, store: ObjectStore, tables: ChunkTables) -> None:
+        self._scratch, self._store, self._tables = scratch, store, tables
+        self._plan = Plan.from_dict(scratch.read("plan.json"))
+        self._items = read_items(scratch)
+
+    def after(self, phase: str) -> dict[str, Any]:
+        steps = {
+            "scan": self._scanned,
+            "survey": self._surveyed,
+            "check": self._checked,
+            "reduce": self._reduced,
+            "write": self._written,
+        }
+        if phase not in steps:
+            raise errors.InvalidEvent(f"{phase!r} is no phase; there are {', '.join(steps)}.")
+        return steps[phase]()
+
+    # --- scan ----------------------------------------------------------------------------------------
+
+    def _scanned(self) -> dict[str, Any]:
+        rough = [item for item in self._items if item[0].is_rough]
+        scans: dict[int, list[Scan]] = {}
+        broken = set()
+        for (span,), answer in zip(rough, self._scratch.results("scan", len(rough)), strict=True):
+            if answer.get("error"):
+                # Whoever reads the rows meets the same problem, after those of the objects before.
+                broken.add(span.number)
+            else:
+                scans.setdefault(span.number, []).append(Scan.from_dict(answer["scan"]))
+        for number in broken:
+            scans.pop(number, None)
+        self._items = resolved(self._items, scans)
+        write_items(self._scratch, self._items)
+        return settle_contract(self._plan, self._items, self._scratch, self._store)
+
+    # --- survey --------------------------------------------------------------------------------------
+
+    def _surveyed(self) -> dict[str, Any]:
+        request = self._plan.request
+        if self._plan.refusal is not None:
+            kind, message = self._plan.refusal
+            raise self._refused(getattr(errors, kind)(message), preparation_of(self._plan, self._store))
+        pinned = read_pinned(pinned_contract_uri(request.data_uri), request.settings, self._store)
+        inferred = infer(request.settings, self._survey())
+        new = pinned is None or inferred.contract == pinned
+        planned = replace(self._plan, contract_is_new=new, notes=inferred.notes if new else ())
+        contract = inferred.contract if pinned is None else pinned
+        return begin_check(planned, contract, self._items, self._scratch, self._store)
+
+    def _survey(self, only: int | None = None) -> TableSurvey:
+        """Put together what was seen; of one object only, if its number is given."""
+        drop = DropSurvey()
+        for number, item, answer in self._answers("survey"):
+            found = iter(answer["spans"])
+            for position, span in enumerate(item):
+                raw = next(found, None)
+                if only not in (None, span.number):
+                    continue
+                if raw is None:
+                    raise _error(answer["error"], drop.records)
+                folder = f"{self._scratch.folder('survey', number)}{position}/"
+                drop.add(span.ref.uri, self._span_survey(raw, folder, drop), span.is_last)
+        return drop.total
+
+    def _span_survey(self, raw: Mapping[str, Any], folder: str, before: DropSurvey) -> SpanSurvey:
+        columns = {}
+        wanted = set(raw["identifiers"])
+        for number, (name, column) in enumerate(raw["seen"].items()):
+            kept = np.empty(0, dtype=np.int64)
+            # A list of leading values that is full never changes: those of later items need not be fetched.
+            if name in wanted and not before.identifiers_of(name).is_full:
+                kept = np.frombuffer(self._store.read(f"{folder}{number}"), dtype=np.int64)
+            columns[name] = ColumnSurvey.from_dict(column, Identifiers(kept))
+        seen = TableSurvey(raw["rows"], columns, raw["sources"])
+        return SpanSurvey(raw["columns"], raw["records"], raw["first_bad"], seen)
+
+    def _survey_of_change(self) -> TableSurvey:
+        try:
+            return self._survey()
+        except errors.SchemaChanged:
+            newest = self._plan.request.newest_drop
+            return self._survey(
+                only=len(self._plan.request.objects) - 1 - self._plan.request.objects.index(newest)
+            )
+
+    # --- check ---------------------------------------------------------------------------------------
+
+    def _checked(self) -> dict[str, Any]:
+        preparation = preparation_of(self._plan, self._store)
+        total = DropCheck(preparation.contract)
+        inputs = []
+        rows_before: dict[str, int] = {}
+        try:
+            for number, item, answer in self._answers("check"):
+                checked = CheckedItem.from_dict(answer)
+                inputs.append(
+                    {"rejects": {"item": number, "files": checked.reject_files, "rows_before": rows_before}}
+                )
+                self._add(total, item, checked, answer["error"])
+                rows_before = {
+                    source: total.counts.objects[source].read
+                    for span in checked.spans
+                    for source in span.counts.objects
+                }
+        except errors.DataError as error:
+            return self._survey_or_raise(error, preparation)
+        self._scratch.write("counts.json", total.counts.to_dict())
+        outline = self._tables.outline(self._folders("check"), preparation.contract)
+        self._store.write(f"{self._scratch.uri}outline", outline)
+        preparation.report.counts = total.counts
+        rejects = [each for each in inputs if each["rejects"]["files"] or not each["rejects"]["item"]]
+        if self._has_too_many_rejects(preparation):
+            return self._scratch.begin("reduce", rejects)
+        ranges = [
+            {"range": number, "ranges": self._plan.ranges, "items": len(self._items)}
+            for number in range(self._plan.ranges)
+        ]
+        return self._scratch.begin("reduce", [*ranges, *rejects])
+
+    @staticmethod
+    def _add(
+        total: DropCheck, item: Sequence[Span], checked: CheckedItem, problem: Mapping[str, Any] | None
+    ) -> None:
+        found = iter(checked.spans)
+        for span in item:
+            each = next(found, None)
+            if each is None:
+                raise _error(problem or {}, total.records)
+            total.add(span.ref.uri, each, span.is_last)
+
+    @staticmethod
+    def _has_too_many_rejects(preparation: Preparation) -> bool:
+        try:
+            preparation.refuse_rejects()
+        except errors.TooManyRejects:
+            return True
+        return False
+
+    # --- reduce --------------------------------------------------------------------------------------
+
+    def _reduced(self) -> dict[str, Any]:
+        preparation = preparation_of(self._plan, self._store)
+        report = preparation.report
+        report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
+        try:
+            preparation.refuse_rejects()
+        except errors.TooManyRejects as error:
+            return self._survey_or_raise(error, preparation)
+        report.duplicates, report.splits, reduced = self._kept(preparation.contract)
+        try:
+            preparation.refuse_splits()
+        except errors.DataError as error:
+            raise self._refused(error, preparation) from error
+        return self._scratch.begin("write", [{"reduced": reduced}] * len(self._items))
+
+    def _kept(self, contract: Contract) -> tuple[int, SplitCounts, list[int]]:
+        """Return the duplicates, what remains, and which ranges have any duplicates."""
+        checked = [CheckedItem.from_dict(answer) for _, _, answer in self._answers("check")]
+        duplicates = sum(each.repeated for each in checked)
+        kept = np.sum([_array(each.kept, contract) for each in checked], axis=0)
+        reduced = []
+        for number, answer in enumerate(self._scratch.results("reduce", self._plan.ranges)):
+            self._raise(answer)
+            if answer["repeated"]:
+                duplicates += answer["repeated"]
+                kept = kept - _array(answer["counts"], contract)
+                reduced.append(number)
+        return duplicates, split_counts_of(kept.tolist(), contract), reduced
+
+    # --- write ---------------------------------------------------------------------------------------
+
+    def _written(self) -> dict[str, Any]:
+        for answer in self._scratch.results("write", len(self._items)):
+            self._raise(answer)
+        preparation = preparation_of(self._plan, self._store)
+        report, contract = preparation.report, preparation.contract
+        report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
+        report.duplicates, splits, _ = self._kept(contract)
+        outline = self._store.read(f"{self._scratch.uri}outline")
+        written = self._tables.merged(self._folders("write"), splits, contract, outline)
+        prepared = preparation.finished(written)
+        pinned = self._pinned_meanwhile(contract) if self._plan.contract_is_new else None
+        if pinned is not None:
+            planned = replace(self._plan, contract_is_new=False, notes=())
+            return begin_check(planned, pinned, self._items, self._scratch, self._store)
+        return prepared.to_dict()
+
+    def _pinned_meanwhile(self, contract: Contract) -> Contract | None:
+        """Pin the contract; or return the other one that somebody has pinned, which is to be held to."""
+        request = self._plan.request
+        uri = pinned_contract_uri(request.data_uri)
+        if self._store.write_if_absent(uri, contract.to_json().encode(), "application/json"):
+            return None
+        pinned = read_pinned(uri, request.settings, self._store)
+        return None if pinned is None or pinned == contract else pinned
+
+    # --- what phases have in common ------------------------------------------------------------------
+
+    def _answers(self, phase: str) -> Iterator[tuple[int, Sequence[Span], dict[str, Any]]]:
+        answers = self._scratch.results(phase, len(self._items))
+        for number, (item, answer) in enumerate(zip(self._items, answers, strict=True)):
+            if "spans" not in answer:
+                self._raise(answer)
+            yield number, item, answer
+
+    @staticmethod
+    def _raise(answer: Mapping[str, Any]) -> None:
+        if answer.get("error"):
+            raise _error(answer["error"], 0)
+
+    def _folders(self, phase: str) -> list[str]:
+        return [self._scratch.folder(phase, number) for number in range(len(self._items))]
+
+    def _survey_or_raise(self, error: errors.DataError, preparation: Preparation) -> dict[str, Any]:
+        """Where the pinned contract refused the drops, first find out which one would fit them."""
+        asks = isinstance(error, errors.SchemaChanged | errors.TooManyRejects)
+        if not asks or preparation.report.notes is not None:
+            raise self._refused(error, preparation) from error
+        self._scratch.write("counts.json", preparation.report.counts.to_dict())
+        planned = replace(self._plan, refusal=(type(error).__name__, str(error)))
+        self._scratch.write("plan.json", planned.to_dict())
+        return self._scratch.begin("survey", [spans_of(item) for item in self._items])
+
+    def _refused(self, error: errors.DataError, preparation: Preparation) -> errors.DataError:
+        if self._plan.refusal is not None:
+            preparation.report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
+        return preparation.refused(error, self._survey_of_change)
+
+
+def _array(counts: Counts, contract: Contract) -> np.ndarray[Any, np.dtype[np.int64]]:
+    shape = (3, len(contract.classes or ("",)))
+    return np.array(counts, dtype=np.int64).reshape(shape) if counts else np.zeros(shape, dtype=np.int64)

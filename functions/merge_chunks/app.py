@@ -1,0 +1,31 @@
+"""Put together what the chunks of large drops answered, and go on to the next phase.
+
+Example event: ``events/merge_chunks.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge import bootstrap
+from dropforge.application.merge_chunks import merge_chunks
+from dropforge.config import Settings
+from dropforge.observability import logger
+
+
+@dataclass(frozen=True)
+class FunctionSettings(Settings):
+    data_bucket: str
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    settings = FunctionSettings.from_env(os.environ)
+    store = bootstrap.object_store()
+    run_id, phase = event["run_id"], event["phase"]
+    data_uri = f"s3://{settings.data_bucket}"
+    merged = merge_chunks(run_id, phase, data_uri, store, bootstrap.chunk_tables(store))
+    logger.info("merged chunks", run_id=run_id, merged=phase, next=merged.get("phase", {}).get("name"))
+    return merged
