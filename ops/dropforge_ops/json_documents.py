@@ -145,6 +145,13 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "live?": "the live pointer, with --wait",
         "message": "the result in a sentence",
     },
+    "wake": {
+        "changed": "whether a deployment was started",
+        "version": "the live version",
+        "asleep_since?": "when its endpoint was put to sleep",
+        "execution_arn?": "the deployment's execution",
+        "message": "the result in a sentence",
+    },
     "predict": {
         "version": "the live version",
         "model_package_arn": "its model package",

@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ def whole_machine(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> N
     patch.setattr(stack_health, "http_status", lambda url: 403)
     stack.sfn.describe_state_machine = lambda **_: {"status": "ACTIVE"}  # type: ignore[attr-defined]
     complete(stack)
+
+
+def asleep(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    token = complete(stack).lives(1).token
+    stack.ledger.fall_asleep(token, now=datetime.now(UTC))
 
 
 def in_project(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -238,6 +244,7 @@ CASES = {
     "approve": Case(("approve", "1"), "is approved", ("approve", "x"), NO_VERSION, candidate),
     "reject": Case(("reject", "1"), "is rejected", ("reject", "x"), NO_VERSION, candidate),
     "rollback": Case(("rollback",), "to version 1 has started", ("rollback", "x"), NO_VERSION, two_versions),
+    "wake": Case(("wake",), "is being brought back", ("wake", "x"), "x", asleep),
     "predict": Case(("predict", "--sample-rows", "1"), "malignant", ("predict",), "Give rows", live),
     "outcome": Case(
         ("outcome", "{prediction}=benign"),

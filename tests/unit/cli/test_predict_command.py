@@ -78,6 +78,16 @@ def test_says_so_when_the_model_breaks(stack, on_stack):
     assert "failed with status 500: boom" in outcome.stderr
 
 
+def test_says_how_an_endpoint_that_sleeps_is_brought_back(stack, on_stack):
+    stack.lives(1)
+    stack.runtime.error = refusal(
+        "ValidationError", "Endpoint model of account 1 not found.", "InvokeEndpoint"
+    )
+    outcome = on_stack("predict", "--sample-rows", "1")
+    assert outcome.exit_code == 3
+    assert "dropforge wake --wait" in outcome.stderr
+
+
 def test_says_what_to_do_while_no_model_is_live(on_stack):
     outcome = on_stack("predict", "--sample-rows", "1")
     assert outcome.exit_code == 3
