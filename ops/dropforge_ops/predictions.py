@@ -200,8 +200,8 @@ def _failure(error: ClientError, endpoint: str) -> Exception:
         )
     if code_of(error) in ("ValidationError", "ValidationException") and "not found" in message_of(error):
         return NotFound(
-            f"The endpoint {endpoint} isn't there: {message_of(error).rstrip('.')}. Where it sleeps, 'dropforge "
-            "wake --wait' brings it back; else a repair does, at most a quarter of an hour later."
+            f"The endpoint {endpoint} isn't there: {message_of(error).rstrip('.')}. Where it sleeps, "
+            "'dropforge wake --wait' brings it back; else a repair does, at most a quarter of an hour later."
         )
     return error
 
