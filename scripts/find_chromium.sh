@@ -46,7 +46,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 fi
 echo "Fetching Playwright's Chromium for the browser tests …" >&2
 # As root the libraries that it needs are installed too.
-.venv/bin/playwright install $([ "$(id -u)" = 0 ] && echo --with-deps) --only-shell chromium >&2 || true
+.venv/bin/playwright install $([ "$(id -u)" = 0 ] && echo --with-deps) chromium >&2 || true
 if of_playwright; then
   exit 0
 fi

@@ -92,7 +92,7 @@ def test_every_answer_forbids_to_load_from_or_talk_to_anybody_else(local):
         assert "connect-src 'self'" in policy
         assert "frame-ancestors 'none'" in policy
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
     assert (
         "default-src" in local.get("/", headers={"Host": "evil.example"}).headers["content-security-policy"]
     )
