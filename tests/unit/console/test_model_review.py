@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from tests.fakes.records import a_pointer, a_run, a_version
 from tests.unit.console.stored import StoredS3
 from tests.unit.judging.test_judge_model_use_case import CHAMPION, request, store_with
@@ -13,6 +14,7 @@ from dropforge.application.judge_model import judge_model
 from dropforge.domain.records import Approval, RunStatus
 from dropforge_ops.console.reading.models import (
     BETTER,
+    DELETED,
     EVEN,
     WORSE,
     Span,
@@ -92,7 +94,7 @@ def judged(**output):
 
 def review(store, model, **ledger):
     s3 = StoredS3(store)
-    return read_review("2", ReadLedger([model], **ledger), s3.documents, Registry())
+    return read_review("2", ReadLedger([model], **ledger), s3.documents)
 
 
 def test_a_review_has_every_metric_of_both_models_the_deciding_one_first():
@@ -170,6 +172,18 @@ def test_standing_follows_ledger_and_registry_but_keeps_the_metrics_that_were_sh
     assert standing.fallback == earlier
     with pytest.raises(NotFound, match="no version 2 any more"):
         read_standing(shown, ReadLedger(), registry)
+
+
+def test_a_version_whose_package_was_deleted_can_still_be_looked_at():
+    store, model = judged()
+    shown = review(store, model).shown
+
+    class Emptied:
+        def describe_model_package(self, *, ModelPackageName):
+            error = {"Code": "ValidationException", "Message": f"{ModelPackageName} does not exist."}
+            raise ClientError({"Error": error}, "DescribeModelPackage")
+
+    assert read_standing(shown, ReadLedger([model]), Emptied()).shown.registry_status == DELETED
 
 
 def test_the_list_has_what_the_gate_refused_and_where_one_can_go_back_to():

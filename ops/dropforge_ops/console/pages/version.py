@@ -33,6 +33,7 @@ from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.pages.deciding import Outcome, decide, offer_rollback, roll_back
 from dropforge_ops.console.reading.models import (
+    DELETED,
     ColumnSummary,
     MetricRow,
     Rejected,
@@ -59,7 +60,7 @@ from dropforge_ops.console.reading.wording import (
 async def build_version(context: Context, version: str) -> None:
     """A registered version, with its decision."""
     sagemaker = context.target.client("sagemaker")
-    review = await context.read(read_review, version, context.ledger, context.documents, sagemaker)
+    review = await context.read(read_review, version, context.ledger, context.documents)
     shown = review.shown
     assert shown is not None  # noqa: S101 - a registered version has what its reviewers are shown
     _title(f"Version {shown.model.version}")
@@ -110,6 +111,8 @@ def _show_standing(context: Context, outcome: Outcome, standing: Standing) -> No
 
 def _buttons(context: Context, outcome: Outcome, standing: Standing) -> None:
     model, shown = standing.model, standing.shown
+    if shown.registry_status == DELETED:
+        return
     if model.approval is Approval.PENDING or model.approval is Approval.REJECTED:
         button(
             "Approve", partial(decide, context, outcome, shown, Approval.APPROVED), "primary", icon="check"
@@ -131,7 +134,9 @@ _EXPECTED: Final[Mapping[Approval, str]] = {
 
 def _say_where_it_stands(standing: Standing) -> None:
     model, run = standing.model, standing.run
-    if standing.shown.registry_status != _EXPECTED[model.approval]:
+    if standing.shown.registry_status == DELETED:
+        notice("Its model package was deleted from the registry, so nothing can be decided.", tone="warn")
+    elif standing.shown.registry_status != _EXPECTED[model.approval]:
         notice(f"The registry has it as {standing.shown.registry_status}; the decision is being acted on.")
     if run is not None and run.error and model.approval is Approval.APPROVED and not standing.shown.is_live:
         error_banner(f"Its run failed: {run.error.get('class')}: {run.error.get('message')}")

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
+
+from botocore.exceptions import ClientError
 
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus, StageChange
 from dropforge_ops import decisions
 from dropforge_ops.documents import Document, Documents
-from dropforge_ops.errors import NotFound
+from dropforge_ops.errors import NotFound, code_of
 from dropforge_ops.ledger_reader import LedgerReader
 
 _RUNS_LOOKED_AT = 100
 _REFUSED_SHOWN = 10
+DELETED: Final = "deleted"
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html
+_NO_PACKAGE = ("ValidationException", "ResourceNotFound")
 BETTER, WORSE, EVEN, UNDEFINED = "better", "worse", "even", "undefined"
 
 
@@ -190,15 +195,15 @@ class Standing:
         return self.shown.model
 
 
-def read_review(version: str, ledger: LedgerReader, documents: Documents, sagemaker: Any) -> Review:
-    """Collect it.
+def read_review(version: str, ledger: LedgerReader, documents: Documents) -> Review:
+    """Collect it; how the registry has it is a matter of `read_standing`.
 
     Raises:
         UsageError, NotFound: there is no such version.
         OperationFailed: its metrics are gone.
     """
     model = decisions.parse_version(version, ledger)
-    shown = decisions.candidate(model, ledger, documents, sagemaker)
+    shown = decisions.candidate(model, ledger, documents)
     return _review(model.run_id, model, shown, shown.judgement, ledger, documents)
 
 
@@ -226,12 +231,22 @@ def read_standing(shown: decisions.Candidate, ledger: LedgerReader, sagemaker: A
     model = ledger.model(version)
     if model is None:
         raise NotFound(f"There is no version {version} any more.")
-    package = sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
-    now = decisions.Candidate(model, shown.judgement, ledger.live(), str(package.get("ModelApprovalStatus")))
+    now = decisions.Candidate(model, shown.judgement, ledger.live(), _registry_status(model, sagemaker))
     fallback = None
     if now.is_live:
         fallback = next(iter(Versions(now.live, ledger.models(), []).earlier), None)
     return Standing(now, ledger.run(model.run_id), tuple(ledger.history(version)), fallback)
+
+
+def _registry_status(model: ModelVersion, sagemaker: Any) -> str:
+    """The package's approval status, or DELETED: somebody may have tidied the registry up."""
+    try:
+        package = sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
+    except ClientError as error:
+        if code_of(error) in _NO_PACKAGE:
+            return DELETED
+        raise
+    return str(package.get("ModelApprovalStatus"))
 
 
 def _review(
