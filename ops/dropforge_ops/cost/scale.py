@@ -190,8 +190,8 @@ def _training_limits(
     needed = rates["train.memory_mb_per_csv_mb"] * megabytes
     if instance is None:
         found.append(
-            f"Training: {needed / 1e6:,.1f} TB of memory; the largest instance in the list has "
-            f"{max(INSTANCE_MB.values()) / 1e6:.1f} TB. Train on a sample, or bring an image that streams"
+            f"Training: about {needed / 1000:,.0f} GB of memory; the largest instance in the list has "
+            f"{max(INSTANCE_MB.values()) / 1024:.0f} GiB. Train on a sample, or bring an image that streams"
         )
     elif instance in INSTANCE_MB and needed > INSTANCE_MB[instance] * _USABLE:
         found.append(
