@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
 
+from dropforge.application.live_contract import read_live_contract
 from dropforge.domain.batch import (
     CONTENT_TYPE,
     MAXIMUM_ROW_BYTES,
@@ -24,7 +25,6 @@ from dropforge.domain.batch import (
     RowProblem,
     ScorableRow,
 )
-from dropforge.domain.contract import Contract
 from dropforge.domain.errors import InvalidEvent, NoLiveModel, UnscorableBatch
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.ports import ObjectRef, ObjectStore
@@ -97,7 +97,7 @@ def plan_batch(
             f"s3://{drop.bucket}/{drop.key} can't be scored: no model is live yet. Drop training data under "
             "incoming/, approve its model, then drop the batch again."
         )
-    contract = Contract.from_json(store.read(live.contract_uri))
+    contract = read_live_contract(live, store)
     ref = ObjectRef(drop.bucket, drop.key, drop.version_id, drop.etag, drop.size)
     with tables.open(ref, contract) as table:
         staged = _stage(table, places, store)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dropforge.application.live_contract import read_live_contract
 from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
@@ -151,12 +152,13 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
     Raises:
         InvalidProfile, InvalidContract: what the live pointer names can't be used.
         ObjectMissing: the live model's profile or contract is gone.
+        ArtifactChanged: its contract is not the one that it was trained on.
     """
     live = ledger.live()
     if live is None:
         report = WatchReport(request.start, request.end, request.policy, None)
         return Watched(report, None, (), (_summary(report),))
-    contract = Contract.from_json(store.read(live.contract_uri))
+    contract = read_live_contract(live, store)
     window = log.window(
         request.start,
         request.end,

@@ -184,7 +184,7 @@ class ArtifactMissing(PermanentError):
 
 
 class ArtifactChanged(PermanentError):
-    """The model archive's digest is not the registered one."""
+    """The model archive's digest is not the registered one, or its contract not the one of its training."""
 
 
 class DeploymentInProgress(RetryableError):

@@ -29,6 +29,7 @@ from tests.unit.batch.batch_world import (
 from dropforge.domain.batch import REQUEST_ROWS
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.errors import (
+    ArtifactChanged,
     DropforgeError,
     EmptyData,
     InvalidBatchOutput,
@@ -247,6 +248,15 @@ def test_the_dropped_file_is_never_changed():
 
 
 # --- refusals -----------------------------------------------------------------------------------
+
+
+def test_a_contract_that_is_not_the_models_own_scores_nothing():
+    world = World()
+    live = world.ledger.pointer
+    assert live is not None
+    world.store.write(live.contract_uri, UNKEYED.to_json().encode())
+    with pytest.raises(ArtifactChanged, match="Restore the object"):
+        world.plan(f"{HEADER}\n")
 
 
 def test_nothing_can_be_scored_before_a_model_is_live():

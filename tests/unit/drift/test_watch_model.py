@@ -19,7 +19,7 @@ from dropforge.application.watch_model import (
 from dropforge.domain.drift.baseline import Baseline
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.scores import prediction_profile
-from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.errors import ArtifactChanged, InvalidEvent
 from dropforge.domain.predictions import PredictionRecord, epoch_ms, logged_inputs, prediction_id
 from dropforge.domain.records import Live, iso
 
@@ -203,6 +203,13 @@ def test_the_last_full_window_has_ended_and_reports_of_part_hours_have_names_of_
     start, end = last_full_window(now, timedelta(minutes=15))
     assert (start, end) == (datetime(2026, 1, 2, 3, 30, tzinfo=UTC), datetime(2026, 1, 2, 3, 45, tzinfo=UTC))
     assert report_uri("s3://data", start).endswith("/03/report-3000.json")
+
+
+def test_a_contract_that_is_not_the_models_own_is_not_watched_by():
+    world = World()
+    world.pointer = replace(world.pointer, contract_hash="0" * 64)
+    with pytest.raises(ArtifactChanged, match="not the contract that version 1 was trained on"):
+        world.watch()
 
 
 def test_a_window_that_goes_backwards_is_refused():
