@@ -170,6 +170,7 @@ def _draw_buttons(asking: _Asking, answer: html.section, outcome: _Outcome) -> N
         answer.clear()
         with answer:
             _draw_answer(asking.form, found, answers.version, time.monotonic() - started)
+        _bring_into_sight(answer)
         outcome.about(found.get("id"))
 
     def next_example() -> None:
@@ -197,6 +198,14 @@ def _say(answer: html.section, problem: str) -> None:
     with answer:
         html.h2("Answer")
         error_banner(problem)
+    _bring_into_sight(answer)
+
+
+def _bring_into_sight(answer: html.section) -> None:
+    """On a small screen the answer stands below the form."""
+    answer.client.run_javascript(
+        f"document.getElementById('{answer.html_id}').scrollIntoView({{block: 'nearest'}})"
+    )
 
 
 def _draw_answer(form: Form, found: Mapping[str, Any], version: int, seconds: float) -> None:

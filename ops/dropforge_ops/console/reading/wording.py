@@ -96,10 +96,11 @@ def difference_in_words(row: MetricRow, champion: int | None) -> str:
             "good end of "
             f"the interval, {number(-difference.high)}, is a loss."
         )
+    worse = "no loss" if difference.low == 0 else f"{number(-difference.low)} {row.name} worse"
+    better = "no gain" if difference.high == 0 else f"{number(difference.high)} better"
     return (
-        f"Not distinguishable from {against} by these rows: the truth may lie anywhere from "
-        f"{number(-difference.low)} {row.name} worse to {number(difference.high)} better. More hold-out rows "
-        "would tell."
+        f"Not distinguishable from {against} by these rows: the truth may lie anywhere from {worse} to "
+        f"{better}. More hold-out rows would tell."
     )
 
 
