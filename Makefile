@@ -36,14 +36,8 @@ screenshots: setup ## pictures of every page of the console, to docs/images
 faults: setup ## every state of both machines under faults, kills of the host, 200 drops; prints a table
 	python -m tests.faults $(ARGS)
 
-bench: setup ## ratios and rates, side by side: false alarms, power, agreement, serving, the API's import, CPU and load
-	python -m bench false-alarms
-	python -m bench power
-	python -m bench agreement
-	python -m bench serving
-	python -m bench.predict_import
-	python -m bench.predict_cpu
-	python -m bench.predict_load
+bench: setup ## ratios in one run: preparation, drift, serving, imports, false alarms and more; ARGS=--quick for a look
+	python -m bench all $(ARGS)
 	python -m bench.console_paint
 
 check: setup ## format, lint, types, import rules, template and state machines

@@ -16,7 +16,12 @@ from dropforge.domain.profile import CategoricalProfile, NumericProfile
 
 
 def baselines_of(table: Table) -> list[ColumnBaseline]:
-    """Profile every column, with a sample of its first rows (they are in random order)."""
+    """Profile every column as preparation does."""
+    return [column_of(entry) for entry in entries_of(table)]
+
+
+def entries_of(table: Table) -> list[dict[str, Any]]:
+    """Return the profile's columns, with a sample of the first rows (they are in random order)."""
     found = []
     for name, values in table.items():
         entry: dict[str, Any] = {"name": name}
@@ -29,7 +34,7 @@ def baselines_of(table: Table) -> list[ColumnBaseline]:
             counted = dict(zip(map(str, labels), map(int, counts), strict=True))
             entry |= {"type": "category", **CategoricalProfile.of(counted, 0).to_dict()}
         codes = column_of(entry).codes(values[:SAMPLE_ROWS])
-        found.append(column_of({**entry, "sample": packed(codes)}))
+        found.append({**entry, "sample": packed(codes)})
     return found
 
 

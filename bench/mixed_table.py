@@ -1,6 +1,6 @@
 """A CSV of twelve mixed columns, the same bytes for the same seed, and the contract it is held to.
 
-Some cells are missing, some break their type, range or categories, and some keys come twice.
+Some cells are missing; some break their column's type, range or categories; some keys come twice.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from dropforge.domain.contract import Column, Contract
 BLOCK_ROWS = 100_000
 MISSING, BROKEN, REPEATED = 0.02, 0.0002, 0.01
 """Shares of cells without a value, of cells that break a rule, and of rows whose key stands further up."""
+
+BROKEN_VALUES = {
+    **{"age": "200", "score": "1.5", "latitude": "-91.25"},
+    **{"balance": "n.a.", "visits": "often", "joined": "yesterday", "plan": "gold", "churned": "maybe"},
+}
+"""Out of range, of another type, not among the categories, no class."""
 
 CITIES = tuple(f"city {number:03d}" if number % 10 else f"city {number:03d}, upper" for number in range(200))
 """One in ten holds a comma, so that its fields are quoted."""
@@ -80,8 +86,8 @@ def _lines(rng: np.random.Generator, start: int) -> bytes:
         kept = values
         if CONTRACT.column(name).nullable:
             kept = pc.if_else(pa.array(rng.random(n) < MISSING), "", kept)
-        if name not in ("customer_id", "city"):
-            kept = pc.if_else(pa.array(rng.random(n) < BROKEN), "broken", kept)
+        if name in BROKEN_VALUES:
+            kept = pc.if_else(pa.array(rng.random(n) < BROKEN), BROKEN_VALUES[name], kept)
         arrays.append(kept)
     arrays[-1] = pc.binary_join_element_wise(arrays[-1], "", "\n")
     return bytes(pc.binary_join_element_wise(*arrays, ",").buffers()[2])

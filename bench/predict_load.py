@@ -22,6 +22,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.record import Result, append
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), *(str(ROOT / each) for each in ("core", "local", "ops"))]
 
@@ -161,16 +163,22 @@ def measure(host: LocalHost, folder: Path, clients: int, seconds: float) -> dict
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("bench predict-load", description=__doc__)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60.0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with TemporaryDirectory() as folder, LocalHost(ROOT, wait_scale=0.2) as host:
-        result = measure(host, Path(folder), options.clients, options.seconds)
-    print(json.dumps({"bench": "predict_load", **result}))
-    return 0 if not result["errors"] and not result["lost"] and result["answered"] == result["logged"] else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        found = measure(host, Path(folder), options.clients, options.seconds)
+    print(json.dumps({"bench": "predict_load", **found}))
+    complete = not found["errors"] and not found["lost"] and found["answered"] == found["logged"]
+    append(
+        [
+            Result(
+                f"prediction over HTTP, p50 ms, {options.clients} clients", found["p50_ms"],
+                "bare signed request to the endpoint", found["bare_p50_ms"], found["overhead_ratio"],
+                "no error, every answer in the log", complete,
+            )
+        ]
+    )  # fmt: skip
+    return 0 if complete else 1

@@ -23,10 +23,11 @@ tenths are among 1,020 steps, so that the PSI's bins are the deciles."""
 DISTINCT_BOUND = 10_000
 TOP_CATEGORIES = 1000
 
-_HALF_BITS = 30
-"""Sums are kept in units of 2^-60 of the column's range, in two halves."""
-_SUMMED = 1 << 20
-"""Values summed at once: integers below 2^30 whose sum a float64 holds exactly."""
+_UNIT_BITS = 62
+"""Sums are kept in units of 2^-62 of the column's range."""
+_SUMMED = 1 << 15
+"""Values summed at once: they stay in a core's cache, and their float's sum is exact to far less than 2^63
+units."""
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -82,23 +83,34 @@ def nearest(ordered: npt.NDArray[Any], wanted: Float64) -> npt.NDArray[np.intp]:
 
 
 def exact_sum(shares: Float64) -> int:
-    """Add numbers in [-1, 1], float64 (n,), each rounded to 2^-60; return the sum in these units.
+    """Add numbers in [-1, 1], float64 (n,), each cut to 2^-62; return the sum in these units.
 
     Integers have no rounding, so any order and any grouping gives the same.
 
     Example:
-        >>> exact_sum(np.array([0.5, 0.25])) == 3 << 58
+        >>> exact_sum(np.array([0.5, 0.25])) == 3 << 60
         True
     """
-    total = 0
-    for start in range(0, len(shares), _SUMMED):
-        coarse = shares[start : start + _SUMMED] * 2.0**_HALF_BITS
-        whole = np.rint(coarse)
-        coarse -= whole
-        coarse *= 2.0**_HALF_BITS
-        np.rint(coarse, out=coarse)
-        total += (int(whole.sum()) << _HALF_BITS) + int(coarse.sum())
-    return total
+    return sum(_exact_sum(shares[start : start + _SUMMED]) for start in range(0, len(shares), _SUMMED))
+
+
+def _exact_sum(shares: Float64) -> int:
+    units = shares * 2.0**_UNIT_BITS
+    near = int(units.sum())
+    # The sum of the integers wraps around at 2^64, and the sum of the floats says how often.
+    wrapped = int(units.astype(np.int64).sum())
+    return wrapped + ((near - wrapped + (1 << 63)) >> 64 << 64)
+
+
+def exact_moments(values: Float64, ruler: Ruler) -> tuple[int, int]:
+    """Return the exact sums of the values as shares of the ruler's range, and of their squares."""
+    total = squares = 0
+    for start in range(0, len(values), _SUMMED):
+        shares = ruler.scaled(values[start : start + _SUMMED])
+        total += _exact_sum(shares)
+        shares *= shares
+        squares += _exact_sum(shares)
+    return total, squares
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +128,10 @@ class Frequencies:
     @classmethod
     def of(cls, ordered: Float64) -> Frequencies | None:
         """Count ascending values, float64 (n,); None if there are too many different ones."""
-        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(ordered) else _NONE
-        if len(starts) > DISTINCT_BOUND:
+        new = ordered[1:] != ordered[:-1]
+        if np.count_nonzero(new) >= DISTINCT_BOUND:
             return None
+        starts = np.flatnonzero(np.append(True, new)) if len(ordered) else _NONE
         return cls(ordered[starts] + 0.0, np.diff(starts, append=len(ordered)))
 
     def merge(self, other: Frequencies) -> Frequencies | None:
@@ -146,7 +159,7 @@ class NumericProfile:
 
     Attributes:
         at_minimum: how many values are the least one.
-        total, squares: the sum of the ruler's scaled values and of their squares, in units of 2^-60.
+        total, squares: the sum of the ruler's scaled values and of their squares, in units of 2^-62.
         counted: how often every value occurs; where too many differ, int64 (k,), how many values are at most
             each of the ruler's points.
     """
@@ -176,7 +189,6 @@ class NumericProfile:
             ruler = Ruler.of(ordered, *ends)
         if not len(ordered):
             return cls(ruler, 0, missing, math.inf, -math.inf, 0, 0, 0, Frequencies(ordered, _NONE))
-        shares = ruler.scaled(ordered)
         frequencies = Frequencies.of(ordered)
         return cls(
             ruler,
@@ -185,8 +197,7 @@ class NumericProfile:
             float(ordered[0]),
             float(ordered[-1]),
             int(np.searchsorted(ordered, ordered[0], "right")),
-            exact_sum(shares),
-            exact_sum(np.square(shares)),
+            *exact_moments(ordered, ruler),
             np.searchsorted(ordered, ruler.points, "right") if frequencies is None else frequencies,
         )
 
@@ -215,14 +226,14 @@ class NumericProfile:
         """The mean, correctly rounded from the exact sum; None without values."""
         if not self.count:
             return None
-        return self.ruler.centre + self.ruler.unscaled(self.total / (self.count << 2 * _HALF_BITS))
+        return self.ruler.centre + self.ruler.unscaled(self.total / (self.count << _UNIT_BITS))
 
     @property
     def deviation(self) -> float | None:
         """The population's standard deviation; None without values."""
         if not self.count:
             return None
-        unit = 1 << 2 * _HALF_BITS
+        unit = 1 << _UNIT_BITS
         variance = self.count * self.squares * unit - self.total**2
         return self.ruler.unscaled(math.sqrt(max(variance, 0) / (self.count * unit) ** 2))
 

@@ -38,11 +38,15 @@ def test_kolmogorov_quantile_is_reached_with_its_level():
     assert kolmogorov_tail(kolmogorov_quantile(1e-3, 800.0), 800.0) == pytest.approx(1e-3, rel=1e-3)
 
 
-@pytest.mark.parametrize(("n", "alpha", "beta"), [(1, 1.0, 5.0), (40, 2.0, 999.0), (3000, 17.0, 2000.0)])
+@pytest.mark.parametrize(
+    ("n", "alpha", "beta"), [(1, 1.0, 5.0), (40, 2.0, 999.0), (3000, 17.0, 2000.0), (10**6, 5e4, 9e5)]
+)
 def test_beta_binomial_agrees_with_scipy(n, alpha, beta):
     expected = stats.betabinom(n, alpha, beta)
     probabilities = beta_binomial(n, alpha, beta)
-    assert probabilities == pytest.approx(expected.pmf(np.arange(n + 1)), rel=1e-6, abs=1e-12)
+    known = len(probabilities)
+    assert probabilities == pytest.approx(expected.pmf(np.arange(known)), rel=1e-6, abs=1e-12)
+    assert expected.sf(known - 1) == pytest.approx(0, abs=1e-8)
     level = 0.01
     least = upper_quantile(probabilities, level)
     assert upper_tail(probabilities, least) <= level < upper_tail(probabilities, least - 1)

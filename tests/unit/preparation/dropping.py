@@ -67,12 +67,13 @@ def prepare(
     store: InMemoryObjectStore | None = None,
     run_id: str = "run",
     block_bytes: int = BLOCK_BYTES,
+    workers: int | None = None,
     **settings: Any,
 ) -> Outcome:
     """Drop the files, the newest first, and prepare them. Bytes alone are named x.csv."""
     store = InMemoryObjectStore() if store is None else store
     request = PrepareRequest(run_id, dropped(store, files), DATA, PrepareSettings(target, **settings))
-    return Outcome(prepare_data(request, store, StreamedTables(store, block_bytes)), store)
+    return Outcome(prepare_data(request, store, StreamedTables(store, block_bytes, workers=workers)), store)
 
 
 def dropped(store: InMemoryObjectStore, files: Sequence[tuple[str, bytes] | bytes]) -> tuple[ObjectRef, ...]:

@@ -1,10 +1,14 @@
-"""Compares the preparation with a slow and obvious one: Python's csv module and one row after another."""
+"""Compares the preparation with a slow and obvious one: Python's csv module and one row after another.
+
+The environment variable DROPFORGE_EXAMPLES says how many tables to try.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import os
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -186,15 +190,16 @@ EXAMPLE = "\n".join(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=int(os.environ.get("DROPFORGE_EXAMPLES", "25")), deadline=None)
 @given(
     files=st.lists(written_file(), min_size=1, max_size=3),
     key=st.booleans(),
     block_bytes=st.sampled_from([50, 300, 1024, 5000, 1 << 24]),
+    workers=st.integers(1, 3),
 )
-@example(files=[EXAMPLE], key=True, block_bytes=1)
-@example(files=[EXAMPLE, EXAMPLE], key=False, block_bytes=1 << 24)
-def test_agrees_with_the_reference_on_hostile_tables(files, key, block_bytes):
+@example(files=[EXAMPLE], key=True, block_bytes=1, workers=2)
+@example(files=[EXAMPLE, EXAMPLE], key=False, block_bytes=1 << 24, workers=1)
+def test_agrees_with_the_reference_on_hostile_tables(files, key, block_bytes, workers):
     rules = contract(key)
     store = InMemoryObjectStore({"s3://data/contract/schema.json": rules.to_json().encode()})
     outcome = prepare(
@@ -202,6 +207,7 @@ def test_agrees_with_the_reference_on_hostile_tables(files, key, block_bytes):
         store=store,
         key="k" if key else None,
         block_bytes=block_bytes,
+        workers=workers,
         maximum_reject_rate=0.99,
         minimum_rows=1,
     )

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from dropforge.adapters.tables.blocks import Block
-from dropforge.adapters.tables.checking import CheckedColumns, check_columns, encoded_columns
+from dropforge.adapters.tables.checking import CheckedColumns, check_columns, reading_hints
 from dropforge.adapters.tables.csv_table import CsvTable
 from dropforge.adapters.tables.json_table import JsonLinesTable
 from dropforge.adapters.tables.source import open_source
@@ -108,7 +108,7 @@ class _Rows:
         wanted = [column.name for column in self._columns]
         seen: dict[str, None] = {}
         before = 0
-        for block in self._table.blocks(wanted, encoded_columns(self._contract)):
+        for block in self._table.blocks(wanted, reading_hints(self._contract)):
             seen.update(dict.fromkeys(block.names))
             yield from self._rows_of(block, before)
             before += block.records

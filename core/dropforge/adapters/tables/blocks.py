@@ -62,16 +62,17 @@ class Table(Protocol):
         """
         ...
 
-    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
         """Cut the object into blocks, in order; the work of reading one is left to its piece.
 
         Args:
             wanted: the columns to read; None for all.
-            encoded: columns of which few different values are expected, so that texts may come encoded.
+            hints: as which type a column is best read where its values allow it: a number, or encoded text.
+                Text that doesn't allow it comes as text.
         """
         ...
 
-    def blocks(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Block]:
+    def blocks(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Block]:
         """Read the blocks that hold a record, one after the other."""
         ...
 
@@ -79,11 +80,11 @@ class Table(Protocol):
 class BlockTable:
     """Reads in one thread what `pieces` cuts."""
 
-    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
         raise NotImplementedError
 
-    def blocks(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Block]:
-        return (block for piece in self.pieces(wanted, encoded) if (block := piece()).records)
+    def blocks(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Block]:
+        return (block for piece in self.pieces(wanted, hints) if (block := piece()).records)
 
 
 def rows_without(records: int, bad: Sequence[BadRecord]) -> npt.NDArray[np.int64]:

@@ -41,6 +41,11 @@ class _Limited(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def read(self, size: int | None = -1) -> bytes:
         wanted = self._left if size is None or size < 0 else min(size, self._left)
         data = self._stream.read(wanted) if wanted else b""

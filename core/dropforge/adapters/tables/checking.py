@@ -20,7 +20,7 @@ from dropforge.adapters.tables.conversion import (
     encode,
     text_buffers,
 )
-from dropforge.domain.contract import Column, Contract
+from dropforge.domain.contract import NUMERIC_TYPES, Column, Contract
 from dropforge.domain.row_rules import (
     RULE_CATEGORY,
     RULE_CLASS,
@@ -76,13 +76,15 @@ def wanted_columns(contract: Contract) -> list[str]:
     return [c.name for c in contract.columns if c.role != "ignored" or contract.key is None]
 
 
-def encoded_columns(contract: Contract) -> list[str]:
-    """Return the columns of which few different values are expected."""
-    return [
-        c.name
-        for c in contract.prepared
-        if c.type in ("category", "boolean") or (_is_label(c, contract) and c.type != "number")
-    ]
+def reading_hints(contract: Contract) -> Mapping[str, pa.DataType]:
+    """Return the columns that a parser may read as numbers at once, or encoded as few different texts."""
+    hints: dict[str, pa.DataType] = {}
+    for column in contract.prepared:
+        if column.type in NUMERIC_TYPES:
+            hints[column.name] = ARROW_TYPES[column.type]
+        elif column.type in ("category", "boolean"):
+            hints[column.name] = ENCODED_TEXT
+    return hints
 
 
 def check_block(block: Block, contract: Contract) -> CheckedBlock:

@@ -306,6 +306,9 @@ def _nan_to_null(numbers: pa.Array) -> pa.Array:
 
 
 def _numbers_from_native(array: pa.Array) -> Converted:
+    total = pc.sum(array).as_py() if pa.types.is_float64(array.type) else math.nan
+    if total is None or math.isfinite(total):
+        return Converted(array)
     numbers = _nan_to_null(array.cast(pa.float64(), safe=False))
     values = pc.if_else(pc.is_finite(numbers), numbers, None)
     bad = pc.and_(pc.is_valid(numbers), pc.is_null(values)).to_numpy(zero_copy_only=False)

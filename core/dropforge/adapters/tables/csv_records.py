@@ -9,34 +9,39 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from dropforge.domain.errors import UnreadableData
 
 MAXIMUM_RECORD_BYTES = 16 << 20
 """A record beyond this is a quote that was opened and never closed, not a row."""
 
+_CACHED_BYTES = 1 << 18
+_LOOKED_BACK_BYTES = 1 << 12
+
+Data = bytes | memoryview
+
 _QUOTE, _NEWLINE, _RETURN = b'"'[0], b"\n"[0], b"\r"[0]
 
 
-def cut(data: bytes, delimiter: bytes) -> tuple[int, bool]:
+def cut(data: Data, delimiter: bytes) -> tuple[int, bool]:
     """Return where the last whole record of `data` ends, and whether `data` itself ends inside quotes.
 
     Args:
         data: bytes from the start of a record.
         delimiter: one byte.
     """
-    if _QUOTE not in data:
-        return max(data.rfind(b"\n"), data.rfind(b"\r")) + 1, False
     characters = np.frombuffer(data, dtype=np.uint8)
-    quotes = np.flatnonzero(characters == _QUOTE)
+    quotes = places_of(_QUOTE, characters)
+    if not len(quotes):
+        return _last_line_end(characters, len(data)), False
     if not _well_formed(characters, quotes, delimiter[0]):
         return _cut_one_by_one(data, delimiter)
-    marks = [mark for mark in (b"\n", b"\r") if mark in data]
     end = len(data)
-    while end := max((data.rfind(mark, 0, end) for mark in marks), default=-1) + 1:
+    while end := _last_line_end(characters, end):
         before = int(np.searchsorted(quotes, end))
         if before % 2 == 0:
             break
@@ -44,9 +49,39 @@ def cut(data: bytes, delimiter: bytes) -> tuple[int, bool]:
     return end, len(quotes) % 2 == 1
 
 
-def lines_in(data: bytes) -> int:
+def _last_line_end(characters: npt.NDArray[np.uint8], end: int) -> int:
+    """Return where the line before `end` ends, behind its mark; 0 if none does."""
+    while end:
+        start = max(0, end - _LOOKED_BACK_BYTES)
+        window = characters[start:end]
+        found = np.flatnonzero((window == _NEWLINE) | (window == _RETURN))
+        if len(found):
+            return start + int(found[-1]) + 1
+        end = start
+    return 0
+
+
+def places_of(character: int, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return where a character stands; works on pieces that stay in a core's cache."""
+    found = [
+        np.flatnonzero(data[start : start + _CACHED_BYTES] == character) + start
+        for start in range(0, len(data), _CACHED_BYTES)
+    ]
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def lines_in(data: Data) -> int:
     """Count the line ends."""
-    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE))
+    characters = np.frombuffer(data, dtype=np.uint8)
+    return sum(
+        int(np.count_nonzero(characters[start : start + _CACHED_BYTES] == _NEWLINE))
+        for start in range(0, len(characters), _CACHED_BYTES)
+    )
+
+
+def is_plain(data: Data) -> bool:
+    """Whether there are only ASCII characters, and none is NUL."""
+    return bool(np.frombuffer(data, dtype=np.int8).min(initial=1) > 0)
 
 
 def _well_formed(characters: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
@@ -59,7 +94,7 @@ def _well_formed(characters: np.ndarray, quotes: np.ndarray, delimiter: int) -> 
     return bool(bounds[before].all() and bounds[after].all())
 
 
-def first_record_end(data: bytes, delimiter: bytes) -> int:
+def first_record_end(data: Data, delimiter: bytes) -> int:
     """Return where the first record of `data` ends; 0 if none does. `data` is from the start of a record."""
     field = _field(delimiter)
     position = 0
@@ -76,7 +111,7 @@ def _field(delimiter: bytes) -> re.Pattern[bytes]:
     return re.compile(rb'(?:"(?:[^"]++|"")*+(?:"|(\Z)))?+[^' + separator + rb"\r\n]*+", re.DOTALL)
 
 
-def _cut_one_by_one(data: bytes, delimiter: bytes) -> tuple[int, bool]:
+def _cut_one_by_one(data: Data, delimiter: bytes) -> tuple[int, bool]:
     field = _field(delimiter)
     position = last = 0
     while True:
@@ -90,7 +125,7 @@ def _cut_one_by_one(data: bytes, delimiter: bytes) -> tuple[int, bool]:
 
 def whole_records(
     stream: BinaryIO, sample: bytes, delimiter: bytes, block_bytes: int, name: str
-) -> Iterator[bytes]:
+) -> Iterator[memoryview]:
     """Yield successive pieces of about `block_bytes`, each of whole records.
 
     Args:
@@ -100,29 +135,41 @@ def whole_records(
     Raises:
         UnreadableData: a quote is never closed.
     """
-    read_before = io.BytesIO(sample)
-    pending = b""
+    streams: list[Any] = [io.BytesIO(sample), stream]
+    pending = np.empty(0, dtype=np.uint8)
     while True:
         # A record longer than a block doubles what is read, so that it is not scanned over and over.
-        wanted = max(block_bytes, len(pending))
-        data = read_before.read(wanted) or stream.read(wanted)
-        if not data:
+        room = np.empty(len(pending) + max(block_bytes, len(pending)), dtype=np.uint8)
+        room[: len(pending)] = pending
+        filled = len(pending) + _fill(memoryview(room)[len(pending) :], streams)
+        data = memoryview(room)[:filled]
+        if filled == len(pending):
             break
-        pending += data
-        end, _ = cut(pending, delimiter)
+        end, _ = cut(data, delimiter)
         if end:
-            yield pending[:end]
-            pending = pending[end:]
+            yield data[:end]
+        pending = room[end:filled]
         if len(pending) > MAXIMUM_RECORD_BYTES:
-            raise _never_closed(pending, name)
-    if pending:
-        if cut(pending, delimiter)[1]:
-            raise _never_closed(pending, name)
-        yield pending
+            raise _never_closed(data[end:], name)
+    if len(pending):
+        if cut(data, delimiter)[1]:
+            raise _never_closed(data, name)
+        yield data
 
 
-def _never_closed(pending: bytes, name: str) -> UnreadableData:
-    start = pending[:80].decode(errors="replace")
+def _fill(room: memoryview, streams: list[Any]) -> int:
+    """Read one stream after the other until there is no more room; returns how much was read."""
+    filled = 0
+    while streams and filled < len(room):
+        read = streams[0].readinto(room[filled:])
+        filled += read or 0
+        if not read:
+            streams.pop(0)
+    return filled
+
+
+def _never_closed(pending: memoryview, name: str) -> UnreadableData:
+    start = bytes(pending[:80]).decode(errors="replace")
     return UnreadableData(
         f'{name}: the record that starts with {start!r} opens a quote (") that is never closed, or the file '
         "is cut off. Close the quote, double quotes inside a quoted field, or upload the whole file."

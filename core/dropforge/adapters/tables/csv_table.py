@@ -1,20 +1,24 @@
-"""CSV as a stream of blocks of text columns."""
+"""CSV as a stream of blocks: typed where the values allow it, text from the first value on that doesn't."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Piece, rows_without
 from dropforge.adapters.tables.bounds import limited
-from dropforge.adapters.tables.conversion import ENCODED_TEXT
 from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, read_header
-from dropforge.adapters.tables.csv_records import lines_in, whole_records
+from dropforge.adapters.tables.csv_records import is_plain, lines_in, places_of, whole_records
 from dropforge.domain.row_rules import MISSING_SPELLINGS, RULE_FIELDS
+
+_ZERO = np.uint8(ord("0"))
 
 
 class CsvTable(BlockTable):
@@ -47,19 +51,36 @@ class CsvTable(BlockTable):
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {}
 
-    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
         names = self._header if wanted is None else [n for n in self._header if n in wanted]
-        types = {name: ENCODED_TEXT if name in encoded else pa.string() for name in names}
+        kinds = {name: hints.get(name, pa.string()) for name in names}
         lines = 0
         for data in whole_records(
             self._stream, self._pending, self.delimiter.encode(), self._block_bytes, self._name
         ):
-            yield partial(self._parse, data, types, lines)
+            yield partial(self._parse, data, kinds, lines)
             lines += lines_in(data)
 
-    def _parse(self, data: bytes, types: Mapping[str, pa.DataType], lines_before: int) -> Block:
-        if not data.isascii() or b"\0" in data:
-            decode(data, self._name, lines_before + 1)
+    def _parse(self, data: memoryview, kinds: dict[str, pa.DataType], lines_before: int) -> Block:
+        """Parse whole records; columns that turn out not to be numeric become text in `kinds` for good."""
+        if not is_plain(data):
+            decode(bytes(data), self._name, lines_before + 1)
+        attempt = dict(kinds)
+        if _may_hold_hexadecimal(data):
+            # The parser reads hexadecimal as integers; the rules of text don't.
+            attempt |= {name: pa.string() for name, kind in kinds.items() if kind == pa.int64()}
+        try:
+            table, bad = self._read(data, attempt)
+        except pa.ArrowInvalid:
+            table, bad = self._read(data, {name: _unless_number(kind) for name, kind in attempt.items()})
+            for name, kind in kinds.items():
+                if _is_number(kind) and not _reads_as(table[name], kind):
+                    kinds[name] = pa.string()
+        records = table.num_rows + len(bad)
+        columns = {name: _one_chunk(table[name]) for name in kinds}
+        return Block(columns, rows_without(records, bad), records, bad)
+
+    def _read(self, data: memoryview, kinds: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[BadRecord]]:
         bad: list[BadRecord] = []
 
         def keep_apart(row: pacsv.InvalidRow) -> str:
@@ -76,16 +97,45 @@ class CsvTable(BlockTable):
                 delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=keep_apart
             ),
             convert_options=pacsv.ConvertOptions(
-                column_types=types,
-                include_columns=list(types),
+                column_types=kinds,
+                include_columns=list(kinds),
                 null_values=sorted(MISSING_SPELLINGS),
                 strings_can_be_null=True,
                 check_utf8=False,
             ),
         )
-        records = table.num_rows + len(bad)
-        columns = {name: _one_chunk(table[name]) for name in types}
-        return Block(columns, rows_without(records, bad), records, bad)
+        if not all(_all_finite(table[name]) for name, kind in kinds.items() if pa.types.is_floating(kind)):
+            raise pa.ArrowInvalid("not every number is finite")
+        return table, bad
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
+def _unless_number(kind: pa.DataType) -> pa.DataType:
+    return pa.string() if _is_number(kind) else kind
+
+
+def _reads_as(texts: pa.ChunkedArray, kind: pa.DataType) -> bool:
+    try:
+        return _all_finite(texts.cast(kind))
+    except pa.ArrowInvalid:
+        return False
+
+
+def _all_finite(numbers: pa.ChunkedArray) -> bool:
+    total = pc.sum(numbers).as_py()
+    return total is None or math.isfinite(total) or bool(pc.all(pc.is_finite(numbers)).as_py())
+
+
+def _may_hold_hexadecimal(data: memoryview) -> bool:
+    characters = np.frombuffer(data, dtype=np.uint8)
+    for mark in b"xX":
+        places = places_of(mark, characters)
+        if np.any(characters[places[places > 0] - 1] == _ZERO):
+            return True
+    return False
 
 
 def _read_fully(stream: BinaryIO, size: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -50,7 +50,7 @@ class JsonLinesTable(BlockTable):
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {}
 
-    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
         kept = None if wanted is None else set(wanted)
         lines = 0
         for data in self._lines():

@@ -138,7 +138,8 @@ class Outline:
 
 
 def _least_keys(keys: UInt64) -> UInt64:
-    return np.unique(keys)[:SAMPLE_ROWS]
+    ordered = np.sort(keys)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])][:SAMPLE_ROWS] if len(keys) else ordered
 
 
 def _least_values(rows: pa.Table, starts: npt.NDArray[np.int64]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -64,7 +64,7 @@ class ParquetTable(BlockTable):
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {name: _value_type(self._schema.field(index).type) for name, index in self._index.items()}
 
-    def pieces(self, wanted: Sequence[str] | None, encoded: Collection[str]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
         names = [name for name in self._index if wanted is None or name in wanted]
         stored = [self._schema.names[self._index[name]] for name in names]
         try:

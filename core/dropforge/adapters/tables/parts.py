@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -54,6 +55,8 @@ def part_bytes(table: pa.Table) -> bytes:
         use_dictionary=[field.name for field in schema if _is_text(field.type)],
         column_encoding=encodings,
         row_group_size=max(table.num_rows, 1),
+        # Rows come in no order that a reader could skip pages by.
+        write_statistics=False,
         store_schema=False,
     )
     return bytes(sink.getvalue())
@@ -68,20 +71,32 @@ def tidied(table: pa.Table) -> pa.Table:
 
 
 def _tidied(column: pa.ChunkedArray) -> pa.Array:
-    values = column.unify_dictionaries().combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = values.chunk(0) if values.num_chunks else pa.array([], column.type)
-    codes = values.indices.fill_null(0).to_numpy() if values.null_count else values.indices.to_numpy()
-    present = values.indices.drop_null().to_numpy() if values.null_count else codes
-    used = np.flatnonzero(np.bincount(present, minlength=len(values.dictionary)))
-    texts = values.dictionary.take(pa.array(used))
-    order = pc.sort_indices(texts).to_numpy()
-    places = np.zeros(max(len(values.dictionary), 1), dtype=np.int32)
-    places[used[order]] = np.arange(len(used), dtype=np.int32)
-    missing = pc.is_null(values).to_numpy(zero_copy_only=False) if values.null_count else None
-    return pa.DictionaryArray.from_arrays(
-        pa.array(places[codes], pa.int32(), mask=missing), texts.take(pa.array(order))
+    used = [_used_texts(chunk) for chunk in column.chunks]
+    texts = (
+        pc.unique(pa.chunked_array([t for _, t in used], pa.string())) if used else pa.array([], pa.string())
     )
+    texts = texts.take(pc.sort_indices(texts))
+    codes = [np.empty(0, dtype=np.int32)]
+    for chunk, (places, own) in zip(column.chunks, used, strict=True):
+        new = np.zeros(max(len(chunk.dictionary), 1), dtype=np.int32)
+        new[places] = pc.index_in(own, value_set=texts).to_numpy()
+        codes.append(new[_filled(chunk.indices)])
+    missing = (
+        pc.is_null(column).combine_chunks().to_numpy(zero_copy_only=False) if column.null_count else None
+    )
+    return pa.DictionaryArray.from_arrays(pa.array(np.concatenate(codes), pa.int32(), mask=missing), texts)
+
+
+def _used_texts(values: pa.DictionaryArray) -> tuple[npt.NDArray[np.intp], pa.Array]:
+    """Return which entries of the dictionary occur, and their texts."""
+    present = values.indices.drop_null().to_numpy() if values.null_count else values.indices.to_numpy()
+    places = np.flatnonzero(np.bincount(present, minlength=len(values.dictionary)))
+    return places, values.dictionary.take(pa.array(places))
+
+
+def _filled(indices: pa.Array) -> npt.NDArray[np.int32]:
+    found: npt.NDArray[np.int32] = (indices.fill_null(0) if indices.null_count else indices).to_numpy()
+    return found
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import BinaryIO
 
 from dropforge.adapters.tables.blocks import Block, Piece, Table
-from dropforge.adapters.tables.checking import CheckedBlock, check_block, encoded_columns, wanted_columns
+from dropforge.adapters.tables.checking import CheckedBlock, check_block, reading_hints, wanted_columns
 from dropforge.adapters.tables.conversion import fits
 from dropforge.adapters.tables.csv_table import CsvTable
 from dropforge.adapters.tables.json_table import JsonLinesTable
@@ -53,7 +53,7 @@ def survey_table(table: Table, uri: str, workers: int) -> SpanSurvey:
     found = SpanSurvey(table.columns)
     for name in table.columns or ():
         found.seen.add_column(name, uri)
-    calls = (partial(_surveyed, piece, uri) for piece in table.pieces(None, ()))
+    calls = (partial(_surveyed, piece, uri) for piece in table.pieces(None, {}))
     for block, seen in ordered(calls, workers):
         if block.bad and not found.records:
             found.first_bad = block.bad[0].text
@@ -76,7 +76,7 @@ def check_table(table: Table, uri: str, contract: Contract, workers: int) -> Ite
             if column.name in native and not fits(native[column.name], column.type)
         ]
         hold_to_schema(uri, table.columns, retyped, contract)
-    pieces = table.pieces(wanted_columns(contract), encoded_columns(contract))
+    pieces = table.pieces(wanted_columns(contract), reading_hints(contract))
     yield from ordered((partial(_checked, piece, contract) for piece in pieces), workers)
 
 

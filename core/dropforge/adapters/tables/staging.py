@@ -245,13 +245,13 @@ def write_chunk(
         keep: bool (n,), which of them to write.
     """
     codes = split_codes(rows.column(ROW_KEY).to_numpy())
+    sample = RowSample(contract)
     parts = []
     for code, split in enumerate(SPLITS):
         part = tidied(rows.filter(pa.array((codes == code) & keep)).combine_chunks())
         parts.append(part)
+        sample.add(part)
         if part.num_rows:
             write_part(store, f"{prefix_uri}{split}/", name, part)
     kept = pa.concat_tables(parts)
-    sample = RowSample(contract)
-    sample.add(kept)
     return WrittenChunk(kept.num_rows, profile_table(kept, contract, rulers), sample.table())

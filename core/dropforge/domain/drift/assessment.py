@@ -8,18 +8,16 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
-from numpy.typing import NDArray
-
 from dropforge.domain.drift.baseline import Baseline, ColumnBaseline
 from dropforge.domain.drift.classifier import DomainClassifier, classify, usable
 from dropforge.domain.drift.correction import benjamini_hochberg
-from dropforge.domain.drift.features import ColumnDrift, compare
+from dropforge.domain.drift.features import ColumnDrift, Values, compare
 from dropforge.domain.drift.policy import WatchPolicy
 
 QUIET, DRIFTED, NOT_ENOUGH_DATA = "quiet", "drifted", "not_enough_data"
 FEATURE, PREDICTION = "feature", "prediction"
 
-Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
+Columns = Mapping[str, Values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def assess(
     if rows < policy.minimum_rows:
         return Assessment(NOT_ENOUGH_DATA, rows)
     unwatched: dict[str, str] = {}
-    tasks: list[tuple[str, ColumnBaseline, Sequence[Any] | NDArray[Any]]] = []
+    tasks: list[tuple[str, ColumnBaseline, Values]] = []
     for baseline in baselines:
         if baseline.name not in columns:
             unwatched[baseline.name] = "the log doesn't hold this column"

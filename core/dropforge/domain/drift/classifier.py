@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dropforge.domain.drift.baseline import MISSING, OTHER, ColumnBaseline, NumericBaseline
 from dropforge.domain.drift.distributions import normal_tail
-from dropforge.domain.drift.features import UNJUDGED_TYPES, as_numbers, as_texts
+from dropforge.domain.drift.features import UNJUDGED_TYPES, Values, as_numbers, as_texts
 
 MAXIMUM_ROWS = 4000
 """Rows of the window that are used, drawn at random; the stored sample has 2,000."""
@@ -56,7 +56,7 @@ def usable(baseline: ColumnBaseline) -> bool:
 
 def classify(
     baselines: Sequence[ColumnBaseline],
-    columns: Mapping[str, Sequence[Any] | NDArray[Any]],
+    columns: Mapping[str, Values],
     *,
     level_z: float,
     seed: int,
@@ -79,7 +79,8 @@ def classify(
         return None
     blocks = []
     for baseline in baselines:
-        picked = [columns[baseline.name][int(i)] for i in drawn]
+        values = columns[baseline.name]
+        picked = values[drawn] if isinstance(values, np.ndarray) else [values[int(i)] for i in drawn]
         codes = (
             baseline.codes(as_numbers(picked))
             if isinstance(baseline, NumericBaseline)

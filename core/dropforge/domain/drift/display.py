@@ -6,7 +6,7 @@ For the eye only: verdicts come from the statistics, whose bins are of equal cou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +51,13 @@ def numeric_distribution(baseline: NumericBaseline, values: NDArray[np.float64])
         baseline: of the column.
         values: the window's values that are there, float64 (n,); infinite ones count in the end bars.
     """
-    finite = values[np.isfinite(values)]
+    ordered = np.sort(values)
+    finite = ordered[np.isfinite(ordered)]
     if not baseline.count or not len(finite):
         return None
     ranks = np.array([_TAIL, 1 - _TAIL]) * baseline.count
     ends = baseline.values[np.minimum(np.searchsorted(baseline.cumulative, ranks), len(baseline.values) - 1)]
-    seen = np.quantile(finite, (_TAIL, 1 - _TAIL))
+    seen = np.interp(np.array([_TAIL, 1 - _TAIL]) * (len(finite) - 1), np.arange(len(finite)), finite)
     low, high = float(min(ends[0], seen[0])), float(max(ends[1], seen[1]))
     bars = MOST_BARS
     if high <= low or (baseline.type == "integer" and high - low < MOST_BARS):
@@ -65,26 +66,35 @@ def numeric_distribution(baseline: NumericBaseline, values: NDArray[np.float64])
     edges = np.linspace(low, high, bars + 1)
     below = np.concatenate([[0], baseline.cumulative])[np.searchsorted(baseline.values, edges[1:-1], "left")]
     base = np.diff(np.concatenate([[0], below, [baseline.count]]))
-    window = np.bincount(np.searchsorted(edges[1:-1], values, "right"), minlength=len(edges) - 1)
+    seen_below = np.searchsorted(ordered, edges[1:-1], "left")
+    window = np.diff(np.concatenate([[0], seen_below, [len(ordered)]]))
     return Distribution(tuple(edges.tolist()), None, tuple(base.tolist()), tuple(window.tolist()))
 
 
-def categorical_distribution(baseline: CategoricalBaseline, values: Sequence[str]) -> Distribution | None:
-    """Return a bar for each of the most frequent categories of both, and one for all others."""
-    if not baseline.count or not values:
-        return None
+def categorical_distribution(
+    baseline: CategoricalBaseline, values: Iterable[str] | Mapping[str, int]
+) -> Distribution | None:
+    """Return a bar for each of the most frequent categories of both, and one for all others.
+
+    Args:
+        baseline: of the column.
+        values: the window's values that are there, or how often each occurs.
+    """
     seen = Counter(values)
+    if not baseline.count or not seen:
+        return None
+    rows = seen.total()
     known = dict(zip(baseline.values, baseline.counts.tolist(), strict=True))
 
     def weight(label: str) -> float:
-        return float(max(known.get(label, 0) / baseline.count, seen.get(label, 0) / len(values)))
+        return float(max(known.get(label, 0) / baseline.count, seen.get(label, 0) / rows))
 
     labels = sorted(known.keys() | seen.keys(), key=lambda label: (-weight(label), label))
     shown = labels[:SHOWN_CATEGORIES]
     base = [int(known.get(label, 0)) for label in shown]
     window = [int(seen.get(label, 0)) for label in shown]
-    if sum(base) < baseline.count or sum(window) < len(values):
+    if sum(base) < baseline.count or sum(window) < rows:
         shown.append(OTHER_LABEL)
         base.append(baseline.count - sum(base))
-        window.append(len(values) - sum(window))
+        window.append(rows - sum(window))
     return Distribution(None, tuple(shown), tuple(base), tuple(window))

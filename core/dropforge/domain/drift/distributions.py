@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 _PRECISION = 1e-14
 _STEPS = 100_000
+_DEVIATIONS, _LEAST_REACH = 40.0, 1000
 _CACHED_ROWS = 10_000  # 256 distributions of so many rows take 20 MB
 
 
@@ -96,7 +97,7 @@ def chi_square_quantile(level: float, freedom: float) -> float:
 
 
 def beta_binomial(n: int, alpha: float, beta: float) -> NDArray[np.float64]:
-    """Probabilities of 0..n of a beta-binomial distribution: float64 (n + 1,).
+    """Probabilities of 0..n of a beta-binomial distribution: float64 (n + 1,), or fewer if the last are 0.
 
     Of n rows exchangeable with m others, the number that lies below the a-th smallest of the m is
     beta-binomial(n, a, m + 1 - a) whatever the distribution, if it is continuous.
@@ -110,11 +111,16 @@ def _small_beta_binomial(n: int, alpha: float, beta: float) -> NDArray[np.float6
 
 
 def _beta_binomial(n: int, alpha: float, beta: float) -> NDArray[np.float64]:
-    k = np.arange(n, dtype=np.float64)
+    share = alpha / (alpha + beta)
+    spread = math.sqrt(n * share * (1 - share) * (1 + (n - 1) / (alpha + beta + 1)))
+    # Beyond this many deviations no probability is left that a float could add to the others.
+    first = max(0, math.floor(n * share - _DEVIATIONS * spread) - _LEAST_REACH)
+    last = min(n, math.ceil(n * share + _DEVIATIONS * spread) + _LEAST_REACH)
+    k = np.arange(first, last, dtype=np.float64)
     ratios = np.log(n - k) + np.log(k + alpha) - np.log(k + 1) - np.log(n - k - 1 + beta)
     logs = np.concatenate([[0.0], np.cumsum(ratios)])
     weights = np.exp(logs - logs.max())
-    probabilities: NDArray[np.float64] = weights / weights.sum()
+    probabilities: NDArray[np.float64] = np.concatenate([np.zeros(first), weights / weights.sum()])
     probabilities.flags.writeable = False
     return probabilities
 

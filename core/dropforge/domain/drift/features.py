@@ -6,7 +6,7 @@ Bonferroni correction), so the column's p-value holds whatever the tests' depend
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,38 @@ in spread and tails. Statistics without a share are reported and decide nothing.
 UNJUDGED_TYPES = ("timestamp", "text", HASHED)
 """Time moves on, free text is not learned from, and pseudonyms have no order: of these columns only the
 missing rate is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTexts:
+    """Texts of which few differ.
+
+    Attributes:
+        labels: the different ones.
+        codes: int64 (n,), which of them each row has; -1 where there is none.
+    """
+
+    labels: Sequence[str]
+    codes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: int) -> str | None:
+        code = int(self.codes[row])
+        return None if code < 0 else self.labels[code]
+
+    def __iter__(self) -> Iterator[str | None]:
+        return (self[row] for row in range(len(self)))
+
+    def counted(self) -> dict[str, int]:
+        """Return how often each label occurs; those that do."""
+        found = np.bincount(self.codes + 1, minlength=len(self.labels) + 1)[1:].tolist()
+        return {label: count for label, count in zip(self.labels, found, strict=True) if count}
+
+
+Values = Sequence[Any] | NDArray[Any] | EncodedTexts
+"""The values of a window's column, row by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +124,7 @@ class ColumnDrift:
 
 def compare(
     baseline: ColumnBaseline,
-    values: Sequence[Any] | NDArray[Any],
+    values: Values,
     *,
     level: float,
     minimum_rows: int,
@@ -103,23 +135,20 @@ def compare(
     Args:
         baseline: of the column.
         values: of the window's rows: for a numeric column numbers (float64 (n,), NaN or None meaning
-            missing), else texts or booleans (None meaning missing).
+            missing), else texts, encoded or not, or booleans (None meaning missing).
         level: chance of a false alarm that the column is given; decides the thresholds.
         minimum_rows: values below which only the missing rate is judged.
         seed: of the simulations.
     """
+    counted: Mapping[str, int] = {}
+    present = np.empty(0, dtype=np.float64)
     if isinstance(baseline, NumericBaseline):
-        numbers = (
-            as_numbers(values)
-            if baseline.type not in UNJUDGED_TYPES
-            else np.array([np.nan if v is None else 0.0 for v in values])
-        )
-        present = numbers[~np.isnan(numbers)]
-        missing = len(numbers) - len(present)
+        present = present_numbers(values) if baseline.type not in UNJUDGED_TYPES else present
+        missing = missing_values(values)
     else:
-        texts = as_texts(values)
-        known = [text for text in texts if text is not None]
-        missing = len(texts) - len(known)
+        texts = encoded(values)
+        counted = texts.counted()
+        missing = len(texts) - sum(counted.values())
     rows = len(values)
     enough = rows - missing >= minimum_rows and baseline.count >= minimum_rows
     judged = enough and baseline.type not in UNJUDGED_TYPES
@@ -131,8 +160,8 @@ def compare(
         statistics += _numeric(baseline, present, level, seed)
     elif judged and isinstance(baseline, CategoricalBaseline):
         shares = CATEGORICAL_SHARES
-        distribution = categorical_distribution(baseline, known)
-        statistics += _categorical(baseline, known, level, seed)
+        distribution = categorical_distribution(baseline, counted)
+        statistics += _categorical(baseline, counted, level, seed)
     statistics.append(
         _missing(baseline, rows, missing, level * shares["missing_rate"], shares["missing_rate"])
     )
@@ -140,19 +169,47 @@ def compare(
     return ColumnDrift(baseline.name, baseline.type, rows, missing, tuple(statistics), p_value, distribution)
 
 
-def as_numbers(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
-    """Return float64 (n,), None becoming NaN."""
-    if isinstance(values, np.ndarray) and values.dtype == np.float64:
+def encoded(values: Values) -> EncodedTexts:
+    """Return texts and booleans with equal ones counted as one."""
+    if isinstance(values, EncodedTexts):
         return values
+    places: dict[str, int] = {}
+    texts = as_texts(values)
+    codes = [-1 if text is None else places.setdefault(text, len(places)) for text in texts]
+    return EncodedTexts(tuple(places), np.array(codes, dtype=np.int64))
+
+
+def as_numbers(values: Values) -> NDArray[np.float64]:
+    """Return float64 (n,), None becoming NaN."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        return values.astype(np.float64, copy=False)
     return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
 
 
-def as_texts(values: Sequence[Any] | NDArray[Any]) -> list[str | None]:
+def present_numbers(values: Values) -> NDArray[np.float64]:
+    """Return the numbers that are there, ascending."""
+    ordered = np.sort(as_numbers(values))  # NaN comes last
+    return ordered[: len(ordered) - int(np.isnan(ordered).sum())]
+
+
+def missing_values(values: Values) -> int:
+    """Count None and NaN."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        return int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+    return sum(v is None or v != v for v in values)  # noqa: PLR0124 - only NaN differs from itself
+
+
+def as_texts(values: Values) -> list[str | None]:
     """Return the categories as the profile spells them: booleans are ``true`` and ``false``."""
     spelled = {True: "true", False: "false"}
     return [
         None if v is None else spelled[bool(v)] if isinstance(v, (bool, np.bool_)) else str(v) for v in values
     ]
+
+
+def ascending(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values in order, which costs little if they are."""
+    return values if bool(np.all(values[1:] >= values[:-1])) else np.sort(values)
 
 
 def kolmogorov_distance(baseline: NumericBaseline, values: NDArray[np.float64]) -> float:
@@ -162,7 +219,7 @@ def kolmogorov_distance(baseline: NumericBaseline, values: NDArray[np.float64]) 
     to be where it is nearest to the window's. So this is never more than the exact two-sample distance, and
     less by what happens between two stored values.
     """
-    ordered = np.sort(values)
+    ordered = ascending(values)
     at = np.searchsorted(ordered, baseline.values, "right") / len(ordered)
     below = np.searchsorted(ordered, baseline.values, "left") / len(ordered)
     share = baseline.cumulative / baseline.count
@@ -176,7 +233,8 @@ def binned(baseline: NumericBaseline, values: NDArray[np.float64]) -> tuple[coun
     """Count baseline and window over bins of about equal counts in the baseline; int64 (n_bins,) each."""
     smaller = min(len(values), baseline.count)
     bounds, base = baseline.bins(max(2, min(MOST_BINS, smaller // ROWS_PER_BIN)))
-    window = np.bincount(np.searchsorted(bounds, values, "left"), minlength=len(bounds) + 1)
+    upto = np.searchsorted(ascending(values), bounds, "right")
+    window = np.diff(np.concatenate([[0], upto, [len(values)]]))
     return base.astype(np.int64), window.astype(np.int64)
 
 
@@ -194,7 +252,11 @@ def _numeric(
         )
     ]  # fmt: skip
     found += _counted(*binned(baseline, values), NUMERIC_SHARES, level, seed)
-    outside = int(((values < baseline.values[0]) | (values > baseline.values[-1])).sum())
+    ends = (
+        np.searchsorted(values, baseline.values[0], "left"),
+        np.searchsorted(values, baseline.values[-1], "right"),
+    )
+    outside = n - int(ends[1] - ends[0])
     share = NUMERIC_SHARES["out_of_domain_rate"]
     # Outside lie the window's values in two of the m + 1 gaps that m values leave, ties making them fewer.
     null = beta_binomial(n, 2.0, max(m - 1.0, 1.0))
@@ -208,14 +270,11 @@ def _numeric(
 
 
 def _categorical(
-    baseline: CategoricalBaseline, values: Sequence[str], level: float, seed: int
+    baseline: CategoricalBaseline, counted: Mapping[str, int], level: float, seed: int
 ) -> list[Statistic]:
     size = len(baseline.values)
-    unseen: dict[str, int] = {}
-    codes = [
-        baseline.ranks[v] if v in baseline.ranks else size + unseen.setdefault(v, len(unseen)) for v in values
-    ]
-    window = np.bincount(np.array(codes, dtype=np.int64), minlength=size + len(unseen))
+    unseen = [count for label, count in counted.items() if label not in baseline.ranks]
+    window = np.array([counted.get(label, 0) for label in baseline.values] + unseen, dtype=np.int64)
     # Rare categories were counted together if there were too many: unseen ones may be among them.
     if baseline.other:
         window = np.append(window[:size], window[size:].sum())
@@ -223,8 +282,8 @@ def _categorical(
     else:
         base = np.append(baseline.counts, np.zeros(len(unseen), dtype=np.int64))
     found = _counted(*counts.merge_rare(base, window.astype(np.int64)), CATEGORICAL_SHARES, level, seed)
-    n, m = len(values), baseline.count
-    outside = sum(v not in baseline.ranks for v in values)
+    n, m = int(window.sum()), baseline.count
+    outside = sum(unseen)
     # What occurs once among m tells how much does not occur at all (Good 1953).
     unlisted = baseline.other + int((baseline.counts == 1).sum())
     null = beta_binomial(n, unlisted + 1.0, max(m - unlisted, 1.0))

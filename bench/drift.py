@@ -1,0 +1,106 @@
+"""Watching a window of many rows: dropforge's stored baseline beside Evidently, and scipy with pandas.
+
+    python -m bench drift [--rows 1000000] [--rounds 3]
+
+Each reads the window from Parquet (the peers the baseline's rows as well, which they need) and tests 20 mixed
+columns, on one core in a process of its own, in turn; imports are not counted. Shown are medians of CPU time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.environments import python_of, run
+from bench.preparation import Measured, median
+from bench.record import Result, append
+from bench.simulation import table
+
+OURS, READ, EVIDENTLY, SCIPY = (
+    "dropforge",
+    "reading the window alone",
+    "Evidently's default",
+    "scipy and pandas",
+)
+PEERS = {EVIDENTLY: ("evidently", "drift_evidently"), SCIPY: ("scipy", "drift_scipy")}
+SPEED = {EVIDENTLY: 100.0, SCIPY: 8.0}
+MEMORY, READING = 0.10, 2.5
+
+
+def write(path: Path, rows: int, seed: int) -> None:
+    """Write a table; the odd seed's has drifted in one column."""
+    drawn = table(np.random.default_rng([seed, rows]), rows)
+    if seed % 2:
+        drawn["normal_1"] = drawn["normal_1"] + 0.05
+    arrays = {name: pa.array(values, from_pandas=values.dtype != object) for name, values in drawn.items()}
+    pq.write_table(pa.table(arrays), path, compression="zstd")
+
+
+def measure(folder: Path, rows: int, rounds: int, peers: list[str]) -> Measured:
+    baseline, window, profile = (folder / name for name in ("baseline.parquet", "window.parquet", "p.json"))
+    write(baseline, rows, 2)
+    write(window, rows, 3)
+    own = [sys.executable, "-m", "bench.drift_ours"]
+    subprocess.run([*own, "profile", str(baseline), str(profile)], check=True)
+    files = [str(baseline), str(window)]
+    commands = {
+        OURS: [*own, "watch", *files, str(profile)],
+        READ: [*own, "read", *files],
+        **{
+            name: [python_of(PEERS[name][0]), "-m", f"bench.peers.{PEERS[name][1]}", *files] for name in peers
+        },
+    }
+    found: Measured = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            found[name].append(run(command, [0]))
+            one = found[name][-1]
+            print(f"  {name:<26} {one['cpu_seconds']:7.3f} s CPU  {one['memory_mb']:6.0f} MB", flush=True)
+    return found
+
+
+def compared(found: Measured) -> list[Result]:
+    ours, memory = median(found, OURS, "cpu_seconds"), median(found, OURS, "memory_mb")
+    results = []
+    for name, goal in SPEED.items():
+        if name in found:
+            theirs = median(found, name, "cpu_seconds")
+            results.append(
+                Result(
+                    "drift, s CPU", ours, name, theirs, ours / theirs, f"peer / ours >= {goal:.0f}",
+                    theirs / ours >= goal,
+                )
+            )  # fmt: skip
+    if EVIDENTLY in found:
+        theirs = median(found, EVIDENTLY, "memory_mb")
+        results.append(
+            Result(
+                "drift peak memory in MB", memory, EVIDENTLY, theirs, memory / theirs, f"<= {MEMORY}",
+                memory / theirs <= MEMORY,
+            )
+        )  # fmt: skip
+    read = median(found, READ, "cpu_seconds")
+    results.append(
+        Result("drift, s CPU", ours, READ, read, ours / read, f"<= {READING}", ours / read <= READING)
+    )
+    return results
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("bench drift", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    options = parser.parse_args(arguments)
+    print(f"{options.rows} rows against {options.rows}, 20 columns, one core", flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        results = compared(measure(Path(folder), options.rows, options.rounds, options.peers))
+    append(results)
+    return 0 if all(result.met for result in results) else 1

@@ -1,0 +1,69 @@
+"""Runs a peer's script in an environment of its own, made by uv of pinned versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PACKAGES = {
+    "pandas": ("pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
+    "polars": ("polars==1.35.2", "numpy==2.3.5"),
+    "evidently": ("evidently==0.7.15", "numpy<2.2", "pandas<3", "scipy<1.16", "pyarrow==22.0.0"),
+    "scipy": ("scipy==1.16.3", "pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
+    "duckdb": ("duckdb==1.4.2", "numpy==2.3.5"),
+}
+
+
+def run(
+    command: Sequence[str], cores: Collection[int], extra: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Run a child on these cores; returns what its last line of JSON says.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it wrote.
+    """
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "core")]),
+        **(extra or {}),
+    }
+    environment.pop("VIRTUAL_ENV", None)
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(len(cores)))
+    pinned = ["taskset", "-c", ",".join(map(str, sorted(cores))), *command]
+    done = subprocess.run(pinned, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def python_of(peer: str) -> str:
+    """Return the Python of the peer's environment, made on first use.
+
+    Raises:
+        RuntimeError: it can't be made.
+    """
+    uv = shutil.which("uv")
+    if uv is None:
+        raise RuntimeError("uv is not on the path")
+    folder = ROOT / ".dropforge" / "cache" / "bench" / f"peer-{peer}"
+    wanted = "\n".join(PACKAGES[peer])
+    python, note = folder / "bin" / "python", folder / "packages.txt"
+    if not note.exists() or note.read_text() != wanted:
+        for command in (
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
+            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *PACKAGES[peer]],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{peer}: {done.stderr.strip()[-500:]}")
+        note.write_text(wanted)
+    return str(python)

@@ -1,0 +1,160 @@
+"""Preparing a mixed CSV: dropforge beside pandas, polars and DuckDB, each in an environment of its own.
+
+    python -m bench preparation [--megabytes 1024] [--small-megabytes 250] [--rounds 3] [--cores 1 2]
+
+Every contestant parses, checks, rejects with row, column, value and rule, drops all but the last row of a
+key, splits by the key's hash, writes Parquet (zstd) and profiles; none imputes. The peers are told in advance
+which columns hold values of another type. Their counts must agree with ours. Each runs in a process of its
+own on the same cores, in turn, so that what else the machine does meets all; shown are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.environments import python_of, run
+from bench.mixed_table import write_csv
+from bench.record import Result, append
+
+OURS, FLOOR, PANDAS = "dropforge", "parse and write alone", "pandas C engine"
+EAGER, STREAMING, DUCKDB = "polars eager", "polars streaming", "DuckDB"
+PEERS = (PANDAS, EAGER, STREAMING, DUCKDB)
+SPEED_GOALS = {1: {PANDAS: 3.0, "best": 2.0}, 2: {PANDAS: 6.0, "best": 2.0}}
+FLOOR_SHARE, MEMORY_SHARE, MEMORY_GROWTH = 0.55, 0.08, 1.15
+MEGABYTE = 1 << 20
+
+Measured = dict[str, list[dict[str, Any]]]
+
+
+def command(name: str, csv: Path, folder: str, cores: int) -> list[str]:
+    """Return how to start a contestant.
+
+    Raises:
+        RuntimeError: a peer's environment can't be made.
+    """
+    files = [str(csv), folder]
+    scripts: Mapping[str, Callable[[], list[str]]] = {
+        OURS: lambda: [sys.executable, "-m", "bench.prepare_ours", "dropforge", *files, str(cores)],
+        FLOOR: lambda: [sys.executable, "-m", "bench.prepare_ours", "floor", *files, "1"],
+        PANDAS: lambda: [python_of("pandas"), "-m", "bench.peers.prepare_pandas", *files],
+        EAGER: lambda: [python_of("polars"), "-m", "bench.peers.prepare_polars", *files, "eager"],
+        STREAMING: lambda: [python_of("polars"), "-m", "bench.peers.prepare_polars", *files, "streaming"],
+        DUCKDB: lambda: [python_of("duckdb"), "-m", "bench.peers.prepare_duckdb", *files, str(cores)],
+    }
+    return scripts[name]()
+
+
+def measure(csv: Path, names: list[str], cores: int, rounds: int) -> Measured:
+    """Run each contestant once per round, in turn.
+
+    Raises:
+        RuntimeError: a contestant came to other counts than ours.
+    """
+    found: Measured = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            with tempfile.TemporaryDirectory(prefix="bench-", dir=csv.parent) as folder:
+                one = run(command(name, csv, folder, cores), range(cores), {"POLARS_MAX_THREADS": str(cores)})
+            found[name].append(one)
+            print(
+                f"  {name:<22} {one['seconds']:7.2f} s  {one['cpu_seconds']:7.2f} s CPU  "
+                f"{one['memory_mb']:7.0f} MB",
+                flush=True,
+            )
+    counts = {
+        name: {key: runs[0][key] for key in ("kept", "rejected", "duplicates")}
+        for name, runs in found.items()
+        if name != FLOOR
+    }
+    if any(each != counts[OURS] for each in counts.values()):
+        raise RuntimeError(f"not the same work: {counts}")
+    return found
+
+
+def median(found: Measured, name: str, key: str) -> float:
+    return statistics.median(one[key] for one in found[name])
+
+
+def compared(found: Measured, cores: int, key: str) -> list[Result]:
+    """Return how many times faster ours is than each peer and the best, and ours' share of the floor."""
+    ours = median(found, OURS, key)
+    times = {name: median(found, name, key) for name in found if name in PEERS}
+    best = min((name for name in times if name != PANDAS), key=times.__getitem__, default=None)
+    results = []
+    for name, theirs in times.items():
+        goal = SPEED_GOALS[cores][PANDAS] if name == PANDAS else SPEED_GOALS[cores]["best"]
+        binding = name in (PANDAS, best)
+        results.append(
+            Result(
+                f"preparation speed, {cores} core{'s' * (cores > 1)}", ours, name, theirs, ours / theirs,
+                f"peer / ours >= {goal}" if binding else "only the best of these peers has a goal",
+                theirs / ours >= goal or not binding,
+            )
+        )  # fmt: skip
+    if FLOOR in found:
+        least = median(found, FLOOR, key)
+        results.append(
+            Result(
+                f"preparation, share of the floor, {cores} core", ours, FLOOR, least, ours / least,
+                f"peer / ours >= {FLOOR_SHARE}", least / ours >= FLOOR_SHARE,
+            )
+        )  # fmt: skip
+    return results
+
+
+def memory(large: Measured, small: Measured) -> list[Result]:
+    """Return peak memory beside pandas' and beside our own for the small file."""
+    ours = median(large, OURS, "memory_mb")
+    results = []
+    if PANDAS in large:
+        theirs = median(large, PANDAS, "memory_mb")
+        results.append(
+            Result(
+                "preparation peak memory in MB", ours, PANDAS, theirs, ours / theirs,
+                f"<= {MEMORY_SHARE} of the peer's", ours / theirs <= MEMORY_SHARE,
+            )
+        )  # fmt: skip
+    own = median(small, OURS, "memory_mb")
+    results.append(
+        Result(
+            "preparation peak memory in MB, large against small file", ours, "dropforge, small file", own,
+            ours / own, f"<= {MEMORY_GROWTH}", ours / own <= MEMORY_GROWTH,
+        )
+    )  # fmt: skip
+    return results
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("bench preparation", description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=1024)
+    parser.add_argument("--small-megabytes", type=int, default=250)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cores", type=int, nargs="+", default=[1, 2], choices=[1, 2])
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cpu-time", action="store_true", help="compare CPU time: on a busy machine, 1 core")
+    options = parser.parse_args(arguments)
+    key = "cpu_seconds" if options.cpu_time else "seconds"
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        csv, small = Path(folder) / "large.csv", Path(folder) / "small.csv"
+        rows = write_csv(csv, options.megabytes * MEGABYTE, options.seed)
+        write_csv(small, options.small_megabytes * MEGABYTE, options.seed)
+        for cores in options.cores:
+            print(
+                f"{csv.stat().st_size / MEGABYTE:.0f} MB, {rows} rows, 12 columns; cores: {cores}", flush=True
+            )
+            names = [OURS, *([FLOOR] if cores == 1 else []), *options.peers]
+            found = measure(csv, names, cores, options.rounds)
+            results += compared(found, cores, key)
+            if cores == 1:
+                print(f"{small.stat().st_size / MEGABYTE:.0f} MB", flush=True)
+                results += memory(found, measure(small, [OURS], 1, options.rounds))
+    append(results)
+    return 0 if all(result.met for result in results) else 1

@@ -1,0 +1,79 @@
+"""Child of the preparation benchmark: prepares a CSV as the function does, or only parses and writes it.
+
+    python -m bench.prepare_ours {dropforge,floor} <csv> <folder> <workers>
+
+Prints seconds, CPU seconds, peak memory, and how many rows came to what.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from bench.folder_store import FolderStore
+from bench.measured import report
+from bench.mixed_table import BROKEN_VALUES, CONTRACT
+from dropforge.adapters.tables.engine import BLOCK_BYTES, StreamedTables
+from dropforge.adapters.tables.parts import part_bytes
+from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
+from dropforge.application.prepare_data import prepare_data
+from dropforge.domain.ports import ObjectRef
+from dropforge.domain.row_rules import MISSING_SPELLINGS
+
+TYPES = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us"),
+}
+
+
+def dropforge(csv: Path, folder: Path, workers: int) -> dict[str, int]:
+    """Prepare the file with its contract pinned."""
+    store = FolderStore(folder)
+    store.write("s3://data/contract/schema.json", CONTRACT.to_json().encode())
+    store.path("s3://data/incoming").mkdir(parents=True)
+    store.path("s3://data/incoming/table.csv").symlink_to(csv.resolve())
+    ref = ObjectRef("data", "incoming/table.csv", None, "etag", csv.stat().st_size)
+    settings = PrepareSettings(CONTRACT.target, CONTRACT.key)
+    tables = StreamedTables(store, scratch=folder, workers=workers)
+    done = prepare_data(PrepareRequest("run", (ref,), "s3://data", settings), store, tables)
+    return {"kept": done.kept, "rejected": done.rejected, "duplicates": done.duplicates}
+
+
+def floor(csv: Path, folder: Path, workers: int) -> dict[str, int]:
+    """Parse typed blocks, knowing what to read as missing, and write them as Parquet: the least to do."""
+    encoded = pa.dictionary(pa.int32(), pa.string())
+    types = {column.name: TYPES.get(column.type, encoded) for column in CONTRACT.columns}
+    options = pacsv.ConvertOptions(
+        column_types=types,
+        null_values=[*sorted(MISSING_SPELLINGS), *BROKEN_VALUES.values()],
+        strings_can_be_null=True,
+        check_utf8=False,
+    )
+    rows = parts = 0
+    with csv.open("rb") as file:
+        file.readline()
+        pending = b""
+        while data := file.read(BLOCK_BYTES):
+            pending += data
+            end = pending.rfind(b"\n") + 1
+            block, pending = memoryview(pending)[:end], pending[end:]
+            table = pacsv.read_csv(
+                pa.BufferReader(block),
+                pacsv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(types)),
+                convert_options=options,
+            )
+            (folder / f"part-{parts}.parquet").write_bytes(part_bytes(table))
+            rows, parts = rows + table.num_rows, parts + 1
+    return {"kept": rows}
+
+
+if __name__ == "__main__":
+    work = {"dropforge": dropforge, "floor": floor}[sys.argv[1]]
+    started = time.perf_counter(), time.process_time()
+    report(started, work(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

@@ -1,0 +1,43 @@
+"""What functions load: pyarrow costs a quarter second of a cold start, so only those with tables pay it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+APPS = sorted((ROOT / "functions").glob("*/app.py"))
+IMPORT_ALL = """
+import importlib.util, sys
+for number, path in enumerate(sys.argv[1:]):
+    spec = importlib.util.spec_from_file_location(f"app_{number}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def modules_after(*apps: Path) -> set[str]:
+    """Import the handlers in a fresh interpreter; return the top-level modules that this has loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, *map(str, apps)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "core"), "AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_no_function_loads_a_table_library_when_it_is_imported():
+    assert not modules_after(*APPS) & {"pyarrow", "pandas", "sklearn", "scipy"}
+
+
+def test_only_functions_that_prepare_tables_ever_make_their_machinery():
+    makers = {path.parent.name for path in APPS if re.search(r"bootstrap\.\w*tables\w*\(", path.read_text())}
+    assert makers
+    assert all(re.match(r"prepare_|merge_|plan_batch|collect_batch", name) for name in makers), makers
