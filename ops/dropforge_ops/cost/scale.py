@@ -15,8 +15,6 @@ from dropforge_ops.cost.stack_template import StackTemplate
 SIZES_GB: Final = (1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000)
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-LAMBDA_TIMEOUT_S: Final = 900
-LAMBDA_SCRATCH_MB: Final = 10_240
 LAMBDA_CONCURRENCY: Final = 1_000
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 S3_OBJECT_MB: Final = 5_000_000
@@ -40,8 +38,9 @@ INSTANCE_MB: Final = {
 _USABLE: Final = 0.9
 # Staged rows are about as large as the CSV that they came from.
 _SCRATCH_PER_CSV: Final = 1.1
-# What one function of a fan-out is given: half of what it could do, so that a slow one ends in time as well.
-_CHUNK_SHARE: Final = 0.5
+_SPLITS: Final = 3
+# Of each chunk's own execution: its start and its state.
+_TRANSITIONS_A_CHUNK: Final = 2
 _HOURS: Final = 3600
 
 
@@ -52,7 +51,7 @@ class Step:
     Attributes:
         gigabytes: of CSV.
         instance_type: the smallest whose memory holds the training data; None where none does.
-        functions: how many preparation functions share the work; 1 is a single one.
+        functions: in how many chunks the preparation is cut; 1 is a single function.
         preparation_s, training_s: wall time; training is cut off at ``TrainingMaxRuntimeSeconds``.
         limits: what stands in the way, in words; empty where nothing does.
     """
@@ -110,17 +109,14 @@ def estimate_and_limits(
         preparation_vcpus=preparation_vcpus(template),
     )
     return estimate, [
-        *_preparation_limits(estimate.input_mb, template, rates),
+        *_shape(estimate.input_mb, template, rates).limits(rates),
         *_training_limits(estimate.input_mb, chosen, template, rates),
     ]
 
 
 def _step(gigabytes: float, template: StackTemplate, prices: PriceList, rates: Rates) -> Step:
     megabytes = gigabytes * 1000
-    vcpus = preparation_vcpus(template)
-    one_function_s = megabytes / rates["prepare.csv_mb_per_cpu_s"] / vcpus
-    functions = _functions(megabytes, vcpus, rates)
-    waves = math.ceil(functions / LAMBDA_CONCURRENCY)
+    shape = _shape(megabytes, template, rates)
     instance = _smallest_instance(megabytes, rates)
     estimate = estimate_run(
         [("drop.csv", int(megabytes * 1e6))],
@@ -128,10 +124,10 @@ def _step(gigabytes: float, template: StackTemplate, prices: PriceList, rates: R
         prices=prices,
         rates=rates,
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
+        transitions=int(rates["run.transitions"]) + (shape.functions - 1) * _TRANSITIONS_A_CHUNK,
     )
     limits = [
-        *_preparation_limits(megabytes, template, rates),
-        *_fan_out_limits(megabytes, functions, waves, one_function_s / functions, rates),
+        *shape.limits(rates),
         *_training_limits(megabytes, instance, template, rates),
     ]
     if megabytes > S3_OBJECT_MB:
@@ -139,48 +135,71 @@ def _step(gigabytes: float, template: StackTemplate, prices: PriceList, rates: R
     return Step(
         gigabytes=gigabytes,
         instance_type=instance,
-        functions=functions,
-        preparation_s=one_function_s / functions * waves,
+        functions=shape.functions,
+        preparation_s=shape.seconds * shape.waves,
         training_s=min(training_seconds(megabytes, rates), template.number("TrainingMaxRuntimeSeconds")),
         usd=estimate.usd,
         limits=tuple(limits),
     )
 
 
-def _functions(megabytes: float, vcpus: float, rates: Rates) -> int:
-    """How many functions the work needs so that each ends in half of its time and fits its scratch space."""
-    in_time = LAMBDA_TIMEOUT_S * _CHUNK_SHARE * rates["prepare.csv_mb_per_cpu_s"] * vcpus
-    in_scratch = LAMBDA_SCRATCH_MB * _CHUNK_SHARE / _SCRATCH_PER_CSV
-    return max(1, math.ceil(megabytes / min(in_time, in_scratch)))
+@dataclass(frozen=True)
+class _Shape:
+    """How a preparation is cut: one function, or chunks of a Distributed Map; each takes ``seconds``."""
+
+    megabytes: float
+    functions: int
+    at_once: int
+    seconds: float
+    timeout_s: float
+    scratch_mb: float
+
+    @property
+    def waves(self) -> int:
+        return math.ceil(self.functions / self.at_once)
+
+    def limits(self, rates: Rates) -> list[str]:
+        part = self.megabytes / self.functions
+        found = []
+        if self.seconds > self.timeout_s:
+            found.append(
+                f"Lambda: one function would take {self.seconds / 60:,.0f} min "
+                f"and has {self.timeout_s / 60:.0f}"
+            )
+        if part * _SCRATCH_PER_CSV > self.scratch_mb:
+            found.append(
+                f"Lambda: staging needs {part * _SCRATCH_PER_CSV / 1000:,.1f} GB of /tmp, which holds "
+                f"{self.scratch_mb / 1024:.0f} GiB"
+            )
+        if self.waves > 1:
+            found.append(
+                f"Lambda: {self.functions:,} chunks, {self.at_once:,} at once (ScaleOutConcurrency; "
+                f"an account has {LAMBDA_CONCURRENCY:,}), in {self.waves:,} waves"
+            )
+        written = self.at_once * _SPLITS * part / rates["prepare.block_mb"] / max(self.seconds, 1e-9)
+        if written > S3_WRITES_A_SECOND:
+            found.append(
+                f"S3: {written:,.0f} writes a second into a prefix that takes {S3_WRITES_A_SECOND:,}"
+            )
+        return found
 
 
-def _preparation_limits(megabytes: float, template: StackTemplate, rates: Rates) -> list[str]:
-    function = template.functions()["PrepareDataFunction"]
-    timeout = float(function["Timeout"])
-    seconds = megabytes / rates["prepare.csv_mb_per_cpu_s"] / preparation_vcpus(template)
-    scratch = float((function.get("EphemeralStorage") or {}).get("Size", 512))
-    found = []
-    if seconds > timeout:
-        found.append(f"Lambda: one function would take {seconds / 60:,.0f} min and has {timeout / 60:.0f}")
-    if megabytes * _SCRATCH_PER_CSV > scratch:
-        found.append(
-            f"Lambda: staging needs {megabytes * _SCRATCH_PER_CSV / 1000:,.1f} GB of /tmp, which holds "
-            f"{scratch / 1024:.0f} GiB"
-        )
-    return found
-
-
-def _fan_out_limits(megabytes: float, functions: int, waves: int, seconds: float, rates: Rates) -> list[str]:
-    if functions == 1:
-        return []
-    found = []
-    if waves > 1:
-        found.append(f"Lambda: {functions:,} functions at {LAMBDA_CONCURRENCY:,} at once, in {waves} waves")
-    at_once = min(functions, LAMBDA_CONCURRENCY)
-    written = at_once * 3 * megabytes / functions / rates["prepare.block_mb"] / max(seconds, 1e-9)
-    if written > S3_WRITES_A_SECOND:
-        found.append(f"S3: {written:,.0f} writes a second into a prefix that takes {S3_WRITES_A_SECOND:,}")
-    return found
+def _shape(megabytes: float, template: StackTemplate, rates: Rates) -> _Shape:
+    """The shape that the template's scale-out parameters give a preparation."""
+    functions, name = 1, "PrepareDataFunction"
+    if megabytes > template.number("ScaleOutMegabytes"):
+        functions = math.ceil(megabytes / template.number("ScaleOutChunkMegabytes"))
+        name = "PrepareChunkFunction"
+    function = template.functions()[name]
+    vcpus = float(function["MemorySize"]) / LAMBDA_VCPU_MB
+    return _Shape(
+        megabytes=megabytes,
+        functions=functions,
+        at_once=min(functions, int(template.number("ScaleOutConcurrency"))),
+        seconds=megabytes / functions / rates["prepare.csv_mb_per_cpu_s"] / vcpus,
+        timeout_s=float(function["Timeout"]),
+        scratch_mb=float((function.get("EphemeralStorage") or {}).get("Size", 512)),
+    )
 
 
 def _training_limits(

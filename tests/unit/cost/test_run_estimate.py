@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from dropforge.pricing.prices import load_prices
 from dropforge.pricing.rates import load_rates
 from dropforge.pricing.run import RunEstimate, estimate_run, refuse_above
 from dropforge_ops.cost.scale import INSTANCE_MB, simulate
-from dropforge_ops.cost.stack_template import read_stack_template
+from dropforge_ops.cost.stack_template import StackTemplate, read_stack_template
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = read_stack_template(ROOT, {"TargetColumn": "y"})
@@ -56,11 +57,15 @@ def test_a_cap_refuses_what_is_above_it_and_names_one_that_is_enough() -> None:
     refuse_above(run, enough)
 
 
-def test_preparation_beyond_one_function_is_split_until_each_part_fits() -> None:
-    steps = simulate(TEMPLATE, load_prices(), load_rates())
-    assert [step.functions for step in steps] == sorted(step.functions for step in steps)
-    assert steps[-1].functions > 100
-    assert all(step.preparation_s <= 900 * -(-step.functions // 1000) for step in steps)
+def test_preparation_is_cut_as_the_templates_scale_out_parameters_say() -> None:
+    steps = simulate(TEMPLATE, load_prices(), load_rates(), sizes_gb=[0.001, 100])
+    assert [step.functions for step in steps] == [
+        1,
+        math.ceil(100_000 / TEMPLATE.number("ScaleOutChunkMegabytes")),
+    ]
+    half = StackTemplate(TEMPLATE.document, TEMPLATE.machines, {"ScaleOutConcurrency": "20"})
+    slower = simulate(half, load_prices(), load_rates(), sizes_gb=[100])
+    assert slower[0].preparation_s > 1.5 * steps[1].preparation_s
 
 
 def test_the_limits_that_bite_grow_with_the_data_and_never_vanish() -> None:
