@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import time
@@ -24,6 +25,7 @@ _EXAMPLE_ACCOUNT = "123456789012"
 _EXAMPLE_BUCKET = f"dropforge-data-{_EXAMPLE_ACCOUNT}"
 _EXAMPLE_RUN = "breast-cancer-4412189d074b"
 _EXAMPLE_VERSION_ID = "yFgkWkgGnpIWzbdnOZfvhSTaTcGfmBeC"
+_EXAMPLE_LARGE_DROP = ("3HL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY", "6805f2cfc46c0f04559748bb039d69ae", "125204")
 _EXAMPLE_EXECUTION = "6a5df1c0-3e4b-6d1e-8f0a-0d3b5c2a9e11_0f9b7c55-8a41-2b1e-6c3d-5e7f90a1b2c3"
 _EXAMPLE_BATCH = "new-patients-45b592a063ac"
 _EXAMPLE_BATCH_KEY = "batch/in/may/new-patients.csv"
@@ -52,6 +54,7 @@ class World:
             name: float(value) for name, value in first.items() if name not in (sample.target, sample.key)
         }
         self.version_id = self._put(_EXAMPLE_DROP_KEY, content)
+        self.large_drop = (self.version_id, hashlib.md5(content).hexdigest(), str(len(content)))  # noqa: S324 - its ETag
         self._approve()
         self.execution = self._succeeded(self.outputs["TrainingStateMachine"])
         self.batch_version_id = self._put(_EXAMPLE_BATCH_KEY, content)
@@ -105,6 +108,7 @@ class World:
             (_EXAMPLE_BATCH, self.batch_id),
             (_EXAMPLE_VERSION_ID, versions),
             (_EXAMPLE_EXECUTION, self.execution),
+            *zip(_EXAMPLE_LARGE_DROP, self.large_drop, strict=True),
             (_EXAMPLE_ACCOUNT, self.host.account_id),
         ):
             text = text.replace(example, real)
