@@ -30,7 +30,6 @@ BENCHMARKS = {
 QUICK: Mapping[str, Sequence[str]] = {
     "preparation": ("--megabytes", "100", "--small-megabytes", "50", "--rounds", "1"),
     "drift": ("--rows", "100000", "--rounds", "1"),
-    "agreement": ("--sizes", "100000", "--baseline-rows", "100000"),
     "false-alarms": ("--windows", "200", "--sizes", "100", "1000", "--evidently-windows", "0"),
     "power": ("--windows", "50"),
     "serving": ("--rounds", "2", "--seconds", "1"),
