@@ -89,7 +89,8 @@ def picture(browser: Browser, url: str, path: str, ready: str, theme: Theme, wid
         raise AssertionError(f"{path}: {desk.complaints}")
     with Image.open(io.BytesIO(taken)) as image:
         shown = image.crop((0, 0, image.width, min(image.height, TALLEST))).convert("RGB")
-        shown.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        # Rare colours carry the meaning; the refinement brings the large surfaces back to theirs.
+        shown.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(
             file, optimize=True
         )
     sys.stdout.write(f"{file.relative_to(ROOT)}  {file.stat().st_size / 1024:.0f} KiB\n")
