@@ -14,6 +14,7 @@ from dropforge.adapters.tables.csv_records import MAXIMUM_RECORD_BYTES, cut, fir
 from dropforge.domain.chunks import Scan
 
 _BLOCK_BYTES = 1 << 20
+_FIRST_BYTES = 1 << 14
 _QUOTE = b'"'
 
 
@@ -27,7 +28,8 @@ def scan(stream: BinaryIO, start: int, end: int, delimiter: bytes, block_bytes: 
     outside = _Reading(start, delimiter, b"")
     inside: _Reading = _Reading(start, delimiter, _QUOTE)
     part = limited(stream, start, end)
-    while data := part.read(block_bytes):
+    # The wrong answer is followed field by field, so no more is read at once than the two need to agree.
+    while data := part.read(block_bytes if inside is outside else min(block_bytes, _FIRST_BYTES)):
         outside.feed(data)
         if inside is outside:
             continue
