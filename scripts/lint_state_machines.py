@@ -9,6 +9,8 @@ from pathlib import Path
 from cfnlint.api import lint_all
 
 ROOT = Path(__file__).resolve().parent.parent
+# Step Functions takes a JSONata expression here; cfn-lint's schema knows only its value, a number.
+_NUMBERS = ("TimeoutSeconds", "MaxConcurrency")
 
 
 def embedded() -> str:
@@ -16,10 +18,10 @@ def embedded() -> str:
     resources = {}
     for path in sorted((ROOT / "statemachine").glob("*.asl.json")):
         definition = json.loads(path.read_text())
-        # Step Functions takes a JSONata expression here; cfn-lint's schema knows only its value, a number.
         for state in definition["States"].values():
-            if str(state.get("TimeoutSeconds", "")).startswith("{%"):
-                state["TimeoutSeconds"] = 60
+            for field in _NUMBERS:
+                if str(state.get(field, "")).startswith("{%"):
+                    state[field] = 60
         resources[path.name.partition(".")[0].title()] = {
             "Type": "AWS::StepFunctions::StateMachine",
             "Properties": {"RoleArn": "arn:aws:iam::123456789012:role/workflow", "Definition": definition},
