@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import select
 import signal
 import socket
 import subprocess
-import threading
 
 
 class ForkedProcess:
@@ -22,7 +23,6 @@ class ForkedProcess:
         self.parent_pid = parent_pid
         self.returncode: int | None = None
         self._told = told
-        self._reading = threading.Lock()
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal's number; None while the process runs."""
@@ -57,17 +57,16 @@ class ForkedProcess:
         if self._told.fileno() < 0:
             return
         self.wait()
-        with self._reading:
-            self._told.close()
+        self._told.close()
 
     def _read(self, timeout: float | None) -> int | None:
-        with self._reading:
-            if self.returncode is None:
-                self._told.settimeout(timeout)
-                try:
-                    message = self._told.recv(1 << 10)
-                except (BlockingIOError, TimeoutError):
-                    return None
-                # The fork server takes what it forked with it.
-                self.returncode = json.loads(message)["ended"] if message else -signal.SIGKILL
-            return self.returncode
+        if self.returncode is None:
+            # Several threads may wait: each looks at the message, none takes it away.
+            ready = select.poll()
+            ready.register(self._told, select.POLLIN)
+            if not ready.poll(None if timeout is None else math.ceil(max(timeout, 0.0) * 1000)):
+                return None
+            message = self._told.recv(1 << 10, socket.MSG_PEEK)
+            # The fork server takes what it forked with it.
+            self.returncode = json.loads(message)["ended"] if message else -signal.SIGKILL
+        return self.returncode

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,8 +171,13 @@ def test_letting_go_ends_every_process_and_termination_reaches_the_script(
     assert not Path(f"/proc/{child}").exists()
     asked = Script(tmp_path / "asked", loaded, source).start()
     asked.output.readline()
+    watcher = threading.Thread(target=asked.wait, daemon=True)
+    watcher.start()
+    assert asked.wait(0.05) is None
     asked.terminate()
     assert asked.wait(10) == 143
+    watcher.join(10)
+    assert not watcher.is_alive()
     asked.close()
 
 

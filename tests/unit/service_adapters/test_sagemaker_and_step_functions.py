@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.stub import Stubber
 from tests.fakes.aws_clients import SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
 from tests.fakes.records import TRAINING, at, execution
 
@@ -37,8 +39,8 @@ class Refusing:
         return refuse
 
 
-def hosting(client, runtime) -> SageMakerEndpoints:
-    return SageMakerEndpoints(lambda: client, lambda: runtime)
+def hosting(client, runtime, cloudwatch=None) -> SageMakerEndpoints:
+    return SageMakerEndpoints(lambda: client, lambda: runtime, lambda: cloudwatch)
 
 
 def package(token: str = "t" * 36) -> NewPackage:
@@ -155,6 +157,28 @@ def test_a_container_that_answers_with_an_error_fails_the_smoke_test():
         hosting(SageMakerClient(), runtime).invoke("model", b"{}")
 
 
+def test_adds_up_the_requests_that_the_live_variant_got_hour_by_hour():
+    cloudwatch = boto3.client("cloudwatch", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(cloudwatch) as stub:
+        stub.add_response(
+            "get_metric_statistics",
+            {"Datapoints": [{"Sum": 2.0}, {"Sum": 3.0}]},
+            {
+                "Namespace": "AWS/SageMaker",
+                "MetricName": "Invocations",
+                "Dimensions": [
+                    {"Name": "EndpointName", "Value": "model"},
+                    {"Name": "VariantName", "Value": "live"},
+                ],
+                "StartTime": at(0),
+                "EndTime": at(7200),
+                "Period": 3600,
+                "Statistics": ["Sum"],
+            },
+        )
+        assert hosting(None, None, cloudwatch).requests_since("model", at(0), at(7200)) == 5.0
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -167,12 +191,13 @@ def test_a_container_that_answers_with_an_error_fails_the_smoke_test():
 )
 def test_every_refusal_becomes_one_of_our_classes(error, expected):
     client = Refusing(error)
-    endpoints, registry = hosting(client, client), SageMakerRegistry(client, "model")
+    endpoints, registry = hosting(client, client, client), SageMakerRegistry(client, "model")
     workflows = StepFunctionsWorkflows(client)
     for call in (
         lambda: endpoints.describe("model"),
         lambda: endpoints.invoke("model", b"{}"),
         lambda: endpoints.delete_model("x"),
+        lambda: endpoints.requests_since("model", at(0), at(7200)),
         lambda: registry.register(package()),
         lambda: registry.describe("arn"),
         lambda: registry.reject("arn", "no"),
