@@ -20,7 +20,7 @@ class WatchPolicy:
         maximum_rows: of more predictions a random sample of about so many is looked at, which bounds memory
             and cost; with that many a difference that matters to a model is found with certainty.
         windows_to_alarm: of the last `windows_considered` windows of the same model, so many must have
-            drifted. 2 of 3 turns a rate of 1 % per window into about one false alarm in 3,400 windows.
+            drifted. 2 of 3 turns a rate of 1 % per window into about one false alarm in 5,000 windows.
         windows_considered: at least `windows_to_alarm`.
         cooldown_s: seconds after a promotion, and after an alarm, in which no alarm is raised: a retrain
             needs its time, and the new model's first windows deserve to be seen.
