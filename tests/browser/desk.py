@@ -43,6 +43,8 @@ class Desk:
         self._watch(page)
         page.goto(self.url.rstrip("/") + path)
         page.wait_for_selector(ready)
+        # Until then NiceGUI's events wait, each by itself, and a click may overtake what was typed before it.
+        page.wait_for_function("window.did_handshake")
         return page
 
     def close(self) -> None:

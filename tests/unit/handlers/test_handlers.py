@@ -130,9 +130,9 @@ class Stack:
         ref = ObjectRef.from_uri(uri)
         self.s3.put_object(Bucket=ref.bucket, Key=ref.key, Body=body)
 
-    def drop(self) -> None:
+    def drop(self, number: int = 120) -> None:
         """Put the file of the example event there, in the very version that the event names."""
-        rows = [f"{'benign' if n % 2 else 'malignant'},{n * 0.5},{n % 7}" for n in range(120)]
+        rows = [f"{'benign' if n % 2 else 'malignant'},{n * 0.5},{n % 7}" for n in range(number)]
         self.put(f"s3://{DROP.bucket}/{DROP.key}", "\n".join(["diagnosis,radius,texture", *rows]).encode())
         stored = s3_backends["123456789012"]["aws"].buckets[DROP.bucket].keys[DROP.key]
         stored._version_id = DROP.version_id
@@ -248,10 +248,10 @@ def test_prepares_the_example_drop(stack):
 
 def test_prepares_the_example_drop_in_chunks_with_the_same_answer(stack, monkeypatch):
     stack.admitted()
-    stack.drop()
+    stack.drop(number=6000)  # about as large as the event says
     in_one = stack.run("prepare_data")
     monkeypatch.setitem(ENVIRONMENT, "SCALE_OUT_MEGABYTES", "0")
-    monkeypatch.setitem(ENVIRONMENT, "SCALE_OUT_CHUNK_MEGABYTES", "0.0008")
+    monkeypatch.setitem(ENVIRONMENT, "SCALE_OUT_CHUNK_MEGABYTES", "0.04")
     answer = stack.run("prepare_data")
     shape = event("prepare_chunk")
     while "phase" in answer:
