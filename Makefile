@@ -11,6 +11,8 @@ SAM_VERSION := 1.170.0
 SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==$(SAM_VERSION) sam
 ENV ?= default
 TESTS ?= tests
+# Much of a test on the local host is waiting: three processes keep two cores busy.
+WORKERS ?= 3
 
 .PHONY: help setup demo up test screenshots faults bench check audit scan sam-local record docs format lock build deploy changes smoke stack-drift teardown clean
 
@@ -28,7 +30,7 @@ up: setup ## the same host, kept running; Ctrl-C stops it, its state survives
 
 test: setup ## every test
 	@scripts/find_chromium.sh >/dev/null
-	pytest -n 2 --dist loadgroup $(TESTS)
+	pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 screenshots: setup ## pictures of every page of the console, to docs/images
 	@python -m tests.browser.screenshots
