@@ -96,6 +96,9 @@ class Runtime:
                 # A server that answers in drops gets no more time than one that is silent.
                 if not response.isclosed():
                     socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            if len(content) <= most and response.length:
+                # Reading by pieces doesn't say that the connection ended before the body did.
+                raise http.client.IncompleteRead(bytes(content), response.length)
         except TimeoutError as error:
             raise self._model_error(endpoint, 0, "server", _TIMED_OUT) from error
         except (OSError, http.client.HTTPException) as error:

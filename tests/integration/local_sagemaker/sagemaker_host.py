@@ -198,6 +198,10 @@ def transform_fn(model, body, content_type, accept):
         raise ValueError("broken")
     if body == "exit":
         os._exit(9)
+    if body == "cut":
+        answer = flask.Response("half of", mimetype=accept)
+        answer.headers["Content-Length"] = "100"
+        return answer
     if body == "pid":
         return flask.Response(f"{os.getppid()} {os.getpid()}", mimetype=accept)
     if body.startswith("sleep"):

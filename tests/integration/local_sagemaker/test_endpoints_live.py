@@ -79,6 +79,8 @@ def test_container_answer_that_is_no_success_is_a_model_error(
         ask(runtime, body=b"raise")
     assert caught.value.response["OriginalStatusCode"] == 500
     wait_until(lambda: "ValueError: broken" in host.log("/aws/sagemaker/Endpoints/ep"))
+    with pytest.raises(runtime.exceptions.ModelError, match="ended while it handled the request"):
+        ask(runtime, body=b"cut")
 
 
 def test_unknown_and_starting_endpoints_are_not_found(sagemaker: Any, runtime: Any, host: Host) -> None:
