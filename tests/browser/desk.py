@@ -88,3 +88,13 @@ def serious_violations(page: Page) -> list[str]:
 def is_wider_than_the_window(page: Page) -> bool:
     """Whether a reader would have to scroll sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+def await_quiet(page: Page) -> None:
+    """Wait until the server has sent nothing for half a second: what it sends overwrites what is typed."""
+    page.evaluate(
+        """() => new Promise(resolve => {
+            let timer = setTimeout(resolve, 500);
+            window.socket.onAny(() => { clearTimeout(timer); timer = setTimeout(resolve, 500); });
+        })"""
+    )

@@ -16,6 +16,7 @@ from tests.browser.desk import (
     WIDE,
     Desk,
     Theme,
+    await_quiet,
     is_wider_than_the_window,
     serious_violations,
 )
@@ -131,6 +132,7 @@ def test_a_row_is_predicted_by_the_form_and_its_outcome_reported(desk: Desk, sta
     page = desk.open("/try")
     radius = page.get_by_label("mean radius", exact=True)
     expect(radius).not_to_have_value("")
+    await_quiet(page)
     kept = radius.input_value()
     radius.fill("wide")
     choose(page, "Predict")
