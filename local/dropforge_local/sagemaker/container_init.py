@@ -29,6 +29,7 @@ from typing import Any
 
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18  # linux/mount.h
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _KILLED = 128 + signal.SIGKILL
 _SET_UP_FAILED = 125  # docker's exit code for a container that could not be set up
 _NOT_EXECUTABLE = 126
@@ -123,8 +124,9 @@ def _show_script_alone(kind: type[BaseException], error: BaseException, trace: A
 def _execute(argv: list[str], cwd: str, parent: int, script: str | None) -> None:
     """In the child: become the entrypoint. Returns only when a script has ended in this process."""
     die_with(parent)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
+    for number in (*_ENDING, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     if script is not None:
         os.chdir(cwd)
         _run(script, argv)
@@ -179,7 +181,7 @@ def _supervise(entrypoint: int, lifeline: int, wakeup: int) -> int:
             _kill_all(entrypoint)
             return _KILLED
         numbers = os.read(wakeup, 64)
-        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+        if any(number in numbers for number in _ENDING):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(entrypoint, signal.SIGTERM)
         while True:
@@ -201,7 +203,7 @@ def main(spec: dict[str, Any]) -> int:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+    for number in (*_ENDING, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     try:
         if spec["namespaces"]:
@@ -212,6 +214,8 @@ def main(spec: dict[str, Any]) -> int:
     if sys.platform == "linux":
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     parent = os.getpid()
+    # What is passed on before the child has handlers of its own has to wait for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     entrypoint = os.fork()
     if entrypoint == 0:
         os.setpgid(0, 0)
@@ -220,6 +224,7 @@ def main(spec: dict[str, Any]) -> int:
             os.close(descriptor)
         _execute(spec["argv"], spec["cwd"], parent, spec.get("script"))
         return 0
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     with contextlib.suppress(OSError):
         os.setpgid(entrypoint, entrypoint)
     return _supervise(entrypoint, lifeline, reading)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,3 +198,14 @@ def test_a_killed_fork_server_leaves_containers_to_new_processes(tmp_path: Path)
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
     assert Script(tmp_path / "second", image, "print(1)").run() == (False, "1\n", 0)
     image.close()
+
+
+def test_termination_at_any_moment_of_the_start_ends_a_container(tmp_path: Path, loaded: Image) -> None:
+    for number in range(30):
+        root = tmp_path / str(number)
+        image = loaded if number % 2 else _image(tmp_path)
+        held = Script(root, image, "import time\ntime.sleep(300)").start()
+        time.sleep(number / 750)
+        held.terminate()
+        assert held.wait(5) == 143
+        held.close()
