@@ -201,11 +201,12 @@ def test_a_killed_fork_server_leaves_containers_to_new_processes(tmp_path: Path)
 
 
 def test_termination_at_any_moment_of_the_start_ends_a_container(tmp_path: Path, loaded: Image) -> None:
+    empty = _image(tmp_path)
     for number in range(30):
-        root = tmp_path / str(number)
-        image = loaded if number % 2 else _image(tmp_path)
-        held = Script(root, image, "import time\ntime.sleep(300)").start()
+        image = loaded if number % 2 else empty
+        held = Script(tmp_path / str(number), image, "import time\ntime.sleep(300)").start()
         time.sleep(number / 750)
         held.terminate()
         assert held.wait(5) == 143
         held.close()
+    empty.close()
