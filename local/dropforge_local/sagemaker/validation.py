@@ -6,26 +6,24 @@ SageMaker itself, and its wording of the verdict is what callers see.
 
 from __future__ import annotations
 
-import re
-import sys
-import unicodedata
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 import botocore.session
+import regex
 from botocore.exceptions import ParamValidationError
 from botocore.model import ServiceModel, Shape
 from botocore.validate import ParamValidator
 
 from dropforge_local.sagemaker.errors import ServiceError
 
-# SageMaker's patterns use a few of Java's property classes, which Python's `re` doesn't know.
-_PROPERTY = re.compile(r"\\p\{(\w+)\}")
+# SageMaker's patterns use Java's property classes. `regex` knows them; but Java's Alnum is ASCII's.
+_ALNUM = regex.compile(r"\\p\{Alnum\}")
 # Two patterns of the service description end in `${1,256}`, a length that lost its group; the real bound
 # stands next to them as `max`.
-_REPEATED_ANCHOR = re.compile(r"\$\{\d+,\d+\}$")
+_REPEATED_ANCHOR = regex.compile(r"\$\{\d+,\d+\}$")
 
 
 @cache
@@ -41,29 +39,9 @@ def runtime_model() -> ServiceModel:
 
 
 @cache
-def _category_class(category: str) -> str:
-    """The inside of a character class that holds all characters of a Unicode category, as ranges."""
-    ranges: list[str] = []
-    start: int | None = None
-    for code in range(sys.maxunicode + 2):
-        inside = code <= sys.maxunicode and unicodedata.category(chr(code)).startswith(category)
-        if inside and start is None:
-            start = code
-        elif not inside and start is not None:
-            ranges.append(f"\\U{start:08x}-\\U{code - 1:08x}")
-            start = None
-    return "".join(ranges)
-
-
-@cache
-def compile_pattern(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str) -> regex.Pattern[str]:
     """A pattern of the service description as a Python one; match it with ``fullmatch``, as Java does."""
-
-    def expand(match: re.Match[str]) -> str:
-        name = match.group(1)
-        return "a-zA-Z0-9" if name == "Alnum" else _category_class(name)
-
-    return re.compile(_PROPERTY.sub(expand, _REPEATED_ANCHOR.sub("", pattern)))
+    return regex.compile(_ALNUM.sub("a-zA-Z0-9", _REPEATED_ANCHOR.sub("", pattern)))
 
 
 def check_request(operation: str, request: dict[str, Any]) -> None:
