@@ -15,6 +15,10 @@ class HostNotReady(LocalHostError):
     """The host process ended, or did not answer in time; the message carries the end of its log."""
 
 
+class StateNotKept(LocalHostError):
+    """A host on temporary state was to start again after it had ended."""
+
+
 class InvalidTemplate(LocalHostError):
     """The SAM template can't be read, or asks for something that no build here can give."""
 

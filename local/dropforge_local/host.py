@@ -26,7 +26,7 @@ from dropforge_local.announcement import Announcement, announce, read_announceme
 from dropforge_local.api_urls import local_api_url
 from dropforge_local.build import Builder
 from dropforge_local.deploy import Deployer
-from dropforge_local.errors import HostAlreadyRunning, HostNotReady, InvalidFault
+from dropforge_local.errors import HostAlreadyRunning, HostNotReady, InvalidFault, StateNotKept
 from dropforge_local.settings import HostSettings
 from dropforge_local.state_lock import StateLock
 
@@ -41,7 +41,8 @@ class LocalHost:
 
     Args:
         root: the project's folder; ``<root>/.dropforge`` holds the build cache and the announcement.
-        state_dir: what survives a restart; None for a temporary folder that is removed on stop.
+        state_dir: what survives a restart and a crash; None for a temporary folder, of which the services'
+            state is never saved and which is removed on stop.
         port: the port to listen on, 0 for a free one.
         wait_scale: factor on Step Functions' waits and retry intervals (0.01 makes a minute 0.6 s).
         auth: enforce IAM for Lambda roles and signed callers.
@@ -108,9 +109,15 @@ class LocalHost:
         Raises:
             HostAlreadyRunning: another host uses the state directory, or is announced for this project.
             HostNotReady: the process ended or did not answer in time; its log is quoted.
+            StateNotKept: it ran before, on temporary state.
         """
         if self._process is not None:
             return self
+        if self._temporary and self.state_dir != Path():
+            raise StateNotKept(
+                f"the host on {self.state_dir} was temporary: its state ended with its process. "
+                "Give it a state_dir to start it again."
+            )
         self._refuse_second_announcement()
         if self.state_dir == Path():
             self.state_dir = self._make_state_dir()

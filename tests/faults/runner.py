@@ -75,7 +75,10 @@ def run_cells(cells: Sequence[Cell], jobs: int, report: Callable[[Result], None]
 
 
 def _work(waiting: queue.SimpleQueue[list[Cell]], data: Path, keep: Callable[[Result], None]) -> None:
-    with LocalHost(ROOT, wait_scale=WAIT_SCALE) as host:
+    with (
+        tempfile.TemporaryDirectory(prefix="dropforge-faults-") as folder,
+        LocalHost(ROOT, state_dir=Path(folder), wait_scale=WAIT_SCALE) as host,
+    ):
         while not _stopping.is_set():
             try:
                 cells = waiting.get_nowait()

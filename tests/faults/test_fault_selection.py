@@ -33,7 +33,7 @@ _CELLS = {cell.name: cell for cell in all_cells()}
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder: Path = tmp_path_factory.mktemp("samples")
     write_samples(folder)
-    with LocalHost(ROOT, wait_scale=WAIT_SCALE) as host:
+    with LocalHost(ROOT, state_dir=folder / "state", wait_scale=WAIT_SCALE) as host:
         stack = Bed(host, "selection", folder / f"{SAMPLE}.csv")
         try:
             stack.go_live(versions=2)

@@ -125,13 +125,16 @@ class Snapshots:
 
 
 def install(settings: HostSettings, installed: Installed) -> None:
-    """Save continuously, and instead of MiniStack's own saving at shutdown."""
+    """Save continuously, and instead of MiniStack's own saving at shutdown; not what is temporary."""
     from ministack import app  # noqa: PLC0415
     from ministack.core import persistence  # noqa: PLC0415
 
     require(app, "_build_persistence_save_dict", "save_all", "SERVICE_HANDLERS", "SERVICE_REGISTRY")
     require(persistence, "_json_default", "_state_format_version")
     require_parameters(app._dispatch_service_request, "method", "path", "headers", "body")
+    if settings.temporary:
+        app.save_all = lambda services: None
+        return
     snapshots = Snapshots(settings.state_dir / "services")
     state_keys = {
         service: entry.get("state_key", entry["module"]) for service, entry in app.SERVICE_REGISTRY.items()

@@ -15,7 +15,7 @@ import pytest
 from local_host_support import eventually, is_alive
 
 from dropforge_local.announcement import announcement_path
-from dropforge_local.errors import HostAlreadyRunning
+from dropforge_local.errors import HostAlreadyRunning, StateNotKept
 from dropforge_local.host import LocalHost
 
 if TYPE_CHECKING:
@@ -88,8 +88,16 @@ def test_is_ready_quickly_and_stops_without_leaving_processes_or_files(project: 
         processes = {host.pid, *_descendants(host.pid)}
         state_dir = host.state_dir
         assert len(processes) >= 2
+        assert not list((state_dir / "services").glob("*.json"))
     eventually(lambda: not any(is_alive(pid) for pid in processes))
     assert not state_dir.exists()
+
+
+def test_a_host_on_temporary_state_does_not_start_again_after_a_crash(project: Path) -> None:
+    with LocalHost(project) as host:
+        host.kill()
+        with pytest.raises(StateNotKept, match="Give it a state_dir"):
+            host.start()
 
 
 def test_a_killed_hosts_workers_end_with_it(own_host: Deployed) -> None:
