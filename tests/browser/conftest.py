@@ -71,10 +71,13 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
+@pytest.fixture(scope="session")
+def shared_desk(browser: Browser, console: str) -> Desk:
+    return Desk(browser, console)
+
+
 @pytest.fixture
-def desk(browser: Browser, console: str) -> Iterator[Desk]:
+def desk(shared_desk: Desk) -> Iterator[Desk]:
     """Opens pages of the shared console; at the end none may have complained, or asked anybody else."""
-    opened = Desk(browser, console)
-    yield opened
-    opened.close()
-    assert opened.complaints == []
+    yield shared_desk
+    assert shared_desk.leave() == []

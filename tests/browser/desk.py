@@ -24,22 +24,20 @@ _DROP = """([content, name]) => {
 
 
 class Desk:
-    """Every page that is opened here is watched: errors in its console, and requests to anybody else."""
+    """Every page that is opened here is watched: errors in its console, and requests to anybody else.
+
+    Windows of one size and theme share what a browser keeps; a cold cache would make each page twice as dear.
+    """
 
     def __init__(self, browser: Browser, url: str) -> None:
         self.url = url
         self.complaints: list[str] = []
         self._browser = browser
-        self._contexts: list[BrowserContext] = []
+        self._contexts: dict[tuple[int, Theme], BrowserContext] = {}
 
     def open(self, path: str = "/", *, width: int = WIDE, theme: Theme = "light", ready: str = "h1") -> Page:
         """Open a page in a window of its own, and wait until it is drawn."""
-        context = self._browser.new_context(
-            viewport={"width": width, "height": _HEIGHT}, color_scheme=theme, reduced_motion="reduce"
-        )
-        context.set_default_timeout(PATIENCE_MS)
-        self._contexts.append(context)
-        page = context.new_page()
+        page = self._context(width, theme).new_page()
         self._watch(page)
         page.goto(self.url.rstrip("/") + path)
         page.wait_for_selector(ready)
@@ -47,9 +45,27 @@ class Desk:
         page.wait_for_function("window.did_handshake")
         return page
 
+    def leave(self) -> list[str]:
+        """Close the windows and forget what was chosen in them. Returns the complaints since the last time."""
+        for context in self._contexts.values():
+            for page in context.pages:
+                page.close()
+            context.clear_cookies()
+        complaints, self.complaints = self.complaints, []
+        return complaints
+
     def close(self) -> None:
-        for context in self._contexts:
+        for context in self._contexts.values():
             context.close()
+
+    def _context(self, width: int, theme: Theme) -> BrowserContext:
+        if (width, theme) not in self._contexts:
+            context = self._browser.new_context(
+                viewport={"width": width, "height": _HEIGHT}, color_scheme=theme, reduced_motion="reduce"
+            )
+            context.set_default_timeout(PATIENCE_MS)
+            self._contexts[width, theme] = context
+        return self._contexts[width, theme]
 
     def _watch(self, page: Page) -> None:
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
