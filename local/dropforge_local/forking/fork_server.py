@@ -3,7 +3,7 @@
 Started as a script, in an environment and with interpreter flags that stand for those of the processes it
 forks. It imports what its first message names, never a user's own code, and then forks a process per request,
 which runs the first message's ``bootstrap`` script as its ``__main__``, just as a new process would. That
-script defines ``die_with(parent_pid)``.
+script defines ``die_with(parent_pid)``, and may define ``load_ahead()``, called once the imports are done.
 
 It talks to the host over Unix sockets that keep messages apart. A request brings the descriptors of the new
 process: its three streams, a socket of its own on which its start and its end are told, and what else the
@@ -207,6 +207,7 @@ def main() -> tuple[types.CodeType, list[str]] | None:
     sys.path[:0] = start["search_path"]
     with variables_read() as names:
         load(start["modules"])
+        functions.get("load_ahead", lambda: None)()
     sys.path[:] = python_path
     if not start["threads"]:
         refuse_threads()

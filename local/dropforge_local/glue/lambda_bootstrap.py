@@ -10,6 +10,7 @@ names of errors that are the runtime's own, the shape of an error, the root logg
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import decimal
 import importlib
@@ -25,6 +26,8 @@ from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 _PR_SET_PDEATHSIG = 1
+_SERVICES = ("dynamodb", "s3", "sagemaker", "stepfunctions", "sns")
+"""Whose clients most functions make: describing them takes the SDK most of the time that a client takes."""
 _MOUNTED: dict[str, str] = {}  # a folder on this machine -> where Lambda mounts it
 _LOG_END = "\x00end of invocation\x00"
 
@@ -34,6 +37,31 @@ def die_with(parent_pid: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it went before the line above
         os._exit(1)
+
+
+def load_ahead() -> None:
+    """Read the SDK's descriptions of services once for all processes that are forked from this one."""
+    try:
+        from botocore import session  # noqa: PLC0415 - a new process may do without
+    except ImportError:
+        return
+    create = session.create_loader
+    loaded = create()
+    for name in ("endpoints", "partitions", "_retry", "sdk-default-configuration"):
+        loaded.load_data(name)
+    for service in _SERVICES:
+        for kind in ("service-2", "endpoint-rule-set-1"):
+            loaded.load_service_model(service, kind, api_version=None)
+
+    def create_loader(search_path_string: str | None = None) -> Any:
+        if search_path_string is not None:
+            return create(search_path_string)
+        loader = create()
+        # Each has its own list of folders and its own memory, as if it had read by itself.
+        vars(loader).update({name: copy.copy(value) for name, value in vars(loaded).items()})
+        return loader
+
+    session.create_loader = create_loader
 
 
 def private_streams() -> tuple[IO[str], IO[str]]:
