@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -34,6 +35,12 @@ REGION = "us-east-1"
 ACCOUNT_ID = "000000000000"
 _READY_WITHIN_S = 30.0
 _STOP_WITHIN_S = 15.0
+
+
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    """Asks the host and never a proxy. Made once: an opener reads the machine's certificates."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class LocalHost:
@@ -240,14 +247,13 @@ class LocalHost:
         Raises:
             InvalidFault: the host refused it.
         """
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         call = urllib.request.Request(  # noqa: S310 - the host's own http URL
             self.endpoint_url,
             data=json.dumps(request).encode(),
             headers={"X-Amz-Target": target},
         )
         try:
-            with opener.open(call, timeout=_READY_WITHIN_S) as answer:
+            with _opener().open(call, timeout=_READY_WITHIN_S) as answer:
                 document: dict[str, Any] = json.loads(answer.read())
                 return document
         except urllib.error.HTTPError as error:
@@ -317,14 +323,15 @@ class LocalHost:
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + _READY_WITHIN_S
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 raise HostNotReady(
                     f"The local host ended while starting. Its log ends with:\n{self._log_end()}"
                 )
             try:
-                with opener.open(f"{self.endpoint_url}/_ministack/health", timeout=_READY_WITHIN_S) as answer:
+                with _opener().open(
+                    f"{self.endpoint_url}/_ministack/health", timeout=_READY_WITHIN_S
+                ) as answer:
                     if answer.status == 200:
                         return
             except (urllib.error.URLError, OSError):
