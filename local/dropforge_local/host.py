@@ -82,6 +82,7 @@ class LocalHost:
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline = -1
         self._lock: StateLock | None = None
+        self._clients: dict[str, Any] = {}
         self._announced: Announcement | None = None
         self.state_dir = Path()
 
@@ -157,7 +158,12 @@ class LocalHost:
     # --- use -----------------------------------------------------------------------------------------
 
     def client(self, service: str) -> Any:
-        """A boto3 client of ``service`` on this host."""
+        """A boto3 client of ``service`` on this host, the same while it runs."""
+        if service not in self._clients:
+            self._clients[service] = self._new_client(service)
+        return self._clients[service]
+
+    def _new_client(self, service: str) -> Any:
         return boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=self.endpoint_url,
@@ -363,6 +369,7 @@ class LocalHost:
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
+        self._clients.clear()  # their connections end with the process
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(how)
