@@ -26,7 +26,7 @@ def differences(name: str, rows: int, baseline_rows: int, scale: float, seed: in
     """
     rng = np.random.default_rng([seed, rows])
     base, window = NUMERIC[name](rng, baseline_rows), NUMERIC[name](rng, rows) * scale
-    base, window = base[~np.isnan(base)], window[~np.isnan(window)]
+    base, window = base[~np.isnan(base)], np.sort(window[~np.isnan(window)])
     # Rows are in random order, so the first ones are such a sample as preparation takes.
     ruler = Ruler.of(base[:SAMPLE_ROWS], float(base.min()), float(base.max()))
     profile = TableProfile()

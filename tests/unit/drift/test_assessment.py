@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +16,8 @@ from bench.simulation import table
 from tests.unit.drift.drift_data import categorical
 
 from dropforge.domain.drift.alarm import PastWindow, decide
-from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, QUIET
-from dropforge.domain.drift.classifier import classify
+from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, QUIET, assess
+from dropforge.domain.drift.classifier import classify, codes_at, drawn_rows
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.quality import measure_quality
 from dropforge.domain.drift.scores import prediction_profile
@@ -84,7 +87,9 @@ def test_the_domain_classifier_does_not_tell_a_sample_by_the_ranks_that_it_decid
         rng = np.random.default_rng([11, seed])
         columns = {f"m{k}": rng.choice(500, 6000, p=shares / shares.sum()).astype(str) for k in range(3)}
         base = [categorical(list(map(str, v[:2500])), k, sample=True) for k, v in columns.items()]
-        found = classify(base, {k: v[2500:].tolist() for k, v in columns.items()}, level_z=3.0, seed=seed)
+        rows = drawn_rows(3500, seed)
+        window = [codes_at(b, columns[b.name][2500:].tolist(), rows) for b in base]
+        found = classify(base, window, level_z=3.0, seed=seed)
         p_values.append(found.p_value)
     assert 0.3 < np.mean(p_values) < 0.7
     assert min(p_values) > 1e-4
@@ -97,6 +102,38 @@ def test_a_column_that_the_log_does_not_hold_is_named_and_not_judged():
     found = assessed(baselines_of(table(rng, 2000)), window, WatchPolicy())
     assert found.verdict == QUIET
     assert list(found.unwatched) == ["five"]
+
+
+class ReadWhenAsked(Mapping[str, Any]):
+    """A window whose columns are made when they are asked for."""
+
+    def __init__(self, window: Mapping[str, Any]) -> None:
+        self.window, self.asked, self.alive = window, [], []
+
+    def __getitem__(self, name: str) -> Any:
+        assert [each for each in self.alive if each() is not None] == [], "the column before is still held"
+        values = self.window[name].copy()
+        self.asked.append(name)
+        self.alive.append(weakref.ref(values))
+        return values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.window
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.window)
+
+    def __len__(self) -> int:
+        return len(self.window)
+
+
+def test_a_window_is_read_once_and_one_column_at_a_time():
+    rng = np.random.default_rng(6)
+    base, window = baselines_of(table(rng, 2000)), table(rng, 500)
+    read = ReadWhenAsked(window)
+    found = assess(read, base, rows=500, policy=WatchPolicy())
+    assert read.asked == list(window)
+    assert found == assessed(base, window, WatchPolicy())
 
 
 def past(*found: bool | None, raised: int | None = None, version: int = 1) -> list[PastWindow]:

@@ -21,7 +21,7 @@ def test_binned_kolmogorov_smirnov_agrees_with_the_exact_one(rows):
     rng = np.random.default_rng(rows)
     base, window = rng.normal(size=rows), rng.normal(0.1, 1.2, size=10_000)
     exact = stats.ks_2samp(base, window).statistic
-    assert kolmogorov_distance(numeric(base), window) == pytest.approx(
+    assert kolmogorov_distance(numeric(base), np.sort(window)) == pytest.approx(
         exact, abs=0.005 if rows > 1024 else 1 / rows
     )
 

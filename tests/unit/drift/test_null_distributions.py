@@ -12,9 +12,6 @@ from dropforge.domain.drift.distributions import (
     chi_square_tail,
     kolmogorov_quantile,
     kolmogorov_tail,
-    lower_tail,
-    upper_quantile,
-    upper_tail,
 )
 
 
@@ -43,13 +40,16 @@ def test_kolmogorov_quantile_is_reached_with_its_level():
 )
 def test_beta_binomial_agrees_with_scipy(n, alpha, beta):
     expected = stats.betabinom(n, alpha, beta)
-    probabilities = beta_binomial(n, alpha, beta)
-    known = len(probabilities)
-    assert probabilities == pytest.approx(expected.pmf(np.arange(known)), rel=1e-6, abs=1e-12)
-    assert expected.sf(known - 1) == pytest.approx(0, abs=1e-8)
+    found = beta_binomial(n, alpha, beta)
+    known = found.first + np.arange(len(found.probabilities))
+    assert found.probabilities == pytest.approx(expected.pmf(known), rel=1e-6, abs=1e-12)
+    assert expected.cdf(found.first - 1) == pytest.approx(0, abs=1e-8)
+    assert expected.sf(known[-1]) == pytest.approx(0, abs=1e-8)
     level = 0.01
-    least = upper_quantile(probabilities, level)
-    assert upper_tail(probabilities, least) <= level < upper_tail(probabilities, least - 1)
+    least = found.upper_quantile(level)
+    assert found.upper_tail(least) <= level < found.upper_tail(least - 1)
+    assert found.upper_tail(0) == pytest.approx(1) == found.lower_tail(n)
+    assert found.lower_tail(found.first - 1) == 0
 
 
 def test_missing_tails_are_fishers_exact_test():
@@ -57,8 +57,8 @@ def test_missing_tails_are_fishers_exact_test():
     table = [[missing, rows - missing], [base_missing, base_rows - base_missing]]
     above = beta_binomial(rows, base_missing + 1.0, float(base_rows - base_missing))
     below = beta_binomial(rows, float(base_missing), base_rows - base_missing + 1.0)
-    assert upper_tail(above, missing) == pytest.approx(stats.fisher_exact(table, "greater").pvalue)
-    assert lower_tail(below, missing) == pytest.approx(stats.fisher_exact(table, "less").pvalue)
+    assert above.upper_tail(missing) == pytest.approx(stats.fisher_exact(table, "greater").pvalue)
+    assert below.lower_tail(missing) == pytest.approx(stats.fisher_exact(table, "less").pvalue)
 
 
 def test_benjamini_hochberg_agrees_with_scipy():

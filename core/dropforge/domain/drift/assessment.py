@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
-from dropforge.domain.drift.baseline import Baseline, ColumnBaseline
-from dropforge.domain.drift.classifier import DomainClassifier, classify, usable
+import numpy as np
+from numpy.typing import NDArray
+
+from dropforge.domain.drift.baseline import Baseline, CategoricalBaseline, Codes, ColumnBaseline
+from dropforge.domain.drift.classifier import DomainClassifier, classify, codes_at, drawn_rows, usable
 from dropforge.domain.drift.correction import benjamini_hochberg
-from dropforge.domain.drift.features import ColumnDrift, Values, compare
+from dropforge.domain.drift.features import ColumnDrift, Values, compare, encoded
 from dropforge.domain.drift.policy import WatchPolicy
 
 QUIET, DRIFTED, NOT_ENOUGH_DATA = "quiet", "drifted", "not_enough_data"
@@ -76,7 +79,9 @@ def assess(
     procedure, so that a window without drift is called drifted with `policy.false_alarm_rate` at most.
 
     Args:
-        columns: the window's features by name, each of length `rows`; None or NaN means missing.
+        columns: the window's features by name, each of length `rows`; None or NaN means missing. Each is
+            asked for once and left before the next, so a mapping that reads a column when it is asked for it
+            holds one at a time.
         baselines: of the live model's features.
         rows: of the window.
         predictions: the window's predictions as columns (`scores.columns_of_scores`).
@@ -88,35 +93,39 @@ def assess(
     if rows < policy.minimum_rows:
         return Assessment(NOT_ENOUGH_DATA, rows)
     unwatched: dict[str, str] = {}
-    tasks: list[tuple[str, ColumnBaseline, Values]] = []
+    tasks: list[tuple[str, ColumnBaseline, Columns]] = []
     for baseline in baselines:
         if baseline.name not in columns:
             unwatched[baseline.name] = "the log doesn't hold this column"
         elif baseline.count + baseline.missing == 0:
             unwatched[baseline.name] = "the baseline has no rows"
         else:
-            tasks.append((FEATURE, baseline, columns[baseline.name]))
-    for name, values in (predictions or {}).items():
+            tasks.append((FEATURE, baseline, columns))
+    for name in predictions or {}:
         known = prediction_baseline.columns.get(name) if prediction_baseline is not None else None
         if known is None or known.count == 0:
             unwatched[name] = "there is no profile of the predictions on the hold-out"
         else:
-            tasks.append((PREDICTION, known, values))
+            tasks.append((PREDICTION, known, predictions or {}))
     compared = [baseline for kind, baseline, _ in tasks if kind == FEATURE and usable(baseline)]
     sizes = {len(baseline.sample) for baseline in compared if baseline.sample is not None}
     hypotheses = len(tasks) + bool(compared)
     if not hypotheses:
         return Assessment(NOT_ENOUGH_DATA, rows, unwatched=unwatched)
     level = policy.false_alarm_rate / hypotheses
-    drifts = [
-        compare(
-            baseline, values, level=level, minimum_rows=policy.minimum_rows,
+    drawn = drawn_rows(rows, policy.seed)
+    drifts: list[ColumnDrift] = []
+    codes: list[Codes] = []
+    for kind, baseline, source in tasks:
+        drift, levels = _looked_at(
+            baseline, source[baseline.name], drawn if kind == FEATURE and usable(baseline) else None,
+            level=level, minimum_rows=policy.minimum_rows,
             seed=policy.seed + zlib.crc32(f"{kind} {baseline.name}".encode()),
-        )
-        for kind, baseline, values in tasks
-    ]  # fmt: skip
+        )  # fmt: skip
+        drifts.append(drift)
+        codes += levels
     level_z = NormalDist().inv_cdf(1 - level)
-    classifier = classify(compared, columns, level_z=level_z, seed=policy.seed) if len(sizes) == 1 else None
+    classifier = classify(compared, codes, level_z=level_z, seed=policy.seed) if len(sizes) == 1 else None
     p_values = [drift.p_value for drift in drifts]
     if classifier is not None:
         p_values.append(classifier.p_value)
@@ -133,3 +142,19 @@ def assess(
         classifier_adjusted=adjusted[-1] if classifier is not None else 1.0,
         unwatched=unwatched,
     )
+
+
+def _looked_at(
+    baseline: ColumnBaseline,
+    values: Values,
+    drawn: NDArray[np.int64] | None,
+    *,
+    level: float,
+    minimum_rows: int,
+    seed: int,
+) -> tuple[ColumnDrift, list[Codes]]:
+    """Compare a column, and take its levels at the drawn rows if it is for the domain classifier."""
+    if isinstance(baseline, CategoricalBaseline):
+        values = encoded(values)
+    drift = compare(baseline, values, level=level, minimum_rows=minimum_rows, seed=seed)
+    return drift, [] if drawn is None else [codes_at(baseline, values, drawn)]

@@ -8,16 +8,23 @@ of two samples of one distribution, whatever the classifier learned.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.drift.baseline import MISSING, OTHER, ColumnBaseline, NumericBaseline
+from dropforge.domain.drift.baseline import (
+    MISSING,
+    OTHER,
+    CategoricalBaseline,
+    Codes,
+    ColumnBaseline,
+    NumericBaseline,
+)
 from dropforge.domain.drift.distributions import normal_tail
-from dropforge.domain.drift.features import UNJUDGED_TYPES, Values, as_numbers, as_texts
+from dropforge.domain.drift.features import UNJUDGED_TYPES, Values, as_numbers, encoded
 
 MAXIMUM_ROWS = 4000
 """Rows of the window that are used, drawn at random; the stored sample has 2,000."""
@@ -54,9 +61,26 @@ def usable(baseline: ColumnBaseline) -> bool:
     return baseline.sample is not None and baseline.type not in UNJUDGED_TYPES
 
 
+def drawn_rows(rows: int, seed: int) -> NDArray[np.int64]:
+    """Return which of the window's rows take part, ascending; int64 (at most MAXIMUM_ROWS,)."""
+    rng = np.random.default_rng([seed, 1])
+    return np.sort(rng.choice(rows, min(rows, MAXIMUM_ROWS), replace=False, shuffle=False))
+
+
+def codes_at(baseline: ColumnBaseline, values: Values, rows: NDArray[np.int64]) -> Codes:
+    """Return the levels (see the baseline's `codes`) of one column of the window at these rows."""
+    if isinstance(baseline, CategoricalBaseline):
+        texts = encoded(values)
+        # The code of a missing value, -1, is the last one's place.
+        return np.append(baseline.codes(texts.labels), np.uint8(MISSING))[texts.codes[rows]]
+    if isinstance(values, np.ndarray):
+        return baseline.codes(as_numbers(values[rows]))
+    return baseline.codes(as_numbers([values[row] for row in rows.tolist()]))
+
+
 def classify(
     baselines: Sequence[ColumnBaseline],
-    columns: Mapping[str, Values],
+    window: Sequence[Codes],
     *,
     level_z: float,
     seed: int,
@@ -65,32 +89,23 @@ def classify(
 
     Args:
         baselines: usable ones, samples of equal length.
-        columns: the window's values by column name.
+        window: per baseline the window's levels at the same rows (`codes_at`).
         level_z: the standard normal's quantile that the threshold stands at.
         seed: of the halves.
     """
     if not baselines:
         return None
-    rng = np.random.default_rng([seed, 1])
-    rows = len(columns[baselines[0].name])
-    drawn = np.sort(rng.permutation(rows)[:MAXIMUM_ROWS])
     stored = len(_sample(baselines[0]))
-    if min(len(drawn), stored) < 2 * MINIMUM_HELD_OUT:
+    if min(len(window[0]), stored) < 2 * MINIMUM_HELD_OUT:
         return None
     blocks = []
-    for baseline in baselines:
-        values = columns[baseline.name]
-        picked = values[drawn] if isinstance(values, np.ndarray) else [values[int(i)] for i in drawn]
-        codes = (
-            baseline.codes(as_numbers(picked))
-            if isinstance(baseline, NumericBaseline)
-            else baseline.codes(as_texts(picked))
-        )
+    for baseline, codes in zip(baselines, window, strict=True):
         both = np.concatenate([_sample(baseline), codes])
         blocks.append(_ordered(both) if isinstance(baseline, NumericBaseline) else _indicators(both))
     features = np.concatenate(blocks, axis=1)
     is_window = np.arange(len(features)) >= stored
     train = np.zeros(len(features), dtype=bool)
+    rng = np.random.default_rng([seed, 2])
     for side in (~is_window, is_window):
         members = np.flatnonzero(side)
         train[rng.permutation(members)[: len(members) // 2]] = True

@@ -44,20 +44,20 @@ class Distribution:
         return {"labels": list(self.labels or ()), **found}
 
 
-def numeric_distribution(baseline: NumericBaseline, values: NDArray[np.float64]) -> Distribution | None:
+def numeric_distribution(baseline: NumericBaseline, ordered: NDArray[np.float64]) -> Distribution | None:
     """Return bars of equal width over the middle 99 % of baseline and window together, or None without any.
 
     Args:
         baseline: of the column.
-        values: the window's values that are there, float64 (n,); infinite ones count in the end bars.
+        ordered: the window's values that are there, float64 (n,), ascending; infinite ones count in the end
+            bars.
     """
-    ordered = np.sort(values)
-    finite = ordered[np.isfinite(ordered)]
+    finite = ordered[np.searchsorted(ordered, -np.inf, "right") : np.searchsorted(ordered, np.inf, "left")]
     if not baseline.count or not len(finite):
         return None
     ranks = np.array([_TAIL, 1 - _TAIL]) * baseline.count
     ends = baseline.values[np.minimum(np.searchsorted(baseline.cumulative, ranks), len(baseline.values) - 1)]
-    seen = np.interp(np.array([_TAIL, 1 - _TAIL]) * (len(finite) - 1), np.arange(len(finite)), finite)
+    seen = _at_ranks(finite, np.array([_TAIL, 1 - _TAIL]) * (len(finite) - 1))
     low, high = float(min(ends[0], seen[0])), float(max(ends[1], seen[1]))
     bars = MOST_BARS
     if high <= low or (baseline.type == "integer" and high - low < MOST_BARS):
@@ -69,6 +69,13 @@ def numeric_distribution(baseline: NumericBaseline, values: NDArray[np.float64])
     seen_below = np.searchsorted(ordered, edges[1:-1], "left")
     window = np.diff(np.concatenate([[0], seen_below, [len(ordered)]]))
     return Distribution(tuple(edges.tolist()), None, tuple(base.tolist()), tuple(window.tolist()))
+
+
+def _at_ranks(ordered: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values at ranks counted from 0, which may lie between two: then on the line through both."""
+    below = np.floor(ranks).astype(np.int64)
+    low, high = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
+    return low + (high - low) * (ranks - below)
 
 
 def categorical_distribution(

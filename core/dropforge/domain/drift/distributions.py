@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -96,8 +97,29 @@ def chi_square_quantile(level: float, freedom: float) -> float:
     return high
 
 
-def beta_binomial(n: int, alpha: float, beta: float) -> NDArray[np.float64]:
-    """Probabilities of 0..n of a beta-binomial distribution: float64 (n + 1,), or fewer if the last are 0.
+@dataclass(frozen=True, slots=True)
+class CountDistribution:
+    """How probable the counts `first`, `first` + 1, … are, float64 (k,); no other could add to their sum."""
+
+    first: int
+    probabilities: NDArray[np.float64]
+
+    def upper_tail(self, count: int) -> float:
+        """P(K >= count)."""
+        return min(1.0, float(self.probabilities[max(count - self.first, 0) :].sum()))
+
+    def lower_tail(self, count: int) -> float:
+        """P(K <= count)."""
+        return min(1.0, float(self.probabilities[: max(count + 1 - self.first, 0)].sum()))
+
+    def upper_quantile(self, level: float) -> int:
+        """The least count with P(K >= count) <= level; one more than the last where there is none."""
+        tails = np.cumsum(self.probabilities[::-1])[::-1]
+        return self.first + int(np.searchsorted(-tails, -level, "left"))
+
+
+def beta_binomial(n: int, alpha: float, beta: float) -> CountDistribution:
+    """The beta-binomial distribution of 0..n.
 
     Of n rows exchangeable with m others, the number that lies below the a-th smallest of the m is
     beta-binomial(n, a, m + 1 - a) whatever the distribution, if it is continuous.
@@ -106,11 +128,11 @@ def beta_binomial(n: int, alpha: float, beta: float) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=256)
-def _small_beta_binomial(n: int, alpha: float, beta: float) -> NDArray[np.float64]:
+def _small_beta_binomial(n: int, alpha: float, beta: float) -> CountDistribution:
     return _beta_binomial(n, alpha, beta)
 
 
-def _beta_binomial(n: int, alpha: float, beta: float) -> NDArray[np.float64]:
+def _beta_binomial(n: int, alpha: float, beta: float) -> CountDistribution:
     share = alpha / (alpha + beta)
     spread = math.sqrt(n * share * (1 - share) * (1 + (n - 1) / (alpha + beta + 1)))
     # Beyond this many deviations no probability is left that a float could add to the others.
@@ -120,22 +142,6 @@ def _beta_binomial(n: int, alpha: float, beta: float) -> NDArray[np.float64]:
     ratios = np.log(n - k) + np.log(k + alpha) - np.log(k + 1) - np.log(n - k - 1 + beta)
     logs = np.concatenate([[0.0], np.cumsum(ratios)])
     weights = np.exp(logs - logs.max())
-    probabilities: NDArray[np.float64] = np.concatenate([np.zeros(first), weights / weights.sum()])
+    probabilities: NDArray[np.float64] = weights / weights.sum()
     probabilities.flags.writeable = False
-    return probabilities
-
-
-def upper_tail(probabilities: NDArray[np.float64], count: int) -> float:
-    """P(K >= count)."""
-    return min(1.0, float(probabilities[count:].sum()))
-
-
-def lower_tail(probabilities: NDArray[np.float64], count: int) -> float:
-    """P(K <= count)."""
-    return min(1.0, float(probabilities[: count + 1].sum()))
-
-
-def upper_quantile(probabilities: NDArray[np.float64], level: float) -> int:
-    """The least count with P(K >= count) <= level; n + 1 where there is none."""
-    tails = np.cumsum(probabilities[::-1])[::-1]
-    return int(np.searchsorted(-tails, -level, "left"))
+    return CountDistribution(first, probabilities)

@@ -24,9 +24,6 @@ from dropforge.domain.drift.distributions import (
     beta_binomial,
     kolmogorov_quantile,
     kolmogorov_tail,
-    lower_tail,
-    upper_quantile,
-    upper_tail,
 )
 
 MOST_BINS = 10
@@ -41,6 +38,9 @@ MISSING_ONLY: Mapping[str, float] = {"missing_rate": 1.0}
 """Of what a column's false-alarm probability is spent on. Kolmogorov-Smirnov sees shifts, PSI what happens
 in spread and tails. Statistics without a share are reported and decide nothing."""
 
+_COUNTED = 1 << 16
+"""Codes that are counted at once: copies of them stay in a core's cache."""
+
 UNJUDGED_TYPES = ("timestamp", "text", HASHED)
 """Time moves on, free text is not learned from, and pseudonyms have no order: of these columns only the
 missing rate is judged."""
@@ -52,11 +52,11 @@ class EncodedTexts:
 
     Attributes:
         labels: the different ones.
-        codes: int64 (n,), which of them each row has; -1 where there is none.
+        codes: signed integers (n,), which of them each row has; -1 where there is none.
     """
 
     labels: Sequence[str]
-    codes: NDArray[np.int64]
+    codes: NDArray[np.signedinteger[Any]]
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -70,8 +70,11 @@ class EncodedTexts:
 
     def counted(self) -> dict[str, int]:
         """Return how often each label occurs; those that do."""
-        found = np.bincount(self.codes + 1, minlength=len(self.labels) + 1)[1:].tolist()
-        return {label: count for label, count in zip(self.labels, found, strict=True) if count}
+        found = np.zeros(len(self.labels) + 1, dtype=np.int64)
+        for start in range(0, len(self.codes), _COUNTED):
+            found += np.bincount(self.codes[start : start + _COUNTED] + 1, minlength=len(found))
+        counted = zip(self.labels, found[1:].tolist(), strict=True)
+        return {label: count for label, count in counted if count}
 
 
 Values = Sequence[Any] | NDArray[Any] | EncodedTexts
@@ -142,14 +145,15 @@ def compare(
     """
     counted: Mapping[str, int] = {}
     present = np.empty(0, dtype=np.float64)
-    if isinstance(baseline, NumericBaseline):
-        present = present_numbers(values) if baseline.type not in UNJUDGED_TYPES else present
+    rows = len(values)
+    if isinstance(baseline, CategoricalBaseline):
+        counted = encoded(values).counted()
+        missing = rows - sum(counted.values())
+    elif baseline.type in UNJUDGED_TYPES:
         missing = missing_values(values)
     else:
-        texts = encoded(values)
-        counted = texts.counted()
-        missing = len(texts) - sum(counted.values())
-    rows = len(values)
+        present = present_numbers(values)
+        missing = rows - len(present)
     enough = rows - missing >= minimum_rows and baseline.count >= minimum_rows
     judged = enough and baseline.type not in UNJUDGED_TYPES
     statistics: list[Statistic] = []
@@ -188,8 +192,8 @@ def as_numbers(values: Values) -> NDArray[np.float64]:
 
 def present_numbers(values: Values) -> NDArray[np.float64]:
     """Return the numbers that are there, ascending."""
-    ordered = np.sort(as_numbers(values))  # NaN comes last
-    return ordered[: len(ordered) - int(np.isnan(ordered).sum())]
+    ordered = np.sort(as_numbers(values))
+    return ordered[: np.searchsorted(ordered, np.nan)]  # NaN comes last
 
 
 def missing_values(values: Values) -> int:
@@ -207,19 +211,16 @@ def as_texts(values: Values) -> list[str | None]:
     ]
 
 
-def ascending(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the values in order, which costs little if they are."""
-    return values if bool(np.all(values[1:] >= values[:-1])) else np.sort(values)
-
-
-def kolmogorov_distance(baseline: NumericBaseline, values: NDArray[np.float64]) -> float:
+def kolmogorov_distance(baseline: NumericBaseline, ordered: NDArray[np.float64]) -> float:
     """The greatest distance of the two distribution functions at the stored values and just below them.
 
     Just below a stored value the baseline's function is known where every value is stored; else it is taken
     to be where it is nearest to the window's. So this is never more than the exact two-sample distance, and
     less by what happens between two stored values.
+
+    Args:
+        ordered: the window's values that are there, float64 (n,), ascending.
     """
-    ordered = ascending(values)
     at = np.searchsorted(ordered, baseline.values, "right") / len(ordered)
     below = np.searchsorted(ordered, baseline.values, "left") / len(ordered)
     share = baseline.cumulative / baseline.count
@@ -229,21 +230,25 @@ def kolmogorov_distance(baseline: NumericBaseline, values: NDArray[np.float64]) 
     return float(max(np.abs(at - share).max(), left.max()))
 
 
-def binned(baseline: NumericBaseline, values: NDArray[np.float64]) -> tuple[counts.Counts, counts.Counts]:
-    """Count baseline and window over bins of about equal counts in the baseline; int64 (n_bins,) each."""
-    smaller = min(len(values), baseline.count)
+def binned(baseline: NumericBaseline, ordered: NDArray[np.float64]) -> tuple[counts.Counts, counts.Counts]:
+    """Count baseline and window over bins of about equal counts in the baseline; int64 (n_bins,) each.
+
+    Args:
+        ordered: the window's values that are there, float64 (n,), ascending.
+    """
+    smaller = min(len(ordered), baseline.count)
     bounds, base = baseline.bins(max(2, min(MOST_BINS, smaller // ROWS_PER_BIN)))
-    upto = np.searchsorted(ascending(values), bounds, "right")
-    window = np.diff(np.concatenate([[0], upto, [len(values)]]))
+    upto = np.searchsorted(ordered, bounds, "right")
+    window = np.diff(np.concatenate([[0], upto, [len(ordered)]]))
     return base.astype(np.int64), window.astype(np.int64)
 
 
 def _numeric(
-    baseline: NumericBaseline, values: NDArray[np.float64], level: float, seed: int
+    baseline: NumericBaseline, ordered: NDArray[np.float64], level: float, seed: int
 ) -> list[Statistic]:
-    n, m = len(values), baseline.count
+    n, m = len(ordered), baseline.count
     effective = n * m / (n + m)
-    distance = kolmogorov_distance(baseline, values)
+    distance = kolmogorov_distance(baseline, ordered)
     share = NUMERIC_SHARES["kolmogorov_smirnov"]
     found = [
         Statistic(
@@ -251,10 +256,10 @@ def _numeric(
             kolmogorov_quantile(level * share, effective), kolmogorov_tail(distance, effective), share,
         )
     ]  # fmt: skip
-    found += _counted(*binned(baseline, values), NUMERIC_SHARES, level, seed)
+    found += _counted(*binned(baseline, ordered), NUMERIC_SHARES, level, seed)
     ends = (
-        np.searchsorted(values, baseline.values[0], "left"),
-        np.searchsorted(values, baseline.values[-1], "right"),
+        np.searchsorted(ordered, baseline.values[0], "left"),
+        np.searchsorted(ordered, baseline.values[-1], "right"),
     )
     outside = n - int(ends[1] - ends[0])
     share = NUMERIC_SHARES["out_of_domain_rate"]
@@ -262,8 +267,8 @@ def _numeric(
     null = beta_binomial(n, 2.0, max(m - 1.0, 1.0))
     found.append(
         Statistic(
-            "out_of_domain_rate", outside / n, upper_quantile(null, level * share) / n,
-            upper_tail(null, outside), share, 0.0,
+            "out_of_domain_rate", outside / n, null.upper_quantile(level * share) / n,
+            null.upper_tail(outside), share, 0.0,
         )
     )  # fmt: skip
     return found
@@ -289,8 +294,8 @@ def _categorical(
     null = beta_binomial(n, unlisted + 1.0, max(m - unlisted, 1.0))
     found.append(
         Statistic(
-            "out_of_domain_rate", outside / n, min(1.0, upper_quantile(null, level) / n),
-            upper_tail(null, outside), 0.0, baseline.other / m,
+            "out_of_domain_rate", outside / n, min(1.0, null.upper_quantile(level) / n),
+            null.upper_tail(outside), 0.0, baseline.other / m,
         )
     )  # fmt: skip
     return found
@@ -316,9 +321,9 @@ def _missing(baseline: ColumnBaseline, rows: int, missing: int, level: float, sh
     """
     m, k = baseline.count + baseline.missing, baseline.missing
     above = beta_binomial(rows, k + 1.0, m - k + 0.0) if k < m else None
-    upper = 1.0 if above is None else upper_tail(above, missing)
-    lower = 1.0 if k == 0 else lower_tail(beta_binomial(rows, float(k), m - k + 1.0), missing)
-    threshold = 1.0 if above is None else min(1.0, upper_quantile(above, level / 2) / rows)
+    upper = 1.0 if above is None else above.upper_tail(missing)
+    lower = 1.0 if k == 0 else beta_binomial(rows, float(k), m - k + 1.0).lower_tail(missing)
+    threshold = 1.0 if above is None else min(1.0, above.upper_quantile(level / 2) / rows)
     return Statistic(
         "missing_rate", missing / rows, threshold, min(1.0, 2 * min(upper, lower)), share, k / max(m, 1)
     )
