@@ -91,6 +91,22 @@ def test_simulated_p_values_continue_the_limit_where_both_hold():
     assert found.threshold == pytest.approx(stats.chi2.isf(1e-3, 9), rel=0.1)
 
 
+@pytest.mark.parametrize("shares", [[1] * 10, [60, 20, 10, 5, 5]])
+def test_where_every_bin_expects_many_rows_the_limit_is_as_near_as_many_draws(shares):
+    n, draws = 20_000, 100_000
+    pooled = np.array(shares) * 10 * n // sum(shares)
+    windows = np.random.default_rng(1).multivariate_hypergeometric(pooled, n, draws, method="marginals")
+    for level in (0.01, 0.001):
+        found = counts.calibrate(pooled - windows[0], windows[0], level, seed=1)
+        for name, statistic in (("psi", counts.psi), ("chi_square", counts.chi_square)):
+            reached = (statistic(pooled - windows, windows) >= found[name].threshold).mean()
+            assert abs(reached - level) < 4 * (level / draws) ** 0.5
+    shifted = windows[0] + np.array([300, -300, *[0] * (len(shares) - 2)])
+    assert counts.calibrate(pooled - shifted, shifted, 0.01, seed=1)["chi_square"].p_value == pytest.approx(
+        stats.chi2_contingency([pooled - shifted, shifted]).pvalue, rel=1e-6
+    )
+
+
 def test_rare_bins_merge_by_pooled_counts_until_each_expects_five_rows():
     base, window = np.array([900, 60, 40, 0]), np.array([80, 10, 6, 4])
     merged = counts.merge_rare(base, window)

@@ -2,7 +2,8 @@
 
 The null hypothesis is that which rows are the window's is random. Given the pooled counts the window's are
 then multivariate hypergeometric: an exact permutation test for any ties, any sparsity and a baseline that is
-itself a sample. Chi-square's limit screens; what could decide is simulated.
+itself a sample. Chi-square's limit screens; what could decide is simulated, unless every bin holds so many
+rows that the limit is nearer to the truth than a simulation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ NAMES = ("psi", "chi_square", "jensen_shannon")
 SCREEN = 0.05
 """Limit p-values below this are replaced by simulated ones. The gate rejects at 0.01 over the number of
 features or less, and the limit is never wrong by that much where bins expect 5 rows."""
+
+LIMIT_FROM = 1000
+"""Rows that every bin expects in the smaller sample from which on limit p-values stand: they are within a few
+per cent of the exact ones down to 1e-4, for even bins and uneven ones, while those of `DRAWS` vary by 9 % at
+0.01 and are 1.4 times too great at 1e-3, twice at 1e-4."""
 
 DRAWS = 10_000
 _CELLS = 2_000_000
@@ -104,9 +110,11 @@ def calibrate(base: Counts, window: Counts, level: float, seed: int) -> dict[str
             chi_square_tail(squared / scales[name], freedom),
             float(min(1.0, np.sqrt(threshold)) if name == "jensen_shannon" else threshold),
         )
-    if min(each.p_value for each in limit.values()) >= SCREEN:
+    pooled = base + window
+    expected = int(pooled.min()) * min(m, n) / (m + n)
+    if expected >= LIMIT_FROM or min(each.p_value for each in limit.values()) >= SCREEN:
         return limit
-    nulls = _simulated(tuple(map(int, base + window)), n, seed)
+    nulls = _simulated(tuple(map(int, pooled)), n, seed)
     return {
         name: Calibrated(value, _tail(nulls[name], value), _tail_quantile(nulls[name], level))
         for name, value in found.items()
