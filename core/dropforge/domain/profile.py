@@ -181,7 +181,11 @@ class NumericProfile:
         Args:
             ruler: of the whole column; without one the values are the whole.
         """
-        ordered = np.sort(values)
+        return cls.of_ordered(np.sort(values), missing, ruler)
+
+    @classmethod
+    def of_ordered(cls, ordered: Float64, missing: int, ruler: Ruler | None = None) -> NumericProfile:
+        """Profile as `of` does values in ascending order, an array to be kept by nobody else."""
         if len(ordered):
             ordered[[0, -1]] += 0.0  # -0.0 is 0.0
         if ruler is None:

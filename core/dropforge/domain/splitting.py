@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 UInt64 = npt.NDArray[np.uint64]
+Int64 = npt.NDArray[np.int64]
 
 SPLITS = ("train", "validation", "test")
 _VALIDATION_FROM = np.uint64(2**64 * 8 // 10)
@@ -26,6 +28,9 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _LANE_SEEDS = (np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707344))  # digits of pi: nothing hidden
 _MISSING = (np.uint64(0xA4093822299F31D0), np.uint64(0x082EFA98EC4E6C89))
 _TAIL_MASKS = np.array([0xFFFFFFFFFFFFFFFF] + [(1 << (8 * n)) - 1 for n in range(1, 8)], dtype=np.uint64)
+
+_READ_AT_ONCE = 1 << 18
+"""Rows of a lane: few enough to stay in a core's cache while they are looked at."""
 
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("Row hashes are defined on little-endian machines.")
@@ -128,11 +133,11 @@ class Lane(Protocol):
     def __getitem__(self, rows: slice, /) -> UInt64: ...
 
 
-def last_occurrences(first: Lane, second: Lane, rows_per_pass: int = 1 << 21) -> npt.NDArray[np.bool_]:
+def last_occurrences(first: Lane, second: Lane, rows_per_pass: int = 1 << 23) -> npt.NDArray[np.bool_]:
     """Mark the rows whose 128-bit hash doesn't occur again further down.
 
-    Works on one range of hashes at a time, so that memory stays bounded: about 50 bytes per row of a pass,
-    and one byte per row in total.
+    Works on one range of hashes at a time, so that memory stays bounded: about 8 bytes per row of a pass, 60
+    where most rows come again, and one byte per row in total.
 
     Args:
         first, second: the lanes, of one length.
@@ -144,48 +149,83 @@ def last_occurrences(first: Lane, second: Lane, rows_per_pass: int = 1 << 21) ->
     rows = len(first)
     keep = np.ones(rows, dtype=np.bool_)
     bits = max(0, math.ceil(math.log2(max(rows, 1) / rows_per_pass)))
-    for number in range(1 << bits):
-        index, *lanes = _in_range(first, second, bits, number, rows_per_pass)
-        keep[index[_repeated_later(lanes[0], lanes[1], bits)]] = False
+    for number, count in enumerate(_rows_by_range(first, bits)):
+        earlier, later = _alike(_words_in_range(first, bits, number, count), rows)
+        if len(earlier):
+            keep[_repeated_later(earlier, later, first, second)] = False
     return keep
 
 
-def _in_range(
-    first: Lane, second: Lane, bits: int, number: int, step: int
-) -> tuple[npt.NDArray[np.int64], UInt64, UInt64]:
-    """Return the rows whose first lane begins with these bits, and both their lanes."""
-    nothing = np.empty(0, dtype=np.uint64)
-    places, firsts, seconds = [np.empty(0, dtype=np.int64)], [nothing], [nothing]
-    for start in range(0, len(first), step):
-        piece = first[start : start + step]
-        if not bits:
-            found = np.arange(len(piece))
-        else:
-            found = np.flatnonzero((piece >> np.uint64(64 - bits)) == np.uint64(number))
-        places.append(found + start)
-        firsts.append(piece[found])
-        seconds.append(second[start : start + step][found])
-    return np.concatenate(places), np.concatenate(firsts), np.concatenate(seconds)
+def _rows_by_range(first: Lane, bits: int) -> list[int]:
+    """Count the rows by the first bits of their first lane."""
+    if not bits:
+        return [len(first)]
+    counts = np.zeros(1 << bits, dtype=np.int64)
+    for start in range(0, len(first), _READ_AT_ONCE):
+        numbers = first[start : start + _READ_AT_ONCE] >> np.uint64(64 - bits)
+        counts += np.bincount(numbers.view(np.int64), minlength=len(counts))
+    return [int(count) for count in counts]
 
 
-def _repeated_later(first: UInt64, second: UInt64, known_bits: int) -> npt.NDArray[np.int64]:
-    """Return the places of the rows whose hash occurs again further down.
+def _words_in_range(first: Lane, bits: int, number: int, count: int) -> UInt64:
+    """Return, for each row whose first lane begins with these bits, the bits that follow and the row's place.
 
-    Sorts what fits beside a row's place into one word; only where these leading bits agree the rest matters.
+    The place takes the least bits of a word, as many as `_place_mask` has.
     """
-    if len(first) < 2:
-        return np.empty(0, dtype=np.int64)
-    place_bits = np.uint64(len(first).bit_length())
-    place_mask = (np.uint64(1) << place_bits) - np.uint64(1)
-    words = (first << np.uint64(known_bits)) & ~place_mask
-    words |= np.arange(len(first), dtype=np.uint64)
+    mask = _place_mask(len(first))
+    words = np.empty(count, dtype=np.uint64)
+    filled = 0
+    for start in range(0, len(first), _READ_AT_ONCE):
+        piece = first[start : start + _READ_AT_ONCE]
+        places = np.arange(start, start + len(piece), dtype=np.uint64)
+        if bits:
+            inside = np.flatnonzero((piece >> np.uint64(64 - bits)) == np.uint64(number))
+            piece, places = piece.take(inside) << np.uint64(bits), places.take(inside)
+        end = filled + len(piece)
+        words[filled:end] = (piece & ~mask) | places
+        filled = end
+    return words
+
+
+def _place_mask(rows: int) -> np.uint64:
+    return np.uint64((1 << rows.bit_length()) - 1)
+
+
+def _alike(words: UInt64, rows: int) -> tuple[Int64, Int64]:
+    """Return the rows that are next to each other in order and agree in all that a word holds of the hash.
+
+    Returns:
+        Two int64 arrays (n,): each row, and the next one below it that agrees with it.
+    """
+    mask = _place_mask(rows)
     words.sort()
-    alike = np.flatnonzero((words[1:] ^ words[:-1]) <= place_mask)
-    places = (words & place_mask).astype(np.int64)
-    earlier, later = places[alike], places[alike + 1]
-    if np.array_equal(first[earlier], first[later]) and np.array_equal(second[earlier], second[later]):
+    found = [np.empty(0, dtype=np.int64)]
+    for start in range(0, len(words) - 1, _READ_AT_ONCE):
+        piece = words[start : start + _READ_AT_ONCE + 1]
+        found.append(np.flatnonzero((piece[1:] ^ piece[:-1]) <= mask) + start)
+    alike = np.concatenate(found)
+    return (words[alike] & mask).astype(np.int64), (words[alike + 1] & mask).astype(np.int64)
+
+
+def _repeated_later(earlier: Int64, later: Int64, first: Lane, second: Lane) -> Int64:
+    """Return which of the rows that agree in their leading bits have a hash that comes again further down."""
+    members = np.sort(np.concatenate([earlier, later]))
+    members = members[np.append(True, members[1:] != members[:-1])]
+    lanes = _rows_of(first, members), _rows_of(second, members)
+    before, after = np.searchsorted(members, earlier), np.searchsorted(members, later)
+    if all(np.array_equal(lane[before], lane[after]) for lane in lanes):
         return earlier
-    members = np.unique(np.concatenate([earlier, later]))
-    order = members[np.lexsort((members, second[members], first[members]))]
-    same = (first[order][1:] == first[order][:-1]) & (second[order][1:] == second[order][:-1])
-    return order[:-1][same]
+    order = np.lexsort((members, lanes[1], lanes[0]))
+    same = [lane[order][1:] == lane[order][:-1] for lane in lanes]
+    return members[order[:-1][same[0] & same[1]]]
+
+
+def _rows_of(lane: Lane, rows: Int64) -> UInt64:
+    """Return the lane at some rows, int64 (n,), ascending."""
+    found = [np.empty(0, dtype=np.uint64)]
+    bounds = np.searchsorted(rows, np.arange(0, len(lane) + _READ_AT_ONCE, _READ_AT_ONCE))
+    for number, (low, high) in enumerate(pairwise(bounds)):
+        start = number * _READ_AT_ONCE
+        if high > low:
+            found.append(lane[start : start + _READ_AT_ONCE][rows[low:high] - start])
+    return np.concatenate(found)

@@ -4,12 +4,14 @@ import itertools
 import json
 import math
 from fractions import Fraction
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dropforge.domain import splitting
 from dropforge.domain.profile import (
     DISTINCT_BOUND,
     QUANTILE_EDGES,
@@ -99,7 +101,8 @@ def test_the_split_of_known_keys_never_changes():
 def test_the_last_of_each_key_is_kept_whatever_the_pass_size(pairs, rows_per_pass):
     first = splitmix64(np.array([a for a, _ in pairs], dtype=np.uint64))
     second = np.array([b for _, b in pairs], dtype=np.uint64)
-    kept = last_occurrences(first, second, rows_per_pass)
+    with mock.patch.object(splitting, "_READ_AT_ONCE", 7):
+        kept = last_occurrences(first, second, rows_per_pass)
     expected = sorted({pair: row for row, pair in enumerate(pairs)}.values())
     assert np.flatnonzero(kept).tolist() == expected
 

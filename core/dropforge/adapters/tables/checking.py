@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropforge.adapters.tables.blocks import BadRecord, Block
+from dropforge.adapters.tables.buffers import Mask, extremes, is_present, is_true, without
 from dropforge.adapters.tables.conversion import (
     ARROW_TYPES,
     ENCODED_TEXT,
@@ -32,8 +33,6 @@ from dropforge.domain.row_rules import (
     shown,
 )
 from dropforge.domain.splitting import RowHash, UInt64, hash_bits, hash_texts
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +89,15 @@ def reading_hints(contract: Contract) -> Mapping[str, pa.DataType]:
 def check_block(block: Block, contract: Contract) -> CheckedBlock:
     """Check each row of a block against every rule of the contract."""
     checked = check_columns(block, contract.prepared, contract)
-    failed = checked.failed
+    failed, kept = checked.failed, np.flatnonzero(~checked.failed)
     arrays = [checked.final[column.name] for column in contract.prepared]
     batch = pa.RecordBatch.from_arrays(arrays, schema=prepared_schema(contract))
     lanes = _hashes(block, contract, checked.typed)
     return CheckedBlock(
-        batch.filter(pa.array(~failed)) if failed.any() else batch,
-        (lanes[0][~failed], lanes[1][~failed]),
+        without(batch, failed),
+        (lanes[0].take(kept), lanes[1].take(kept)),
         checked.rejects,
-        int(failed.sum()) + len(block.bad),
+        len(failed) - len(kept) + len(block.bad),
         block.records,
         block.names,
     )
@@ -167,7 +166,7 @@ def _violations(
     if converted.bad is not None:
         found.append((RULE_TYPE, converted.bad, raw))
     if not column.nullable and converted.values.null_count:
-        absent = pc.is_null(converted.values).to_numpy(zero_copy_only=False)
+        absent = ~is_present(converted.values)
         found.append((RULE_MISSING, absent if converted.bad is None else absent & ~converted.bad, None))
     outside = _outside(column, converted.values)
     if outside is not None:
@@ -182,16 +181,14 @@ def _violations(
 def _outside(column: Column, values: pa.Array) -> Mask | None:
     if column.minimum is None and column.maximum is None:
         return None
-    extremes = pc.min_max(values)
-    least, greatest = extremes["min"], extremes["max"]
+    reach = extremes(values)
     mask = np.zeros(len(values), dtype=np.bool_)
-    for bound, beyond, extreme in (
-        (column.minimum, pc.less, least),
-        (column.maximum, pc.greater, greatest),
-    ):
-        limit = pa.scalar(bound, values.type)
-        if bound is not None and beyond(extreme, limit).as_py():
-            mask |= pc.fill_null(beyond(values, limit), False).to_numpy(zero_copy_only=False)
+    if reach is None:
+        return mask
+    if column.minimum is not None and reach[0] < column.minimum:
+        mask |= is_true(pc.less(values, pa.scalar(column.minimum, values.type)))
+    if column.maximum is not None and reach[1] > column.maximum:
+        mask |= is_true(pc.greater(values, pa.scalar(column.maximum, values.type)))
     return mask
 
 
@@ -199,8 +196,8 @@ def _not_among(values: pa.DictionaryArray, allowed: tuple[str, ...]) -> Mask:
     known = pc.is_in(values.dictionary, value_set=pa.array(list(allowed), pa.string()))
     if pc.all(known).as_py() is not False:
         return np.zeros(len(values), dtype=np.bool_)
-    mask: Mask = pc.fill_null(pc.invert(known).take(values.indices), False).to_numpy(zero_copy_only=False)
-    return mask
+    foreign = np.flatnonzero(~is_true(known)).astype(np.int32)
+    return is_true(pc.is_in(values.indices, value_set=pa.array(foreign)))
 
 
 def _unreadable(block: Block) -> list[Rejects]:
@@ -247,7 +244,7 @@ def _hashes(block: Block, contract: Contract, typed: Mapping[str, pa.Array]) -> 
         if values is None:
             raw = block.columns.get(column.name)
             values = pa.nulls(block.rows, pa.string()) if raw is None else _ignored_text(raw)
-        missing = pc.is_null(values).to_numpy(zero_copy_only=False) if values.null_count else None
+        missing = ~is_present(values) if values.null_count else None
         if _holds_text(values):
             row_hash.add(column.name, _text_hashes(values), missing)
         else:

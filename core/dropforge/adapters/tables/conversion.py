@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dropforge.adapters.tables.buffers import Mask, extremes, is_present
 from dropforge.domain.row_rules import (
     FALSE_SPELLINGS,
     INTEGER_PATTERN,
@@ -25,8 +26,6 @@ from dropforge.domain.row_rules import (
     ZONED_PATTERN,
     whole_number,
 )
-
-Mask = npt.NDArray[np.bool_]
 
 ENCODED_TEXT = pa.dictionary(pa.int32(), pa.string())
 """Few different texts: each stands once, and what is done to a text is done once."""
@@ -202,7 +201,7 @@ def _outside_digits(texts: pa.Array) -> Mask:
     used = data[low:high]
     odd: Mask = offsets[1:] == offsets[:-1]
     if texts.null_count:
-        odd &= pc.is_valid(texts).to_numpy(zero_copy_only=False)
+        odd &= is_present(texts)
     found = np.flatnonzero((used > _NINE) | (used < _PLUS))
     if len(found):
         odd[np.searchsorted(offsets, found + low, "right") - 1] = True
@@ -214,7 +213,7 @@ def _outside_lengths(texts: pa.Array) -> Mask:
     lengths = np.diff(offsets)
     odd: Mask = ~_PLAIN_TIME_LENGTHS[np.minimum(lengths, len(_PLAIN_TIME_LENGTHS) - 1)]
     if texts.null_count:
-        odd &= pc.is_valid(texts).to_numpy(zero_copy_only=False)
+        odd &= is_present(texts)
     return odd
 
 
@@ -232,7 +231,7 @@ def text_buffers(texts: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np
 
 def _without(texts: pa.Array, hidden: Mask) -> pa.Array:
     """The same texts, null where `hidden`; shares their memory."""
-    present = pc.is_valid(texts).to_numpy(zero_copy_only=False) & ~hidden
+    present = is_present(texts) & ~hidden
     offsets, _ = text_buffers(texts)
     bitmap = pa.py_buffer(np.packbits(present, bitorder="little"))
     return pa.Array.from_buffers(
@@ -241,15 +240,13 @@ def _without(texts: pa.Array, hidden: Mask) -> pa.Array:
 
 
 def _all_finite(values: pa.Array) -> bool:
-    extremes = pc.min_max(values)
-    ends = (extremes["min"].as_py(), extremes["max"].as_py())
-    return all(end is None or math.isfinite(end) for end in ends)
+    return all(math.isfinite(end) for end in extremes(values) or ())
 
 
 def _judged(texts: pa.Array, values: pa.Array) -> Converted:
     if texts.null_count == values.null_count:
         return Converted(values)
-    bad = pc.and_(pc.is_valid(texts), pc.is_null(values)).to_numpy(zero_copy_only=False)
+    bad = is_present(texts) & ~is_present(values)
     return Converted(values, bad if bad.any() else None)
 
 
@@ -311,7 +308,7 @@ def _numbers_from_native(array: pa.Array) -> Converted:
         return Converted(array)
     numbers = _nan_to_null(array.cast(pa.float64(), safe=False))
     values = pc.if_else(pc.is_finite(numbers), numbers, None)
-    bad = pc.and_(pc.is_valid(numbers), pc.is_null(values)).to_numpy(zero_copy_only=False)
+    bad = is_present(numbers) & ~is_present(values)
     return Converted(values, bad if bad.any() else None)
 
 
@@ -321,12 +318,12 @@ def _integers_from_native(array: pa.Array) -> Converted:
     if pa.types.is_unsigned_integer(array.type):
         small = pc.less_equal(array.cast(pa.uint64()), pa.scalar(2**63 - 1, pa.uint64()))
         values = pc.if_else(small, array.cast(pa.uint64()), None).cast(pa.int64())
-        bad = pc.and_(pc.is_valid(array), pc.is_null(values)).to_numpy(zero_copy_only=False)
+        bad = is_present(array) & ~is_present(values)
         return Converted(values, bad if bad.any() else None)
     numbers = _nan_to_null(array.cast(pa.float64(), safe=False))
     whole = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), 2.0**63))
     values = pc.if_else(whole, numbers, None).cast(pa.int64())
-    bad = pc.and_(pc.is_valid(numbers), pc.is_null(values)).to_numpy(zero_copy_only=False)
+    bad = is_present(numbers) & ~is_present(values)
     return Converted(values, bad if bad.any() else None)
 
 
@@ -335,7 +332,7 @@ def _booleans_from_native(array: pa.Array) -> Converted:
         return Converted(array)
     one, zero = pc.equal(array, 1), pc.equal(array, 0)
     values = pc.if_else(pc.or_(one, zero), one, None)
-    bad = pc.and_(pc.is_valid(array), pc.is_null(values)).to_numpy(zero_copy_only=False)
+    bad = is_present(array) & ~is_present(values)
     return Converted(values, bad if bad.any() else None)
 
 

@@ -19,7 +19,8 @@ from dropforge.domain.errors import UnreadableData
 MAXIMUM_RECORD_BYTES = 16 << 20
 """A record beyond this is a quote that was opened and never closed, not a row."""
 
-_CACHED_BYTES = 1 << 18
+CACHED_BYTES = 1 << 18
+"""Of a block, to stay in a core's cache while it is looked at."""
 _LOOKED_BACK_BYTES = 1 << 12
 
 Data = bytes | memoryview
@@ -35,7 +36,7 @@ def cut(data: Data, delimiter: bytes) -> tuple[int, bool]:
         delimiter: one byte.
     """
     characters = np.frombuffer(data, dtype=np.uint8)
-    quotes = places_of(_QUOTE, characters)
+    quotes = _places_of(_QUOTE, characters)
     if not len(quotes):
         return _last_line_end(characters, len(data)), False
     if not _well_formed(characters, quotes, delimiter[0]):
@@ -61,11 +62,11 @@ def _last_line_end(characters: npt.NDArray[np.uint8], end: int) -> int:
     return 0
 
 
-def places_of(character: int, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def _places_of(character: int, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Return where a character stands; works on pieces that stay in a core's cache."""
     found = [
-        np.flatnonzero(data[start : start + _CACHED_BYTES] == character) + start
-        for start in range(0, len(data), _CACHED_BYTES)
+        np.flatnonzero(data[start : start + CACHED_BYTES] == character) + start
+        for start in range(0, len(data), CACHED_BYTES)
     ]
     return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
@@ -74,8 +75,8 @@ def lines_in(data: Data) -> int:
     """Count the line ends."""
     characters = np.frombuffer(data, dtype=np.uint8)
     return sum(
-        int(np.count_nonzero(characters[start : start + _CACHED_BYTES] == _NEWLINE))
-        for start in range(0, len(characters), _CACHED_BYTES)
+        int(np.count_nonzero(characters[start : start + CACHED_BYTES] == _NEWLINE))
+        for start in range(0, len(characters), CACHED_BYTES)
     )
 
 

@@ -15,10 +15,10 @@ import pyarrow.csv as pacsv
 from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Piece, rows_without
 from dropforge.adapters.tables.bounds import limited
 from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, read_header
-from dropforge.adapters.tables.csv_records import is_plain, lines_in, places_of, whole_records
+from dropforge.adapters.tables.csv_records import CACHED_BYTES, is_plain, lines_in, whole_records
 from dropforge.domain.row_rules import MISSING_SPELLINGS, RULE_FIELDS
 
-_ZERO = np.uint8(ord("0"))
+_ZERO, _X, _LOWER_CASE = np.uint8(ord("0")), np.uint8(ord("x")), np.uint8(0x20)
 
 
 class CsvTable(BlockTable):
@@ -66,7 +66,7 @@ class CsvTable(BlockTable):
         if not is_plain(data):
             decode(bytes(data), self._name, lines_before + 1)
         attempt = dict(kinds)
-        if _may_hold_hexadecimal(data):
+        if pa.int64() in kinds.values() and _may_hold_hexadecimal(data):
             # The parser reads hexadecimal as integers; the rules of text don't.
             attempt |= {name: pa.string() for name, kind in kinds.items() if kind == pa.int64()}
         try:
@@ -131,10 +131,12 @@ def _all_finite(numbers: pa.ChunkedArray) -> bool:
 
 def _may_hold_hexadecimal(data: memoryview) -> bool:
     characters = np.frombuffer(data, dtype=np.uint8)
-    for mark in b"xX":
-        places = places_of(mark, characters)
-        if np.any(characters[places[places > 0] - 1] == _ZERO):
-            return True
+    for start in range(0, len(characters), CACHED_BYTES):
+        marks = (characters[start : start + CACHED_BYTES] | _LOWER_CASE) == _X
+        if marks.any():
+            places = np.flatnonzero(marks) + start
+            if np.any(characters[places[places > 0] - 1] == _ZERO):
+                return True
     return False
 
 

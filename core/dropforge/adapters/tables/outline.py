@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dropforge.adapters.tables.buffers import extremes
 from dropforge.domain.contract import ROW_KEY, Column, Contract
 from dropforge.domain.profile import DISTINCT_BOUND, Ruler, Rulers
 from dropforge.domain.splitting import UInt64
@@ -98,9 +99,9 @@ class Outline:
     def _stretch(self, name: str, values: pa.Array) -> None:
         if pa.types.is_timestamp(values.type):
             values = values.cast(pa.int64())
-        ends = pc.min_max(values)
-        if ends["min"].is_valid:
-            self._widen(name, float(ends["min"].as_py()) + 0.0, float(ends["max"].as_py()) + 0.0)
+        reach = extremes(values)
+        if reach is not None:
+            self._widen(name, float(reach[0]) + 0.0, float(reach[1]) + 0.0)
 
     def _widen(self, name: str, minimum: float, maximum: float) -> None:
         least, greatest = self._ranges.get(name, (math.inf, -math.inf))

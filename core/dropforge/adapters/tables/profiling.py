@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dropforge.adapters.tables.buffers import floats
 from dropforge.domain.contract import Contract
 from dropforge.domain.profile import CategoricalProfile, ColumnProfile, NumericProfile, Ruler, Rulers
 
@@ -25,8 +26,9 @@ def profile_column(column: pa.ChunkedArray, ruler: Ruler | tuple[str, ...]) -> C
     if isinstance(ruler, Ruler):
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.int64())
-        present = column.drop_null() if missing else column
-        return NumericProfile.of(present.to_numpy().astype(np.float64, copy=False), missing, ruler)
+        values = np.concatenate([np.empty(0), *(floats(chunk) for chunk in column.chunks)])
+        values.sort()  # What is missing comes last.
+        return NumericProfile.of_ordered(values[: len(values) - missing], missing, ruler)
     counts: dict[str, int] = {}
     for chunk in column.chunks:
         for value, count in _counted(chunk).items():

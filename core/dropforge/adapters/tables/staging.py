@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dropforge.adapters.tables.buffers import taken
 from dropforge.adapters.tables.checking import CheckedBlock, prepared_schema
 from dropforge.adapters.tables.counting import count_block
 from dropforge.adapters.tables.lanes import ArrayFile
@@ -244,14 +245,21 @@ def write_chunk(
         rows: staged rows.
         keep: bool (n,), which of them to write.
     """
-    codes = split_codes(rows.column(ROW_KEY).to_numpy())
-    sample = RowSample(contract)
-    parts = []
-    for code, split in enumerate(SPLITS):
-        part = tidied(rows.filter(pa.array((codes == code) & keep)).combine_chunks())
-        parts.append(part)
-        sample.add(part)
-        if part.num_rows:
+    batch = _one_batch(rows)
+    codes = split_codes(batch.column(ROW_KEY).to_numpy())
+    places = [np.flatnonzero((codes == code) & keep) for code in range(len(SPLITS))]
+    by_split = taken(batch, np.concatenate(places))
+    start = 0
+    for split, count in zip(SPLITS, map(len, places), strict=True):
+        if count:
+            part = tidied(pa.Table.from_batches([by_split.slice(start, count)]))
             write_part(store, f"{prefix_uri}{split}/", name, part)
-    kept = pa.concat_tables(parts)
+        start += count
+    kept = pa.Table.from_batches([by_split])
+    sample = RowSample(contract)
+    sample.add(kept)
     return WrittenChunk(kept.num_rows, profile_table(kept, contract, rulers), sample.table())
+
+
+def _one_batch(rows: pa.Table) -> pa.RecordBatch:
+    return next(iter(rows.combine_chunks().to_batches()), pa.RecordBatch.from_pylist([], rows.schema))
