@@ -1,4 +1,7 @@
-"""The composition root: the only place that builds adapters. Clients are made once per environment."""
+"""The composition root: the only place that builds adapters. Clients are made once per environment.
+
+Each builder imports its adapter, so that a function loads what it uses and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-
 import dropforge
-from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
-from dropforge.adapters.object_store import S3ObjectStore
-from dropforge.adapters.prediction_log import DynamoDbPredictionLog
-from dropforge.adapters.sagemaker import SageMakerEndpoints, SageMakerRegistry
-from dropforge.adapters.sigv4_http_live_model import read_salt
-from dropforge.adapters.sigv4_http_services import DynamoDbHttp
-from dropforge.adapters.step_functions import StepFunctionsWorkflows
-from dropforge.domain.training_code import TrainingCode
+from dropforge.importing import without_collection
+
+with without_collection():
+    import boto3
+    from botocore.config import Config
 
 if TYPE_CHECKING:
+    from dropforge.adapters.sigv4_http_services import DynamoDbHttp
     from dropforge.domain.batch import BatchTables
     from dropforge.domain.chunk_tables import ChunkTables
     from dropforge.domain.ledger import Ledger
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from dropforge.domain.predictions import PredictionLog
     from dropforge.domain.preparing import Tables
     from dropforge.domain.services import Endpoints, Registry, Workflows
+    from dropforge.domain.training_code import TrainingCode
 
 # Throttling and 5xx are retried with jitter by the SDK first, then by the state machine's Retry.
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=60)
@@ -38,56 +37,80 @@ _TRAINING_MODULES = ("train", "inference", "model", "compiling")
 
 @functools.cache
 def _client(service: str) -> Any:
-    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+    with without_collection():
+        return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
 
 
 def ledger(table: str) -> Ledger:
+    from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
+
     return DynamoDbLedger(_client("dynamodb"), table)
 
 
 def object_store() -> ObjectStore:
+    from dropforge.adapters.object_store import S3ObjectStore
+
     return S3ObjectStore(_client("s3"))
 
 
 def tables(store: ObjectStore) -> Tables:
-    """Table files as streams. Loads pyarrow, which only one function's layer has."""
-    from dropforge.adapters.tables.engine import StreamedTables  # noqa: PLC0415 - a quarter second for the others
+    """Table files as streams. Loads pyarrow."""
+    with without_collection():
+        from dropforge.adapters.tables.engine import StreamedTables
 
     return StreamedTables(store)
 
 
 def chunk_tables(store: ObjectStore) -> ChunkTables:
     """Chunks of table files. Loads pyarrow."""
-    from dropforge.adapters.tables.chunks import ChunkedTables  # noqa: PLC0415 - as above
+    with without_collection():
+        from dropforge.adapters.tables.chunks import ChunkedTables
 
     return ChunkedTables(store)
 
 
 def prediction_log(table: str, retention_days: int) -> PredictionLog:
-    return DynamoDbPredictionLog(DynamoDbHttp.from_env(os.environ), table, retention_days=retention_days)
+    from dropforge.adapters.prediction_log import DynamoDbPredictionLog
+
+    return DynamoDbPredictionLog(_dynamodb_http(), table, retention_days=retention_days)
 
 
 def pseudonym_key(ledger_table: str) -> bytes | None:
     """The key of the pseudonyms in the log; None where no private column was ever logged."""
-    return read_salt(DynamoDbHttp.from_env(os.environ), ledger_table)
+    from dropforge.adapters.sigv4_http_live_model import read_salt
+
+    return read_salt(_dynamodb_http(), ledger_table)
+
+
+def _dynamodb_http() -> DynamoDbHttp:
+    from dropforge.adapters.sigv4_http_services import DynamoDbHttp
+
+    return DynamoDbHttp.from_env(os.environ)
 
 
 def batch_tables(store: ObjectStore) -> BatchTables:
     """Files of batches as streams. Loads pyarrow."""
-    from dropforge.adapters.tables.batch_tables import StreamedBatchTables  # noqa: PLC0415 - as above
+    with without_collection():
+        from dropforge.adapters.tables.batch_tables import StreamedBatchTables
 
     return StreamedBatchTables(store)
 
 
 def workflows() -> Workflows:
+    from dropforge.adapters.step_functions import StepFunctionsWorkflows
+
     return StepFunctionsWorkflows(_client("stepfunctions"))
 
 
 def registry(group: str) -> Registry:
+    from dropforge.adapters.sagemaker import SageMakerRegistry
+
     return SageMakerRegistry(_client("sagemaker"), group)
 
 
 def endpoints() -> Endpoints:
+    from dropforge.adapters.sagemaker import SageMakerEndpoints
+
     return SageMakerEndpoints(
         functools.partial(_client, "sagemaker"),
         functools.partial(_client, "sagemaker-runtime"),
@@ -102,6 +125,8 @@ def training_code() -> TrainingCode:
     Raises:
         ModuleNotFoundError: the function lacks the layer that holds the training code.
     """
+    from dropforge.domain.training_code import TrainingCode
+
     files: dict[str, bytes] = {}
     for name in _TRAINING_MODULES:
         spec = importlib.util.find_spec(name)

@@ -14,7 +14,7 @@ from dropforge import bootstrap
 from dropforge.application.watch_model import WatchRequest, last_full_window, watch_model
 from dropforge.config import Settings
 from dropforge.domain.drift.policy import WatchPolicy
-from dropforge.domain.records import from_iso
+from dropforge.domain.moments import from_iso
 from dropforge.metrics import emit
 from dropforge.observability import logger
 

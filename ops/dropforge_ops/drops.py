@@ -13,7 +13,8 @@ from typing import Any
 from boto3.s3.transfer import TransferConfig
 
 from dropforge.domain.errors import InvalidEvent
-from dropforge.domain.records import LockName, RecordedDrop, Run, from_iso
+from dropforge.domain.moments import from_iso
+from dropforge.domain.records import LockName, RecordedDrop, Run
 from dropforge.domain.triggers import Drop, parse_trigger
 from dropforge_ops.errors import UsageError
 from dropforge_ops.ledger_reader import LedgerReader

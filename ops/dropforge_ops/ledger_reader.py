@@ -10,16 +10,8 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from dropforge.domain import ledger_keys as keys
-from dropforge.domain.records import (
-    Lease,
-    Live,
-    LockName,
-    ModelVersion,
-    RecordedDrop,
-    Run,
-    StageChange,
-    iso,
-)
+from dropforge.domain.moments import iso
+from dropforge.domain.records import Lease, Live, LockName, ModelVersion, RecordedDrop, Run, StageChange
 from dropforge.domain.triggers import Drop
 
 _serialize = TypeSerializer().serialize

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dropforge.domain.records import Approval, Run, RunStatus, from_iso
+from dropforge.domain.moments import from_iso
+from dropforge.domain.records import Approval, Run, RunStatus
 
 _STATUS_STYLE = {
     RunStatus.SUCCEEDED: "green",

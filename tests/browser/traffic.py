@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from dropforge.domain.moments import iso
 from dropforge.domain.predictions import epoch_ms, partition_of, prediction_id
-from dropforge.domain.records import iso
 from tests.workflow.stack import Stack
 
 _BATCH = 25

@@ -1,12 +1,14 @@
-"""What functions load: pyarrow costs a quarter second of a cold start, so only those with tables pay it."""
+"""What functions load: pyarrow costs half a boto3 client, so only those with tables pay it."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+from bench.imports import table_makers
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = sorted((ROOT / "functions").glob("*/app.py"))
@@ -37,7 +39,29 @@ def test_no_function_loads_a_table_library_when_it_is_imported():
     assert not modules_after(*APPS) & {"pyarrow", "pandas", "sklearn", "scipy"}
 
 
-def test_only_functions_that_prepare_tables_ever_make_their_machinery():
-    makers = {path.parent.name for path in APPS if re.search(r"bootstrap\.\w*tables\w*\(", path.read_text())}
-    assert makers
-    assert all(re.match(r"prepare_|merge_|plan_batch|collect_batch", name) for name in makers), makers
+def test_only_functions_that_work_on_tables_ever_make_their_machinery():
+    makers = {path.parent.name for path in APPS if table_makers(path.parent.name)}
+    assert makers == {"prepare_data", "prepare_chunk", "merge_chunks", "plan_batch", "collect_batch"}
+
+
+LOAD = """
+import gc, sys
+from dropforge.importing import without_collection
+before = gc.get_freeze_count()
+with without_collection():
+    print(gc.isenabled())
+    import {module}
+print(gc.isenabled(), gc.get_freeze_count() > before)
+"""
+
+
+@pytest.mark.parametrize(("module", "is_kept"), [("xml.dom.minidom", True), ("sys", False)])
+def test_garbage_is_collected_again_after_imports_and_only_new_modules_are_kept_from_it(module, is_kept):
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD.format(module=module)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "core")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "True", str(is_kept)]

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
+from dropforge.domain.moments import iso
 from dropforge.domain.records import (
     Approval,
     DropReceipt,
@@ -20,7 +21,6 @@ from dropforge.domain.records import (
     RunStatus,
     Stage,
     StageChange,
-    iso,
 )
 from dropforge.domain.triggers import Drop
 

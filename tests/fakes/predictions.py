@@ -10,6 +10,7 @@ from typing import Any
 
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.errors import ModelError
+from dropforge.domain.moments import iso
 from dropforge.domain.predictions import (
     Label,
     OutcomeStatus,
@@ -20,7 +21,7 @@ from dropforge.domain.predictions import (
     sampling_rank,
     window_of,
 )
-from dropforge.domain.records import Live, iso
+from dropforge.domain.records import Live
 from dropforge.domain.serving import LiveModel
 
 BINARY = Contract(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatus, Stage, iso
+from dropforge.domain.moments import iso
+from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatus, Stage
 from dropforge.domain.triggers import Drop
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

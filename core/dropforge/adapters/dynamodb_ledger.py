@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from dropforge.adapters.aws_errors import code_of, translate, translated
 from dropforge.domain import ledger_keys as keys
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
+from dropforge.domain.moments import iso
 from dropforge.domain.records import (
     Approval,
     DropReceipt,
@@ -29,7 +30,6 @@ from dropforge.domain.records import (
     RunStatus,
     Stage,
     StageChange,
-    iso,
 )
 from dropforge.domain.triggers import Drop
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from dropforge.adapters.sigv4_http_services import ConditionFailed, DynamoDbCalls
 from dropforge.domain.errors import ServiceUnavailable
+from dropforge.domain.moments import iso
 from dropforge.domain.predictions import (
     SHARDS,
     Label,
@@ -30,7 +31,6 @@ from dropforge.domain.predictions import (
     sampling_rank,
     window_of,
 )
-from dropforge.domain.records import iso
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 BATCH_ITEMS = 25

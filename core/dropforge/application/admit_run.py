@@ -10,14 +10,16 @@ from typing import Any
 
 from dropforge.application.answer_alarm import AlarmPolicy, fall_back, why_not
 from dropforge.application.cost_cap import CostCap
-from dropforge.application.labelled_predictions import LabelledWindow, window_since_last_training
+from dropforge.application.labelled_predictions import LabelledWindow
 from dropforge.application.training_lock import release_training_lock
+from dropforge.application.untrained_predictions import window_since_last_training
 from dropforge.domain.errors import InvalidEvent, PermanentError
 from dropforge.domain.ledger import Ledger, newest
 from dropforge.domain.metric_registry import METRIC_DEFINITIONS
+from dropforge.domain.moments import iso
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.predictions import PredictionLog
-from dropforge.domain.records import Lease, Live, LockName, RecordedDrop, Run, RunStatus, iso
+from dropforge.domain.records import Lease, Live, LockName, RecordedDrop, Run, RunStatus
 from dropforge.domain.services import Workflows
 from dropforge.domain.training_code import TrainingCode
 from dropforge.domain.triggers import Trigger, parse_trigger, run_id_of_execution

@@ -8,7 +8,8 @@ from typing import Final
 
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.records import Approval, Live, from_iso, iso
+from dropforge.domain.moments import from_iso, iso
+from dropforge.domain.records import Approval, Live
 from dropforge.domain.services import Workflows
 from dropforge.domain.triggers import AlarmTransition
 

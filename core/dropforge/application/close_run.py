@@ -10,7 +10,8 @@ from typing import Any
 from dropforge.application.decide import LATE_APPROVAL, start_deployment
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.records import Approval, RunStatus, iso
+from dropforge.domain.moments import iso
+from dropforge.domain.records import Approval, RunStatus
 from dropforge.domain.services import Workflows
 
 _MESSAGE_CHARACTERS = 2000

@@ -11,8 +11,9 @@ from typing import Any
 from dropforge.application.deploy import REJECTION
 from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
 from dropforge.domain.ledger import Ledger
+from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
-from dropforge.domain.records import Approval, ModelVersion, RunStatus, from_iso, iso
+from dropforge.domain.records import Approval, ModelVersion, RunStatus
 from dropforge.domain.services import Package, Registry, Workflows
 
 LATE_APPROVAL = "late-approval"

@@ -19,8 +19,9 @@ from dropforge.domain.errors import (
     SmokeTestFailed,
 )
 from dropforge.domain.ledger import Ledger
+from dropforge.domain.moments import iso
 from dropforge.domain.ports import ObjectStore
-from dropforge.domain.records import Approval, Live, LockName, ModelVersion, RunStatus, Stage, iso
+from dropforge.domain.records import Approval, Live, LockName, ModelVersion, RunStatus, Stage
 from dropforge.domain.services import Endpoints, Registry
 
 REJECTION = "rejection"

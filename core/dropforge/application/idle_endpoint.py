@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.records import Live, LockName, from_iso
+from dropforge.domain.moments import from_iso
+from dropforge.domain.records import Live, LockName
 from dropforge.domain.services import Endpoints
 
 SLEEPER = "idle-endpoint"

@@ -12,10 +12,9 @@ from typing import IO, Any, BinaryIO, cast
 
 from dropforge.domain.contract import NUMERIC_TYPES, Contract
 from dropforge.domain.errors import EmptyData
-from dropforge.domain.ledger import Ledger
+from dropforge.domain.moments import from_iso
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.predictions import PredictionLog, PredictionRecord
-from dropforge.domain.records import RunStatus, from_iso, iso
 
 # An outcome's time is taken before it is written, by a function that ends within half a minute; so it may
 # appear that late. A row that two runs train on is the same row in both.
@@ -54,41 +53,6 @@ class LabelledWindow:
     def _read(self, log: PredictionLog, since: datetime) -> Iterator[PredictionRecord]:
         start, until = from_iso(self.predicted_from), from_iso(self.until)
         return log.labelled(start, until, since=since, until=until)
-
-
-def window_since_last_training(
-    ledger: Ledger, store: ObjectStore, *, retention: timedelta, now: datetime
-) -> LabelledWindow | None:
-    """Return the predictions whose outcome no run has been trained on yet.
-
-    None where there is no model, or where the log lacks the value of a feature that is kept private: such a
-    prediction is no training row.
-    """
-    live = ledger.live()
-    if live is None:
-        return None
-    contract = Contract.from_json(store.read(live.contract_uri))
-    if private_features(contract):
-        return None
-    first = min(from_iso(model.registered_at) for model in ledger.list_models())
-    until = next(
-        (
-            from_iso(run.labelled["until"])
-            for run in ledger.list_runs()
-            if run.labelled is not None and run.replay_of is None and run.status is not RunStatus.FAILED
-        ),
-        None,
-    )
-    return LabelledWindow(
-        predicted_from=iso(max(first, now - retention)),
-        since=iso(first if until is None else until),
-        until=iso(now),
-    )
-
-
-def private_features(contract: Contract) -> list[str]:
-    """The features whose values the log does not hold."""
-    return [column.name for column in contract.features if column.privacy is not None]
 
 
 def gather(

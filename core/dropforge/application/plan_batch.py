@@ -27,8 +27,9 @@ from dropforge.domain.batch import (
 )
 from dropforge.domain.errors import InvalidEvent, NoLiveModel, UnscorableBatch
 from dropforge.domain.ledger import Ledger
+from dropforge.domain.moments import iso
 from dropforge.domain.ports import ObjectRef, ObjectStore
-from dropforge.domain.records import Live, iso
+from dropforge.domain.records import Live
 from dropforge.domain.row_rules import shown
 from dropforge.domain.triggers import Drop, parse_trigger
 

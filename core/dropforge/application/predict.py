@@ -13,6 +13,7 @@ from dropforge.application.predict_refusals import Refusal, invalid_shape, no_li
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import ModelError
 from dropforge.domain.instance_rules import InvalidInstances, checked_values
+from dropforge.domain.moments import iso
 from dropforge.domain.predictions import (
     Label,
     OutcomeStatus,
@@ -21,7 +22,6 @@ from dropforge.domain.predictions import (
     logged_inputs,
     prediction_id,
 )
-from dropforge.domain.records import iso
 from dropforge.domain.serving import LiveModel, LiveModels, Scorer
 
 MAXIMUM_INSTANCES = 500

@@ -12,7 +12,8 @@ from dropforge.application.idle_endpoint import SLEEPER, put_to_sleep, sleeps
 from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.records import Approval, Live, LockName, RunStatus, from_iso, iso
+from dropforge.domain.moments import from_iso, iso
+from dropforge.domain.records import Approval, Live, LockName, RunStatus
 from dropforge.domain.services import Endpoints, Workflows
 from dropforge.domain.triggers import parse_trigger
 

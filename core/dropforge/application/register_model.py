@@ -13,7 +13,8 @@ from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.manifest import DIGEST_VARIABLE
-from dropforge.domain.records import Approval, ModelVersion, Stage, iso
+from dropforge.domain.moments import iso
+from dropforge.domain.records import Approval, ModelVersion, Stage
 from dropforge.domain.services import NewPackage, Package, Registry, Workflows
 
 _CLIENT_TOKEN_CHARACTERS = 36

@@ -20,9 +20,10 @@ from dropforge.domain.drift.quality import DEGRADED, STEADY, Quality, measure_qu
 from dropforge.domain.drift.scores import PREDICTION_PROFILE, columns_of_scores, scores_of_outputs
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger
+from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog, Window, pseudonym
-from dropforge.domain.records import Live, from_iso, iso
+from dropforge.domain.records import Live
 
 FORMAT = 1
 NO_LIVE_MODEL = "no_live_model"

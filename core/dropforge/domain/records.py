@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
@@ -224,16 +223,3 @@ class DropReceipt:
     is_new: bool
     is_mine: bool
     run_id: str | None
-
-
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds, so that text order is time order.
-
-    >>> iso(datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))
-    '2026-01-02T03:04:05.678Z'
-    """
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def from_iso(text: str) -> datetime:
-    return datetime.fromisoformat(text)

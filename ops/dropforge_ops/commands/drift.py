@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from dropforge.domain.records import from_iso
+from dropforge.domain.moments import from_iso
 from dropforge_ops.documents import Document
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.invocation import Invocation

@@ -12,8 +12,8 @@ import pytest
 from dropforge import predict_bootstrap
 from dropforge.adapters.sigv4_http_services import DynamoDbHttp, ObjectsHttp
 from dropforge.domain.errors import AccessDenied, ObjectMissing, ServiceRejected
+from dropforge.domain.moments import iso
 from dropforge.domain.predictions import OutcomeStatus, PredictionRecord, epoch_ms, prediction_id
-from dropforge.domain.records import iso
 from dropforge_local.host import LocalHost
 from dropforge_local.template import load_template
 

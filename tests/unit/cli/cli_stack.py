@@ -16,15 +16,8 @@ from tests.fakes.records import DEPLOYMENT, TRAINING, execution, package_arn
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.contract import Column, Contract
-from dropforge.domain.records import (
-    Approval,
-    Live,
-    LockName,
-    ModelVersion,
-    Run,
-    RunStatus,
-    iso,
-)
+from dropforge.domain.moments import iso
+from dropforge.domain.records import Approval, Live, LockName, ModelVersion, Run, RunStatus
 from dropforge.domain.triggers import Drop
 from dropforge_ops.target import Target
 

@@ -20,8 +20,9 @@ from dropforge.domain.drift.baseline import Baseline
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.scores import prediction_profile
 from dropforge.domain.errors import ArtifactChanged, InvalidEvent
+from dropforge.domain.moments import iso
 from dropforge.domain.predictions import PredictionRecord, epoch_ms, logged_inputs, prediction_id
-from dropforge.domain.records import Live, iso
+from dropforge.domain.records import Live
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -16,6 +16,7 @@ from tests.fakes.functions import event, load
 from tests.unit.judging.test_judge_model_use_case import model_archive, output_archive
 
 from dropforge import bootstrap
+from dropforge.adapters.sigv4_http_services import DynamoDbHttp
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.records import Approval, LockName, RunStatus
@@ -123,7 +124,7 @@ class Stack:
         log = TEMPLATE["Resources"]["Predictions"]["Properties"]
         names = ("BillingMode", "AttributeDefinitions", "KeySchema")
         dynamodb.create_table(TableName=PREDICTIONS, **{each: log[each] for each in names})
-        monkeypatch.setattr(bootstrap.DynamoDbHttp, "from_env", lambda env: BotoDynamoDb(dynamodb))
+        monkeypatch.setattr(DynamoDbHttp, "from_env", lambda env: BotoDynamoDb(dynamodb))
         self.ledger = bootstrap.ledger(TABLE)
 
     def put(self, uri: str, body: bytes) -> None:

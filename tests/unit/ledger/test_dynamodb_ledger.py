@@ -13,7 +13,8 @@ from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at, executi
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.errors import AccessDenied, NotApproved, ServiceRejected, ServiceUnavailable
-from dropforge.domain.records import Approval, Live, LockName, RunStatus, iso
+from dropforge.domain.moments import iso
+from dropforge.domain.records import Approval, Live, LockName, RunStatus
 
 
 class Crash(Exception):

@@ -6,7 +6,8 @@ import pytest
 from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at, execution
 
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
-from dropforge.domain.records import Approval, LockName, RunStatus, Stage, iso
+from dropforge.domain.moments import iso
+from dropforge.domain.records import Approval, LockName, RunStatus, Stage
 
 TRAINING, DEPLOYMENT = LockName.TRAINING, LockName.DEPLOYMENT
 

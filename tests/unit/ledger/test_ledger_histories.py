@@ -22,7 +22,8 @@ from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.errors import LostLock, NotApproved
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.records import Approval, Lease, Live, LockName, Run, RunStatus, Stage, iso
+from dropforge.domain.moments import iso
+from dropforge.domain.records import Approval, Lease, Live, LockName, Run, RunStatus, Stage
 
 _LEASE_S = 100
 _DECISIONS = (Approval.APPROVED, Approval.REJECTED, Approval.SUPERSEDED)

@@ -15,8 +15,8 @@ from tests.fakes.predictions import FakePredictionLog
 
 from dropforge.adapters.prediction_log import BATCH_ITEMS, DynamoDbPredictionLog, _Sample
 from dropforge.domain.errors import ServiceUnavailable
+from dropforge.domain.moments import iso
 from dropforge.domain.predictions import OutcomeStatus, PredictionRecord, epoch_ms, prediction_id
-from dropforge.domain.records import iso
 from dropforge_local.template import load_template
 
 TEMPLATE = load_template(Path(__file__).parents[3] / "template.yaml")

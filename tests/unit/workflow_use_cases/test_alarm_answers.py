@@ -14,8 +14,9 @@ from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.labelled_predictions import gather
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.errors import EmptyData, InvalidEvent, InvalidSettings
+from dropforge.domain.moments import iso
 from dropforge.domain.predictions import PredictionRecord, epoch_ms, prediction_id
-from dropforge.domain.records import RunStatus, iso
+from dropforge.domain.records import RunStatus
 from dropforge.domain.triggers import parse_trigger
 
 LATER = at(100_000)  # past every cooldown

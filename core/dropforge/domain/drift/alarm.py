@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.domain.drift.policy import WatchPolicy
-from dropforge.domain.records import iso
+from dropforge.domain.moments import iso
 
 
 @dataclass(frozen=True, slots=True)

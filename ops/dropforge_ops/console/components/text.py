@@ -9,7 +9,8 @@ from typing import Any, Final
 from nicegui import html
 from nicegui.element import Element
 
-from dropforge.domain.records import Approval, RunStatus, from_iso
+from dropforge.domain.moments import from_iso
+from dropforge.domain.records import Approval, RunStatus
 from dropforge_ops.render import duration
 
 # A colour never stands alone: each chip says in words what it means.

@@ -11,7 +11,7 @@ from functools import cached_property
 from threading import Lock
 from typing import Any, Final
 
-from dropforge.domain.records import from_iso
+from dropforge.domain.moments import from_iso
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import NotFound
 from dropforge_ops.watch_reports import FORMAT, PREFIX

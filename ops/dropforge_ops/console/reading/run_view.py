@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from dropforge.domain.records import Approval, ModelVersion, RecordedDrop, Run, RunStatus, from_iso
+from dropforge.domain.moments import from_iso
+from dropforge.domain.records import Approval, ModelVersion, RecordedDrop, Run, RunStatus
 from dropforge_ops.console.reading.state_graph import StateGraph, Step
 from dropforge_ops.errors import NotFound, code_of
 from dropforge_ops.ledger_reader import LedgerReader

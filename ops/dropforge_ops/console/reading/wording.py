@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dropforge.domain.records import from_iso
+from dropforge.domain.moments import from_iso
 from dropforge_ops.console.reading.drift import AlarmWord, Quality, false_alarm_windows
 from dropforge_ops.console.reading.models import BETTER, EVEN, WORSE, MetricRow, Span, Verdict
 
