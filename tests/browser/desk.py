@@ -46,7 +46,7 @@ class Desk:
         return page
 
     def leave(self) -> list[str]:
-        """Close the windows and forget what was chosen in them. Returns the complaints since the last time."""
+        """Close the windows and forget what was chosen in them. Returns the complaints of this time."""
         for context in self._contexts.values():
             for page in context.pages:
                 page.close()

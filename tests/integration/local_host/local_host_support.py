@@ -22,13 +22,16 @@ WAIT_SCALE = 0.01
 def eventually[T](read: Callable[[], T], within_s: float = 20.0) -> T:
     """The first truthy value of ``read``; fails after ``within_s``."""
     deadline = time.monotonic() + within_s
+    pause_s = 0.02
     while True:
         value = read()
         if value:
             return value
         if time.monotonic() > deadline:
             pytest.fail(f"nothing within {within_s} s; last: {value!r}")
-        time.sleep(0.02)
+        # Each look takes a processor from what is looked for.
+        time.sleep(pause_s)
+        pause_s = min(0.1, pause_s * 1.5)
 
 
 def is_alive(pid: int) -> bool:

@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 from sagemaker_host import Host, Server
 
+from dropforge_local.sagemaker import service as service_module
+from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.service import Limits, SageMaker
+
+
+class _Image(Image):
+    def load_libraries(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading libraries ahead takes longer than a test does; test_forked_containers.py loads its own."""
+    monkeypatch.setattr(service_module, "Image", _Image)
 
 
 @pytest.fixture

@@ -120,10 +120,13 @@ class Server:
 def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
     """The first truthy value of the condition."""
     deadline = time.monotonic() + timeout_s
+    pause_s = 0.01
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not true within {timeout_s} s")
-        time.sleep(0.01)
+        # Each look takes a processor from what is looked for.
+        time.sleep(pause_s)
+        pause_s = min(0.1, pause_s * 1.5)
     return value
 
 
