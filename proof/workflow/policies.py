@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
 from typing import Any
-
-from cfnlint.data import AdditionalSpecs
-from cfnlint.helpers import load_resource
 
 from proof.findings import Finding
 from proof.iam.roles import Grant, Role, roles_of
@@ -62,7 +62,9 @@ def _fits(service: str, kinds: set[str], resource: str) -> bool:
 
 @functools.cache
 def _data() -> dict[str, Any]:
-    found: dict[str, Any] = load_resource(AdditionalSpecs, "Policies.json")
+    # Read beside cfn-lint: importing it loads sympy and networkx, which takes seconds.
+    path = distribution("cfn-lint").locate_file("cfnlint/data/AdditionalSpecs/Policies.json")
+    found: dict[str, Any] = json.loads(Path(str(path)).read_text(encoding="utf-8"))
     return found
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from moto.s3.models import s3_backends
 from tests.fakes.functions import event, load
 from tests.fakes.records import a_pointer, a_run, a_version
+from tests.mocked_aws import create_table, mocked_aws
 from tests.unit.batch.batch_world import HEADER, KEYED, predicted
 
 from dropforge import bootstrap
@@ -36,13 +36,12 @@ FOLDER = f"s3://{DROP.bucket}/batch/work/{DROP.run_id}/"
 class Stack:
     """S3 and DynamoDB around the handlers."""
 
-    def __init__(self) -> None:
-        self.s3 = boto3.client("s3", region_name="us-east-1")
+    def __init__(self, client: Callable[[str], Any]) -> None:
+        self.s3 = client("s3")
         self.s3.create_bucket(Bucket=DROP.bucket)
         self.s3.put_bucket_versioning(Bucket=DROP.bucket, VersioningConfiguration={"Status": "Enabled"})
-        names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
-        dynamodb.create_table(TableName="ledger", **{each: LEDGER[each] for each in names})
+        dynamodb = client("dynamodb")
+        create_table(dynamodb, "ledger", LEDGER)
         self.clients = {"s3": self.s3, "dynamodb": dynamodb}
 
     def put(self, uri: str, body: bytes) -> None:
@@ -91,12 +90,10 @@ class Stack:
 
 @pytest.fixture
 def stack(monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
-    with mock_aws():
-        made = Stack()
+    with mocked_aws() as client:
+        made = Stack(client)
         monkeypatch.setattr(bootstrap, "_client", made.clients.__getitem__)
         yield made
 

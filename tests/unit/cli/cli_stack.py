@@ -13,6 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 from tests.fakes.records import DEPLOYMENT, TRAINING, execution, package_arn
+from tests.mocked_aws import create_table
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.contract import Column, Contract
@@ -433,12 +434,12 @@ class CliStack:
 _numbers = itertools.count()
 
 
-def a_stack(aws: tuple[Any, Any], table_properties: Mapping[str, Any]) -> CliStack:
+def a_stack(aws: tuple[Any, Any], ledger_resource: Mapping[str, Any]) -> CliStack:
     """A stack with a new bucket and a new ledger table."""
     s3, dynamodb = aws
     number = next(_numbers)
     bucket, table = f"data-bucket-{number}", f"cli-ledger-{number}"
     s3.create_bucket(Bucket=bucket)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    dynamodb.create_table(TableName=table, **table_properties)
+    create_table(dynamodb, table, ledger_resource)
     return CliStack(s3, dynamodb, bucket, table)

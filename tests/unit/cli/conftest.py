@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from cli_stack import CliStack, a_stack
-from moto import mock_aws
 from tests.command_line import invoke
+from tests.mocked_aws import mocked_aws
 
 from dropforge_local.template import load_template
 
 _TEMPLATE = Path(__file__).parents[3] / "template.yaml"
-_TABLE_PROPERTIES = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
 
 
 @dataclass
@@ -33,30 +31,21 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[tuple[Any, Any]]:
-    """Moto's S3 and DynamoDB, one for a module's tests: making clients takes longer than most tests.
-
-    Not for the session: moto forgets its state only when no other mock is active any more.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        with mock_aws():
-            yield (
-                boto3.client("s3", region_name="us-east-1"),
-                boto3.client("dynamodb", region_name="us-east-1"),
-            )
+    """Moto's S3 and DynamoDB, one for a module's tests."""
+    with mocked_aws() as client:
+        yield client("s3"), client("dynamodb")
 
 
 @pytest.fixture(scope="session")
-def table_properties() -> dict[str, Any]:
-    resource = load_template(_TEMPLATE)["Resources"]["Ledger"]["Properties"]
-    return {each: resource[each] for each in _TABLE_PROPERTIES}
+def ledger_resource() -> dict[str, Any]:
+    properties: dict[str, Any] = load_template(_TEMPLATE)["Resources"]["Ledger"]["Properties"]
+    return properties
 
 
 @pytest.fixture
-def stack(aws: tuple[Any, Any], table_properties: dict[str, Any]) -> CliStack:
+def stack(aws: tuple[Any, Any], ledger_resource: dict[str, Any]) -> CliStack:
     """A stack of its own: a new bucket and a new ledger table."""
-    return a_stack(aws, table_properties)
+    return a_stack(aws, ledger_resource)
 
 
 @pytest.fixture

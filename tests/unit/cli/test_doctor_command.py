@@ -20,9 +20,9 @@ class Session:
 
 
 @pytest.fixture(scope="module")
-def deployed(aws, table_properties):
+def deployed(aws, ledger_resource):
     """One stack with a live version for all: a check changes nothing."""
-    made = a_stack(aws, table_properties)
+    made = a_stack(aws, ledger_resource)
     made.lives(1)
     return made
 

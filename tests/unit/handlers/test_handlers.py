@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from moto.s3.models import s3_backends
 from tests.fakes.aws_clients import BotoDynamoDb, SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
 from tests.fakes.functions import event, load
+from tests.mocked_aws import create_table, mocked_aws
 from tests.unit.judging.test_judge_model_use_case import model_archive, output_archive
 
 from dropforge import bootstrap
@@ -101,10 +101,9 @@ def variables(function: str) -> list[str]:
 class Stack:
     """The services around the handlers, and the handlers by name."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, client: Callable[[str], Any]) -> None:
         self.monkeypatch = monkeypatch
-        self.s3 = boto3.client("s3", region_name="us-east-1")
-        dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+        self.s3, dynamodb = client("s3"), client("dynamodb")
         self.sagemaker, self.runtime = SageMakerClient(), SageMakerRuntimeClient()
         self.workflows = StepFunctionsClient()
         clients = {
@@ -118,12 +117,8 @@ class Stack:
         self.s3.create_bucket(Bucket=DROP.bucket)
         versioned = {"Status": "Enabled"}
         self.s3.put_bucket_versioning(Bucket=DROP.bucket, VersioningConfiguration=versioned)
-        resource = TEMPLATE["Resources"]["Ledger"]["Properties"]
-        names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-        dynamodb.create_table(TableName=TABLE, **{each: resource[each] for each in names})
-        log = TEMPLATE["Resources"]["Predictions"]["Properties"]
-        names = ("BillingMode", "AttributeDefinitions", "KeySchema")
-        dynamodb.create_table(TableName=PREDICTIONS, **{each: log[each] for each in names})
+        create_table(dynamodb, TABLE, TEMPLATE["Resources"]["Ledger"]["Properties"])
+        create_table(dynamodb, PREDICTIONS, TEMPLATE["Resources"]["Predictions"]["Properties"])
         monkeypatch.setattr(DynamoDbHttp, "from_env", lambda env: BotoDynamoDb(dynamodb))
         self.ledger = bootstrap.ledger(TABLE)
 
@@ -193,11 +188,9 @@ class Stack:
 
 @pytest.fixture
 def stack(monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    with mock_aws():
-        yield Stack(monkeypatch)
+    with mocked_aws() as client:
+        yield Stack(monkeypatch, client)
 
 
 def test_admits_the_example_drop(stack):

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from moto import mock_aws
+from tests.mocked_aws import mocked_aws
 
 from dropforge_local.sagemaker.objects import (
     FolderSync,
@@ -22,13 +21,10 @@ from dropforge_local.sagemaker.objects import (
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket="data")
-        yield client
+def s3() -> Iterator[Any]:
+    with mocked_aws() as client:
+        client("s3").create_bucket(Bucket="data")
+        yield client("s3")
 
 
 @pytest.fixture

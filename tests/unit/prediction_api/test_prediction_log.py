@@ -6,12 +6,11 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
-from moto import mock_aws
 from tests.fakes.aws_clients import BotoDynamoDb
 from tests.fakes.predictions import FakePredictionLog
+from tests.mocked_aws import create_table, mocked_aws
 
 from dropforge.adapters.prediction_log import BATCH_ITEMS, DynamoDbPredictionLog, _Sample
 from dropforge.domain.errors import ServiceUnavailable
@@ -28,11 +27,8 @@ numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def client():
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        with mock_aws():
-            yield boto3.client("dynamodb", region_name="us-east-1")
+    with mocked_aws() as client:
+        yield client("dynamodb")
 
 
 @pytest.fixture
@@ -43,8 +39,7 @@ def dynamodb(client):
 @pytest.fixture
 def table(client):
     name = f"predictions-{next(numbers)}"
-    keys = ("BillingMode", "AttributeDefinitions", "KeySchema")
-    client.create_table(TableName=name, **{each: PROPERTIES[each] for each in keys})
+    create_table(client, name, PROPERTIES)
     return name
 
 

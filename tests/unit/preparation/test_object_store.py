@@ -3,11 +3,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from moto import mock_aws
 from tests.in_memory_store import InMemoryObjectStore
+from tests.mocked_aws import mocked_aws
 
 from dropforge.adapters.object_store import S3ObjectStore
 from dropforge.domain.errors import (
@@ -22,13 +21,10 @@ from dropforge.domain.ports import ObjectRef, ObjectStore
 
 
 @pytest.fixture
-def s3(monkeypatch) -> Iterator:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket="data")
-        yield client
+def s3() -> Iterator:
+    with mocked_aws() as client:
+        client("s3").create_bucket(Bucket="data")
+        yield client("s3")
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -115,9 +111,12 @@ def test_reads_by_ranges_and_not_the_whole_object(s3):
 
     S3ObjectStore(s3).write("s3://data/x", b"0123456789" * 1_000_000)
     s3.meta.events.register("before-call.s3.GetObject", record)
-    with S3ObjectStore(s3).open("s3://data/x") as reader:
-        reader.seek(9_000_000)
-        assert reader.read(5) == b"01234"
+    try:
+        with S3ObjectStore(s3).open("s3://data/x") as reader:
+            reader.seek(9_000_000)
+            assert reader.read(5) == b"01234"
+    finally:
+        s3.meta.events.unregister("before-call.s3.GetObject", record)
     assert requested == ["bytes=9000000-9999999"]
 
 

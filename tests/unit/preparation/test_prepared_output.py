@@ -3,12 +3,11 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import boto3
 import numpy as np
 import pyarrow as pa
 import pytest
-from moto import mock_aws
 from tests.in_memory_store import InMemoryObjectStore
+from tests.mocked_aws import mocked_aws
 from tests.unit.preparation.dropping import SPLITS, csv_table, prepare, request_for
 
 from dropforge.adapters.object_store import S3ObjectStore
@@ -359,11 +358,9 @@ def test_the_data_version_follows_content_and_contract_but_not_order():
     assert prepare(a).prepared.data_version != prepare(b).prepared.data_version
 
 
-def test_runs_on_s3_by_ranges(monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
+def test_runs_on_s3_by_ranges():
+    with mocked_aws() as client_of:
+        client = client_of("s3")
         client.create_bucket(Bucket="data")
         for name, content in {"x.csv": MESSY, "x.csv.zst": pa.compress(MESSY, "zstd", asbytes=True)}.items():
             client.put_object(Bucket="data", Key=f"incoming/{name}", Body=content)
