@@ -103,19 +103,26 @@ def test_stopping_the_execution_stops_its_job(deployed: Deployed) -> None:
     )
 
 
-def test_any_operation_is_an_sdk_integration(deployed: Deployed) -> None:
+@pytest.fixture(scope="module")
+def group(deployed: Deployed) -> str:
+    """The name of a deployed model package group."""
+    deployed.host.deploy("models", template=deployed.host.root / "models.yaml")
+    return "probe-group"
+
+
+def test_any_operation_is_an_sdk_integration(deployed: Deployed, group: str) -> None:
     described = deployed.run(
-        task({"ModelPackageGroupName": "probe-group"}, "aws-sdk:sagemaker:describeModelPackageGroup")
+        task({"ModelPackageGroupName": group}, "aws-sdk:sagemaker:describeModelPackageGroup")
     )
     assert described["ModelPackageGroupStatus"] == "Completed"
     missing = task({"ModelPackageGroupName": "nobody"}, "aws-sdk:sagemaker:describeModelPackageGroup")
     assert deployed.ended(deployed.start(missing))["error"].startswith("SageMaker.")
 
 
-def test_the_api_answers_boto3_and_its_errors_are_client_errors(deployed: Deployed) -> None:
+def test_the_api_answers_boto3_and_its_errors_are_client_errors(deployed: Deployed, group: str) -> None:
     client = deployed.host.client("sagemaker")
     groups = client.list_model_package_groups()["ModelPackageGroupSummaryList"]
-    assert "probe-group" in {group["ModelPackageGroupName"] for group in groups}
+    assert group in {each["ModelPackageGroupName"] for each in groups}
     with pytest.raises(ClientError, match="ValidationException"):
         client.describe_training_job(TrainingJobName="nobody")
 
