@@ -22,7 +22,6 @@ from dropforge.adapters.tables.parts import part_bytes
 from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.ports import ObjectRef
-from dropforge.domain.row_rules import MISSING_SPELLINGS
 
 TYPES = {
     "number": pa.float64(),
@@ -46,12 +45,12 @@ def dropforge(csv: Path, folder: Path, workers: int) -> dict[str, int]:
 
 
 def floor(csv: Path, folder: Path, workers: int) -> dict[str, int]:
-    """Parse typed blocks, knowing what to read as missing, and write them as Parquet: the least to do."""
+    """Parse typed blocks, told which texts to read as missing, and write them as Parquet: the least to do."""
     encoded = pa.dictionary(pa.int32(), pa.string())
     types = {column.name: TYPES.get(column.type, encoded) for column in CONTRACT.columns}
     options = pacsv.ConvertOptions(
         column_types=types,
-        null_values=[*sorted(MISSING_SPELLINGS), *BROKEN_VALUES.values()],
+        null_values=["", *BROKEN_VALUES.values()],
         strings_can_be_null=True,
         check_utf8=False,
     )

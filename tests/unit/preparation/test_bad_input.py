@@ -274,6 +274,20 @@ def test_every_spelling_of_missing_is_missing(missing):
     assert set(outcome.values("v")) == {1.5, 2.5, None}
 
 
+def test_missing_values_may_be_spelled_out_from_any_row_on():
+    rows = [
+        [f"{n}.5", str(n % 50), f"2024-01-01T00:00:{n % 60:02d}", f"w{n % 3}", "true"] for n in range(300)
+    ]
+    for n, row in enumerate(rows[200:]):
+        row[n % 5] = ("NA", "nan", "null", "-1.#IND", "<NA>", "NaN", "None")[n % 7]
+    lines = [",".join([*row, "ny"[n % 2]]) for n, row in enumerate(rows)]
+    table = "\n".join(["number,whole,time,word,truth,y", *lines, ""]).encode()
+    whole, cut = prepare(table), prepare(table, block_bytes=256)
+    for name in ("number", "whole", "time", "word", "truth"):
+        assert whole.profile[name]["missing"] == 20
+        assert cut.values(name) == whole.values(name)
+
+
 @pytest.mark.parametrize("value", ["1e400", "inf", "-inf", "Infinity", "abc", "1,5", "NAN", "0x10"])
 def test_a_value_that_is_no_number_costs_its_row_and_not_the_column(value):
     rows = GOOD + f'"{value}",a,yes\n'.encode()

@@ -33,10 +33,8 @@ def is_true(values: pa.BooleanArray) -> Mask:
 
 
 def floats(values: pa.Array) -> npt.NDArray[np.float64]:
-    """Return numbers as an array of its own, float64 (n,), NaN where there is none."""
-    if not pa.types.is_float64(values.type):
-        values = values.cast(pa.float64(), safe=False)
-    found: npt.NDArray[np.float64] = _fixed(values).copy()
+    """Return numbers or moments as an array of its own, float64 (n,), NaN where there is none."""
+    found = _fixed(values).astype(np.float64)
     if values.null_count:
         found[np.flatnonzero(~is_present(values))] = np.nan
     return found
@@ -51,6 +49,28 @@ def extremes(values: pa.Array) -> tuple[float, float] | None:
         return None
     numbers = floats(values) if values.null_count else _fixed(values)
     return float(np.fmin.reduce(numbers)), float(np.fmax.reduce(numbers))
+
+
+def looked_up(table: npt.NDArray[Any], codes: pa.Array) -> npt.NDArray[Any]:
+    """Return an entry of a table per code, (n,); any entry where there is no code."""
+    if not len(table):
+        return np.zeros(len(codes), dtype=table.dtype)
+    return table.take(_fixed(codes), mode="clip")
+
+
+def counted_codes(values: pa.DictionaryArray) -> npt.NDArray[np.intp]:
+    """Count how often each entry of the dictionary stands for a value, int (entries,)."""
+    codes = _fixed(values.indices)
+    if values.null_count:
+        codes = codes[is_present(values)]
+    return np.bincount(codes, minlength=len(values.dictionary))
+
+
+def encoded(codes: npt.NDArray[np.int32], present: Mask | None, texts: pa.Array) -> pa.DictionaryArray:
+    """Return encoded texts, given their codes and, unless all are, which of them are there."""
+    bitmap = None if present is None else pa.py_buffer(np.packbits(present, bitorder="little"))
+    indices = pa.Array.from_buffers(pa.int32(), len(codes), [bitmap, pa.py_buffer(codes)])
+    return pa.DictionaryArray.from_arrays(indices, texts, safe=False)
 
 
 def taken(rows: pa.RecordBatch, places: Rows) -> pa.RecordBatch:
@@ -93,9 +113,11 @@ def _taken(values: pa.Array, places: Rows) -> pa.Array:
 
 def _fixed(values: pa.Array) -> npt.NDArray[Any]:
     """Return the memory of values of a fixed number of bytes, whatever stands where there is none."""
+    kind = values.type
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    dtype = np.dtype(kind.to_pandas_dtype() if number else f"i{kind.bit_width // 8}")
     if not len(values):
-        return np.empty(0, dtype=np.float64)
-    dtype = np.dtype("f8" if pa.types.is_float64(values.type) else f"u{values.type.bit_width // 8}")
+        return np.empty(0, dtype=dtype)
     return np.frombuffer(values.buffers()[1], dtype=dtype)[values.offset : values.offset + len(values)]
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropforge.adapters.tables.blocks import BadRecord, Block
-from dropforge.adapters.tables.buffers import Mask, extremes, is_present, is_true, without
+from dropforge.adapters.tables.buffers import Mask, extremes, is_present, is_true, looked_up, without
 from dropforge.adapters.tables.conversion import (
     ARROW_TYPES,
     ENCODED_TEXT,
@@ -196,8 +196,8 @@ def _not_among(values: pa.DictionaryArray, allowed: tuple[str, ...]) -> Mask:
     known = pc.is_in(values.dictionary, value_set=pa.array(list(allowed), pa.string()))
     if pc.all(known).as_py() is not False:
         return np.zeros(len(values), dtype=np.bool_)
-    foreign = np.flatnonzero(~is_true(known)).astype(np.int32)
-    return is_true(pc.is_in(values.indices, value_set=pa.array(foreign)))
+    mask: Mask = looked_up(~is_true(known), values.indices)
+    return mask & is_present(values) if values.null_count else mask
 
 
 def _unreadable(block: Block) -> list[Rejects]:

@@ -21,6 +21,8 @@ MAXIMUM_RECORD_BYTES = 16 << 20
 
 CACHED_BYTES = 1 << 18
 """Of a block, to stay in a core's cache while it is looked at."""
+_SPARE_BYTES = 1 << 16
+"""Beyond a block, so that its memory has room for most blocks after it."""
 _LOOKED_BACK_BYTES = 1 << 12
 
 Data = bytes | memoryview
@@ -125,13 +127,15 @@ def _cut_one_by_one(data: Data, delimiter: bytes) -> tuple[int, bool]:
 
 
 def whole_records(
-    stream: BinaryIO, sample: bytes, delimiter: bytes, block_bytes: int, name: str
+    stream: BinaryIO, sample: bytes, delimiter: bytes, block_bytes: int, name: str, done: list[memoryview]
 ) -> Iterator[memoryview]:
     """Yield successive pieces of about `block_bytes`, each of whole records.
 
     Args:
         stream: where to read on.
         sample: what was read before, from the start of a record.
+        done: pieces that nobody looks at any more, put there by whoever read them; their memory is used
+            again, which is faster than memory that the system has to clear.
 
     Raises:
         UnreadableData: a quote is never closed.
@@ -140,7 +144,7 @@ def whole_records(
     pending = np.empty(0, dtype=np.uint8)
     while True:
         # A record longer than a block doubles what is read, so that it is not scanned over and over.
-        room = np.empty(len(pending) + max(block_bytes, len(pending)), dtype=np.uint8)
+        room = _room(len(pending) + max(block_bytes, len(pending)), done)
         room[: len(pending)] = pending
         filled = len(pending) + _fill(memoryview(room)[len(pending) :], streams)
         data = memoryview(room)[:filled]
@@ -156,6 +160,14 @@ def whole_records(
         if cut(data, delimiter)[1]:
             raise _never_closed(data, name)
         yield data
+
+
+def _room(size: int, done: list[memoryview]) -> npt.NDArray[np.uint8]:
+    while done:
+        room: npt.NDArray[np.uint8] = done.pop().obj.base  # type: ignore[attr-defined]
+        if len(room) >= size:
+            return room[:size]
+    return np.empty(size + _SPARE_BYTES, dtype=np.uint8)[:size]
 
 
 def _fill(room: memoryview, streams: list[Any]) -> int:

@@ -18,6 +18,10 @@ from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, read_head
 from dropforge.adapters.tables.csv_records import CACHED_BYTES, is_plain, lines_in, whole_records
 from dropforge.domain.row_rules import MISSING_SPELLINGS, RULE_FIELDS
 
+_EMPTY, _SPELLINGS = [""], sorted(MISSING_SPELLINGS)
+_SPELLED = pa.array(_SPELLINGS, pa.string())
+_LOOKED_AT = 1000
+
 _ZERO, _X, _LOWER_CASE = np.uint8(ord("0")), np.uint8(ord("x")), np.uint8(0x20)
 
 
@@ -37,6 +41,7 @@ class CsvTable(BlockTable):
         sample = _read_fully(stream, SAMPLE_BYTES)
         self._header, self.delimiter, end = read_header(sample, len(sample) < SAMPLE_BYTES, name)
         self._pending = sample[end:]
+        self._missing = _EMPTY
         self.columns = self._header
 
     @property
@@ -55,14 +60,26 @@ class CsvTable(BlockTable):
         names = self._header if wanted is None else [n for n in self._header if n in wanted]
         kinds = {name: hints.get(name, pa.string()) for name in names}
         lines = 0
+        done: list[memoryview] = []
         for data in whole_records(
-            self._stream, self._pending, self.delimiter.encode(), self._block_bytes, self._name
+            self._stream, self._pending, self.delimiter.encode(), self._block_bytes, self._name, done
         ):
-            yield partial(self._parse, data, kinds, lines)
+            yield partial(self._read_block, data, kinds, lines, done)
             lines += lines_in(data)
 
+    def _read_block(
+        self, data: memoryview, kinds: dict[str, pa.DataType], lines_before: int, done: list[memoryview]
+    ) -> Block:
+        block = self._parse(data, kinds, lines_before)
+        done.append(data)
+        return block
+
     def _parse(self, data: memoryview, kinds: dict[str, pa.DataType], lines_before: int) -> Block:
-        """Parse whole records; columns that turn out not to be numeric become text in `kinds` for good."""
+        """Parse whole records; columns that turn out not to be numeric become text in `kinds` for good.
+
+        Whatever is read as text has its spellings of missing values recognised later, so the parser, whom it
+        costs a tenth of its time, looks for more than empty fields only in a file that is seen to have more.
+        """
         if not is_plain(data):
             decode(bytes(data), self._name, lines_before + 1)
         attempt = dict(kinds)
@@ -74,10 +91,12 @@ class CsvTable(BlockTable):
         except pa.ArrowInvalid:
             table, bad = self._read(data, {name: _unless_number(kind) for name, kind in attempt.items()})
             for name, kind in kinds.items():
-                if _is_number(kind) and not _reads_as(table[name], kind):
+                if _is_number(kind) and not _reads_as(_without_spellings(table[name]), kind):
                     kinds[name] = pa.string()
         records = table.num_rows + len(bad)
         columns = {name: _one_chunk(table[name]) for name in kinds}
+        if self._missing is _EMPTY and any(_spells_missing(column) for column in columns.values()):
+            self._missing = _SPELLINGS
         return Block(columns, rows_without(records, bad), records, bad)
 
     def _read(self, data: memoryview, kinds: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[BadRecord]]:
@@ -99,7 +118,7 @@ class CsvTable(BlockTable):
             convert_options=pacsv.ConvertOptions(
                 column_types=kinds,
                 include_columns=list(kinds),
-                null_values=sorted(MISSING_SPELLINGS),
+                null_values=self._missing,
                 strings_can_be_null=True,
                 check_utf8=False,
             ),
@@ -107,6 +126,19 @@ class CsvTable(BlockTable):
         if not all(_all_finite(table[name]) for name, kind in kinds.items() if pa.types.is_floating(kind)):
             raise pa.ArrowInvalid("not every number is finite")
         return table, bad
+
+
+def _spells_missing(values: pa.Array) -> bool:
+    """Whether a missing value is spelled out among the first few texts."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary
+    if not pa.types.is_string(values.type):
+        return False
+    return bool(pc.any(pc.is_in(values.slice(0, _LOOKED_AT), value_set=_SPELLED)).as_py())
+
+
+def _without_spellings(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.is_in(texts, value_set=_SPELLED), pa.scalar(None, pa.string()), texts)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -149,6 +181,9 @@ def _read_fully(stream: BinaryIO, size: int) -> bytes:
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array, uncopied where it is one."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
     combined = column.combine_chunks()
     if isinstance(combined, pa.ChunkedArray):
         return combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)

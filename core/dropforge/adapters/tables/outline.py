@@ -145,16 +145,25 @@ def _least_keys(keys: UInt64) -> UInt64:
 
 def _least_values(rows: pa.Table, starts: npt.NDArray[np.int64]) -> pa.Table:
     """Make one row of the rows of each key; `starts` says where a key's rows begin."""
-    arrays = []
-    for column in rows.columns:
-        if pa.types.is_string(column.type):
-            distinct = sorted(set(column.drop_null().to_pylist()))
-            ranks = pc.index_in(column, value_set=pa.array(distinct, pa.string())).fill_null(len(distinct))
-            least = np.minimum.reduceat(ranks.to_numpy(), starts)
-            arrays.append(pa.array([*distinct, None], pa.string()).take(pa.array(least)))
-        else:
-            arrays.append(pa.array(np.fmin.reduceat(column.to_numpy(), starts)))
-    return pa.Table.from_arrays(arrays, names=rows.column_names)
+    sizes = np.diff(starts, append=rows.num_rows)
+    several = sizes > 1
+    single = rows.take(pa.array(starts[~several]))
+    repeated = rows.take(pa.array(np.flatnonzero(np.repeat(several, sizes))))
+    ends = np.cumsum(sizes[several])
+    least = [_least(column, ends - sizes[several]) for column in repeated.columns]
+    found = pa.concat_tables([single, pa.Table.from_arrays(least, names=rows.column_names)])
+    order = np.empty(len(starts), dtype=np.int64)
+    order[np.concatenate([np.flatnonzero(~several), np.flatnonzero(several)])] = np.arange(len(starts))
+    return found.take(pa.array(order))
+
+
+def _least(column: pa.ChunkedArray, starts: npt.NDArray[np.int64]) -> pa.Array:
+    if not pa.types.is_string(column.type):
+        return pa.array(np.fmin.reduceat(column.to_numpy(), starts))
+    distinct = sorted(set(column.drop_null().to_pylist()))
+    ranks = pc.index_in(column, value_set=pa.array(distinct, pa.string())).fill_null(len(distinct))
+    least = np.minimum.reduceat(ranks.to_numpy(), starts)
+    return pa.array([*distinct, None], pa.string()).take(pa.array(least))
 
 
 def _plain(values: pa.Array) -> pa.Array:

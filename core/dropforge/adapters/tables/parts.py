@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dropforge.adapters.tables.buffers import counted_codes, encoded, is_present, looked_up
 from dropforge.adapters.tables.checking import Rejects
 from dropforge.domain.contract import ROW_KEY
 from dropforge.domain.ports import ObjectStore
@@ -78,25 +79,17 @@ def _tidied(column: pa.ChunkedArray) -> pa.Array:
     texts = texts.take(pc.sort_indices(texts))
     codes = [np.empty(0, dtype=np.int32)]
     for chunk, (places, own) in zip(column.chunks, used, strict=True):
-        new = np.zeros(max(len(chunk.dictionary), 1), dtype=np.int32)
+        new = np.zeros(len(chunk.dictionary), dtype=np.int32)
         new[places] = pc.index_in(own, value_set=texts).to_numpy()
-        codes.append(new[_filled(chunk.indices)])
-    missing = (
-        pc.is_null(column).combine_chunks().to_numpy(zero_copy_only=False) if column.null_count else None
-    )
-    return pa.DictionaryArray.from_arrays(pa.array(np.concatenate(codes), pa.int32(), mask=missing), texts)
+        codes.append(looked_up(new, chunk.indices))
+    present = np.concatenate([is_present(chunk) for chunk in column.chunks]) if column.null_count else None
+    return encoded(np.concatenate(codes), present, texts)
 
 
 def _used_texts(values: pa.DictionaryArray) -> tuple[npt.NDArray[np.intp], pa.Array]:
     """Return which entries of the dictionary occur, and their texts."""
-    present = values.indices.drop_null().to_numpy() if values.null_count else values.indices.to_numpy()
-    places = np.flatnonzero(np.bincount(present, minlength=len(values.dictionary)))
+    places = np.flatnonzero(counted_codes(values))
     return places, values.dictionary.take(pa.array(places))
-
-
-def _filled(indices: pa.Array) -> npt.NDArray[np.int32]:
-    found: npt.NDArray[np.int32] = (indices.fill_null(0) if indices.null_count else indices).to_numpy()
-    return found
 
 
 def _is_text(kind: pa.DataType) -> bool:

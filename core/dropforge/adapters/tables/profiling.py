@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dropforge.adapters.tables.buffers import floats
+from dropforge.adapters.tables.buffers import counted_codes, floats
 from dropforge.domain.contract import Contract
 from dropforge.domain.profile import CategoricalProfile, ColumnProfile, NumericProfile, Ruler, Rulers
 
@@ -24,9 +24,8 @@ def profile_column(column: pa.ChunkedArray, ruler: Ruler | tuple[str, ...]) -> C
     """Profile one column: as numbers by its ruler, or as categories given the candidates."""
     missing = column.null_count
     if isinstance(ruler, Ruler):
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.int64())
-        values = np.concatenate([np.empty(0), *(floats(chunk) for chunk in column.chunks)])
+        chunks = [floats(chunk) for chunk in column.chunks]
+        values = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty(0), *chunks])
         values.sort()  # What is missing comes last.
         return NumericProfile.of_ordered(values[: len(values) - missing], missing, ruler)
     counts: dict[str, int] = {}
@@ -38,9 +37,7 @@ def profile_column(column: pa.ChunkedArray, ruler: Ruler | tuple[str, ...]) -> C
 
 def _counted(values: pa.Array) -> dict[str, int]:
     if pa.types.is_dictionary(values.type):
-        codes = values.indices.drop_null().to_numpy(zero_copy_only=False)
-        found = np.bincount(codes, minlength=len(values.dictionary)).tolist()
-        pairs = zip(values.dictionary.to_pylist(), found, strict=True)
+        pairs = zip(values.dictionary.to_pylist(), counted_codes(values).tolist(), strict=True)
         return {value: count for value, count in pairs if count}
     if pa.types.is_boolean(values.type):
         true, present = pc.sum(values).as_py() or 0, len(values) - values.null_count

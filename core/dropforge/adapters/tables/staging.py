@@ -76,6 +76,7 @@ class Staging:
         self._labels = ArrayFile(folder / "labels", np.uint16)
         self._outline = Outline(contract)
         self._keep: npt.NDArray[np.bool_] | None = None
+        self._splits: SplitCounts | None = None
         self.counts = CheckCounts()
 
     def open_object(self, source: str) -> None:
@@ -109,10 +110,15 @@ class Staging:
             file.close()
 
     def deduplicate(self) -> int:
-        self._keep = last_occurrences(*self._lanes)
+        self._keep, self._splits = last_occurrences(*self._lanes), None
         return len(self._keep) - int(self._keep.sum())
 
     def split_counts(self) -> SplitCounts:
+        if self._splits is None:
+            self._splits = self._counted()
+        return self._splits
+
+    def _counted(self) -> SplitCounts:
         counted = None
         for start in range(0, max(len(self._lanes[0]), 1), _COUNTED_ROWS):
             rows = slice(start, start + _COUNTED_ROWS)
