@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -39,11 +40,15 @@ class Desk:
         """Open a page in a window of its own, and wait until it is drawn."""
         page = self._context(width, theme).new_page()
         self._watch(page)
+        self.go(page, path, ready)
+        return page
+
+    def go(self, page: Page, path: str, ready: str) -> None:
+        """Go to another page in the same window, and wait until it is drawn."""
         page.goto(self.url.rstrip("/") + path)
         page.wait_for_selector(ready)
         # Until then NiceGUI's events wait, each by itself, and a click may overtake what was typed before it.
         page.wait_for_function("window.did_handshake")
-        return page
 
     def leave(self) -> list[str]:
         """Close the windows and forget what was chosen in them. Returns the complaints of this time."""
@@ -91,7 +96,7 @@ def drop(page: Page, file: Path | bytes, name: str) -> None:
     page.evaluate(_DROP, [content.decode(), name])
 
 
-def serious_violations(page: Page) -> list[str]:
+def _serious_violations(page: Page) -> list[str]:
     """What axe-core finds to be serious or critical: the rule, its help, the first elements."""
     found: dict[str, Any] = Axe().run(page).response
     return [
@@ -101,7 +106,20 @@ def serious_violations(page: Page) -> list[str]:
     ]
 
 
-def is_wider_than_the_window(page: Page) -> bool:
+def assert_fit_and_free_of_barriers(
+    desk: Desk, pages: Sequence[tuple[str, str]], theme: Theme, width: int
+) -> None:
+    """Each of the pages (path, what shows that it is drawn) in a window of this width."""
+    (first, ready), *_ = pages
+    page = desk.open(first, width=width, theme=theme, ready=ready)
+    for path, ready in pages:
+        if path != first:
+            desk.go(page, path, ready)
+        assert not _is_wider_than_the_window(page), path
+        assert _serious_violations(page) == [], path
+
+
+def _is_wider_than_the_window(page: Page) -> bool:
     """Whether a reader would have to scroll sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 

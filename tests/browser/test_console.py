@@ -14,9 +14,8 @@ from tests.browser.desk import (
     WIDE,
     Desk,
     Theme,
+    assert_fit_and_free_of_barriers,
     drop,
-    is_wider_than_the_window,
-    serious_violations,
 )
 from tests.workflow.stack import Stack
 
@@ -90,10 +89,8 @@ def test_the_pages_fit_the_screen_and_have_no_serious_barrier(
     desk: Desk, stack: Stack, data: Path, theme: Theme, width: int
 ):
     run_id = stack.live_or_first(data).run_id
-    for path, ready in (("/", ".live-model"), ("/runs", "tbody"), (f"/runs/{run_id}", "g.node")):
-        page = desk.open(path, width=width, theme=theme, ready=ready)
-        assert not is_wider_than_the_window(page), path
-        assert serious_violations(page) == [], path
+    pages = (("/", ".live-model"), ("/runs", "tbody"), (f"/runs/{run_id}", "g.node"))
+    assert_fit_and_free_of_barriers(desk, pages, theme, width)
 
 
 def test_the_chosen_theme_is_remembered(desk: Desk):

@@ -16,9 +16,8 @@ from tests.browser.desk import (
     WIDE,
     Desk,
     Theme,
+    assert_fit_and_free_of_barriers,
     await_quiet,
-    is_wider_than_the_window,
-    serious_violations,
 )
 from tests.browser.traffic import rows_of, watched_hour
 from tests.workflow.stack import Stack, wait_for
@@ -192,12 +191,10 @@ def test_these_pages_fit_the_screen_and_have_no_serious_barrier(
     desk: Desk, stack: Stack, data: Path, theme: Theme, width: int
 ):
     live = stack.live_or_first(data)
-    for path, ready in (
+    pages = (
         ("/models", ".table"),
         (f"/models/{live.version}", ".confusion"),
         ("/drift", ".card"),
         ("/try", ".field"),
-    ):
-        page = desk.open(path, width=width, theme=theme, ready=ready)
-        assert not is_wider_than_the_window(page), path
-        assert serious_violations(page) == [], path
+    )
+    assert_fit_and_free_of_barriers(desk, pages, theme, width)
