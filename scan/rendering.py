@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from samtranslator.translator.transform import transform
-
 from dropforge_local.template import load_template
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +57,8 @@ def rendered(parameters: Mapping[str, str], template: Path = ROOT / "template.ya
 
     Conditions are decided, references to parameters are their values; those to resources stay.
     """
+    from samtranslator.translator.transform import transform  # noqa: PLC0415 - half a second
+
     document = load_template(template)
     values: dict[str, Any] = dict(PSEUDO)
     for name, parameter in document["Parameters"].items():

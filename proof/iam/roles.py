@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 
 from dropforge_local.template import parse_template
 from proof.iam.intrinsics import REGION, Values
@@ -51,6 +49,9 @@ class Role:
 @functools.lru_cache(maxsize=8)
 def transformed(template: str) -> dict[str, Any]:
     """The template with its serverless resources replaced by what SAM makes of them."""
+    from samtranslator.parser.parser import Parser  # noqa: PLC0415 - half a second that most importers do without
+    from samtranslator.translator.translator import Translator  # noqa: PLC0415 - as above
+
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
     document = copy.deepcopy(parse_template(template))
     for resource in document["Resources"].values():

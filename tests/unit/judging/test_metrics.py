@@ -40,14 +40,17 @@ def test_binary_metrics_agree_with_scikit_learn(seed, n, coarse, weighted):
     weights = rng.integers(1, 4, n).astype(float) if weighted else np.ones(n)
     labels, positive = scores.argmax(axis=1), scores[:, 1]
     w = {"sample_weight": weights}
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(
+        target, labels, average="binary", zero_division=0, **w
+    )
     expected = {
         "auc": reference.roc_auc_score(target, positive, **w),
         "average_precision": reference.average_precision_score(target, positive, **w),
         "accuracy": reference.accuracy_score(target, labels, **w),
         "balanced_accuracy": reference.balanced_accuracy_score(target, labels, **w),
-        "precision": reference.precision_score(target, labels, zero_division=0, **w),
-        "recall": reference.recall_score(target, labels, zero_division=0, **w),
-        "f1": reference.f1_score(target, labels, zero_division=0, **w),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
         "log_loss": reference.log_loss(target, scores, **w),
         "brier": reference.brier_score_loss(target, positive, **w),
     }
@@ -65,14 +68,16 @@ def test_multiclass_metrics_agree_with_scikit_learn(seed, n, k, coarse, weighted
     weights = rng.integers(1, 4, n).astype(float) if weighted else np.ones(n)
     labels = scores.argmax(axis=1)
     w = {"sample_weight": weights}
-    macro = {"average": "macro", "zero_division": 0, **w}
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(
+        target, labels, average="macro", zero_division=0, **w
+    )
     expected = {
         "auc": reference.roc_auc_score(target, scores, multi_class="ovr", average="macro", **w),
         "accuracy": reference.accuracy_score(target, labels, **w),
         "balanced_accuracy": reference.balanced_accuracy_score(target, labels, **w),
-        "macro_precision": reference.precision_score(target, labels, **macro),
-        "macro_recall": reference.recall_score(target, labels, **macro),
-        "macro_f1": reference.f1_score(target, labels, **macro),
+        "macro_precision": precision,
+        "macro_recall": recall,
+        "macro_f1": f1,
         "log_loss": reference.log_loss(target, scores, **w),
     }
     measured = Scored("multiclass", target, scores).measure(weights=weights[None, :])
