@@ -65,3 +65,28 @@ def test_garbage_is_collected_again_after_imports_and_only_new_modules_are_kept_
         check=True,
     )
     assert done.stdout.split() == ["False", "True", str(is_kept)]
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+sys.modules["pandas"] = None  # pyarrow uses it where it is there; no layer has it
+from bench.mixed_table import write_csv
+from bench.prepare_ours import dropforge
+folder = Path(sys.argv[1])
+write_csv(folder / "table.csv", 1 << 16, seed=1)
+print(dropforge(folder / "table.csv", folder, workers=1)["kept"])
+"""
+
+
+def test_tables_are_prepared_without_pandas(tmp_path):
+    path = os.pathsep.join([str(ROOT), str(ROOT / "core")])
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARE, str(tmp_path)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100

@@ -114,8 +114,9 @@ def _taken(values: pa.Array, places: Rows) -> pa.Array:
 def _fixed(values: pa.Array) -> npt.NDArray[Any]:
     """Return the memory of values of a fixed number of bytes, whatever stands where there is none."""
     kind = values.type
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    dtype = np.dtype(kind.to_pandas_dtype() if number else f"i{kind.bit_width // 8}")
+    # Not `to_pandas_dtype`, which imports pandas: no layer has it.
+    letter = "f" if pa.types.is_floating(kind) else "u" if pa.types.is_unsigned_integer(kind) else "i"
+    dtype = np.dtype(f"{letter}{kind.bit_width // 8}")
     if not len(values):
         return np.empty(0, dtype=dtype)
     return np.frombuffer(values.buffers()[1], dtype=dtype)[values.offset : values.offset + len(values)]
