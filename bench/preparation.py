@@ -2,9 +2,10 @@
 
     python -m bench preparation [--megabytes 1024] [--small-megabytes 250] [--rounds 3] [--cores 1 2]
 
-Every contestant parses, checks, rejects with row, column, value and rule, drops all but the last row of a
-key, splits by the key's hash, writes Parquet (zstd) and profiles; none imputes. The peers are told in advance
-which columns hold values of another type. Their counts must agree with ours. Each runs in a process of its
+Every contestant parses (with the same spellings of a missing value), checks, rejects with row, column, value
+and rule, drops all but the last row of a key, splits by the key's hash, writes Parquet (zstd at its first
+level, without statistics) in the rows' order and profiles; none imputes. The peers are told in advance which
+columns hold values of another type. Their counts must agree with ours. Each runs in a process of its
 own on the same cores, in turn, so that what else the machine does meets all; shown are medians.
 """
 
