@@ -1,4 +1,4 @@
-"""The command line in this process: its commands and the SDK's descriptions are made once, not at every call."""
+"""The command line in this process: its commands and the SDK's descriptions are made once, not per call."""
 
 from __future__ import annotations
 
