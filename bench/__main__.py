@@ -17,6 +17,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 BENCHMARKS = {
     "preparation": "bench.preparation",
+    "chunks": "bench.chunks",
     "drift": "bench.drift",
     "agreement": "bench.agreement",
     "false-alarms": "bench.false_alarms",
@@ -29,6 +30,7 @@ BENCHMARKS = {
 }
 QUICK: Mapping[str, Sequence[str]] = {
     "preparation": ("--megabytes", "100", "--small-megabytes", "50", "--rounds", "1"),
+    "chunks": ("--megabytes", "100", "--rounds", "1"),
     "drift": ("--rows", "100000", "--rounds", "1"),
     "false-alarms": ("--windows", "200", "--sizes", "100", "1000", "--evidently-windows", "0"),
     "power": ("--windows", "50"),

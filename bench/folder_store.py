@@ -27,7 +27,9 @@ class FolderStore:
     def open(self, location: Location) -> BinaryIO:
         return self.path(location).open("rb")
 
-    def write(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+    def write(
+        self, uri: str, data: bytes | bytearray, content_type: str = "application/octet-stream"
+    ) -> None:
         self.path(uri).parent.mkdir(parents=True, exist_ok=True)
         self.path(uri).write_bytes(data)
 

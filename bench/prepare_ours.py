@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -23,6 +24,7 @@ from dropforge.application.preparation_request import PrepareRequest, PrepareSet
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.ports import ObjectRef
 
+DATA = "s3://data"
 TYPES = {
     "number": pa.float64(),
     "integer": pa.int64(),
@@ -31,20 +33,31 @@ TYPES = {
 }
 
 
-def dropforge(csv: Path, folder: Path, workers: int) -> dict[str, int]:
+def request_of(csv: Path, store: FolderStore) -> PrepareRequest:
+    """Put the file where drops are and pin its contract; returns what to prepare."""
+    store.write(f"{DATA}/contract/schema.json", CONTRACT.to_json().encode())
+    drop = store.path(f"{DATA}/incoming/table.csv")
+    drop.parent.mkdir(parents=True)
+    drop.symlink_to(csv.resolve())
+    ref = ObjectRef("data", "incoming/table.csv", None, "etag", csv.stat().st_size)
+    return PrepareRequest("run", (ref,), DATA, PrepareSettings(CONTRACT.target, CONTRACT.key))
+
+
+def counts_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return what a benchmark's child says of the answer of a preparation."""
+    rows = answer["rows"]
+    return {name: rows[name] for name in ("kept", "rejected", "duplicates")} | {"answer": answer}
+
+
+def dropforge(csv: Path, folder: Path, workers: int) -> dict[str, Any]:
     """Prepare the file with its contract pinned."""
     store = FolderStore(folder)
-    store.write("s3://data/contract/schema.json", CONTRACT.to_json().encode())
-    store.path("s3://data/incoming").mkdir(parents=True)
-    store.path("s3://data/incoming/table.csv").symlink_to(csv.resolve())
-    ref = ObjectRef("data", "incoming/table.csv", None, "etag", csv.stat().st_size)
-    settings = PrepareSettings(CONTRACT.target, CONTRACT.key)
+    request = request_of(csv, store)
     tables = StreamedTables(store, scratch=folder, workers=workers)
-    done = prepare_data(PrepareRequest("run", (ref,), "s3://data", settings), store, tables)
-    return {"kept": done.kept, "rejected": done.rejected, "duplicates": done.duplicates}
+    return counts_of(prepare_data(request, store, tables).to_dict())
 
 
-def floor(csv: Path, folder: Path, workers: int) -> dict[str, int]:
+def floor(csv: Path, folder: Path, workers: int) -> dict[str, Any]:
     """Parse typed blocks, told which texts to read as missing, and write them as Parquet: the least to do."""
     encoded = pa.dictionary(pa.int32(), pa.string())
     types = {column.name: TYPES.get(column.type, encoded) for column in CONTRACT.columns}

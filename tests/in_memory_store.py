@@ -26,7 +26,9 @@ class InMemoryObjectStore:
     def open(self, location: Location) -> BinaryIO:
         return io.BytesIO(self.read(location))
 
-    def write(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+    def write(
+        self, uri: str, data: bytes | bytearray, content_type: str = "application/octet-stream"
+    ) -> None:
         self.objects[uri] = bytes(data)
 
     def write_if_absent(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> bool:

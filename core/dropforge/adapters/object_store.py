@@ -40,7 +40,9 @@ class S3ObjectStore:
         )
         return io.BufferedReader(_RangedObject(self._client, pinned), _READ_AHEAD_BYTES)
 
-    def write(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+    def write(
+        self, uri: str, data: bytes | bytearray, content_type: str = "application/octet-stream"
+    ) -> None:
         ref = _ref(uri)
         with translated(f"writing {uri}"):
             self._client.put_object(Bucket=ref.bucket, Key=ref.key, Body=data, ContentType=content_type)

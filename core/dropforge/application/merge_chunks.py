@@ -242,8 +242,8 @@ class _Merge:
     def _kept(self, contract: Contract) -> tuple[int, SplitCounts, list[int]]:
         """Return the duplicates, what remains, and which ranges have any duplicates."""
         checked = [CheckedItem.from_dict(answer) for _, _, answer in self._answers("check")]
-        duplicates = sum(each.repeated for each in checked)
-        kept = np.sum([_array(each.kept, contract) for each in checked], axis=0)
+        kept = np.sum([_array(each.rows, contract) for each in checked], axis=0)
+        duplicates = 0
         reduced = []
         for number, answer in enumerate(self._scratch.results("reduce", self._plan.ranges)):
             self._raise(answer)

@@ -5,7 +5,7 @@ The phases, each one map over items, and a merge after each:
 - ``scan``: follow the quotes through the parts of CSV objects, so that every part begins with a row
 - ``survey``: examine the rows, where a contract has to be inferred
 - ``check``: hold the rows to the contract, stage them with their keys
-- ``reduce``: find rows whose key comes again later, one range of hashes per item; write rejected rows
+- ``reduce``: find rows whose key comes again further down, one range of hashes per item; write rejected rows
 - ``write``: write what remains to the splits
 
 Everything of a run lies under ``scratch/<run_id>/``, under names that follow from the item, so that whoever

@@ -24,15 +24,13 @@ class CheckedItem:
     Attributes:
         spans: what was found in each, up to the one that can't be used.
         files: how many rows each file of staged rows holds.
-        repeated: rows whose key comes again in the same item.
-        kept: the other rows.
+        rows: how many rows there are, duplicates included.
         reject_files: how many files of rejected rows there are.
     """
 
     spans: Sequence[SpanCheck]
     files: Sequence[int] = ()
-    repeated: int = 0
-    kept: Counts = field(default_factory=list)
+    rows: Counts = field(default_factory=list)
     reject_files: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,15 +40,14 @@ class CheckedItem:
                 for span in self.spans
             ],
             "files": list(self.files),
-            "repeated": self.repeated,
-            "kept": self.kept,
+            "rows": self.rows,
             "reject_files": self.reject_files,
         }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> CheckedItem:
         spans = [SpanCheck(CheckCounts.from_dict(each["counts"]), each["names"]) for each in raw["spans"]]
-        return cls(spans, raw["files"], raw["repeated"], raw["kept"], raw["reject_files"])
+        return cls(spans, raw["files"], raw["rows"], raw["reject_files"])
 
 
 class ChunkTables(Protocol):
@@ -88,7 +85,7 @@ class ChunkTables(Protocol):
     def find_repeated(
         self, folder_uris: Sequence[str], number: int, ranges: int, contract: Contract, into_uri: str
     ) -> tuple[int, Counts]:
-        """Find the rows whose key comes again in a later item, for one range of hashes.
+        """Find the rows whose key comes again further down, for one range of hashes.
 
         Returns:
             How many there are; and where they would have gone.

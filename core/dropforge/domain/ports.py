@@ -96,7 +96,9 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def write(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+    def write(
+        self, uri: str, data: bytes | bytearray, content_type: str = "application/octet-stream"
+    ) -> None:
         """Create or replace an object."""
         ...
 

@@ -116,8 +116,8 @@ class ChunkedTables:
                     spans.append(self._check(span, contract, staging))
                 except DataError as error:
                     return CheckedItem(spans), error
-            kept, repeated = staging.finish(ranges)
-        return CheckedItem(spans, staging.files, repeated, kept.tolist(), staging.reject_files), None
+            rows = staging.finish(ranges)
+        return CheckedItem(spans, staging.files, rows.tolist(), staging.reject_files), None
 
     def _check(self, span: Span, contract: Contract, staging: ItemStaging) -> SpanCheck:
         source = source_of(span.ref)
@@ -178,7 +178,7 @@ class ChunkedTables:
         prefix_uri: str,
         into_uri: str,
     ) -> None:
-        keep = self._kept(folder_uri, checked, repeated_uris, number)
+        keep = self._kept(checked, repeated_uris, number)
         chunks = kept_chunks(self._staged(folder_uri, len(checked.files)), keep, staged_schema(contract))
         rulers = Outline.from_bytes(outline, contract).rulers()
         profile, sample = write_chunks(
@@ -187,12 +187,8 @@ class ChunkedTables:
         self._store.write(f"{into_uri}profile.json", json.dumps(profile.to_state()).encode())
         self._store.write(f"{into_uri}sample.arrow", _arrow_bytes(sample.table()))
 
-    def _kept(
-        self, folder_uri: str, checked: CheckedItem, repeated_uris: Sequence[str], number: int
-    ) -> npt.NDArray[np.bool_]:
+    def _kept(self, checked: CheckedItem, repeated_uris: Sequence[str], number: int) -> npt.NDArray[np.bool_]:
         keep = np.ones(sum(checked.files), dtype=np.bool_)
-        if checked.repeated:
-            keep[np.frombuffer(self._store.read(f"{folder_uri}repeated"), dtype=np.uint32)] = False
         calls = (partial(read_repeated, self._store, uri, number) for uri in repeated_uris)
         for rows in ordered(calls, _FETCHES):
             keep[rows] = False

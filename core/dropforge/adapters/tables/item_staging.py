@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,8 @@ from dropforge.adapters.tables.staging import label_codes, rows_per_split, stage
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts
-from dropforge.domain.splitting import last_occurrences
 
-_FILE_BYTES = 32 << 20
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+_FILE_BYTES = 8 << 20
 
 
 class ItemStaging:
@@ -79,37 +78,40 @@ class ItemStaging:
             self._labels.append(label_codes(checked.rows.column(self._contract.target), self._contract))
         self._outline.add(checked.rows, checked.lanes[0])
 
-    def finish(self, ranges: int) -> tuple[npt.NDArray[np.int64], int]:
-        """Write the rest.
-
-        Returns:
-            int64 (3, n_classes), the rows whose key doesn't come again in the item, by split and class; and
-            how many others there are.
-        """
+    def finish(self, ranges: int) -> npt.NDArray[np.int64]:
+        """Write the rest; returns how many rows there are by split and class, int64 (3, n_classes)."""
         self._flush()
         self._rejects.finish(at_least=0)
         for file in (*self._lanes, self._labels):
             file.close()
         first, second, labels = self._lanes[0][:], self._lanes[1][:], self._labels[:]
-        keep = last_occurrences(first, second)
-        rows = np.flatnonzero(keep).astype(np.uint32)
-        kept = Keys(first[keep], second[keep], rows, labels[keep] if len(labels) else labels)
-        KeyFile(self._store, f"{self._folder_uri}keys").write(kept, ranges)
+        keys = Keys(first, second, np.arange(len(first), dtype=np.uint32), labels)
+        KeyFile(self._store, f"{self._folder_uri}keys").write(keys, ranges)
         self._store.write(f"{self._folder_uri}outline", self._outline.to_bytes())
-        repeated = np.flatnonzero(~keep).astype("<u4")
-        if len(repeated):
-            self._store.write(f"{self._folder_uri}repeated", repeated.tobytes())
-        counted = kept.labels if self._contract.is_classification else None
-        return rows_per_split(kept.first, counted, self._contract), len(repeated)
+        return rows_per_split(first, labels if self._contract.is_classification else None, self._contract)
 
     def _flush(self) -> None:
         if not self._pending:
             return
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, self._schema, options=_OPTIONS) as writer:
-            for batch in self._pending:
-                writer.write_batch(batch)
         uri = f"{self._folder_uri}rows/{len(self.files):05d}.arrow"
-        self._store.write(uri, bytes(sink.getvalue()))
+        self._store.write(uri, _stream_of(self._pending, self._schema))
         self.files.append(sum(batch.num_rows for batch in self._pending))
         self._pending, self._pending_bytes = [], 0
+
+
+def _stream_of(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> bytearray:
+    """Return batches as an Arrow stream, copied once.
+
+    Uncompressed: hashes and measured numbers hardly shrink, and trying takes longer than sending them.
+    """
+    measured = pa.MockOutputStream()
+    _write(measured, batches, schema)
+    stream = bytearray(measured.size())
+    _write(pa.FixedSizeBufferWriter(pa.py_buffer(stream)), batches, schema)
+    return stream
+
+
+def _write(sink: pa.NativeFile, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> None:
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)

@@ -40,11 +40,10 @@ class KeyFile:
         """Write the keys of an item, sorted into `ranges` ranges, a power of two."""
         places = _ranges_of(keys.first, ranges)
         order = np.argsort(places, kind="stable")
-        starts = np.searchsorted(places[order], np.arange(ranges + 1))
-        pieces = [np.array([len(keys.labels) > 0, *starts], dtype=_HEADER).tobytes()]
-        for start, end in pairwise(starts):
-            chosen = order[start:end]
-            pieces += [each[chosen].tobytes() for each in _fields(keys) if len(each)]
+        starts = np.cumsum([0, *np.bincount(places, minlength=ranges)])
+        fields = [each[order] for each in (keys.first, keys.second, keys.rows, keys.labels) if len(each)]
+        pieces = [np.array([len(keys.labels) > 0, *starts], dtype=_HEADER).data]
+        pieces += [each[start:end].data for start, end in pairwise(starts) for each in fields]
         self._store.write(self._uri, b"".join(pieces))
 
     def read(self, number: int, ranges: int) -> Keys:
@@ -64,10 +63,8 @@ class KeyFile:
         return Keys(found[0], found[1], found[2], labels)
 
 
-def _fields(keys: Keys) -> tuple[npt.NDArray[np.generic], ...]:
-    return keys.first, keys.second, keys.rows, keys.labels
-
-
-def _ranges_of(first: UInt64, ranges: int) -> npt.NDArray[np.int64]:
+def _ranges_of(first: UInt64, ranges: int) -> npt.NDArray[np.uint16]:
+    """Return each row's range; of 16 bits, which numpy sorts by counting."""
     bits = ranges.bit_length() - 1
-    return (first >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(first), dtype=np.int64)
+    # Shifted twice, because a shift by all 64 bits has no meaning.
+    return (first >> np.uint64(1) >> np.uint64(63 - bits)).astype(np.uint16)

@@ -20,7 +20,7 @@ _ROW = np.dtype("<u4")
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Per item the rows that come again in a later one.
+    """Per item the rows that come again further down, in the same item or in a later one.
 
     Attributes:
         rows: uint32 (n,) per item, places of rows.
