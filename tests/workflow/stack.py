@@ -28,7 +28,7 @@ HARDENED = {
 """Every parameter that guards a stack, its callers or its owners' money, on."""
 
 # Every look costs the host time that what is looked for needs as well, so looks become rarer.
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 0.25
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 0.4
 
 
 def wait_for[Found](what: str, look: Callable[[], Found | None], patience_s: float = PATIENCE_S) -> Found:
