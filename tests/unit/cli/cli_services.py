@@ -11,7 +11,7 @@ from typing import Any
 
 from cli_stack import CONTRACT, CliStack, FakeStepFunctions
 from tests.fakes.predictions import FakeLiveModels, FakePredictionLog, FakeScorer
-from tests.fakes.records import execution
+from tests.fakes.records import execution, s3_event
 
 from dropforge.application.predict import PredictionService
 from dropforge.application.predict_http import exchange
@@ -150,19 +150,7 @@ def scores_batches(stack: CliStack, *, rejected: int = 0, fails: tuple[str, str]
 
     def act(drop: Drop) -> None:
         sfn: FakeStepFunctions = stack.sfn
-        event = {
-            "source": "aws.s3",
-            "detail": {
-                "bucket": {"name": drop.bucket},
-                "object": {
-                    "key": drop.key,
-                    "version-id": drop.version_id,
-                    "etag": drop.etag,
-                    "sequencer": drop.sequencer,
-                    "size": drop.size,
-                },
-            },
-        }
+        event = s3_event(drop)
         again = sfn.begin(BATCH, f"{drop.run_id}-again", event)
         sfn.end(again, output={"plan": {"outcome": "duplicate"}})
         arn = sfn.begin(BATCH, drop.run_id, event)

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from tests.fakes.records import s3_event
 
 from dropforge.domain.records import LockName, RunStatus
 
@@ -211,19 +212,7 @@ def test_an_earlier_drop_of_the_same_content_is_not_taken_for_this_one(stack, on
 
 def test_tells_of_an_execution_that_broke_before_it_recorded_a_run(stack, on_stack, file):
     def act(drop):
-        event = {
-            "source": "aws.s3",
-            "detail": {
-                "bucket": {"name": drop.bucket},
-                "object": {
-                    "key": drop.key,
-                    "version-id": drop.version_id,
-                    "etag": drop.etag,
-                    "sequencer": drop.sequencer,
-                    "size": 1,
-                },
-            },
-        }
+        event = s3_event(drop)
         arn = stack.sfn.begin(stack.target.outputs["TrainingStateMachine"], "broken", event)
         cause = json.dumps({"errorType": "InvalidSettings", "errorMessage": "LEDGER_TABLE is missing"})
         stack.sfn.end(arn, "FAILED", error="InvalidSettings", cause=cause)
