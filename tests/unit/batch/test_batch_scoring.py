@@ -8,6 +8,8 @@ import hashlib
 import io
 import json
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -399,6 +401,18 @@ class _OnDisk(InMemoryObjectStore):
         return path.open("rb") if path.exists() else super().open(location)
 
 
+@contextmanager
+def traced() -> Iterator[list[int]]:
+    """Gives a list that afterwards holds the most bytes that Python had more than before, at once."""
+    most: list[int] = []
+    tracemalloc.start()
+    try:
+        yield most
+        most.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
 def test_memory_does_not_grow_with_the_file(tmp_path):
     def peaks(rows: int) -> tuple[int, int]:
         """Bytes of Python's that planning and collecting held at most."""
@@ -406,25 +420,20 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         drop = a_drop(rows, key="batch/in/new.csv")
         lines = b"".join(f"p{n},{n},1,A,,\n".encode() for n in range(rows))
         world.store.upload(f"s3://{BUCKET}/{drop.key}", io.BytesIO(HEADER.encode() + b"\n" + lines))
-        tracemalloc.start()
-        try:
+        with traced() as planning:
             plan = world.plan_again(drop, block_bytes=1 << 14)
-            planning = tracemalloc.get_traced_memory()[1]
-            answers = io.BytesIO()
-            with world.store.open(plan.requests_uri or "") as requests:
-                for line in requests:
-                    given = json.loads(line)["instances"]
-                    answers.write(json.dumps({"predictions": list(map(predicted, given))}).encode() + b"\n")
-            answers.seek(0)
-            output = f"{plan.output_uri}a0/"
-            world.store.upload(f"{output}requests.jsonl.out", answers)
-            answers.close()
-            before = tracemalloc.get_traced_memory()[0]
-            tracemalloc.reset_peak()
+        answers = io.BytesIO()
+        with world.store.open(plan.requests_uri or "") as requests:
+            for line in requests:
+                given = json.loads(line)["instances"]
+                answers.write(json.dumps({"predictions": list(map(predicted, given))}).encode() + b"\n")
+        answers.seek(0)
+        output = f"{plan.output_uri}a0/"
+        world.store.upload(f"{output}requests.jsonl.out", answers)
+        answers.close()
+        with traced() as collecting:
             world.collect(plan, output)
-            return planning, tracemalloc.get_traced_memory()[1] - before
-        finally:
-            tracemalloc.stop()
+        return planning[0], collecting[0]
 
     peaks(10)  # what is imported and cached once
     (planning, collecting), (planning_more, collecting_more) = peaks(5000), peaks(15_000)
