@@ -17,6 +17,7 @@ from moto import mock_aws
 from moto.core.base_backend import BaseBackend
 from moto.core.serialize import DEFAULT_ALIAS_PROVIDERS, AttributePicker, AttributePickerContext
 from moto.dynamodb.models.dynamo_type import DDBType, DynamoType
+from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 
 REGION = "us-east-1"
 KEY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
@@ -82,9 +83,12 @@ def _cast_value(compute: Callable[[DynamoType], Any]) -> Callable[[DynamoType], 
 original_urls = BaseBackend.urls.fget
 original_keys = AttributePicker.get_possible_keys
 original_cast_value = DynamoType.cast_value.fget
+original_parse = UpdateExpressionParser.make
 
 BaseBackend.urls = property(_of_its_class(original_urls))  # type: ignore[assignment]
 AttributePicker.get_possible_keys = _possible_keys(original_keys)  # type: ignore[assignment]
+# What is parsed is copied before values are put into it.
+UpdateExpressionParser.make = functools.cache(original_parse)  # type: ignore[method-assign]
 DynamoType.cast_value = property(_cast_value(original_cast_value))  # type: ignore[assignment]
 moto.core.responses.method_names_from_class = functools.cache(  # type: ignore[attr-defined]
     moto.core.responses.method_names_from_class  # type: ignore[attr-defined]
