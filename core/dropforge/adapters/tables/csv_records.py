@@ -23,6 +23,7 @@ CACHED_BYTES = 1 << 18
 """Of a block, to stay in a core's cache while it is looked at."""
 _SPARE_BYTES = 1 << 16
 """Beyond a block, so that its memory has room for most blocks after it."""
+_FIRST_SHARE = 8
 _LOOKED_BACK_BYTES = 1 << 12
 
 Data = bytes | memoryview
@@ -129,7 +130,9 @@ def _cut_one_by_one(data: Data, delimiter: bytes) -> tuple[int, bool]:
 def whole_records(
     stream: BinaryIO, sample: bytes, delimiter: bytes, block_bytes: int, name: str, done: list[memoryview]
 ) -> Iterator[memoryview]:
-    """Yield successive pieces of about `block_bytes`, each of whole records.
+    """Yield successive pieces of about `block_bytes`, each of whole records; the first is smaller.
+
+    It is mostly there that columns turn out to hold other values than expected, and it has to be read twice.
 
     Args:
         stream: where to read on.
@@ -142,9 +145,11 @@ def whole_records(
     """
     streams: list[Any] = [io.BytesIO(sample), stream]
     pending = np.empty(0, dtype=np.uint8)
+    wanted = max(block_bytes // _FIRST_SHARE, 1)
     while True:
         # A record longer than a block doubles what is read, so that it is not scanned over and over.
-        room = _room(len(pending) + max(block_bytes, len(pending)), done)
+        room = _room(len(pending) + max(wanted, len(pending)), done)
+        wanted = block_bytes
         room[: len(pending)] = pending
         filled = len(pending) + _fill(memoryview(room)[len(pending) :], streams)
         data = memoryview(room)[:filled]
