@@ -70,6 +70,23 @@ def on_stack(
     return dropforge
 
 
+@pytest.fixture(scope="module")
+def live_stack(aws: tuple[Any, Any], ledger_resource: dict[str, Any]) -> CliStack:
+    """A stack on which a version is live, for all tests of a module that leave it as it is."""
+    made = a_stack(aws, ledger_resource)
+    made.lives(1)
+    return made
+
+
+@pytest.fixture
+def on_live_stack(
+    live_stack: CliStack, dropforge: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """The command line, pointed at the stack on which a version is live."""
+    monkeypatch.setattr("dropforge_ops.invocation.resolve", lambda options: live_stack.target)
+    return dropforge
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is somebody at a terminal to ask."""

@@ -74,16 +74,16 @@ def test_says_which_outcomes_were_not_recorded_and_that_the_others_were(on_stack
         (["--file", "/nowhere.csv"], "", "can't be read"),
     ],
 )
-def test_refuses_what_is_no_outcome(stack, on_stack, arguments, text, said):
-    complete(stack).lives(1)
-    outcome = on_stack("outcome", *arguments, stdin=text)
+def test_refuses_what_is_no_outcome(live_stack, on_live_stack, arguments, text, said):
+    complete(live_stack)
+    outcome = on_live_stack("outcome", *arguments, stdin=text)
     assert outcome.exit_code == 2
     assert said in outcome.stderr
 
 
-def test_a_prediction_that_is_not_there_is_not_found(stack, on_stack):
-    complete(stack).lives(1)
-    assert on_stack("outcome", UNKNOWN).exit_code == 3
+def test_a_prediction_that_is_not_there_is_not_found(live_stack, on_live_stack):
+    complete(live_stack)
+    assert on_live_stack("outcome", UNKNOWN).exit_code == 3
 
 
 def test_problems_of_logged_rows_are_named_as_the_endpoints_are(stack, on_stack):

@@ -106,12 +106,11 @@ def test_says_what_to_do_while_no_model_is_live(on_stack):
         (["--sample-rows", "0"], "sample-rows"),
     ],
 )
-def test_refuses_rows_that_are_none(stack, on_stack, arguments, said):
-    stack.lives(1)
-    outcome = on_stack("predict", *arguments)
+def test_refuses_rows_that_are_none(live_stack, on_live_stack, arguments, said):
+    outcome = on_live_stack("predict", *arguments)
     assert outcome.exit_code == 2
     assert said in outcome.stderr
-    assert stack.runtime.requests == []
+    assert live_stack.runtime.requests == []
 
 
 @pytest.mark.parametrize(
@@ -123,25 +122,22 @@ def test_refuses_rows_that_are_none(stack, on_stack, arguments, said):
         ("radius\n", "There are no rows"),
     ],
 )
-def test_refuses_a_file_that_is_no_table(stack, on_stack, tmp_path, text, said):
-    stack.lives(1)
+def test_refuses_a_file_that_is_no_table(on_live_stack, tmp_path, text, said):
     (tmp_path / "rows.csv").write_text(text)
-    outcome = on_stack("predict", "--file", tmp_path / "rows.csv")
+    outcome = on_live_stack("predict", "--file", tmp_path / "rows.csv")
     assert outcome.exit_code == 2
     assert said in outcome.stderr
 
 
-def test_refuses_a_file_that_is_not_utf_8(stack, on_stack, tmp_path):
-    stack.lives(1)
+def test_refuses_a_file_that_is_not_utf_8(on_live_stack, tmp_path):
     (tmp_path / "rows.csv").write_bytes("größe\n1\n".encode("latin-1"))
-    outcome = on_stack("predict", "--file", tmp_path / "rows.csv")
+    outcome = on_live_stack("predict", "--file", tmp_path / "rows.csv")
     assert outcome.exit_code == 2
     assert "not UTF-8" in outcome.stderr
 
 
-def test_refuses_more_than_one_request_takes(stack, on_stack, tmp_path):
-    stack.lives(1)
+def test_refuses_more_than_one_request_takes(on_live_stack, tmp_path):
     (tmp_path / "rows.csv").write_text("site\n" + ("x" * 1000 + "\n") * 4100)
-    outcome = on_stack("predict", "--file", tmp_path / "rows.csv")
+    outcome = on_live_stack("predict", "--file", tmp_path / "rows.csv")
     assert outcome.exit_code == 2
     assert "Send fewer at a time" in outcome.stderr
