@@ -61,12 +61,18 @@ class ForkedProcess:
 
     def _read(self, timeout: float | None) -> int | None:
         if self.returncode is None:
-            # Several threads may wait: each looks at the message, none takes it away.
-            ready = select.poll()
-            ready.register(self._told, select.POLLIN)
-            if not ready.poll(None if timeout is None else math.ceil(max(timeout, 0.0) * 1000)):
-                return None
-            message = self._told.recv(1 << 10, socket.MSG_PEEK)
-            # The fork server takes what it forked with it.
-            self.returncode = json.loads(message)["ended"] if message else -signal.SIGKILL
+            try:
+                # Several threads may wait: each looks at the message, none takes it away.
+                ready = select.poll()
+                ready.register(self._told, select.POLLIN)
+                if not ready.poll(None if timeout is None else math.ceil(max(timeout, 0.0) * 1000)):
+                    return None
+                message = self._told.recv(1 << 10, socket.MSG_PEEK)
+            except (OSError, ValueError):
+                # Another thread has seen the end and closed the socket.
+                if self.returncode is None:
+                    raise
+            else:
+                # The fork server takes what it forked with it.
+                self.returncode = json.loads(message)["ended"] if message else -signal.SIGKILL
         return self.returncode
