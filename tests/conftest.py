@@ -14,6 +14,8 @@ from xdist.scheduler import LoadScopeScheduling
 LONGEST_FIRST = (
     "tests/browser/",
     "tests/workflow/",
+    "tests/integration/sam/",
+    "tests/integration/cli/",
     "tests/faults/",
     "tests/unit/training/",
     "tests/integration/",
