@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatus
 from dropforge_local.host import LocalHost
+from tests.waiting import looked_for
 
 PATIENCE_S = 90.0
 HARDENED = {
@@ -27,21 +27,13 @@ HARDENED = {
 }
 """Every parameter that guards a stack, its callers or its owners' money, on."""
 
-# Every look costs the host time that what is looked for needs as well, so looks become rarer.
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 0.4
-
 
 def wait_for[Found](what: str, look: Callable[[], Found | None], patience_s: float = PATIENCE_S) -> Found:
     """Look until there is something, or fail."""
-    deadline = time.monotonic() + patience_s
-    pause_s = _FIRST_PAUSE_S
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(pause_s)
-        pause_s = min(_LAST_PAUSE_S, pause_s * 1.3)
-    raise AssertionError(f"no {what} within {patience_s} s")
+    found = looked_for(look, patience_s, first_pause_s=0.1, last_pause_s=0.4, growth=1.3)
+    if not found:
+        raise AssertionError(f"no {what} within {patience_s} s")
+    return found
 
 
 def kind_of(message: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import looked_for
 
 from dropforge_local.host import LocalHost
 
@@ -21,17 +21,10 @@ WAIT_SCALE = 0.01
 
 def eventually[T](read: Callable[[], T], within_s: float = 20.0) -> T:
     """The first truthy value of ``read``; fails after ``within_s``."""
-    deadline = time.monotonic() + within_s
-    pause_s = 0.02
-    while True:
-        value = read()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail(f"nothing within {within_s} s; last: {value!r}")
-        # Each look takes a processor from what is looked for.
-        time.sleep(pause_s)
-        pause_s = min(0.1, pause_s * 1.5)
+    value = looked_for(read, within_s, first_pause_s=0.02, last_pause_s=0.1)
+    if not value:
+        pytest.fail(f"nothing within {within_s} s; last: {value!r}")
+    return value
 
 
 def is_alive(pid: int) -> bool:

@@ -6,7 +6,6 @@ import io
 import tarfile
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -119,14 +118,11 @@ class Server:
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
     """The first truthy value of the condition."""
-    deadline = time.monotonic() + timeout_s
-    pause_s = 0.01
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not true within {timeout_s} s")
-        # Each look takes a processor from what is looked for.
-        time.sleep(pause_s)
-        pause_s = min(0.1, pause_s * 1.5)
+    from tests.waiting import looked_for  # a process that tests start has this file, and not the others
+
+    value = looked_for(condition, timeout_s, first_pause_s=0.01, last_pause_s=0.1)
+    if not value:
+        raise AssertionError(f"not true within {timeout_s} s")
     return value
 
 
