@@ -11,6 +11,7 @@ goes below ``python/``. A test compares the outcome with the real ``sam build``.
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import hashlib
 import json
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,10 +241,24 @@ class Builder:
     ) -> Artifact:
         folder = self._cache / "build" / _digest(method, source, ignored)
         archive, digest = folder / "artifact.zip", folder / "sha256"
-        if not (digest.is_file() and (self.unpacked / digest.read_text()).is_dir()):
-            self._build_into(logical_id, folder, build)
+
+        def is_built() -> bool:
+            return digest.is_file() and (self.unpacked / digest.read_text()).is_dir()
+
+        if not is_built():
+            with self._only_builder():
+                if not is_built():
+                    self._build_into(logical_id, folder, build)
         os.utime(folder)
         return Artifact(logical_id, archive, digest.read_text(), ".zip")
+
+    @contextmanager
+    def _only_builder(self) -> Iterator[None]:
+        """Wait for other processes' builds: those that start together would each build the same layers."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with (self._cache / ".building").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _build_into(self, logical_id: str, folder: Path, build: Callable[[Path], None]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,19 @@ def test_an_unchanged_project_is_not_built_again_and_a_changed_one_is(tmp_path: 
     (root / "lay/m.py").write_text("A = 2\n")
     assert _build(root).artifacts["L", "ContentUri"].sha256 != before.artifacts["L", "ContentUri"].sha256
     assert log.read_text().count("run") == 2
+
+
+def test_processes_that_start_together_build_once(tmp_path: Path) -> None:
+    resources = (
+        "  Layer: {Type: AWS::Serverless::LayerVersion, Metadata: {BuildMethod: makefile},"
+        " Properties: {ContentUri: layer/}}\n"
+    )
+    makefile = f"build-Layer:\n\techo built >> {tmp_path}/builds; sleep 0.1; echo 1 > $(ARTIFACTS_DIR)/x\n"
+    project = _project(tmp_path / "project", resources, {"layer/Makefile": makefile})
+    with ThreadPoolExecutor(3) as pool:
+        digests = {built.artifacts["Layer", "ContentUri"].sha256 for built in pool.map(_build, [project] * 3)}
+    assert len(digests) == 1
+    assert (tmp_path / "builds").read_text() == "built\n"
 
 
 def test_make_runs_in_a_copy_so_the_sources_stay_as_they_are(tmp_path: Path) -> None:
