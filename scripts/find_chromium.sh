@@ -2,13 +2,14 @@
 # Print the path of a Chromium for the browser tests; get one first where there is none.
 #
 # CHROMIUM=/path/to/chromium names one outright. Otherwise one on PATH; else the distribution's package, where
-# this runs as root on Debian or Ubuntu; else the one that Playwright downloads.
+# this runs as root on Debian or Ubuntu; else the one that Playwright downloads. The headless shell is the same
+# engine without the desktop around it, as Playwright's own default is: its tests take a third less of the CPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 on_path() {
   local name
-  for name in "${CHROMIUM:-chromium}" chromium chromium-browser google-chrome-stable google-chrome; do
+  for name in "${CHROMIUM:-chromium-headless-shell}" chromium chromium-browser google-chrome-stable google-chrome; do
     # Ubuntu's package is a stub that only says to install a snap.
     if command -v "$name" >/dev/null 2>&1 && "$name" --version >/dev/null 2>&1; then
       command -v "$name"
@@ -38,7 +39,10 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "Installing Chromium for the browser tests …" >&2
   {
     apt-get update -qq || true
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium || true
+    # Ubuntu has no package of the shell alone.
+    for package in chromium-headless-shell chromium; do
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" && break
+    done || true
   } >/dev/null 2>&1
   if on_path; then
     exit 0
