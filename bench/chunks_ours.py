@@ -29,7 +29,7 @@ def work(folder: Path, item: dict[str, Any]) -> tuple[float, float]:
     """Work on an item in this process; returns CPU seconds and the process' peak memory in MB."""
     began = time.process_time()
     store = FolderStore(folder)
-    prepare_chunk(item, DATA, store, ChunkedTables(store, scratch=folder, workers=1))
+    prepare_chunk(item, DATA, store, ChunkedTables(store, workers=1))
     return time.process_time() - began, peak_mb()
 
 
@@ -41,7 +41,7 @@ def wait(_: int) -> None:
 def main(csv: Path, folder: Path, processes: int, chunks: int) -> None:
     store = FolderStore(folder)
     request = request_of(csv, store)
-    tables = ChunkedTables(store, scratch=folder, workers=1)
+    tables = ChunkedTables(store, workers=1)
     phases: dict[str, tuple[float, float]] = {}
     memory = 0.0
     # Fresh interpreters that import this module, so that none shares memory or locks with another.

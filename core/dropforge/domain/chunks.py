@@ -7,7 +7,7 @@ one. A part's bounds are byte offsets, or for Parquet row groups.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -113,44 +113,47 @@ def _spans(cut: Cut, number: int) -> Iterator[Span]:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a part of a CSV object tells by itself, under both answers to what came before it.
+    """What a part of a CSV object tells of where the next one begins, not knowing what came before it.
 
     Attributes:
-        start: the part's first byte, moved to the beginning of a line.
-        first: if the part begins inside quotes: where its first row begins; None if none does.
-        open_if_outside, open_if_inside: whether the part ends inside quotes, if it begins outside or inside.
+        if_outside, if_inside: where the first row behind the part begins, if the part ends outside quotes and
+            if it ends inside; None if none does. The same twice is where a row begins either way.
+        open_if_outside, open_if_inside: whether the part ends inside quotes, if it begins outside or inside;
+            None where nobody has to know.
     """
 
-    start: int
-    first: int | None
-    open_if_outside: bool
-    open_if_inside: bool
+    if_outside: int
+    if_inside: int | None
+    open_if_outside: bool | None = None
+    open_if_inside: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "start": self.start,
-            "first": self.first,
-            "open_if_outside": self.open_if_outside,
-            "open_if_inside": self.open_if_inside,
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Scan:
-        return cls(raw["start"], raw["first"], raw["open_if_outside"], raw["open_if_inside"])
+        return cls(raw["if_outside"], raw["if_inside"], raw["open_if_outside"], raw["open_if_inside"])
 
 
-def first_rows(scans: Sequence[Scan]) -> list[int | None]:
-    """Return where the first row of each part of one object begins; None where none does.
+def next_rows(scans: Sequence[Scan]) -> list[int | None]:
+    """Return where the first row behind each part of one object begins; None where that can't be told.
 
-    Example: the second part begins inside a quoted field that ends with its 9th byte.
-        >>> first_rows([Scan(4, None, True, True), Scan(20, 28, False, False), Scan(40, None, False, True)])
-        [4, 28, 40]
+    Example: the second part ends inside a quoted field that ends with the third one's 9th byte.
+        >>> next_rows([Scan(4, 4), Scan(20, 28, True, True), Scan(44, 44)])
+        [4, 28, 44]
     """
     found: list[int | None] = []
-    inside = False
+    is_open: bool | None = False
     for scan in scans:
-        found.append(scan.first if inside else scan.start)
-        inside = scan.open_if_inside if inside else scan.open_if_outside
+        if is_open is None:
+            # Where both readings of the part have become one, what came before it doesn't matter.
+            is_open = scan.open_if_outside if scan.open_if_outside == scan.open_if_inside else None
+        else:
+            is_open = scan.open_if_inside if is_open else scan.open_if_outside
+        if is_open is False or scan.if_outside == scan.if_inside:
+            found.append(scan.if_outside)
+        else:
+            found.append(scan.if_inside if is_open else None)
     return found
 
 
@@ -169,9 +172,10 @@ def resolved(items: Sequence[Item], scans: Mapping[int, Sequence[Scan]]) -> list
     for number, parts in scans.items():
         following = ends[number]
         starts: list[int | None] = [following]
-        # The row that reaches over a whole part belongs to the part before: such a part is empty.
-        for start in reversed(first_rows(parts)[1:]):
-            following = following if start is None else start
+        # A row that reaches over a whole part, and rows of which nobody can tell where they begin, belong to
+        # the part before.
+        for start in reversed(next_rows(parts)[:-1]):
+            following = following if start is None or following is None else min(start, following)
             starts.insert(0, following)
         bounds[number] = iter(pairwise([None, *starts]))
     return [

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +22,9 @@ from tests.unit.preparation.chunking import outcome, prepare_in_chunks
 from tests.unit.preparation.dropping import csv_table, prepare
 from tests.unit.preparation.test_against_reference import EXAMPLE, contract, written_file
 
+from dropforge.adapters.tables import chunks, csv_records, csv_scan
 from dropforge.adapters.tables.bounds import line_start
-from dropforge.adapters.tables.csv_records import first_record_end
+from dropforge.adapters.tables.csv_records import cut, first_record_end
 from dropforge.adapters.tables.csv_scan import scan
 from dropforge.application.merge_chunks import merge_chunks
 from dropforge.application.prepare_chunk import prepare_chunk
@@ -38,6 +42,7 @@ from dropforge.domain.ports import ObjectRef
 
 DIRTY = csv_table(400, "1.5,a,yes\nfoo,b,no\n1,2\n2.5,c,perhaps\n")
 PINNED = "s3://data/contract/schema.json"
+SHOWN = 4
 
 
 def in_one(*files: Any, store: InMemoryObjectStore | None = None, **options: Any) -> Any:
@@ -264,28 +269,88 @@ def test_the_answer_stays_for_a_repeated_last_merge_and_so_does_a_refusal():
         merge_chunks("run", "reduce", "s3://data", store, None)  # type: ignore[arg-type]
 
 
-@settings(max_examples=150, deadline=None)
+def parts(data: bytes, rough: Sequence[int], **options: Any) -> list[int]:
+    """Where the parts begin into which a CSV is cut at rough offsets, the first at 0, and the data's end."""
+    stream, size = io.BytesIO(data), len(data)
+    lines = [0, *(line_start(stream, start, b"\n\r") for start in rough), size]
+    scans = [scan(stream, a, b, b",", **options) for a, b in pairwise(lines)]
+    items = resolved(items_of([Cut(ObjectRef("b", "k"), size, rough, size)], 1), {0: scans})
+    return [0, *(span.end for (span,) in items if span.end is not None)]
+
+
+def row_starts(data: bytes) -> list[int]:
+    rows = [0]
+    while rows[-1] < len(data):
+        rows.append(rows[-1] + (first_record_end(data[rows[-1] :], b",") or len(data)))
+    return [*rows[:-1], len(data)]
+
+
+@settings(max_examples=200, deadline=None)
 @given(
     text=st.text(alphabet='a,"\n\r', max_size=60),
     starts=st.sets(st.integers(1, 59), max_size=6),
     block_bytes=st.sampled_from([1, 3, 100]),
+    refused_bytes=st.sampled_from([6, 1000]),
 )
-def test_parts_of_csv_begin_where_rows_begin(text, starts, block_bytes):
+@example(text='"\n\n\n\n\n\n\n\n\n\na', starts={3}, block_bytes=3, refused_bytes=6)
+@example(text='",\n",\n",\n",\n",\n",\n', starts={4, 8, 13}, block_bytes=3, refused_bytes=6)
+def test_parts_of_csv_begin_where_rows_begin(text, starts, block_bytes, refused_bytes):
     data = text.encode()
-    stream, size = io.BytesIO(data), len(data)
-    rough = sorted(start for start in starts if start < size)
-    lines = [0, *(line_start(stream, start, b"\n\r") for start in rough), size]
-    scans = [scan(stream, a, b, b",", block_bytes) for a, b in pairwise(lines)]
-
-    items = resolved(items_of([Cut(ObjectRef("b", "k"), size, rough, size)], 1), {0: scans})
-
-    rows, position = {size}, 0
-    while position < size:
-        rows.add(position)
-        position += first_record_end(data[position:], b",") or size
-    bounds = [0, *(span.end for (span,) in items if span.end is not None)]
+    with patch.object(csv_scan, "SHOWN_BYTES", SHOWN):
+        rough = sorted(start for start in starts if start < len(data))
+        bounds = parts(data, rough, block_bytes=block_bytes, refused_bytes=refused_bytes)
+    rows = row_starts(data)
     assert bounds == sorted(bounds)
-    assert set(bounds) <= rows
+    wrong = next((bound for bound in bounds if bound not in rows), None)
+    if wrong is not None:
+        # Only behind a row that makes the object unreadable. The part that it begins in meets it first, with
+        # as much of it as the refusal shows.
+        row = max(start for start in rows if start < wrong)
+        assert rows[rows.index(row) + 1] - row > refused_bytes
+        assert wrong - row >= SHOWN
+        assert cut(data[row:wrong], b",") == (0, True)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [b"1,a,no\n", b'1,"b,c",no\n', b'1,",b,c,",no\n', b'1,"",no\n'],
+    ids=lambda row: row.decode().strip(),
+)
+def test_parts_of_usual_csv_are_of_even_size(row):
+    size = len(data := row * 5000)
+    rough = [size * part // 5 for part in range(1, 5)]
+    assert all(
+        0 <= found - start <= 1 << 14
+        for start, found in zip([0, *rough, size], parts(data, rough), strict=True)
+    )
+
+
+def test_little_is_read_to_tell_where_the_parts_of_sound_csv_begin():
+    class Counted(io.BytesIO):
+        read_bytes = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            self.read_bytes += len(data)
+            return data
+
+    stream = Counted(b'1,"b,c",no\n' * 100_000)
+    found = scan(stream, 0, 600_005, b",")
+    assert found.if_outside == found.if_inside
+    assert stream.read_bytes < 20_000
+
+
+def test_rows_too_long_to_be_read_are_refused_in_the_same_words(monkeypatch):
+    """So that nobody follows a table without quotes to its end, on the chance that all of it is one field."""
+    monkeypatch.setattr(csv_records, "MAXIMUM_RECORD_BYTES", 1000)
+    monkeypatch.setattr(chunks, "scan", partial(scan, refused_bytes=2000))
+    text = csv_table(600)
+    for before_the_cut in (20, 200):
+        place = text.rindex(b"\n", 0, len(text) // 2 - before_the_cut) + 1
+        broken = text[:place] + b'1.5,"a,no\n' + text[place:]
+        one = in_one(broken, block_bytes=1000)
+        assert one[0][0] == "UnreadableData"
+        assert_same(one, in_many(broken, chunk_bytes=len(broken) // 2 + 1, block_bytes=1000))
 
 
 def test_small_objects_share_an_item_and_large_ones_are_cut():

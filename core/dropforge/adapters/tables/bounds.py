@@ -42,9 +42,10 @@ class _Limited(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        window = buffer[: self._left]
+        read: int = self._stream.readinto(window) if len(window) else 0  # type: ignore[attr-defined]
+        self._left -= read
+        return read
 
     def read(self, size: int | None = -1) -> bytes:
         wanted = self._left if size is None or size < 0 else min(size, self._left)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -50,18 +48,13 @@ class ChunkedTables:
     Args:
         store: where the objects and the scratch are.
         block_bytes: how much of an object to hold at once; leaves no trace in the output.
-        scratch: local folder; the system's temporary folder by default.
         workers: how many blocks to work on at once, one per core by default; leaves no trace either.
     """
 
     def __init__(
-        self,
-        store: ObjectStore,
-        block_bytes: int = BLOCK_BYTES,
-        scratch: Path | None = None,
-        workers: int | None = None,
+        self, store: ObjectStore, block_bytes: int = BLOCK_BYTES, workers: int | None = None
     ) -> None:
-        self._store, self._block_bytes, self._scratch = store, block_bytes, scratch
+        self._store, self._block_bytes = store, block_bytes
         self._workers = workers or cores()
 
     # --- cutting -------------------------------------------------------------------------------------
@@ -109,14 +102,13 @@ class ChunkedTables:
         self, item: Item, contract: Contract, folder_uri: str, ranges: int
     ) -> tuple[CheckedItem, DataError | None]:
         spans: list[SpanCheck] = []
-        with tempfile.TemporaryDirectory(prefix="dropforge-", dir=self._scratch) as folder:
-            staging = ItemStaging(Path(folder), contract, self._store, folder_uri)
-            for span in item:
-                try:
-                    spans.append(self._check(span, contract, staging))
-                except DataError as error:
-                    return CheckedItem(spans), error
-            rows = staging.finish(ranges)
+        staging = ItemStaging(contract, self._store, folder_uri)
+        for span in item:
+            try:
+                spans.append(self._check(span, contract, staging))
+            except DataError as error:
+                return CheckedItem(spans), error
+        rows = staging.finish(ranges)
         return CheckedItem(spans, staging.files, rows.tolist(), staging.reject_files), None
 
     def _check(self, span: Span, contract: Contract, staging: ItemStaging) -> SpanCheck:

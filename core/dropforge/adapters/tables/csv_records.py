@@ -18,6 +18,10 @@ from dropforge.domain.errors import UnreadableData
 
 MAXIMUM_RECORD_BYTES = 16 << 20
 """A record beyond this is a quote that was opened and never closed, not a row."""
+REFUSED_BYTES = 2 * MAXIMUM_RECORD_BYTES
+"""Up to this a record may pass, if it ends in the block that is read next; what is longer never does."""
+SHOWN_BYTES = 80
+"""Of a record that is refused."""
 
 CACHED_BYTES = 1 << 18
 """Of a block, to stay in a core's cache while it is looked at."""
@@ -26,7 +30,7 @@ _SPARE_BYTES = 1 << 16
 _FIRST_SHARE = 8
 _LOOKED_BACK_BYTES = 1 << 12
 
-Data = bytes | memoryview
+Data = bytes | bytearray | memoryview
 
 _QUOTE, _NEWLINE, _RETURN = b'"'[0], b"\n"[0], b"\r"[0]
 
@@ -187,7 +191,7 @@ def _fill(room: memoryview, streams: list[Any]) -> int:
 
 
 def _never_closed(pending: memoryview, name: str) -> UnreadableData:
-    start = bytes(pending[:80]).decode(errors="replace")
+    start = bytes(pending[:SHOWN_BYTES]).decode(errors="replace")
     return UnreadableData(
         f'{name}: the record that starts with {start!r} opens a quote (") that is never closed, or the file '
         "is cut off. Close the quote, double quotes inside a quoted field, or upload the whole file."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,30 +11,29 @@ import pyarrow as pa
 from dropforge.adapters.tables.checking import CheckedBlock
 from dropforge.adapters.tables.counting import count_block
 from dropforge.adapters.tables.key_file import KeyFile, Keys
-from dropforge.adapters.tables.lanes import ArrayFile
 from dropforge.adapters.tables.outline import Outline
 from dropforge.adapters.tables.parts import RejectWriter
 from dropforge.adapters.tables.staging import label_codes, rows_per_split, staged_batch, staged_schema
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts
+from dropforge.domain.splitting import UInt64
 
 _FILE_BYTES = 8 << 20
 
 
 class ItemStaging:
-    """Takes the blocks of an item's spans, one after the other.
+    """Takes the blocks of an item's spans, one after the other. Holds 18 bytes per row for the keys.
 
     Rejected rows are numbered from where the item begins in their object.
 
     Args:
-        folder: an empty local folder for the keys, 18 bytes per row.
         contract: what the rows were held to.
         store: where the item's files go.
         folder_uri: the item's folder, with its final slash.
     """
 
-    def __init__(self, folder: Path, contract: Contract, store: ObjectStore, folder_uri: str) -> None:
+    def __init__(self, contract: Contract, store: ObjectStore, folder_uri: str) -> None:
         self._contract, self._store, self._folder_uri = contract, store, folder_uri
         self._schema = staged_schema(contract)
         self._rejects = RejectWriter(store, f"{folder_uri}rejected/")
@@ -43,8 +41,9 @@ class ItemStaging:
         self._spans: list[CheckCounts] = []
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
-        self._lanes = (ArrayFile(folder / "hash0", np.uint64), ArrayFile(folder / "hash1", np.uint64))
-        self._labels = ArrayFile(folder / "labels", np.uint16)
+        self._stream = bytearray()
+        self._lanes: tuple[list[UInt64], list[UInt64]] = ([], [])
+        self._labels: list[npt.NDArray[np.uint16]] = []
         self._outline = Outline(contract)
         self.files: list[int] = []
         """How many rows each file holds."""
@@ -72,8 +71,8 @@ class ItemStaging:
         self._pending_bytes += batch.nbytes
         if self._pending_bytes >= _FILE_BYTES:
             self._flush()
-        for file, lane in zip(self._lanes, checked.lanes, strict=True):
-            file.append(lane)
+        for lanes, lane in zip(self._lanes, checked.lanes, strict=True):
+            lanes.append(lane)
         if self._contract.is_classification:
             self._labels.append(label_codes(checked.rows.column(self._contract.target), self._contract))
         self._outline.add(checked.rows, checked.lanes[0])
@@ -82,9 +81,8 @@ class ItemStaging:
         """Write the rest; returns how many rows there are by split and class, int64 (3, n_classes)."""
         self._flush()
         self._rejects.finish(at_least=0)
-        for file in (*self._lanes, self._labels):
-            file.close()
-        first, second, labels = self._lanes[0][:], self._lanes[1][:], self._labels[:]
+        first, second = (_joined(lanes, np.uint64) for lanes in self._lanes)
+        labels = _joined(self._labels, np.uint16)
         keys = Keys(first, second, np.arange(len(first), dtype=np.uint32), labels)
         KeyFile(self._store, f"{self._folder_uri}keys").write(keys, ranges)
         self._store.write(f"{self._folder_uri}outline", self._outline.to_bytes())
@@ -94,21 +92,30 @@ class ItemStaging:
         if not self._pending:
             return
         uri = f"{self._folder_uri}rows/{len(self.files):05d}.arrow"
-        self._store.write(uri, _stream_of(self._pending, self._schema))
+        self._fill_stream()
+        self._store.write(uri, self._stream)
         self.files.append(sum(batch.num_rows for batch in self._pending))
         self._pending, self._pending_bytes = [], 0
 
+    def _fill_stream(self) -> None:
+        """Write what is pending as an Arrow stream, copied once, and into memory that was used before.
 
-def _stream_of(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> bytearray:
-    """Return batches as an Arrow stream, copied once.
+        Uncompressed: hashes and measured numbers hardly shrink, and trying takes longer than sending them.
+        """
+        measured = pa.MockOutputStream()
+        _write(measured, self._pending, self._schema)
+        size = measured.size()
+        self._stream = self._stream or bytearray(size)
+        del self._stream[size:]
+        self._stream.extend(bytes(size - len(self._stream)))
+        _write(pa.FixedSizeBufferWriter(pa.py_buffer(self._stream)), self._pending, self._schema)
 
-    Uncompressed: hashes and measured numbers hardly shrink, and trying takes longer than sending them.
-    """
-    measured = pa.MockOutputStream()
-    _write(measured, batches, schema)
-    stream = bytearray(measured.size())
-    _write(pa.FixedSizeBufferWriter(pa.py_buffer(stream)), batches, schema)
-    return stream
+
+def _joined[T: np.generic](pieces: list[npt.NDArray[T]], dtype: type[T]) -> npt.NDArray[T]:
+    """Return all pieces as one array, and let go of them."""
+    found = np.concatenate([np.empty(0, dtype=dtype), *pieces])
+    pieces.clear()
+    return found
 
 
 def _write(sink: pa.NativeFile, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> None:

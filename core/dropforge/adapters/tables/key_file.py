@@ -39,12 +39,20 @@ class KeyFile:
     def write(self, keys: Keys, ranges: int) -> None:
         """Write the keys of an item, sorted into `ranges` ranges, a power of two."""
         places = _ranges_of(keys.first, ranges)
-        order = np.argsort(places, kind="stable")
         starts = np.cumsum([0, *np.bincount(places, minlength=ranges)])
-        fields = [each[order] for each in (keys.first, keys.second, keys.rows, keys.labels) if len(each)]
-        pieces = [np.array([len(keys.labels) > 0, *starts], dtype=_HEADER).data]
-        pieces += [each[start:end].data for start, end in pairwise(starts) for each in fields]
-        self._store.write(self._uri, b"".join(pieces))
+        order = np.argsort(places, kind="stable")
+        fields = [each for each in (keys.first, keys.second, keys.rows, keys.labels) if len(each)]
+        header = np.array([len(keys.labels) > 0, *starts], dtype=_HEADER).tobytes()
+        data = bytearray(len(header) + sum(each.nbytes for each in fields))
+        data[: len(header)] = header
+        position = len(header)
+        for start, end in pairwise(starts):
+            for each in fields:
+                sorted_into = np.frombuffer(data, each.dtype, end - start, position)
+                # With "clip" numpy writes there at once; every place is one that there is.
+                each.take(order[start:end], out=sorted_into, mode="clip")
+                position += sorted_into.nbytes
+        self._store.write(self._uri, data)
 
     def read(self, number: int, ranges: int) -> Keys:
         """Read one range."""
