@@ -108,14 +108,13 @@ class Records:
         with self.lock:
             if execution["status"] != "RUNNING" or is_suspended():
                 return False
-            execution["status"] = status
-            execution["stopDate"] = now_iso()
             if status == "SUCCEEDED":
                 execution["output"] = json.dumps(output)
                 details = {"output": execution["output"]}
             else:
                 execution["error"], execution["cause"] = error, cause
                 details = {key: value for key, value in (("error", error), ("cause", cause)) if value}
+            execution["stopDate"] = now_iso()
             execution.pop("checkpoint", None)
             names = {
                 "SUCCEEDED": "Succeeded",
@@ -125,6 +124,8 @@ class Records:
             }
             name = f"Execution{names[status]}"
             self.add_event(execution, name, {f"e{name[1:]}EventDetails": details})
+            # Last: whoever describes the execution meanwhile must not see an end that lacks its reason.
+            execution["status"] = status
             self.save(execution)
             waiting = self._waiting.pop(execution["executionArn"], [])
         for run in waiting:
