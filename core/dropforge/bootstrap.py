@@ -120,12 +120,15 @@ def endpoints() -> Endpoints:
 
 @functools.cache
 def training_code() -> TrainingCode:
-    """The training scripts of their layer, and the domain that they import, as the ``code`` channel has them.
+    """The training scripts of their layer, and what they import of the domain: the ``code`` channel's files.
+
+    Nothing else: each job fetches these, each model archive holds them, and their digest must not change with
+    anything else.
 
     Raises:
         ModuleNotFoundError: the function lacks the layer that holds the training code.
     """
-    from dropforge.domain.training_code import TrainingCode
+    from dropforge.domain.training_code import TrainingCode, what_is_imported
 
     files: dict[str, bytes] = {}
     for name in _TRAINING_MODULES:
@@ -135,8 +138,8 @@ def training_code() -> TrainingCode:
         files[f"{name}.py"] = Path(spec.origin).read_bytes()
     package = Path(dropforge.__file__).parent
     for path in sorted([package / "__init__.py", *(package / "domain").rglob("*.py")]):
-        files[str(Path("dropforge") / path.relative_to(package))] = path.read_bytes()
-    return TrainingCode(files)
+        files[(Path("dropforge") / path.relative_to(package)).as_posix()] = path.read_bytes()
+    return TrainingCode(what_is_imported(_TRAINING_MODULES, files))
 
 
 def now() -> datetime:

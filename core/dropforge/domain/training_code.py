@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from dropforge.domain.ports import ObjectRef, ObjectStore
 
 _ENTRY = "train.py"
+
+
+def what_is_imported(modules: Iterable[str], files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Those of ``files`` that the modules import, at any place and in turn, and the modules themselves.
+
+    Args:
+        modules: absolute names.
+        files: sources by their path below the folder to import from. What isn't there isn't ours.
+    """
+    found: dict[str, bytes] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        place = name.replace(".", "/")
+        path = next((path for path in (f"{place}.py", f"{place}/__init__.py") if path in files), None)
+        if path is not None and path not in found:
+            found[path] = files[path]
+            waiting += [name.rpartition(".")[0], *_imports(files[path])]
+    return found
+
+
+def _imports(source: bytes) -> Iterator[str]:
+    """Absolute names of modules, and of what may be a module or something in one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{each.name}" for each in node.names)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+"""What of the project's code a training job gets."""
+
+from __future__ import annotations
+
+from dropforge.domain.training_code import what_is_imported
+
+FILES = {
+    "train.py": b"import json, parts.shapes as shapes\ndef late():\n    from parts import inner\n",
+    "other.py": b"",
+    "parts/__init__.py": b"",
+    "parts/shapes.py": b"from parts.names import NAME\nfrom parts.shapes import circle\n",
+    "parts/names.py": b"NAME = 'x'\n",
+    "parts/inner/__init__.py": b"import parts.inner.deep\n",
+    "parts/inner/deep.py": b"",
+    "parts/unused.py": b"import other\n",
+}
+
+
+def test_takes_what_is_imported_at_any_place_and_in_turn_and_nothing_else():
+    assert set(what_is_imported(["train"], FILES)) == FILES.keys() - {"other.py", "parts/unused.py"}
+
+
+def test_a_change_of_what_is_not_imported_changes_nothing():
+    changed = {**FILES, "parts/unused.py": b"import parts.names\n"}
+    assert what_is_imported(["train"], changed) == what_is_imported(["train"], FILES)
