@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from dropforge.domain.ports import Location, ObjectRef
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
 """Written at once. What is larger ext4 puts into pages of megabytes, which a virtual machine may have to ask
 of its host first: that takes five times as long, and is no part of what is measured."""
 

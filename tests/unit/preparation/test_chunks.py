@@ -301,14 +301,15 @@ def test_parts_of_csv_begin_where_rows_begin(text, starts, block_bytes, refused_
         bounds = parts(data, rough, block_bytes=block_bytes, refused_bytes=refused_bytes)
     rows = row_starts(data)
     assert bounds == sorted(bounds)
-    wrong = next((bound for bound in bounds if bound not in rows), None)
-    if wrong is not None:
-        # Only behind a row that makes the object unreadable. The part that it begins in meets it first, with
-        # as much of it as the refusal shows.
-        row = max(start for start in rows if start < wrong)
-        assert rows[rows.index(row) + 1] - row > refused_bytes
-        assert wrong - row >= SHOWN
-        assert cut(data[row:wrong], b",") == (0, True)
+    too_long = next((pair for pair in pairwise(rows) if pair[1] - pair[0] > refused_bytes), None)
+    if too_long is None:
+        assert set(bounds) <= set(rows)
+        return
+    # The part in which that row begins is read no further, and it has as much of it as the refusal shows.
+    row, end = too_long
+    assert {bound for bound in bounds if bound <= row} <= set(rows)
+    following = min(bound for bound in bounds if bound > row)
+    assert following >= end or (following - row >= SHOWN and cut(data[row:following], b",") == (0, True))
 
 
 @pytest.mark.parametrize(
