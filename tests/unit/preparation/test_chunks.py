@@ -26,6 +26,7 @@ from dropforge.adapters.tables import chunks, csv_records, csv_scan
 from dropforge.adapters.tables.bounds import line_start
 from dropforge.adapters.tables.csv_records import cut, first_record_end
 from dropforge.adapters.tables.csv_scan import scan
+from dropforge.adapters.tables.key_file import KeyFile, KeySorter
 from dropforge.application.merge_chunks import merge_chunks
 from dropforge.application.prepare_chunk import prepare_chunk
 from dropforge.application.scale_out import MANY_OBJECTS, ScaleOut
@@ -352,6 +353,24 @@ def test_rows_too_long_to_be_read_are_refused_in_the_same_words(monkeypatch):
         one = in_one(broken, block_bytes=1000)
         assert one[0][0] == "UnreadableData"
         assert_same(one, in_many(broken, chunk_bytes=len(broken) // 2 + 1, block_bytes=1000))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_keys_are_read_by_range_in_the_order_of_the_rows(labelled):
+    rng = np.random.default_rng(1)
+    blocks = [rng.integers(0, 2**64, (2, rows), dtype=np.uint64) for rows in (3, 1500, 4000, 700)]
+    classes = [rng.integers(0, 3, block.shape[1]).astype(np.uint16) for block in blocks]
+    sorter = KeySorter(4)
+    for block, labels in zip(blocks, classes, strict=True):
+        sorter.add(*block, labels if labelled else None)
+    file = KeyFile(InMemoryObjectStore({"s3://b/keys": sorter.to_bytes()}), "s3://b/keys")
+    first, second = np.concatenate(blocks, axis=1)
+    for number in range(4):
+        keys, rows = file.read(number, 4), np.flatnonzero(first >> np.uint64(62) == number)
+        np.testing.assert_array_equal(keys.rows, rows)
+        np.testing.assert_array_equal(keys.first, first[rows])
+        np.testing.assert_array_equal(keys.second, second[rows])
+        np.testing.assert_array_equal(keys.labels, np.concatenate(classes)[rows] if labelled else [])
 
 
 def test_small_objects_share_an_item_and_large_ones_are_cut():

@@ -102,14 +102,14 @@ class ChunkedTables:
         self, item: Item, contract: Contract, folder_uri: str, ranges: int
     ) -> tuple[CheckedItem, DataError | None]:
         spans: list[SpanCheck] = []
-        staging = ItemStaging(contract, self._store, folder_uri)
+        staging = ItemStaging(contract, self._store, folder_uri, ranges)
         for span in item:
             try:
                 spans.append(self._check(span, contract, staging))
             except DataError as error:
                 return CheckedItem(spans), error
-        rows = staging.finish(ranges)
-        return CheckedItem(spans, staging.files, rows.tolist(), staging.reject_files), None
+        staging.finish()
+        return CheckedItem(spans, staging.files, staging.rows.tolist(), staging.reject_files), None
 
     def _check(self, span: Span, contract: Contract, staging: ItemStaging) -> SpanCheck:
         source = source_of(span.ref)

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from dropforge.adapters.tables.checking import CheckedBlock
 from dropforge.adapters.tables.counting import count_block
-from dropforge.adapters.tables.key_file import KeyFile, Keys
+from dropforge.adapters.tables.key_file import KeySorter
 from dropforge.adapters.tables.outline import Outline
 from dropforge.adapters.tables.parts import RejectWriter
 from dropforge.adapters.tables.staging import label_codes, rows_per_split, staged_batch, staged_schema
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts
-from dropforge.domain.splitting import UInt64
 
 _FILE_BYTES = 8 << 20
 
 
 class ItemStaging:
-    """Takes the blocks of an item's spans, one after the other. Holds 18 bytes per row for the keys.
+    """Takes the blocks of an item's spans, one after the other. Holds the keys in memory.
 
     Rejected rows are numbered from where the item begins in their object.
 
@@ -31,9 +29,10 @@ class ItemStaging:
         contract: what the rows were held to.
         store: where the item's files go.
         folder_uri: the item's folder, with its final slash.
+        ranges: into how many ranges of hashes the keys are sorted, a power of two.
     """
 
-    def __init__(self, contract: Contract, store: ObjectStore, folder_uri: str) -> None:
+    def __init__(self, contract: Contract, store: ObjectStore, folder_uri: str, ranges: int) -> None:
         self._contract, self._store, self._folder_uri = contract, store, folder_uri
         self._schema = staged_schema(contract)
         self._rejects = RejectWriter(store, f"{folder_uri}rejected/")
@@ -42,11 +41,12 @@ class ItemStaging:
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._stream = bytearray()
-        self._lanes: tuple[list[UInt64], list[UInt64]] = ([], [])
-        self._labels: list[npt.NDArray[np.uint16]] = []
+        self._keys = KeySorter(ranges)
         self._outline = Outline(contract)
         self.files: list[int] = []
         """How many rows each file holds."""
+        self.rows = rows_per_split(np.empty(0, dtype=np.uint64), None, contract)
+        """How many rows there are by split and class, int64 (3, n_classes)."""
 
     @property
     def reject_files(self) -> int:
@@ -71,22 +71,19 @@ class ItemStaging:
         self._pending_bytes += batch.nbytes
         if self._pending_bytes >= _FILE_BYTES:
             self._flush()
-        for lanes, lane in zip(self._lanes, checked.lanes, strict=True):
-            lanes.append(lane)
+        labels = None
         if self._contract.is_classification:
-            self._labels.append(label_codes(checked.rows.column(self._contract.target), self._contract))
+            labels = label_codes(checked.rows.column(self._contract.target), self._contract)
+        self._keys.add(*checked.lanes, labels)
+        self.rows += rows_per_split(checked.lanes[0], labels, self._contract)
         self._outline.add(checked.rows, checked.lanes[0])
 
-    def finish(self, ranges: int) -> npt.NDArray[np.int64]:
-        """Write the rest; returns how many rows there are by split and class, int64 (3, n_classes)."""
+    def finish(self) -> None:
+        """Write the rest."""
         self._flush()
         self._rejects.finish(at_least=0)
-        first, second = (_joined(lanes, np.uint64) for lanes in self._lanes)
-        labels = _joined(self._labels, np.uint16)
-        keys = Keys(first, second, np.arange(len(first), dtype=np.uint32), labels)
-        KeyFile(self._store, f"{self._folder_uri}keys").write(keys, ranges)
+        self._store.write(f"{self._folder_uri}keys", self._keys.to_bytes())
         self._store.write(f"{self._folder_uri}outline", self._outline.to_bytes())
-        return rows_per_split(first, labels if self._contract.is_classification else None, self._contract)
 
     def _flush(self) -> None:
         if not self._pending:
@@ -109,13 +106,6 @@ class ItemStaging:
         del self._stream[size:]
         self._stream.extend(bytes(size - len(self._stream)))
         _write(pa.FixedSizeBufferWriter(pa.py_buffer(self._stream)), self._pending, self._schema)
-
-
-def _joined[T: np.generic](pieces: list[npt.NDArray[T]], dtype: type[T]) -> npt.NDArray[T]:
-    """Return all pieces as one array, and let go of them."""
-    found = np.concatenate([np.empty(0, dtype=dtype), *pieces])
-    pieces.clear()
-    return found
 
 
 def _write(sink: pa.NativeFile, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from dropforge.domain.ports import ObjectStore
 
 UInt64 = npt.NDArray[np.uint64]
 _HEADER = np.dtype("<i8")
+_FIELDS = 4
+"""With the labels."""
+_ROWS_PER_RANGE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +34,61 @@ class Keys:
     labels: npt.NDArray[np.uint16]
 
 
+class KeySorter:
+    """Collects the keys of an item, block by block, sorted into ranges. Holds 22 bytes per row.
+
+    Args:
+        ranges: a power of two.
+    """
+
+    def __init__(self, ranges: int) -> None:
+        self._ranges = ranges
+        self._pending: list[Keys] = []
+        self._held = self._rows = 0
+        self._sorted: list[tuple[Sequence[npt.NDArray[Any]], npt.NDArray[np.int64]]] = []
+        """Per run of rows its fields in the order of the ranges, and where each begins and the last ends."""
+
+    def add(self, first: UInt64, second: UInt64, labels: npt.NDArray[np.uint16] | None) -> None:
+        """Add the rows that follow: the lanes of their hashes, and their classes; None for a regression."""
+        labels = np.empty(0, dtype=np.uint16) if labels is None else labels
+        rows = np.arange(self._rows, self._rows + len(first), dtype=np.uint32)
+        self._pending.append(Keys(first, second, rows, labels))
+        self._rows += len(rows)
+        self._held += len(rows)
+        # Few rows at once stay in a core's cache, but ranges should not come in crumbs.
+        if self._held >= _ROWS_PER_RANGE * self._ranges:
+            self._sort()
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the item's `KeyFile`."""
+        self._sort()
+        starts = sum((bounds for _, bounds in self._sorted), np.zeros(self._ranges + 1, dtype=np.int64))
+        fields = len(self._sorted[0][0]) if self._sorted else 0
+        pieces = (
+            run[field][bounds[place] : bounds[place + 1]].data
+            for place in range(self._ranges)
+            for field in range(fields)
+            for run, bounds in self._sorted
+        )
+        return b"".join([np.append(fields == _FIELDS, starts).astype(_HEADER).data, *pieces])
+
+    def _sort(self) -> None:
+        if not self._pending:
+            return
+        keys = (np.concatenate(each) for each in zip(*map(_fields, self._pending), strict=True))
+        fields = [each for each in keys if len(each)]
+        places = _ranges_of(fields[0], self._ranges)
+        order = np.argsort(places, kind="stable")
+        bounds = np.cumsum(np.append(0, np.bincount(places, minlength=self._ranges)))
+        self._sorted.append(([each.take(order) for each in fields], bounds))
+        self._pending, self._held = [], 0
+
+
 class KeyFile:
     """One item's keys. The file says where each range begins, in rows; then come the ranges by field."""
 
     def __init__(self, store: ObjectStore, uri: str) -> None:
         self._store, self._uri = store, uri
-
-    def write(self, keys: Keys, ranges: int) -> None:
-        """Write the keys of an item, sorted into `ranges` ranges, a power of two."""
-        places = _ranges_of(keys.first, ranges)
-        starts = np.cumsum([0, *np.bincount(places, minlength=ranges)])
-        order = np.argsort(places, kind="stable")
-        fields = [each for each in (keys.first, keys.second, keys.rows, keys.labels) if len(each)]
-        header = np.array([len(keys.labels) > 0, *starts], dtype=_HEADER).tobytes()
-        data = bytearray(len(header) + sum(each.nbytes for each in fields))
-        data[: len(header)] = header
-        position = len(header)
-        for start, end in pairwise(starts):
-            for each in fields:
-                sorted_into = np.frombuffer(data, each.dtype, end - start, position)
-                # With "clip" numpy writes there at once; every place is one that there is.
-                each.take(order[start:end], out=sorted_into, mode="clip")
-                position += sorted_into.nbytes
-        self._store.write(self._uri, data)
 
     def read(self, number: int, ranges: int) -> Keys:
         """Read one range."""
@@ -69,6 +105,10 @@ class KeyFile:
             offset += (end - start) * kind.itemsize
         labels = found[3] if len(found) > 3 else np.empty(0, dtype=np.uint16)
         return Keys(found[0], found[1], found[2], labels)
+
+
+def _fields(keys: Keys) -> tuple[npt.NDArray[Any], ...]:
+    return keys.first, keys.second, keys.rows, keys.labels
 
 
 def _ranges_of(first: UInt64, ranges: int) -> npt.NDArray[np.uint16]:
