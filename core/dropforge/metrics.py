@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aws_lambda_powertools.metrics import EphemeralMetrics
+from dropforge.importing import without_collection
+
+with without_collection():
+    from aws_lambda_powertools.metrics import EphemeralMetrics
 
 
 def emit(namespace: str, model: str, metrics: Mapping[str, tuple[float, str]]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from aws_lambda_powertools import Logger
+from dropforge.importing import without_collection
+
+with without_collection():
+    from aws_lambda_powertools import Logger
 
 logger = Logger(service="dropforge", use_rfc3339=True)

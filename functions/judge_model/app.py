@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropforge import bootstrap
-from dropforge.application.judge_model import JudgeRequest, judge_model
 from dropforge.config import Settings
+from dropforge.importing import without_collection
 from dropforge.observability import logger
+
+with without_collection():
+    from dropforge.application.judge_model import JudgeRequest, judge_model
 
 
 @dataclass(frozen=True)

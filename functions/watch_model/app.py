@@ -11,12 +11,15 @@ from datetime import timedelta
 from typing import Any
 
 from dropforge import bootstrap
-from dropforge.application.watch_model import WatchRequest, last_full_window, watch_model
 from dropforge.config import Settings
-from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.moments import from_iso
+from dropforge.importing import without_collection
 from dropforge.metrics import emit
 from dropforge.observability import logger
+
+with without_collection():
+    from dropforge.application.watch_model import WatchRequest, last_full_window, watch_model
+    from dropforge.domain.drift.policy import WatchPolicy
 
 _SECONDS_PER_HOUR = 3600
 _SECONDS_PER_DAY = 86400

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.holdout import HoldOut
+from dropforge.domain.intervals import CONFIDENCE, Interval, finite_or_none
 from dropforge.domain.metric_registry import METRICS, Metric, metric_named
 from dropforge.domain.metrics import Scored
 from dropforge.domain.resampling import resample_weights, resamples_for
-
-CONFIDENCE = 0.95
 
 SLICE_CELLS = 20_000_000
 """Weights (resamples times rows) drawn for the intervals of all slices together."""
@@ -131,30 +130,6 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A value with its 95 % bootstrap percentile interval and standard deviation; NaN where undefined."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    deviation: float = math.nan
-
-    @classmethod
-    def of(cls, value: float, resampled: NDArray[np.float64]) -> Interval:
-        """Summarise a statistic's values on resamples; those where it is undefined are left out."""
-        known = resampled[np.isfinite(resampled)]
-        if len(known) < 2 or not math.isfinite(value):
-            return cls(value)
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(known, (tail, 1 - tail))
-        return cls(value, float(low), float(high), float(known.std(ddof=1)))
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Return JSON-ready numbers, None where undefined."""
-        return {name: _finite(getattr(self, name)) for name in ("value", "low", "high")}
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
     """One metric of both models on the same rows. ``difference`` is the paired gain; above 0 is better.
 
@@ -223,9 +198,9 @@ class Judgement:
                 "name": self.metric.name,
                 "greater_is_better": self.metric.greater_is_better,
                 **self.candidate.to_dict(),
-                "threshold": _finite(self.threshold),
+                "threshold": finite_or_none(self.threshold),
             },
-            "metrics": {name: _finite(interval.value) for name, interval in self.metrics.items()},
+            "metrics": {name: finite_or_none(interval.value) for name, interval in self.metrics.items()},
             "champion": None if self.champion is None else self.champion.to_dict(),
             "difference": None if self.difference is None else self.difference.to_dict(),
             "compared": {name: each.to_dict() for name, each in self.compared.items()},
@@ -452,7 +427,3 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

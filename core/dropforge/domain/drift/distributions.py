@@ -24,6 +24,18 @@ def normal_tail(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
+def normal_point(tail: float) -> float:
+    """The z with that `normal_tail`, found by halving to the last bit: `statistics` takes too long to import.
+
+    >>> round(normal_point(0.025), 6)
+    1.959964
+    """
+    low, high = -_DEVIATIONS, _DEVIATIONS
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if normal_tail(middle) > tail else (low, middle)
+    return low
+
+
 def kolmogorov_tail(statistic: float, effective: float) -> float:
     """P(D >= statistic) of the Kolmogorov-Smirnov distance between two samples of one distribution.
 

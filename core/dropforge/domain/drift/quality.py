@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.drift.distributions import normal_tail
-from dropforge.domain.gate import Interval
+from dropforge.domain.drift.distributions import normal_point, normal_tail
+from dropforge.domain.intervals import Interval
 from dropforge.domain.metric_registry import metric_named
 from dropforge.domain.metrics import Scored
 from dropforge.domain.resampling import resample_weights, resamples_for
@@ -121,7 +120,7 @@ def measure_quality(
     deficit = float(metric.gain(holdout.value, live.value)) - tolerance
     certain = 0.0 if deficit > 0 else 1.0
     p_value = normal_tail(deficit / deviation) if deviation > 0 else certain
-    allowed = tolerance + NormalDist().inv_cdf(1 - rate) * deviation
+    allowed = tolerance + normal_point(rate) * deviation
     threshold = holdout.value - allowed if metric.greater_is_better else holdout.value + allowed
     verdict = DEGRADED if p_value <= rate else STEADY
     return Quality(
