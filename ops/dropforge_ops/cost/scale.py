@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -187,9 +187,11 @@ class _Shape:
 def _shape(megabytes: float, template: StackTemplate, rates: Rates) -> _Shape:
     """The shape that the template's scale-out parameters give a preparation."""
     functions, name = 1, "PrepareDataFunction"
+    scratch_mb = _scratch_mb(template.functions()[name])
     if megabytes > template.number("ScaleOutMegabytes"):
         functions = math.ceil(megabytes / template.number("ScaleOutChunkMegabytes"))
         name = "PrepareChunkFunction"
+        scratch_mb = math.inf  # Chunks stage their rows in the bucket.
     function = template.functions()[name]
     vcpus = float(function["MemorySize"]) / LAMBDA_VCPU_MB
     return _Shape(
@@ -198,8 +200,12 @@ def _shape(megabytes: float, template: StackTemplate, rates: Rates) -> _Shape:
         at_once=min(functions, int(template.number("ScaleOutConcurrency"))),
         seconds=megabytes / functions / rates["prepare.csv_mb_per_cpu_s"] / vcpus,
         timeout_s=float(function["Timeout"]),
-        scratch_mb=float((function.get("EphemeralStorage") or {}).get("Size", 512)),
+        scratch_mb=scratch_mb,
     )
+
+
+def _scratch_mb(function: Mapping[str, Any]) -> float:
+    return float((function.get("EphemeralStorage") or {}).get("Size", 512))
 
 
 def _training_limits(

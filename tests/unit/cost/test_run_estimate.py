@@ -68,6 +68,14 @@ def test_preparation_is_cut_as_the_templates_scale_out_parameters_say() -> None:
     assert slower[0].preparation_s > 1.5 * steps[1].preparation_s
 
 
+@pytest.mark.parametrize(("above", "staged_locally"), [("100000", True), ("1000", False)])
+def test_only_a_preparation_in_one_function_stages_its_rows_in_tmp(above: str, staged_locally: bool) -> None:
+    scale_out = {"ScaleOutMegabytes": above, "ScaleOutChunkMegabytes": "20000"}
+    template = StackTemplate(TEMPLATE.document, TEMPLATE.machines, scale_out)
+    (step,) = simulate(template, load_prices(), load_rates(), sizes_gb=[20])
+    assert any("of /tmp" in limit for limit in step.limits) is staged_locally
+
+
 def test_the_limits_that_bite_grow_with_the_data_and_never_vanish() -> None:
     steps = simulate(TEMPLATE, load_prices(), load_rates())
     first_words = [{limit.split(":")[0] for limit in step.limits} for step in steps]
