@@ -37,7 +37,7 @@ _TRAINING_MODULES = ("train", "inference", "model", "compiling")
 
 @functools.cache
 def _client(service: str) -> Any:
-    with without_collection():
+    with without_collection(is_kept=True):
         return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
 
 

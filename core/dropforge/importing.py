@@ -9,19 +9,22 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def without_collection() -> Iterator[None]:
+def without_collection(*, is_kept: bool = False) -> Iterator[None]:
     """Let imports make their many objects in peace, and keep these from every later collection.
 
     The collector would walk all that modules define time and again, a tenth of what loading boto3 or pyarrow
     takes, and find nothing: modules live as long as the process. Where all is imported already, nothing more
-    is kept.
+    is kept, unless what is made lives as long.
+
+    Args:
+        is_kept: whether it does.
     """
     was_enabled, modules = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        if len(sys.modules) > modules:
+        if is_kept or len(sys.modules) > modules:
             gc.freeze()
         if was_enabled:
             gc.enable()

@@ -48,17 +48,20 @@ LOAD = """
 import gc, sys
 from dropforge.importing import without_collection
 before = gc.get_freeze_count()
-with without_collection():
+with without_collection(is_kept={made}):
     print(gc.isenabled())
     import {module}
 print(gc.isenabled(), gc.get_freeze_count() > before)
 """
 
 
-@pytest.mark.parametrize(("module", "is_kept"), [("xml.dom.minidom", True), ("sys", False)])
-def test_garbage_is_collected_again_after_imports_and_only_new_modules_are_kept_from_it(module, is_kept):
+@pytest.mark.parametrize(
+    ("module", "made", "is_kept"),
+    [("xml.dom.minidom", False, True), ("sys", False, False), ("sys", True, True)],
+)
+def test_garbage_is_collected_again_after_imports_and_only_what_lasts_is_kept_from_it(module, made, is_kept):
     done = subprocess.run(
-        [sys.executable, "-c", LOAD.format(module=module)],
+        [sys.executable, "-c", LOAD.format(module=module, made=made)],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "core")},
         capture_output=True,
         text=True,
