@@ -53,13 +53,16 @@ _SEAMS = [
     "app._build_persistence_save_dict",
     "core.persistence._json_default",
 ]
-# MiniStack is loaded once; each installation has a fork of that to itself.
+# MiniStack and the glue are loaded once; each installation has a fork of that to itself.
 _INSTALL = """
-import importlib, json, os, sys
+import importlib, json, os, pkgutil, sys
+from dropforge_local import glue
 from dropforge_local.errors import SeamChanged
 from dropforge_local.glue import install
 from dropforge_local.settings import HostSettings
 import ministack.app, ministack.services.cloudformation
+for module in pkgutil.walk_packages(glue.__path__, "dropforge_local.glue."):
+    importlib.import_module(module.name)
 
 def installed_without(seam):
     module, _, name = seam.rpartition(".")
