@@ -25,7 +25,7 @@ def main() -> int:
     with TemporaryDirectory() as scratch, LocalHost(ROOT) as host:
         long_stack_on(host)
         with console_of(host, STACK, Path(scratch)) as url, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium())
+            browser = chromium(playwright)
             sys.stdout.write(f"{RUNS} runs, {VERSIONS} versions; first contentful paint, ms\n")
             for name, path in (("overview", "/"), ("runs", "/runs")):
                 page = browser.new_context().new_page()

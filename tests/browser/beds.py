@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from playwright.sync_api import Browser, Playwright
+
 from dropforge_local.host import LocalHost
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,10 +20,12 @@ _DROPFORGE = Path(sys.executable).parent / "dropforge"
 _STOP_WITHIN_S = 20
 
 
-def chromium() -> str:
-    """The path of a Chromium, which is installed first where there is none."""
+def chromium(playwright: Playwright) -> Browser:
+    """Start a Chromium, which is installed first where there is none."""
     script = ROOT / "scripts" / "find_chromium.sh"
-    return subprocess.run([script], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    path = subprocess.run([script], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    # The headless shell would place letters at whole pixels, as no window does.
+    return playwright.chromium.launch(executable_path=path, args=["--font-render-hinting=none"])
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def console(stack: Stack, serve: Callable[[str], str]) -> str:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium())
+        launched = chromium(playwright)
         yield launched
         launched.close()
 

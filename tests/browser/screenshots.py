@@ -35,7 +35,7 @@ def main() -> int:
         stack = lived_in(host, Path(scratch))
         # The month's cost is estimated from the project's template.
         with console_of(host, stack.name, ROOT) as url, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium())
+            browser = chromium(playwright)
             for name, path, ready in pages(stack):
                 for theme, width in ((t, w) for t in ("light", "dark") for w in (WIDE, NARROW)):
                     picture(browser, url, path, ready, theme, width, IMAGES / f"{name}-{width}-{theme}.png")
