@@ -12,15 +12,15 @@ from dropforge.domain.drift.distributions import (
     chi_square_tail,
     kolmogorov_quantile,
     kolmogorov_tail,
-    normal_point,
+    normal_quantile,
     normal_tail,
 )
 
 
 @pytest.mark.parametrize("tail", [1e-300, 1e-12, 1e-4, 0.025, 0.3, 0.5, 0.99])
-def test_normal_point_is_where_the_tail_begins(tail):
-    assert normal_point(tail) == pytest.approx(stats.norm.isf(tail), rel=1e-12, abs=1e-15)
-    assert normal_tail(normal_point(tail)) == pytest.approx(tail, rel=1e-12)
+def test_normal_quantile_is_where_the_tail_begins(tail):
+    assert normal_quantile(tail) == pytest.approx(stats.norm.isf(tail), rel=1e-12, abs=1e-15)
+    assert normal_tail(normal_quantile(tail)) == pytest.approx(tail, rel=1e-12)
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 9, 50, 99])

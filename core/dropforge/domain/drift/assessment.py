@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dropforge.domain.drift.baseline import Baseline, CategoricalBaseline, Codes, ColumnBaseline
 from dropforge.domain.drift.classifier import DomainClassifier, classify, codes_at, drawn_rows, usable
 from dropforge.domain.drift.correction import benjamini_hochberg
-from dropforge.domain.drift.distributions import normal_point
+from dropforge.domain.drift.distributions import normal_quantile
 from dropforge.domain.drift.features import ColumnDrift, Values, compare, encoded
 from dropforge.domain.drift.policy import WatchPolicy
 
@@ -124,7 +124,7 @@ def assess(
         )  # fmt: skip
         drifts.append(drift)
         codes += levels
-    level_z = normal_point(level)
+    level_z = normal_quantile(level)
     classifier = classify(compared, codes, level_z=level_z, seed=policy.seed) if len(sizes) == 1 else None
     p_values = [drift.p_value for drift in drifts]
     if classifier is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,16 +25,13 @@ def normal_tail(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def normal_point(tail: float) -> float:
-    """The z with that `normal_tail`, found by halving to the last bit: `statistics` takes too long to import.
+def normal_quantile(level: float) -> float:
+    """The z with P(Z >= z) = `level`, to the last bit: `statistics` takes too long to import.
 
-    >>> round(normal_point(0.025), 6)
+    >>> round(normal_quantile(0.025), 6)
     1.959964
     """
-    low, high = -_DEVIATIONS, _DEVIATIONS
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if normal_tail(middle) > tail else (low, middle)
-    return low
+    return _bisected(normal_tail, level, -_DEVIATIONS, _DEVIATIONS, precision=0.0)
 
 
 def kolmogorov_tail(statistic: float, effective: float) -> float:
@@ -103,9 +101,15 @@ def chi_square_quantile(level: float, freedom: float) -> float:
     low, high = 0.0, freedom + 10.0
     while chi_square_tail(high, freedom) > level:
         high *= 2
-    while high - low > 1e-9 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if chi_square_tail(middle, freedom) > level else (low, middle)
+    return _bisected(lambda x: chi_square_tail(x, freedom), level, low, high, precision=1e-9)
+
+
+def _bisected(
+    tail: Callable[[float], float], level: float, low: float, high: float, *, precision: float
+) -> float:
+    """The least x between `low` and `high` with `tail(x) <= level`, within `precision` of its size."""
+    while low < (middle := (low + high) / 2) < high and high - low > precision * high:
+        low, high = (middle, high) if tail(middle) > level else (low, middle)
     return high
 
 

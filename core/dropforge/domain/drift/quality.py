@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.drift.distributions import normal_point, normal_tail
+from dropforge.domain.drift.distributions import normal_quantile, normal_tail
 from dropforge.domain.intervals import Interval
 from dropforge.domain.metric_registry import metric_named
 from dropforge.domain.metrics import Scored
@@ -120,7 +120,7 @@ def measure_quality(
     deficit = float(metric.gain(holdout.value, live.value)) - tolerance
     certain = 0.0 if deficit > 0 else 1.0
     p_value = normal_tail(deficit / deviation) if deviation > 0 else certain
-    allowed = tolerance + normal_point(rate) * deviation
+    allowed = tolerance + normal_quantile(rate) * deviation
     threshold = holdout.value - allowed if metric.greater_is_better else holdout.value + allowed
     verdict = DEGRADED if p_value <= rate else STEADY
     return Quality(
