@@ -17,7 +17,7 @@ SCORING = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 def ten_fold(sample: str) -> tuple[float, float]:
     """Mean and fold-to-fold deviation of the task's default metric, shuffled 10-fold cross-validation."""
     described = SAMPLES[sample]
-    features, target = getattr(datasets, described.loader)(return_X_y=True)
+    features, target = getattr(datasets, f"load_{sample.replace('-', '_')}")(return_X_y=True)
     classes = None if described.task == "regression" else tuple(f"c{code}" for code in np.unique(target))
     columns = [Column(f"x{i}", "number", nullable=True) for i in range(features.shape[1])]
     columns.append(Column("y", "number" if classes is None else "category", "target"))

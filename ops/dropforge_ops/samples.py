@@ -1,11 +1,20 @@
-"""Real data sets to try dropforge with: scikit-learn's built-in ones, as CSV."""
+"""Real data sets to try dropforge with: those that scikit-learn ships, as CSV."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import gzip
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
+
+# Read as files: importing scikit-learn takes seconds, which nobody need wait for rows of numbers.
+_FOLDER = "sklearn/datasets/data"
+
+type Row = tuple[list[float], str | float]
+"""A row's features and its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +23,8 @@ class Sample:
 
     Attributes:
         name: the CSV's name without extension.
-        loader: function of ``sklearn.datasets`` that returns it.
+        files: where scikit-learn keeps it: features and classes in one file, or features and values in two.
+        features: the features' names, in the order of the file's columns.
         target: column to predict.
         key: column that identifies a row.
         task: binary, multiclass or regression.
@@ -23,7 +33,8 @@ class Sample:
     """
 
     name: str
-    loader: str
+    files: tuple[str, ...]
+    features: tuple[str, ...]
     target: str
     key: str
     task: str
@@ -36,12 +47,30 @@ class Sample:
         return f"{self.name}.csv"
 
 
+_MEASURES = (
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave points",
+    "symmetry",
+    "fractal dimension",
+)
+
 SAMPLES: dict[str, Sample] = {
     sample.name: sample
     for sample in (
         Sample(
             "breast-cancer",
-            "load_breast_cancer",
+            ("breast_cancer.csv",),
+            (
+                *(f"mean {measure}" for measure in _MEASURES),
+                *(f"{measure} error" for measure in _MEASURES),
+                *(f"worst {measure}" for measure in _MEASURES),
+            ),
             "diagnosis",
             "id",
             "binary",
@@ -50,7 +79,22 @@ SAMPLES: dict[str, Sample] = {
         ),
         Sample(
             "wine",
-            "load_wine",
+            ("wine_data.csv",),
+            (
+                "alcohol",
+                "malic_acid",
+                "ash",
+                "alcalinity_of_ash",
+                "magnesium",
+                "total_phenols",
+                "flavanoids",
+                "nonflavanoid_phenols",
+                "proanthocyanins",
+                "color_intensity",
+                "hue",
+                "od280/od315_of_diluted_wines",
+                "proline",
+            ),
             "cultivar",
             "id",
             "multiclass",
@@ -59,7 +103,8 @@ SAMPLES: dict[str, Sample] = {
         ),
         Sample(
             "diabetes",
-            "load_diabetes",
+            ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),
+            ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"),
             "progression",
             "id",
             "regression",
@@ -93,17 +138,54 @@ def write_samples(folder: Path, names: Iterable[str] | None = None) -> list[Path
 
 
 def _write(folder: Path, sample: Sample) -> Path:
-    from sklearn import datasets  # noqa: PLC0415 - takes a second, which other commands needn't wait
-
-    data = getattr(datasets, sample.loader)()
-    targets: list[str | float] = data.target.tolist()
-    if sample.task != "regression":
-        # Wine's classes are called class_0 to class_2; the rest of the data is written as it is.
-        targets = [str(data.target_names[code]) for code in data.target]
     path = folder / sample.file_name
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([sample.key, *map(str, data.feature_names), sample.target])
-        for number, (features, target) in enumerate(zip(data.data.tolist(), targets, strict=True), start=1):
+        writer.writerow([sample.key, *sample.features, sample.target])
+        for number, (features, target) in enumerate(_rows(sample), start=1):
             writer.writerow([number, *features, target])
     return path
+
+
+def _rows(sample: Sample) -> Iterator[Row]:
+    """The rows as ``sklearn.datasets`` returns them."""
+    kept = Path(str(distribution("scikit-learn").locate_file(_FOLDER)))
+    if sample.task == "regression":
+        features, targets = (_numbers(kept / name) for name in sample.files)
+        return zip(_scaled(features), (value for (value,) in targets), strict=True)
+    return _classified(kept / sample.files[0])
+
+
+def _classified(path: Path) -> Iterator[Row]:
+    """Rows of features and a class's number. The first line is: rows, columns, the classes' names."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        _, _, *names = next(rows)
+        for *features, code in rows:
+            yield [float(value) for value in features], names[int(code)]
+
+
+def _numbers(path: Path) -> list[list[float]]:
+    """The numbers of a file that has spaces between them."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [[float(value) for value in line.split()] for line in file]
+
+
+def _scaled(rows: list[list[float]]) -> Iterator[list[float]]:
+    """Each column centred, and divided so that its squares add up to 1."""
+    columns = [_centred(column) for column in zip(*rows, strict=True)]
+    return map(list, zip(*columns, strict=True))
+
+
+def _centred(column: tuple[float, ...]) -> list[float]:
+    # In scikit-learn's order, so that the last digits are its too: numpy adds up a column one by one.
+    mean = _added(column) / len(column)
+    deviation = math.sqrt(_added((value - mean) ** 2 for value in column) / len(column))
+    return [(value - mean) / deviation / len(column) ** 0.5 for value in column]
+
+
+def _added(values: Iterable[float]) -> float:
+    total = 0.0
+    for value in values:  # from 3.12 on, sum() makes up for what each addition rounds off
+        total += value
+    return total

@@ -6,7 +6,6 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,9 +64,7 @@ def demo(invocation: Invocation) -> None:
     host = LocalHost(find_root(), wait_scale=WAIT_SCALE)
     with ExitStack() as held:
         scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-demo-")))
-        beside = held.enter_context(ThreadPoolExecutor(1))
-        # Loading the library that holds the data takes as long as the host takes to start.
-        files = beside.submit(write_samples, scratch, [DEFAULT_SAMPLE])
+        [file] = write_samples(scratch, [DEFAULT_SAMPLE])
         invocation.note("Starting a local host …")
         with watch.stage("host"):
             held.enter_context(running(host))
@@ -78,7 +75,7 @@ def demo(invocation: Invocation) -> None:
         # A client's first call loads its service's model; that is no part of what is measured.
         for service in _SERVICES:
             invocation.target.client(service)
-        document = _drop_to_prediction(invocation, files.result()[0], watch)
+        document = _drop_to_prediction(invocation, file, watch)
     document["seconds"]["total"] = watch.total()
     invocation.note(f"Done in {duration(watch.total())}. The host is stopped.")
     invocation.write_json(document, indent=None)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 
 import pytest
 from sklearn import datasets
@@ -12,12 +14,14 @@ def test_every_sample_is_the_whole_data_set(tmp_path):
     paths = write_samples(tmp_path)
     assert [path.name for path in paths] == ["breast-cancer.csv", "wine.csv", "diabetes.csv"]
     for path, sample in zip(paths, SAMPLES.values(), strict=True):
-        data = getattr(datasets, sample.loader)()
+        data = getattr(datasets, f"load_{sample.name.replace('-', '_')}")()
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
         assert header == ["id", *data.feature_names, sample.target]
         assert len(rows) == sample.rows == len(data.target)
-        assert [float(cell) for cell in rows[-1][1:-1]] == data.data[-1].tolist()
+        assert [[float(cell) for cell in row[1:-1]] for row in rows] == data.data.tolist()
+        named = data.target if sample.task == "regression" else data.target_names[data.target]
+        assert [row[-1] for row in rows] == [str(value) for value in named]
         assert [row[0] for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
 
 
@@ -37,3 +41,12 @@ def test_a_second_write_gives_the_same_bytes(tmp_path):
 def test_unknown_sample_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"iris; there are breast-cancer, wine, diabetes"):
         write_samples(tmp_path, ["iris"])
+
+
+def test_nobody_waits_for_scikit_learn_to_load(tmp_path):
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom dropforge_ops.samples import write_samples\n"
+        "write_samples(Path(sys.argv[1]))\n"
+        "print({'sklearn', 'scipy', 'numpy', 'pandas'} & sys.modules.keys())"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program, tmp_path], text=True) == "set()\n"
