@@ -219,29 +219,69 @@ def read_split(folder: Path, contract: Contract) -> pyarrow.Table:
 
 def columns_of_table(table: pyarrow.Table, contract: Contract) -> dict[str, NDArray[Any]]:
     """Return the features of a prepared split as column arrays; see `dropforge.domain.encoding`."""
+    return {
+        column.name: (labels_of if column.type == "category" else numbers_of)(table.column(column.name))
+        for column in contract.features
+    }
+
+
+def labels_of(column: pyarrow.ChunkedArray) -> NDArray[np.object_]:
+    """Return a column's values as Python's, None where one is missing."""
+    parts = [np.empty(0, dtype=object)]
+    for chunk in column.chunks:
+        encoded = chunk.dictionary_encode()
+        values = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+        codes = _in_memory(encoded.indices, np.int32)
+        parts.append(values[np.where(_is_missing(encoded.indices), -1, codes)])
+    return np.concatenate(parts)
+
+
+def numbers_of(column: pyarrow.ChunkedArray) -> NDArray[np.float64]:
+    """Return a column's values as numbers, see `dropforge.domain.encoding`; NaN where one is missing."""
     import pyarrow  # noqa: PLC0415 - serving reads no Parquet
 
-    arrays: dict[str, NDArray[Any]] = {}
-    for column in contract.features:
-        values = table.column(column.name)
-        if column.type == "category":
-            arrays[column.name] = values.cast(pyarrow.string()).to_numpy(zero_copy_only=False)
-            continue
-        if column.type == "boolean":
-            values = values.cast(pyarrow.uint8())
-        elif column.type == "timestamp":
-            values = values.cast(pyarrow.timestamp("us", "UTC")).cast(pyarrow.int64())
+    if pyarrow.types.is_boolean(column.type):
+        column = column.cast(pyarrow.uint8())
+    elif pyarrow.types.is_timestamp(column.type):
+        column = column.cast(pyarrow.timestamp("us", "UTC")).cast(pyarrow.int64())
+    if column.type != pyarrow.float64():
         # An integer beyond 2**53 rounds, which a safe cast would refuse.
-        values = values.cast(pyarrow.float64(), safe=False)
-        arrays[column.name] = values.to_numpy(zero_copy_only=False)
-    return arrays
+        column = column.cast(pyarrow.float64(), safe=False)
+    parts = [np.empty(0)]
+    for chunk in column.chunks:
+        numbers = _in_memory(chunk, np.float64)
+        parts.append(np.where(_is_missing(chunk), np.nan, numbers) if chunk.null_count else numbers)
+    return np.concatenate(parts)
+
+
+def row_keys_of(table: pyarrow.Table) -> NDArray[np.uint64]:
+    """Return the keys of a prepared split's rows."""
+    parts = [_in_memory(chunk, np.uint64) for chunk in table.column(ROW_KEY).chunks]
+    return np.concatenate([np.empty(0, dtype=np.uint64), *parts])
+
+
+def _in_memory(values: pyarrow.Array, kind: type[np.generic]) -> NDArray[Any]:
+    """Return the values as they lie in memory, anything where one is missing.
+
+    Not `to_numpy`, which imports pandas where that is installed: longer than scoring takes.
+    """
+    if not len(values):
+        return np.empty(0, dtype=kind)
+    return np.frombuffer(values.buffers()[1], dtype=kind)[values.offset :][: len(values)]
+
+
+def _is_missing(values: pyarrow.Array) -> NDArray[np.bool_]:
+    if not values.null_count:
+        return np.zeros(len(values), dtype=bool)
+    bits = np.unpackbits(np.frombuffer(values.buffers()[0], dtype=np.uint8), bitorder="little")
+    return bits[values.offset :][: len(values)] == 0
 
 
 def score_split(model: Model, folder: Path) -> dict[str, Any]:
     """Score a prepared split: row_key uint64 (n,), scores as `Model` gives them, classes str (k,)."""
     table = read_split(folder, model.contract)
     return {
-        "row_key": table.column(ROW_KEY).to_numpy(),
+        "row_key": row_keys_of(table),
         "scores": model.score(columns_of_table(table, model.contract)),
         "classes": np.array(model.contract.classes or (), dtype=np.str_),
     }

@@ -51,7 +51,7 @@ import dropforge.domain
 import inference
 from compiling import Compilation
 from dropforge.domain import archive, compiled, manifest
-from dropforge.domain.contract import ROW_KEY, Contract
+from dropforge.domain.contract import Contract
 from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import (
     ArtifactChanged,
@@ -297,8 +297,8 @@ def read_split(folders: Folders, name: str, contract: Contract) -> Split:
     table = inference.read_split(folders.channel(name), contract)
     if table.num_rows == 0:
         raise TooFewRows(f"the split {name!r} has no rows; drop more data.")
-    target = table.column(contract.target).to_numpy(zero_copy_only=False)
     if contract.classes is not None:
+        target = inference.labels_of(table.column(contract.target))
         codes = {label: code for code, label in enumerate(contract.classes)}
         unknown = sorted({str(label) for label in target if label not in codes})
         if unknown:
@@ -307,10 +307,10 @@ def read_split(folders: Folders, name: str, contract: Contract) -> Split:
             )
         target = np.array([codes[label] for label in target], dtype=np.int64)
     else:
-        target = target.astype(np.float64)
+        target = inference.numbers_of(table.column(contract.target))
         if not np.isfinite(target).all():
             raise UnsuitableTarget(f"{name}: target {contract.target!r} is missing or not finite in a row.")
-    return Split(inference.columns_of_table(table, contract), target, table.column(ROW_KEY).to_numpy())
+    return Split(inference.columns_of_table(table, contract), target, inference.row_keys_of(table))
 
 
 def fit(estimator: Any, train: tuple[Any, Any], validation: tuple[Any, Any]) -> Any:

@@ -301,13 +301,16 @@ def test_estimator_that_gives_no_probabilities_is_refused(answer):
         inference.predictor_of(Estimator(), contract)(np.zeros((1, 1)))
 
 
-def test_scores_a_split_as_a_program_with_the_archives_own_code(trained, tmp_path):
+def test_scores_a_split_as_a_program_with_the_archives_own_code_and_without_pandas(trained, tmp_path):
     root = trained("mixed")
     out = tmp_path / "scores.npz"
     program = root / "model" / "code" / "inference.py"
     data = root / "input" / "data" / "test"
-    command = [sys.executable, str(program), "score", "--model", str(root / "model")]
-    subprocess.run([*command, "--data", str(data), "--out", str(out)], check=True, cwd=tmp_path, timeout=60)
+    command = [sys.executable, "-X", "importtime", str(program), "score", "--model", str(root / "model")]
+    command += ["--data", str(data), "--out", str(out)]
+    done = subprocess.run(command, check=True, cwd=tmp_path, timeout=60, capture_output=True, text=True)
+    assert "pyarrow" in done.stderr
+    assert "pandas" not in done.stderr, "loading it takes longer than scoring"
     with np.load(out) as scored, np.load(root / "output" / "data" / "holdout.npz") as holdout:
         assert np.array_equal(scored["row_key"], holdout["row_key"])
         assert np.array_equal(scored["scores"], holdout["candidate"])
