@@ -13,6 +13,7 @@ from typing import Any
 from dropforge_local.sagemaker.archives import UnsafeArchive, files_below, pack
 from dropforge_local.sagemaker.container import Container, Root
 from dropforge_local.sagemaker.context import Context
+from dropforge_local.sagemaker.libraries import script_of
 from dropforge_local.sagemaker.logs import LogPump, Metrics
 from dropforge_local.sagemaker.objects import (
     FolderSync,
@@ -27,6 +28,7 @@ from dropforge_local.sagemaker.objects import (
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _FAILURE_CHARACTERS = 1024  # of output/failure; also the length of a FailureReason
 _SET_UP_FAILED = 125
+_LOOK_S = 0.1  # how often a job that waits for libraries looks whether it is to end
 
 
 @dataclass
@@ -216,11 +218,12 @@ class Job:
         algorithm = self._document["AlgorithmSpecification"]
         name = self._document["TrainingJobName"]
         stream = f"{name}/algo-1-{int(self._context.clock())}"
-        self._control.check()
+        command = [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])]
+        self._await_libraries(command)
         container = Container(
             self._context.image,
             self._root,
-            [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])],
+            command,
             self._environment(),
             network=not self._document.get("EnableNetworkIsolation"),
         )
@@ -243,6 +246,12 @@ class Job:
             container.close()
         self._push_checkpoints()
         return code
+
+    def _await_libraries(self, command: list[str]) -> None:
+        """Wait for libraries that load just now: to load them once more beside that takes longer."""
+        self._control.check()
+        while script_of(command) is not None and not self._context.image.libraries.wait(_LOOK_S):
+            self._control.check()
 
     def _watch(self, container: Container) -> None:
         container.wait()

@@ -61,7 +61,7 @@ class LoadedLibraries:
         self._closed = False
 
     def load(self, environment: Mapping[str, str]) -> None:
-        """Begin to load, in the background; containers are new processes until it is done. Again: nothing.
+        """Begin to load, in the background; containers that don't `wait` are new processes. Again: nothing.
 
         Args:
             environment: what all containers have in theirs.
@@ -94,6 +94,12 @@ class LoadedLibraries:
             self._server = server
         if self._closed:
             server.close()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end of loading; returns whether nothing loads any more, or has ever begun to."""
+        if self._loading is not None:
+            self._loading.join(timeout_s)
+        return self._loading is None or not self._loading.is_alive()
 
     @property
     def loaded(self) -> bool:

@@ -26,7 +26,7 @@ def _image(folder: Path) -> Image:
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     image = _image(tmp_path_factory.mktemp("image"))
     image.load_libraries()
-    wait_until(lambda: image.libraries.loaded)
+    assert image.libraries.wait(30)
     yield image
     image.close()
 
@@ -185,7 +185,7 @@ def test_letting_go_ends_every_process_and_termination_reaches_the_script(
 def test_a_killed_fork_server_leaves_containers_to_new_processes(tmp_path: Path) -> None:
     image = _image(tmp_path)
     image.load_libraries()
-    wait_until(lambda: image.libraries.loaded)
+    assert image.libraries.wait(30)
     running = Script(
         tmp_path / "first", image, "import time\nprint('up', flush=True)\ntime.sleep(300)"
     ).start()

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from sagemaker_host import ROLE, Host, put_script, training_request, wait_until
 
+from dropforge_local.sagemaker.libraries import LoadedLibraries
 from dropforge_local.sagemaker.service import SageMaker
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -329,6 +330,31 @@ def test_job_is_stopped_while_it_downloads(
     done = service.wait_training_job("early", 10)
     assert done["SecondaryStatus"] == "Stopped"
     assert host.log(LOG_GROUP) == ""
+
+
+def test_job_waits_for_libraries_that_load_and_is_stopped_meanwhile(
+    service: SageMaker, sagemaker: Any, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, loaded = threading.Event(), threading.Event()
+
+    def wait(_: LoadedLibraries, timeout_s: float) -> bool:
+        waiting.set()
+        return loaded.wait(timeout_s)
+
+    monkeypatch.setattr(LoadedLibraries, "wait", wait)
+    put_script(host, "print('begun')")
+    sagemaker.create_training_job(**training_request("stopped"))
+    assert waiting.wait(10)
+    sagemaker.stop_training_job(TrainingJobName="stopped")
+    assert service.wait_training_job("stopped", 10)["SecondaryStatus"] == "Stopped"
+
+    waiting.clear()
+    sagemaker.create_training_job(**training_request("patient"))
+    assert waiting.wait(10)
+    assert host.log(LOG_GROUP) == ""
+    loaded.set()
+    assert service.wait_training_job("patient", 10)["TrainingJobStatus"] == "Completed"
+    assert "begun" in host.log(LOG_GROUP)
 
 
 def test_script_that_ignores_sigterm_is_killed_with_its_children(
