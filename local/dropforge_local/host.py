@@ -15,10 +15,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import boto3
 from botocore.config import Config
@@ -35,6 +35,23 @@ REGION = "us-east-1"
 ACCOUNT_ID = "000000000000"
 _READY_WITHIN_S = 30.0
 _STOP_WITHIN_S = 15.0
+
+
+class HostProcess(Protocol):
+    """What is done with the host's process; ``subprocess.Popen`` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; ``subprocess.TimeoutExpired`` where it doesn't come in time."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Signal it."""
 
 
 @functools.cache
@@ -79,7 +96,7 @@ class LocalHost:
         self._auth = auth
         self._log_path = log_path
         self._announce = announce
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: HostProcess | None = None
         self._lifeline = -1
         self._lock: StateLock | None = None
         self._clients: dict[str, Any] = {}
@@ -314,18 +331,24 @@ class LocalHost:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self.log_path.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "dropforge_local.glue", settings.to_json()],
-                    env=settings.environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=(listener.fileno(), reading, self._lock.fd),
-                    start_new_session=True,
+                self._process = self._start_process(
+                    settings, log.fileno(), (listener.fileno(), reading, self._lock.fd)
                 )
         finally:
             os.close(reading)
             listener.close()
+
+    def _start_process(self, settings: HostSettings, log: int, kept: Sequence[int]) -> HostProcess:
+        """Start the host's process in a session of its own, with ``kept`` as its open descriptors."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "dropforge_local.glue", settings.to_json()],
+            env=settings.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=kept,
+            start_new_session=True,
+        )
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + _READY_WITHIN_S
@@ -376,7 +399,7 @@ class LocalHost:
             try:
                 process.wait(_STOP_WITHIN_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                process.send_signal(signal.SIGKILL)
                 process.wait()
             if self._announce:
                 withdraw(self.root, process.pid)

@@ -13,6 +13,7 @@ from dropforge_local.host import LocalHost
 from dropforge_ops.samples import SAMPLES, write_samples
 from tests.browser.beds import ROOT, SAMPLE, chromium, console_of
 from tests.browser.desk import Desk
+from tests.forked_hosts import ForkedHost
 from tests.workflow.stack import Stack
 
 WAIT_SCALE = 0.1
@@ -26,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def host() -> Iterator[LocalHost]:
-    with LocalHost(ROOT, wait_scale=WAIT_SCALE) as running:
+    with ForkedHost(ROOT, wait_scale=WAIT_SCALE) as running:
         yield running
 
 

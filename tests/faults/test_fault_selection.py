@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dropforge_local.host import LocalHost
 from dropforge_ops.samples import write_samples
 from tests.faults.bed import SAMPLE, WAIT_SCALE, Bed
 from tests.faults.cells import ROOT, Cell, all_cells, unreached_states
 from tests.faults.runner import run_cell
+from tests.forked_hosts import ForkedHost
 
 pytestmark = pytest.mark.workflow
 
@@ -33,7 +33,7 @@ _CELLS = {cell.name: cell for cell in all_cells()}
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder: Path = tmp_path_factory.mktemp("samples")
     write_samples(folder)
-    with LocalHost(ROOT, state_dir=folder / "state", wait_scale=WAIT_SCALE) as host:
+    with ForkedHost(ROOT, state_dir=folder / "state", wait_scale=WAIT_SCALE) as host:
         stack = Bed(host, "selection", folder / f"{SAMPLE}.csv")
         try:
             stack.go_live(versions=2)

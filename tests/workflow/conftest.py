@@ -12,6 +12,7 @@ import pytest
 
 from dropforge_local.host import LocalHost
 from dropforge_ops.samples import SAMPLES, write_samples
+from tests.forked_hosts import ForkedHost
 from tests.workflow.recording import record
 from tests.workflow.stack import Stack
 
@@ -31,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def host() -> Iterator[LocalHost]:
     """Every role may do what its policies say and nothing else: a missing grant fails where it is used."""
-    with LocalHost(ROOT, wait_scale=WAIT_SCALE, auth=True) as running:
+    with ForkedHost(ROOT, wait_scale=WAIT_SCALE, auth=True) as running:
         yield running
         record(running)
 

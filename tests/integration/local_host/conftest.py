@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from local_host_support import PROJECT, WAIT_SCALE, Deployed, is_alive
-
-from dropforge_local.host import LocalHost
+from tests.forked_hosts import ForkedHost
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +20,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def deployed(project: Path) -> Iterator[Deployed]:
     """The shared host."""
-    with LocalHost(project, wait_scale=WAIT_SCALE) as host:
+    with ForkedHost(project, wait_scale=WAIT_SCALE) as host:
         yield Deployed(host, host.deploy("probe"))
 
 
 @pytest.fixture(scope="session")
 def crashing(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """A host with a state directory that outlives its process."""
-    host = LocalHost(project, state_dir=tmp_path_factory.mktemp("crashing") / "state", wait_scale=WAIT_SCALE)
+    host = ForkedHost(project, state_dir=tmp_path_factory.mktemp("crashing") / "state", wait_scale=WAIT_SCALE)
     with host:
         yield Deployed(host, host.deploy("probe"))
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from local_host_support import WAIT_SCALE, Deployed
+from tests.forked_hosts import ForkedHost
 
 from dropforge_local.host import LocalHost
 
@@ -25,7 +26,7 @@ _RULE = "arn:aws:events:us-east-1:000000000000:rule/StepFunctionsGetEventsForSag
 
 @pytest.fixture(scope="module")
 def authorizing(project: Path) -> Iterator[Deployed]:
-    with LocalHost(project, wait_scale=WAIT_SCALE, auth=True) as host:
+    with ForkedHost(project, wait_scale=WAIT_SCALE, auth=True) as host:
         yield Deployed(host, {})
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.forked_hosts import ForkedHost
 
 from dropforge import predict_bootstrap
 from dropforge.adapters.sigv4_http_services import DynamoDbHttp, ObjectsHttp
@@ -24,7 +25,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[LocalHost]:
-    with LocalHost(ROOT, auth=True) as running:
+    with ForkedHost(ROOT, auth=True) as running:
         resource = load_template(ROOT / "template.yaml")["Resources"]["Predictions"]["Properties"]
         keys = ("BillingMode", "AttributeDefinitions", "KeySchema")
         running.client("dynamodb").create_table(TableName=TABLE, **{each: resource[each] for each in keys})

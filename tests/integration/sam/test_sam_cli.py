@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forked_hosts import ForkedHost
 from tests.workflow.stack import wait_for
-
-from dropforge_local.host import LocalHost
 
 ROOT = Path(__file__).resolve().parents[3]
 PRODUCT = ("core", "layers", "functions", "training", "statemachine", "template.yaml", "samconfig.toml")
@@ -66,7 +65,7 @@ def test_sam_validates_and_builds_the_template(built: Path) -> None:
 
 
 def test_sam_deploys_the_whole_template_to_the_local_host(built: Path) -> None:
-    with LocalHost(ROOT) as host:
+    with ForkedHost(ROOT) as host:
         run_sam(
             built,
             "deploy",

@@ -1,0 +1,24 @@
+"""What a forked host runs: ``python -m dropforge_local.glue``, with its libraries loaded already."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+from dropforge_local.glue.launcher import run
+from dropforge_local.settings import HostSettings
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent_pid: int) -> None:
+    """Have the kernel end the fork server when the tests' process is gone; hosts notice by themselves."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it went before the line above
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    run(HostSettings.from_json(sys.argv[1]))
