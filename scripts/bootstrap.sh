@@ -55,11 +55,18 @@ if command -v uv >/dev/null 2>&1 && uv --version 2>/dev/null | grep -q "^uv 0\.1
 else
   if ! "$tools/bin/uv" --version 2>/dev/null | grep -qF "uv $UV_VERSION"; then
     echo "Fetching uv $UV_VERSION …" >&2
-    if ! "$python" -m venv --clear "$tools"; then
+    pip=("$tools/bin/python" -m pip)
+    unpacked=()
+    if "$python" -c 'import pip' 2>/dev/null; then
+      # That one will do; unpacking another takes longer than all the rest here.
+      pip=("$python" -m pip --python "$tools/bin/python")
+      unpacked=(--without-pip)
+    fi
+    if ! "$python" -m venv --clear ${unpacked[@]+"${unpacked[@]}"} "$tools"; then
       echo "Python 3.12 at $python lacks the venv module (Debian: apt install python3.12-venv)." >&2
       exit 1
     fi
-    "$tools/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+    "${pip[@]}" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
   fi
   uv="$tools/bin/uv"
 fi
