@@ -140,20 +140,20 @@ def reference(files: list[str], rules: Contract) -> tuple[list[dict[str, Any]], 
 
 
 @st.composite
-def written_file(draw) -> str:
-    """A CSV text with good and hostile rows, ragged rows, any quoting and any line ends."""
+def written_file(draw, good: int = 60) -> str:
+    """A CSV text with `good` rows or some more, hostile rows, ragged rows, any quoting and any line ends."""
     plain = st.sampled_from(["a", "yes", "no", "1", "2", "good3"])
     broken_over_lines = st.sampled_from(["line\nbreak", "cr\rhere", "crlf\r\n", '"\n"', 'a"\n'])
     cell = st.one_of(st.sampled_from(HOSTILE), broken_over_lines, plain)
     lines = [",".join(COLUMNS)]
-    rows = [*GOOD_ROWS[: draw(st.integers(60, 80))]]
+    rows = [*GOOD_ROWS[: draw(st.integers(good, good + 20))]]
     for _ in range(draw(st.integers(0, 25))):
         base = list(draw(st.sampled_from(GOOD_ROWS)))
         for position in draw(st.lists(st.integers(0, len(COLUMNS) - 1), max_size=3)):
             base[position] = draw(cell)
         if draw(st.integers(0, 9)) == 0:
             base = base[: draw(st.integers(1, 7))] + draw(st.lists(cell, max_size=3))
-        rows.insert(draw(st.integers(40, len(rows))), base)
+        rows.insert(draw(st.integers(good * 2 // 3, len(rows))), base)
     ends = ["\n"]
     for row in rows:
         # A row's draws in one, which takes a tenth of the time of one for each of its fields.
@@ -192,9 +192,15 @@ EXAMPLE = "\n".join(
 )
 
 
+#: One file with rows enough for a split, and others that change some of them.
+written_files = st.builds(
+    lambda first, others: [first, *others], written_file(), st.lists(written_file(good=12), max_size=2)
+)
+
+
 @settings(max_examples=int(os.environ.get("DROPFORGE_EXAMPLES", "25")), deadline=None)
 @given(
-    files=st.lists(written_file(), min_size=1, max_size=3),
+    files=written_files,
     key=st.booleans(),
     block_bytes=st.sampled_from([50, 300, 1024, 5000, 1 << 24]),
     workers=st.integers(1, 3),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.preparation.chunking import outcome, prepare_in_chunks
 from tests.unit.preparation.dropping import csv_table, prepare
-from tests.unit.preparation.test_against_reference import EXAMPLE, contract, written_file
+from tests.unit.preparation.test_against_reference import EXAMPLE, contract, written_files
 
 from dropforge.adapters.tables import chunks, csv_records, csv_scan
 from dropforge.adapters.tables.bounds import line_start
@@ -98,7 +98,7 @@ def parquet(rows: int, group: int) -> bytes:
 
 @settings(max_examples=5, deadline=None)
 @given(
-    files=st.lists(written_file(), min_size=1, max_size=3),
+    files=written_files,
     key=st.booleans(),
     chunk_bytes=st.integers(700, 4000),
 )

@@ -14,10 +14,13 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest.mock import patch
 
@@ -38,26 +41,41 @@ ONE_THREAD = dict.fromkeys(
 )
 
 
-def run_forked(
-    program: Path, environment: Mapping[str, str], folder: Path, timeout_s: float
-) -> subprocess.CompletedProcess[str]:
-    """Run the program in the folder with exactly this environment.
+@dataclass(frozen=True)
+class Forked:
+    """A program that runs."""
 
-    Raises:
-        subprocess.TimeoutExpired: it took longer; it was killed.
-    """
+    process: BaseProcess
+    outputs: tuple[Path, Path]
+
+    def wait(self, timeout_s: float) -> subprocess.CompletedProcess[str]:
+        """Wait for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it took longer; it was killed.
+        """
+        self.process.join(timeout_s)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+            raise subprocess.TimeoutExpired([self.process.name], timeout_s)
+        stdout, stderr = (path.read_text(encoding="utf-8", errors="replace") for path in self.outputs)
+        return subprocess.CompletedProcess([self.process.name], self.process.exitcode, stdout, stderr)
+
+
+@contextmanager
+def forked(program: Path, environment: Mapping[str, str], folder: Path) -> Iterator[Forked]:
+    """Start the program in the folder with exactly this environment, and kill it at the end."""
     with tempfile.TemporaryDirectory() as written:
         outputs = Path(written, "stdout"), Path(written, "stderr")
         arguments = (str(program), dict(environment), str(folder), _search_path(), *map(str, outputs))
-        process = _server().Process(target=_run, args=arguments)
+        process = _server().Process(target=_run, args=arguments, name=str(program))
         process.start()
-        process.join(timeout_s)
-        if process.exitcode is None:
+        try:
+            yield Forked(process, outputs)
+        finally:
             process.kill()
             process.join()
-            raise subprocess.TimeoutExpired([str(program)], timeout_s)
-        stdout, stderr = (path.read_text(encoding="utf-8", errors="replace") for path in outputs)
-    return subprocess.CompletedProcess([str(program)], process.exitcode, stdout, stderr)
 
 
 @cache

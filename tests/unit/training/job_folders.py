@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
-from tests.unit.training.forked_programs import run_forked
+from tests.unit.training.forked_programs import Forked, forked
 
 from dropforge.domain.contract import ROW_KEY, Column, Contract
 
@@ -105,15 +106,38 @@ def write_job(
 
 def run_job(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the job's own copy of train.py in a process of its own, with `ML_ROOT` for ``/opt/ml``."""
-    return run_forked(program_of(root), job_environment(root, environment), root, TIMEOUT_S)
+    with started_job(root, **environment) as job:
+        return job.wait(TIMEOUT_S)
 
 
-def run_job_as_program(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run it as SageMaker would, in an interpreter that loads everything itself."""
+def started_job(root: Path, **environment: str) -> AbstractContextManager[Forked]:
+    """Start the job as `run_job` does."""
+    return forked(program_of(root), job_environment(root, environment), root)
+
+
+_ONE_AFTER_ANOTHER = """
+import os, runpy, sys
+
+for root in sys.argv[1:]:
+    os.chdir(root)
+    os.environ["ML_ROOT"] = root
+    sys.path[0] = f"{root}/input/data/code"
+    try:
+        runpy.run_path(f"{root}/input/data/code/train.py", run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("compiling", "dropforge", "inference", "model"):
+            del sys.modules[name]
+"""
+
+
+def run_jobs_in_an_interpreter(*roots: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run each job's own code in an interpreter that loads everything itself, as SageMaker's does."""
     return subprocess.run(
-        [sys.executable, str(program_of(root))],
-        env=job_environment(root, environment),
-        cwd=root,
+        [sys.executable, "-c", _ONE_AFTER_ANOTHER, *map(str, roots)],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

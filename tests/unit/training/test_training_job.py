@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from tests.unit.training.job_folders import (
     builtin,
-    job_environment,
-    program_of,
     read_json,
     run_job,
-    run_job_as_program,
+    run_jobs_in_an_interpreter,
+    started_job,
     write_job,
 )
 
@@ -153,27 +149,42 @@ def test_lineage_comes_from_the_environment(tmp_path):
     }
 
 
-@pytest.mark.parametrize("name", ["breast-cancer", "mixed"])
-def test_same_data_and_code_give_the_same_digest_whatever_the_process(trained, tmp_path, name):
-    """Another run id, hash seed and number of threads, with bytecode and without, forked and not."""
-    shutil.copytree(trained(name) / "input", tmp_path / "input")
-    result = run_job_as_program(
-        tmp_path, DROPFORGE_RUN_ID="other", PYTHONDONTWRITEBYTECODE="1", **OTHER_PROCESS
+@pytest.fixture(scope="module")
+def boosted(tmp_path_factory):
+    root = write_job(
+        tmp_path_factory.mktemp("boosted"), *builtin("diabetes"), {"estimator": "boosted", "max_iter": "30"}
     )
+    result = run_job(root)
     assert result.returncode == 0, result.stderr
-    assert report_of(tmp_path)["model_digest"] == report_of(trained(name))["model_digest"]
+    return root
 
 
-def test_boosted_model_has_the_same_digest_whatever_the_number_of_threads(tmp_path):
-    digests = set()
-    for run, environment in ((run_job, {}), (run_job_as_program, OTHER_PROCESS)):
-        root = tmp_path / run.__name__
-        root.mkdir()
-        write_job(root, *builtin("diabetes"), {"estimator": "boosted", "max_iter": "30"})
-        result = run(root, **environment)
-        assert result.returncode == 0, result.stderr
-        digests.add(report_of(root)["model_digest"])
-    assert len(digests) == 1
+@pytest.fixture(scope="module")
+def elsewhere(trained, boosted, tmp_path_factory):
+    """Jobs of the same data and code in another interpreter, by name."""
+    again = {}
+    for name, root in {
+        "breast-cancer": trained("breast-cancer"),
+        "mixed": trained("mixed"),
+        "boosted": boosted,
+    }.items():
+        again[name] = tmp_path_factory.mktemp(f"{name}-elsewhere")
+        shutil.copytree(root / "input", again[name] / "input")
+    environment = {"DROPFORGE_RUN_ID": "other", "PYTHONDONTWRITEBYTECODE": "1", **OTHER_PROCESS}
+    result = run_jobs_in_an_interpreter(*again.values(), **environment)
+    assert result.returncode == 0, result.stderr
+    return again
+
+
+@pytest.mark.parametrize("name", ["breast-cancer", "mixed"])
+def test_same_data_and_code_give_the_same_digest_whatever_the_process(trained, elsewhere, name):
+    """Another run id, hash seed and number of threads, with bytecode and without, forked and not."""
+    assert report_of(elsewhere[name])["model_digest"] == report_of(trained(name))["model_digest"]
+
+
+def test_boosted_model_has_the_same_digest_whatever_the_number_of_threads(boosted, elsewhere):
+    assert report_of(boosted)["estimator"] == "boosted"
+    assert report_of(elsewhere["boosted"])["model_digest"] == report_of(boosted)["model_digest"]
 
 
 def test_running_twice_leaves_the_same_files(trained, tmp_path):
@@ -317,23 +328,14 @@ def test_stopping_leaves_no_model_and_says_so(tmp_path):
     root = write_job(tmp_path, *builtin("wine"), model_py=model)
     (root / "model").mkdir()
     (root / "model" / "half").write_text("written")
-    process = subprocess.Popen(
-        [sys.executable, str(program_of(root))],
-        env=job_environment(root, {}),
-        cwd=root,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with started_job(root) as job:
         deadline = time.monotonic() + 30
         while not (root / "fitting").exists():
             assert time.monotonic() < deadline
-            assert process.poll() is None
+            assert job.process.exitcode is None
             time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert process.returncode == 143
-    assert "Stopped: SIGTERM" in output
+        job.process.terminate()
+        stopped = job.wait(20)
+    assert stopped.returncode == 143
+    assert "Stopped: SIGTERM" in stopped.stdout
     assert list((root / "model").iterdir()) == []
