@@ -23,8 +23,13 @@ LONGEST_FIRST = (
 )
 """These begin first, so that no process is left alone with one of them at the end."""
 
-TOGETHER = ("tests/unit/training/", "tests/browser/")
-"""What is set up for one file of these folders, models or a host and a browser, serves all their files."""
+TOGETHER = (
+    "tests/unit/training/",
+    "tests/browser/",
+    "tests/integration/local_host/",
+    "tests/integration/local_sagemaker/",
+)
+"""What is set up for one file of these folders, models or hosts or a browser, serves all their files."""
 
 
 class Scheduling(LoadScopeScheduling):

@@ -3,7 +3,8 @@
 Loading scikit-learn takes longer than training on a small table does. Whatever is in doubt starts as a new
 process. What is known to differ: a script that sets a variable for BLAS or OpenMP sets it after they were
 loaded, here with one thread of BLAS (whose sums then don't depend on the machine) and with threads that
-wait passively; and a script may use a submodule that it hasn't imported, when another library has.
+wait passively; a script may use a submodule that it hasn't imported, when another library has; and an object
+that only a library still holds when the script has ended is not freed.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,34 @@ from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.service import Limits, SageMaker
 
 
-class _Image(Image):
-    def load_libraries(self) -> None:
-        pass
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """An image whose libraries are loaded: its containers are forked."""
+    image = Image(
+        sys.executable, [str(Path(sys.executable).parent)], tmp_path_factory.mktemp("image") / "bin"
+    )
+    image.load_libraries()
+    assert image.libraries.wait(60)
+    yield image
+    image.close()
 
 
 @pytest.fixture(autouse=True)
-def _nothing_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading libraries ahead takes longer than a test does; test_forked_containers.py loads its own."""
-    monkeypatch.setattr(service_module, "Image", _Image)
+def _libraries_of_all_services(loaded: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every service has its own image, but loading libraries for each takes longer than most tests do."""
+
+    class Shared(Image):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self.libraries = loaded.libraries
+
+        def load_libraries(self) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(service_module, "Image", Shared)
 
 
 @pytest.fixture

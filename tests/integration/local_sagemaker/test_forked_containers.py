@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,6 @@ from dropforge_local.sagemaker.container import Container, Image, Root
 
 def _image(folder: Path) -> Image:
     return Image(sys.executable, [str(Path(sys.executable).parent)], folder / "bin")
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    image = _image(tmp_path_factory.mktemp("image"))
-    image.load_libraries()
-    assert image.libraries.wait(30)
-    yield image
-    image.close()
 
 
 class Script:
@@ -100,6 +90,17 @@ def test_a_script_finds_itself_as_in_a_new_process(
     [
         "def deep():\n    raise ValueError('no\\nsuch')\ndeep()",
         "import sys\nsys.exit(7)",
+        "import sys\nsys.exit(256 + 3)",
+        # What a script leaves to its end: buffers, finalizers, objects in cycles and in modules of its own.
+        "import os\nleft = os.fdopen(os.dup(1), 'w')\nleft.write('open')",
+        "import atexit\nword = 'freed'\nclass Left:\n    def __del__(self): print(word)\n"
+        "left = Left()\nleft.itself = left\natexit.register(print, 'exit')",
+        "import helper\nclass Left:\n    def __del__(self): print('freed')\nhelper.left = Left()",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(300,), daemon=True).start()\n"
+        "raise SystemExit(5)",
+        "import atexit\nclass Bad:\n    def __call__(self): 1 / 0\n    def __repr__(self): return 'bad'\n"
+        "atexit.register(Bad())",
+        "import ctypes\nctypes.CDLL(None).printf(b'by C')",
         "raise SystemExit('in words')",
         "import os\nos._exit(9)",
         "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
@@ -111,8 +112,8 @@ def test_a_script_finds_itself_as_in_a_new_process(
     ],
 )
 def test_a_script_ends_as_in_a_new_process(tmp_path: Path, loaded: Image, source: str) -> None:
-    new = Script(tmp_path / "new", _image(tmp_path), source).run()
-    forked = Script(tmp_path / "forked", loaded, source).run()
+    new = Script(tmp_path / "new", _image(tmp_path), source, helper="").run()
+    forked = Script(tmp_path / "forked", loaded, source, helper="").run()
     assert (new[0], forked[0]) == (False, True)
     assert forked[1:] == new[1:]
 
