@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from importlib import metadata
 from typing import Any
 
@@ -50,7 +51,7 @@ def _unused(folder: str) -> tuple[str, ...]:
     path = ROOT / folder / "Makefile"
     text = path.read_text().replace("\\\n", " ") if path.is_file() else ""
     found = re.search(r"^UNUSED = (.+)$", text, re.MULTILINE)
-    return tuple(each.rstrip("*") for each in found[1].split()) if found else ()
+    return tuple(found[1].split()) if found else ()
 
 
 @functools.cache
@@ -59,8 +60,17 @@ def _package_bytes(name: str, unused: tuple[str, ...]) -> int:
     total = 0
     for file in metadata.files(name) or []:
         path = str(file)
-        if _LEFT_OUT.search(path) or path.startswith(unused or ("\0",)):
+        if _LEFT_OUT.search(path) or _is_unused(path, unused):
             continue
         size = file.size or 0
         total += 2 * size if path.endswith(".py") else size
     return total
+
+
+def _is_unused(path: str, unused: tuple[str, ...]) -> bool:
+    """Whether a pattern names the file or a folder that it is in; a ``*`` is of one folder, as in a shell."""
+    parts = path.split("/")
+    return any(
+        len(parts) >= len(wanted) and all(map(fnmatchcase, parts, wanted))
+        for wanted in (pattern.split("/") for pattern in unused)
+    )
