@@ -14,14 +14,19 @@ from xdist.scheduler import LoadScopeScheduling
 
 LONGEST_FIRST = (
     "tests/browser/",
-    "tests/workflow/",
     "tests/integration/sam/",
+    "tests/unit/training/",
+    "tests/workflow/",
+    "tests/integration/local_sagemaker/",
+    "tests/integration/local_host/",
     "tests/integration/cli/",
     "tests/faults/",
-    "tests/unit/training/",
     "tests/integration/",
 )
-"""These begin first, so that no process is left alone with one of them at the end."""
+"""These begin first, so that no process is left alone with one of them at the end.
+
+The first three load different libraries, which on a fresh clone have to be compiled.
+"""
 
 TOGETHER = (
     "tests/unit/training/",
