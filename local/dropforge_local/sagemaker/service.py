@@ -259,7 +259,7 @@ class _Running:
         self.operations: dict[str, Callable[[dict[str, Any], str | None], dict[str, Any]]] = {
             name: _without_capacity(call) for name, call in plain.items()
         }
-        self.operations["CreateTrainingJob"] = self.training.create
+        self.operations["CreateTrainingJob"] = self._create_training_job
         self.operations["CreateTransformJob"] = self.transform.create
         self.operations["CreateEndpoint"] = self.endpoints.create
         self.operations["UpdateEndpoint"] = self.endpoints.update
@@ -275,9 +275,22 @@ class _Running:
         self._context.image.load_libraries()
         return answer
 
+    def _create_training_job(
+        self, request: dict[str, Any], capacity_error: str | None = None
+    ) -> dict[str, Any]:
+        if self._has_groups():
+            self._context.image.load_libraries()  # the process that the group was made in may have ended
+        return self.training.create(request, capacity_error)
+
+    def _has_groups(self) -> bool:
+        return bool(self.registry.list_groups({})["ModelPackageGroupSummaryList"])
+
     def recover(self) -> None:
         self._outbox.start()
-        if self.registry.list_groups({})["ModelPackageGroupSummaryList"]:
+        if (
+            self._has_groups()
+            and self.training.list_page({"StatusEquals": "InProgress"})["TrainingJobSummaries"]
+        ):
             self._context.image.load_libraries()
         for jobs in self.jobs.values():
             jobs.recover()

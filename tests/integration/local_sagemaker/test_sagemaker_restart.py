@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -28,6 +29,8 @@ from sagemaker_host import (
     wait_until,
 )
 
+from dropforge_local.sagemaker import service as service_module
+from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.service import Limits, SageMaker
 
 _HERE = Path(__file__).parent
@@ -242,3 +245,45 @@ def test_event_that_could_not_be_delivered_is_delivered_after_the_restart(tmp_pa
     wait_until(lambda: host.events)
     service.stop()
     assert host.events[0][1]["ModelPackageVersion"] == 1
+
+
+def test_libraries_are_loaded_for_who_is_about_to_train(
+    tmp_path: Path, service: SageMaker, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[Image] = []
+
+    def load_libraries(image: Image) -> None:
+        loads.append(image)
+
+    monkeypatch.setattr(service_module.Image, "load_libraries", load_libraries)
+    put_script(host, "import time\ntime.sleep(60)")
+
+    def operate(on: SageMaker, name: str, request: dict[str, Any]) -> None:
+        status, _, content = on.http(
+            "POST", "/", {"X-Amz-Target": f"SageMaker.{name}"}, json.dumps(request).encode(), {}
+        )
+        assert status == 200, content
+
+    operate(service, "CreateTrainingJob", training_request("no-place-for-models"))
+    assert len(loads) == 0
+    operate(service, "CreateModelPackageGroup", {"ModelPackageGroupName": "place"})
+    assert len(loads) == 1
+    operate(service, "CreateTrainingJob", training_request("interrupted"))
+    service.stop()
+
+    loads.clear()
+    restarted = SageMaker(tmp_path / "state", host.ports(), limits=Limits(stop_grace_s=0.1))
+    restarted.start()
+    assert len(loads) == 1
+    for name in ("no-place-for-models", "interrupted"):
+        operate(restarted, "StopTrainingJob", {"TrainingJobName": name})
+        restarted.wait_training_job(name, 10)
+    restarted.stop()
+
+    loads.clear()
+    restarted = SageMaker(tmp_path / "state", host.ports(), limits=Limits(stop_grace_s=0.1))
+    restarted.start()
+    assert len(loads) == 0
+    operate(restarted, "CreateTrainingJob", training_request("first"))
+    assert len(loads) == 1
+    restarted.stop()
