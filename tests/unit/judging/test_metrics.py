@@ -30,7 +30,7 @@ def probabilities(rng, n, n_classes, coarse):
     return raw / raw.sum(axis=1, keepdims=True)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, n=st.integers(4, 60), coarse=st.booleans(), weighted=st.booleans())
 def test_binary_metrics_agree_with_scikit_learn(seed, n, coarse, weighted):
     rng = np.random.default_rng(seed)
@@ -58,7 +58,7 @@ def test_binary_metrics_agree_with_scikit_learn(seed, n, coarse, weighted):
     assert {name: value[0] for name, value in measured.items()} == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, n=st.integers(12, 60), k=st.integers(3, 5), coarse=st.booleans(), weighted=st.booleans())
 def test_multiclass_metrics_agree_with_scikit_learn(seed, n, k, coarse, weighted):
     rng = np.random.default_rng(seed)
@@ -84,7 +84,7 @@ def test_multiclass_metrics_agree_with_scikit_learn(seed, n, k, coarse, weighted
     assert {name: value[0] for name, value in measured.items()} == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, n=st.integers(2, 60), offset=st.sampled_from([0.0, 1e6]), weighted=st.booleans())
 def test_regression_metrics_agree_with_scikit_learn(seed, n, offset, weighted):
     rng = np.random.default_rng(seed)
