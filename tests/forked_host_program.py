@@ -7,10 +7,37 @@ import os
 import signal
 import sys
 
+from dropforge_local.glue import lambda_bootstrap
 from dropforge_local.glue.launcher import run
 from dropforge_local.settings import HostSettings
 
 _PR_SET_PDEATHSIG = 1
+_SERVICES = (
+    "apigateway",
+    "cloudformation",
+    "cloudwatch",
+    "dynamodb",
+    "events",
+    "iam",
+    "kms",
+    "lambda",
+    "logs",
+    "s3",
+    "sagemaker",
+    "sagemaker-runtime",
+    "scheduler",
+    "sns",
+    "sqs",
+    "ssm",
+    "stepfunctions",
+    "sts",
+)
+"""Whose descriptions MiniStack reads to answer, a host after the other."""
+
+
+def load_ahead() -> None:
+    """Read them once for all hosts."""
+    lambda_bootstrap.load_ahead(_SERVICES)
 
 
 def die_with(parent_pid: int) -> None:

@@ -29,6 +29,7 @@ _MODULES = (
     "hypercorn.asyncio",
     "jsonata",
     "jsonpath_ng",
+    "samtranslator.translator.transform",
     "yaml",
 )
 _OWN = ("TMPDIR", "GATEWAY_PORT", "AUTH", "STATE_DIR", "S3_DATA_DIR", "SFN_WAIT_SCALE", "DOCKER_HOST")

@@ -39,7 +39,7 @@ def die_with(parent_pid: int) -> None:
         os._exit(1)
 
 
-def load_ahead() -> None:
+def load_ahead(services: Iterable[str] = _SERVICES) -> None:
     """Read the SDK's descriptions of services once for all processes that are forked from this one."""
     try:
         from botocore import session  # noqa: PLC0415 - a new process may do without
@@ -49,7 +49,7 @@ def load_ahead() -> None:
     loaded = create()
     for name in ("endpoints", "partitions", "_retry", "sdk-default-configuration"):
         loaded.load_data(name)
-    for service in _SERVICES:
+    for service in services:
         for kind in ("service-2", "endpoint-rule-set-1"):
             loaded.load_service_model(service, kind, api_version=None)
 
