@@ -25,6 +25,7 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import contextlib
+import functools
 import importlib.metadata
 import inspect
 import json
@@ -536,6 +537,7 @@ def _contract_text(folders: Folders) -> bytes:
         raise InvalidContract("the channel 'contract' holds no schema.json.") from error
 
 
+@functools.cache
 def libraries() -> dict[str, str]:
     """Return the versions of Python and of the libraries that a model depends on."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}

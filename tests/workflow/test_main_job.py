@@ -247,7 +247,7 @@ def test_large_drops_are_prepared_in_chunks_to_the_same_rows_and_a_changed_schem
     stack = stack_of("wine")
     live = stack.live_or_first(samples["wine"])
     runs, versions = stack.counts()
-    stack.update(TEMPLATE, ScaleOutMegabytes="0", ScaleOutChunkMegabytes="0.003")
+    stack.update(TEMPLATE, ScaleOutMegabytes="0", ScaleOutChunkMegabytes="0.006")
     bucket = contracts.Contracts(stack.s3, stack.bucket)
 
     stack.drop(samples["wine"], "wine.csv")

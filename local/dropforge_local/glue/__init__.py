@@ -56,6 +56,7 @@ def install(settings: HostSettings) -> Installed:
         budgets,
         cloudformation,
         deployment_groups,
+        dynamodb_expressions,
         dynamodb_log,
         emf,
         lambda_blobs,
@@ -72,12 +73,13 @@ def install(settings: HostSettings) -> Installed:
         snapshots,
         web_firewall,
     )
-    from dropforge_local.glue.journal import Journal  # noqa: PLC0415
+    from dropforge_local.glue.journal import EmptyJournal, Journal  # noqa: PLC0415
     from dropforge_local.glue.workflow import mount as workflow_mount  # noqa: PLC0415
 
     seams.require_version()
     installed = Installed()
-    journal = Journal(settings.state_dir / "journal.sqlite")
+    # Of a temporary host nothing is ever restored.
+    journal = EmptyJournal() if settings.temporary else Journal(settings.state_dir / "journal.sqlite")
     installed.closing.append(journal.close)
     roles = authorization.install(settings)
     lambda_blobs.install(settings)
@@ -97,6 +99,7 @@ def install(settings: HostSettings) -> Installed:
     sagemaker = sagemaker_mount.install(settings, metrics, authorization.sagemaker_check(roles), installed)
     cloudformation.install(sagemaker, installed)
     workflow_mount.install(settings, journal, sagemaker, roles, installed)
+    dynamodb_expressions.install()
     dynamodb_log.install(journal)
     snapshots.install(settings, installed)
     return installed

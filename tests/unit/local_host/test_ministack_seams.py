@@ -48,6 +48,7 @@ _SEAMS = [
     "services.stepfunctions._apply_catcher",
     "services.stepfunctions._run_sub_machine",
     "services.dynamodb._transact_write_items",
+    "services.dynamodb._condition_syntax_error",
     "services.apigateway_v1._put_gateway_response",
     "services.waf._associate_web_acl",
     "app._build_persistence_save_dict",

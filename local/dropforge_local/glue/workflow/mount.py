@@ -105,6 +105,7 @@ def install(
     require_parameters(asl._run_sub_machine, "states", "start_at", "input_data", "execution", "ctx")
     require_parameters(asl._add_event, "execution", "event_type", "details")
 
+    clients = own_client(settings)
     records = Records(asl._executions, journal)
     tokens = Tokens(records)
     tasks_of_sagemaker = SageMakerTasks(sagemaker, asl._ExecutionError)
@@ -116,7 +117,7 @@ def install(
         records,
         tokens,
         tasks_of_sagemaker,
-        SnsPublish(own_client(settings)("sns"), asl._ExecutionError),
+        SnsPublish(clients("sns"), asl._ExecutionError),
         # The API is made below; both are called once executions run.
         lambda data: api.start_execution(data),  # noqa: PLW0108
         lambda data: api.stop_execution(data),  # noqa: PLW0108
@@ -125,7 +126,7 @@ def install(
     )
     tasks = Tasks(asl, records, integrations, settings.wait_scale, random.Random())  # noqa: S311 - spreads retries
     machine = Machine(asl, records, tasks, settings.wait_scale)
-    machine.concurrent = Concurrent(asl, records, machine, lambda: own_client(settings)("s3"), authorization)
+    machine.concurrent = Concurrent(asl, records, machine, lambda: clients("s3"), authorization)
     api = Api(asl, responses, records, tokens, machine, journal, authorization)
 
     asl._run_execution = machine.run
