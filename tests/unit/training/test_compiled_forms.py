@@ -86,7 +86,7 @@ def n_classes_of(estimator):
         ("positive", {}),
         (2, {"categorical_features": None}),
         (2, {"max_leaf_nodes": 33}),
-        (3, {"max_leaf_nodes": 200, "min_samples_leaf": 2}),
+        (3, {"max_leaf_nodes": 200, "min_samples_leaf": 2, "max_iter": 8}),
         ("regression", {"max_leaf_nodes": 2}),
         (2, {"max_iter": 1}),
         (2, {"max_bins": 5, "categorical_features": [5]}),
