@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, Page
 
 Theme = Literal["light", "dark"]
+Look = tuple[Theme, int]
+"""The system's theme and the window's width in pixels."""
 WIDE, NARROW = 1440, 360
 PATIENCE_MS = 90_000
 _HEIGHT = 900
@@ -22,55 +25,58 @@ _DROP = """([content, name]) => {
   for (const kind of ["dragenter", "dragover", "drop"])
     zone.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
 }"""
+# What follows a change of size is done before the next frame, and drawn in it.
+_DRAWN = "() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
 
 
 class Desk:
-    """Every page that is opened here is watched: errors in its console, and requests to anybody else.
+    """The page that is opened here is watched: errors in its console, and requests to anybody else.
 
-    Windows of one size and theme share what a browser keeps; a cold cache would make each page twice as dear.
+    There is one window for all of them: another would load and compile all scripts anew.
     """
 
     def __init__(self, browser: Browser, url: str) -> None:
         self.url = url
         self.complaints: list[str] = []
         self._browser = browser
-        self._contexts: dict[tuple[int, Theme], BrowserContext] = {}
 
     def open(self, path: str = "/", *, width: int = WIDE, theme: Theme = "light", ready: str = "h1") -> Page:
-        """Open a page in a window of its own, and wait until it is drawn."""
-        page = self._context(width, theme).new_page()
-        self._watch(page)
-        self.go(page, path, ready)
-        return page
-
-    def go(self, page: Page, path: str, ready: str) -> None:
-        """Go to another page in the same window, and wait until it is drawn."""
-        page.goto(self.url.rstrip("/") + path)
-        page.wait_for_selector(ready)
+        """Open a page, and wait until it is drawn."""
+        window = self._window
+        self._set_look(theme, width)
+        window.goto(self.url.rstrip("/") + path)
+        window.wait_for_selector(ready)
         # Until then NiceGUI's events wait, each by itself, and a click may overtake what was typed before it.
-        page.wait_for_function("window.did_handshake")
+        window.wait_for_function("window.did_handshake")
+        return window
+
+    def change_look(self, theme: Theme, width: int) -> None:
+        """Change the look of the page that is open, and wait until it is drawn so."""
+        self._set_look(theme, width)
+        self._window.evaluate(_DRAWN)
 
     def leave(self) -> list[str]:
-        """Close the windows and forget what was chosen in them. Returns the complaints of this time."""
-        for context in self._contexts.values():
-            for page in context.pages:
-                page.close()
-            context.clear_cookies()
+        """Leave the page and forget what was chosen in it. Returns the complaints of this time."""
+        # Not about:blank, from which the next page would get another process, with all scripts to compile.
+        self._window.goto(self.url + "static/favicon.svg")
+        self._window.context.clear_cookies()
         complaints, self.complaints = self.complaints, []
         return complaints
 
     def close(self) -> None:
-        for context in self._contexts.values():
-            context.close()
+        self._window.context.close()
 
-    def _context(self, width: int, theme: Theme) -> BrowserContext:
-        if (width, theme) not in self._contexts:
-            context = self._browser.new_context(
-                viewport={"width": width, "height": _HEIGHT}, color_scheme=theme, reduced_motion="reduce"
-            )
-            context.set_default_timeout(PATIENCE_MS)
-            self._contexts[width, theme] = context
-        return self._contexts[width, theme]
+    @cached_property
+    def _window(self) -> Page:
+        context = self._browser.new_context(reduced_motion="reduce")
+        context.set_default_timeout(PATIENCE_MS)
+        window = context.new_page()
+        self._watch(window)
+        return window
+
+    def _set_look(self, theme: Theme, width: int) -> None:
+        self._window.emulate_media(color_scheme=theme)
+        self._window.set_viewport_size({"width": width, "height": _HEIGHT})
 
     def _watch(self, page: Page) -> None:
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
@@ -96,27 +102,39 @@ def drop(page: Page, file: Path | bytes, name: str) -> None:
     page.evaluate(_DROP, [content.decode(), name])
 
 
+def assert_fit_and_free_of_barriers(
+    desk: Desk, pages: Sequence[tuple[str, str]], looks: Sequence[Look]
+) -> None:
+    """Each of the pages (path, what shows that it is drawn) in each look: opened in one, changed to the next.
+
+    The next page is opened in the look that the one before it was left in, so each look is opened, too.
+    """
+    for path, ready in pages:
+        (theme, width), *others = looks
+        page = desk.open(path, width=width, theme=theme, ready=ready)
+        _assert_fits_and_is_free_of_barriers(page)
+        for each in others:
+            desk.change_look(*each)
+            _assert_fits_and_is_free_of_barriers(page)
+        looks = looks[::-1]
+
+
+def _assert_fits_and_is_free_of_barriers(page: Page) -> None:
+    assert not _is_wider_than_the_window(page), page.url
+    found = _serious_violations(page)
+    assert found == [], f"{page.url}: {found}"
+
+
 def _serious_violations(page: Page) -> list[str]:
     """What axe-core finds to be serious or critical: the rule, its help, the first elements."""
-    found: dict[str, Any] = Axe().run(page).response
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Axe().axe_script)
+    found: dict[str, Any] = page.evaluate("axe.run({ resultTypes: ['violations'] })")
     return [
         f"{each['id']}: {each['help']}: {[node['html'][:160] for node in each['nodes'][:3]]}"
         for each in found["violations"]
         if each["impact"] in ("serious", "critical")
     ]
-
-
-def assert_fit_and_free_of_barriers(
-    desk: Desk, pages: Sequence[tuple[str, str]], theme: Theme, width: int
-) -> None:
-    """Each of the pages (path, what shows that it is drawn) in a window of this width."""
-    (first, ready), *_ = pages
-    page = desk.open(first, width=width, theme=theme, ready=ready)
-    for path, ready in pages:
-        if path != first:
-            desk.go(page, path, ready)
-        assert not _is_wider_than_the_window(page), path
-        assert _serious_violations(page) == [], path
 
 
 def _is_wider_than_the_window(page: Page) -> bool:

@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from dropforge.domain.records import Approval, Live
@@ -15,7 +14,6 @@ from tests.browser.desk import (
     PATIENCE_MS,
     WIDE,
     Desk,
-    Theme,
     assert_fit_and_free_of_barriers,
     await_quiet,
 )
@@ -186,10 +184,7 @@ def test_shifted_traffic_shows_as_drift_of_its_column(desk: Desk, stack: Stack, 
     expect(page.get_by_role("row", name=re.compile("^Drift "))).to_be_visible()
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", WIDE), ("dark", NARROW)])
-def test_these_pages_fit_the_screen_and_have_no_serious_barrier(
-    desk: Desk, stack: Stack, data: Path, theme: Theme, width: int
-):
+def test_these_pages_fit_the_screen_and_have_no_serious_barrier(desk: Desk, stack: Stack, data: Path):
     live = stack.live_or_first(data)
     pages = (
         ("/models", ".table"),
@@ -197,4 +192,4 @@ def test_these_pages_fit_the_screen_and_have_no_serious_barrier(
         ("/drift", ".card"),
         ("/try", ".field"),
     )
-    assert_fit_and_free_of_barriers(desk, pages, theme, width)
+    assert_fit_and_free_of_barriers(desk, pages, [("light", WIDE), ("dark", NARROW)])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dropforge.importing import without_collection
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.render import say
@@ -39,9 +40,10 @@ def console(
 ) -> None:
     """Show runs, models and drift in the browser, and decide there. Ctrl-C stops it."""
     # Loading a web server takes a second, which no other command shall pay.
-    from dropforge_ops.console.context import Context  # noqa: PLC0415
-    from dropforge_ops.console.server import ConsoleServer  # noqa: PLC0415
-    from dropforge_ops.console.settings import Settings  # noqa: PLC0415
+    with without_collection():
+        from dropforge_ops.console.context import Context  # noqa: PLC0415
+        from dropforge_ops.console.server import ConsoleServer  # noqa: PLC0415
+        from dropforge_ops.console.settings import Settings  # noqa: PLC0415
 
     settings = Settings.of(host, port, token, tuple(allow_host or ()))
     target = invocation.target

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from dropforge.importing import without_collection
 from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.project import (
@@ -107,9 +108,10 @@ def up(
 def _console_of(target: Target, port: int) -> ConsoleServer:
     """The console of a stack on this machine, for this machine only."""
     # Loading a web server takes a second, which no other command shall pay.
-    from dropforge_ops.console.context import Context  # noqa: PLC0415
-    from dropforge_ops.console.server import ConsoleServer  # noqa: PLC0415
-    from dropforge_ops.console.settings import Settings  # noqa: PLC0415
+    with without_collection():
+        from dropforge_ops.console.context import Context  # noqa: PLC0415
+        from dropforge_ops.console.server import ConsoleServer  # noqa: PLC0415
+        from dropforge_ops.console.settings import Settings  # noqa: PLC0415
 
     return ConsoleServer(Context(target), Settings.of(port=port))
 

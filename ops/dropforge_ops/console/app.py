@@ -38,6 +38,8 @@ def create_app(context: Context) -> FastAPI:
             _handler(page, context)
         )
     nicegui_app.on_page_exception(shell.draw_unexpected)
+    # What is sent shows its own progress, by name; Quasar would add a bar without one.
+    nicegui_app.config.quasar_config["loadingBar"]["skipHijack"] = True
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     context.drops.register(application)
     ui.run_with(
