@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_host_support import PROJECT, WAIT_SCALE, Deployed, is_alive
+from local_host_support import PROJECT, WAIT_SCALE, Deployed, revived
 from tests.forked_hosts import ForkedHost
 
 
@@ -35,7 +35,4 @@ def crashing(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def own_host(crashing: Deployed) -> Deployed:
     """The host that a test may kill; it runs when the test begins."""
-    if crashing.host.pid is None or not is_alive(crashing.host.pid):
-        crashing.host.kill()
-        crashing.host.start()
-    return crashing
+    return revived(crashing)

@@ -112,6 +112,14 @@ class Deployed:
         return eventually(find)  # type: ignore[return-value]
 
 
+def revived(deployed: Deployed) -> Deployed:
+    """The same host, started again if it doesn't run."""
+    if deployed.host.pid is None or not is_alive(deployed.host.pid):
+        deployed.host.kill()
+        deployed.host.start()
+    return deployed
+
+
 def task(arguments: dict[str, Any], resource: str = "lambda:invoke", **fields: Any) -> dict[str, Any]:
     """A machine of one Task state."""
     state = {"Type": "Task", "Resource": f"arn:aws:states:::{resource}", "Arguments": arguments, "End": True}

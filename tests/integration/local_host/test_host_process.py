@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,18 @@ def test_listens_on_loopback_and_nowhere_else(deployed: Deployed) -> None:
     assert {address for address, _ in listening} == {"0100007F"}
 
 
-def test_is_ready_quickly_and_stops_without_leaving_processes_or_files(project: Path) -> None:
-    with LocalHost(project):
-        pass  # compiles byte code where this is the first start ever
+@pytest.fixture(scope="module")
+def crashed(project: Path) -> Iterator[LocalHost]:
+    """A host on temporary state that was killed. It has compiled byte code if it was the first to start."""
+    with LocalHost(project) as host:
+        host.kill()
+        yield host
+
+
+def test_is_ready_quickly_and_stops_without_leaving_processes_or_files(
+    project: Path, crashed: LocalHost
+) -> None:
+    assert crashed.pid is None
     host = LocalHost(project)
     with host:
         assert host.pid is not None
@@ -93,11 +103,15 @@ def test_is_ready_quickly_and_stops_without_leaving_processes_or_files(project: 
     assert not state_dir.exists()
 
 
-def test_a_host_on_temporary_state_does_not_start_again_after_a_crash(project: Path) -> None:
-    with LocalHost(project) as host:
-        host.kill()
-        with pytest.raises(StateNotKept, match="Give it a state_dir"):
-            host.start()
+def test_a_host_on_temporary_state_does_not_start_again_after_a_crash(crashed: LocalHost) -> None:
+    with pytest.raises(StateNotKept, match="Give it a state_dir"):
+        crashed.start()
+
+
+def test_a_second_host_on_the_same_state_is_refused(own_host: Deployed, project: Path) -> None:
+    with pytest.raises(HostAlreadyRunning, match="in use by another local host"):
+        LocalHost(project, state_dir=own_host.host.state_dir).start()
+    assert own_host.invoke({"do": "echo"})[0] is None
 
 
 def test_a_killed_hosts_workers_end_with_it(own_host: Deployed) -> None:
@@ -142,12 +156,6 @@ def test_a_signalled_host_saves_its_state(own_host: Deployed) -> None:
     eventually(lambda: not is_alive(pid))
     saved = (own_host.host.state_dir / "services" / "sns.json").read_text()
     assert "made-just-now" in saved
-
-
-def test_a_second_host_on_the_same_state_is_refused(own_host: Deployed, project: Path) -> None:
-    with pytest.raises(HostAlreadyRunning, match="in use by another local host"):
-        LocalHost(project, state_dir=own_host.host.state_dir).start()
-    assert own_host.invoke({"do": "echo"})[0] is None
 
 
 def test_announces_itself_while_it_runs_and_replaces_a_dead_hosts_file(project: Path, tmp_path: Path) -> None:
