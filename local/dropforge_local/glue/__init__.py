@@ -55,6 +55,7 @@ def install(settings: HostSettings) -> Installed:
         authorization,
         budgets,
         cloudformation,
+        content_types,
         deployment_groups,
         dynamodb_expressions,
         dynamodb_log,
@@ -81,6 +82,7 @@ def install(settings: HostSettings) -> Installed:
     # Of a temporary host nothing is ever restored.
     journal = EmptyJournal() if settings.temporary else Journal(settings.state_dir / "journal.sqlite")
     installed.closing.append(journal.close)
+    content_types.install()
     roles = authorization.install(settings)
     lambda_blobs.install(settings)
     lambda_execution.install(settings, installed)

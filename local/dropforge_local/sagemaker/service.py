@@ -31,7 +31,7 @@ from dropforge_local.sagemaker.store import Store
 from dropforge_local.sagemaker.tags import Tags
 from dropforge_local.sagemaker.training import TrainingJobs
 from dropforge_local.sagemaker.transform import TransformJobs
-from dropforge_local.sagemaker.validation import check_request, service_model
+from dropforge_local.sagemaker.validation import check_request, control_model
 from dropforge_local.sagemaker.wire import InvocationResult, dispatch
 
 __all__ = ["HostPorts", "InvocationResult", "Limits", "SageMaker", "ServiceError"]
@@ -115,7 +115,7 @@ class SageMaker:
         running = self._started()
         if (admin := running.admin.get(operation)) is not None:
             return admin(request)
-        if operation not in service_model().operation_names:
+        if operation not in control_model().operation_names:
             raise ServiceError("UnknownOperationException", f"SageMaker has no operation {operation}.", 404)
         carry_out = running.operations.get(operation)
         if carry_out is None:

@@ -11,13 +11,13 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-import botocore.session
 import regex
 from botocore.exceptions import ParamValidationError
 from botocore.model import ServiceModel, Shape
 from botocore.validate import ParamValidator
 
 from dropforge_local.sagemaker.errors import ServiceError
+from dropforge_local.service_models import service_model
 
 # SageMaker's patterns use Java's property classes. `regex` knows them; but Java's Alnum is ASCII's.
 _ALNUM = regex.compile(r"\\p\{Alnum\}")
@@ -26,16 +26,14 @@ _ALNUM = regex.compile(r"\\p\{Alnum\}")
 _REPEATED_ANCHOR = regex.compile(r"\$\{\d+,\d+\}$")
 
 
-@cache
-def service_model() -> ServiceModel:
+def control_model() -> ServiceModel:
     """botocore's description of SageMaker's control plane."""
-    return botocore.session.get_session().get_service_model("sagemaker")
+    return service_model("sagemaker")
 
 
-@cache
 def runtime_model() -> ServiceModel:
     """botocore's description of SageMaker's runtime."""
-    return botocore.session.get_session().get_service_model("sagemaker-runtime")
+    return service_model("sagemaker-runtime")
 
 
 @cache
@@ -51,7 +49,7 @@ def check_request(operation: str, request: dict[str, Any]) -> None:
         ServiceError: ``ValidationException`` naming every broken constraint, or
             ``SerializationException`` where a value has the wrong type.
     """
-    shape = service_model().operation_model(operation).input_shape
+    shape = control_model().operation_model(operation).input_shape
     if shape is None:
         return
     missing = list(_null_members(shape, request, ""))
@@ -160,7 +158,7 @@ def timestamp(value: Any) -> float | None:
 
 def shaped(operation: str, document: dict[str, Any]) -> dict[str, Any]:
     """The members of a document that the operation's answer has; inner members and nulls are left out."""
-    output = service_model().operation_model(operation).output_shape
+    output = control_model().operation_model(operation).output_shape
     if output is None:
         return {}
     return {name: document[name] for name in output.members if document.get(name) is not None}

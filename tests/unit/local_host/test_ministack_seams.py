@@ -43,6 +43,8 @@ _SEAMS = [
     "services.apigateway_v1._handle_execute_in_scope",
     "services.scheduler._at_time_epoch",
     "services.s3._parse_range",
+    "core.responses._service_model",
+    "core.responses._BOTOCORE_NAME",
     "core.router.SERVICE_PATTERNS",
     "services.cloudformation._stacks",
     "services.stepfunctions._apply_catcher",

@@ -9,7 +9,7 @@ import pytest
 
 from dropforge_local.sagemaker.errors import ServiceError
 from dropforge_local.sagemaker.service import HostPorts, SageMaker
-from dropforge_local.sagemaker.validation import check_request, compile_pattern, service_model
+from dropforge_local.sagemaker.validation import check_request, compile_pattern, control_model
 
 GROUP = "CreateModelPackageGroup"
 
@@ -81,7 +81,7 @@ def test_every_pattern_of_the_served_operations_compiles(tmp_path: Path) -> None
     patterns: set[str] = set()
     seen: set[str] = set()
     for operation in operations:
-        _collect(service_model().operation_model(operation).input_shape, patterns, seen)
+        _collect(control_model().operation_model(operation).input_shape, patterns, seen)
     assert len(patterns) > 40
     for pattern in patterns:
         compile_pattern(pattern)
