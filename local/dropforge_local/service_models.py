@@ -1,4 +1,4 @@
-"""botocore's descriptions of AWS's services, read by one session: making one takes longer than reading one."""
+"""botocore's descriptions of AWS's services, all read by one session: making one takes longer than reading."""
 
 from __future__ import annotations
 
