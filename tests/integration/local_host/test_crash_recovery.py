@@ -1,7 +1,7 @@
 """A host that is killed goes on where it was: executions, tokens, data, accepted events, deployments.
 
-Each story has something under way, is interrupted by the one crash that they all live through, and then looks at
-what has become of it.
+Each story has something under way, is interrupted by the one crash of all of them, and then looks at what has
+become of it.
 """
 
 from __future__ import annotations
