@@ -1,4 +1,4 @@
-"""botocore's descriptions of AWS's services, all read by one session: making one takes longer than reading."""
+"""botocore's descriptions of AWS's services, read by one session, which takes longer to make than to use."""
 
 from __future__ import annotations
 
