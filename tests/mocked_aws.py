@@ -20,6 +20,7 @@ import boto3
 import moto.core.responses
 import moto.dynamodb.models
 from botocore.awsrequest import AWSResponse
+from botocore.config import Config
 from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BaseBackend
@@ -41,7 +42,8 @@ _PROPERTIES = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecond
 @functools.cache
 def client(service: str) -> Any:
     """The service's client. Whoever registers a handler at it has to take it away again."""
-    made = boto3.client(service, region_name=REGION, **KEY)
+    # What a client calls itself, it would put together again for each request.
+    made = boto3.client(service, region_name=REGION, config=Config(user_agent="tests"), **KEY)
     if service == "dynamodb":
         answers = functools.partial(_answer, made)
         for operation in DIRECT:
