@@ -6,6 +6,7 @@ import fcntl
 import gc
 import json
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,27 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 LONGEST_FIRST = (
-    "tests/browser/",
-    "tests/integration/sam/",
-    "tests/unit/training/",
-    "tests/workflow/",
-    "tests/integration/local_sagemaker/",
-    "tests/integration/local_host/",
-    "tests/integration/cli/",
-    "tests/faults/",
-    "tests/integration/",
+    "tests/workflow/test_[l-z]*",
+    "tests/browser/*",
+    "tests/workflow/test_[a-k]*",
+    "tests/integration/sam/*",
+    "tests/unit/training/*",
+    "tests/integration/local_sagemaker/*",
+    "tests/integration/local_host/*",
+    "tests/integration/cli/*",
+    "tests/faults/*",
 )
-"""These begin first, so that no process is left alone with one of them at the end.
+"""Files that run in one process, which has set up hosts, models or a browser for all of them.
 
-The first three load different libraries, which on a fresh clone have to be compiled.
+They begin in this order, so that no process is left alone with one of them at the end.
 """
 
-TOGETHER = (
-    "tests/unit/training/",
-    "tests/browser/",
-    "tests/integration/local_host/",
-    "tests/integration/local_sagemaker/",
-)
-"""What is set up for one file of these folders, models or hosts or a browser, serves all their files."""
+
+def rank(nodeid: str) -> int:
+    """Which of LONGEST_FIRST the test belongs to; as many as there are for any other."""
+    file = nodeid.partition("::")[0]
+    matches = [fnmatchcase(file, pattern) for pattern in LONGEST_FIRST]
+    return matches.index(True) if True in matches else len(matches)
 
 
 class Scheduling(LoadScopeScheduling):
@@ -45,7 +45,8 @@ class Scheduling(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((each for each in TOGETHER if nodeid.startswith(each)), nodeid.partition("::")[0])
+        among = rank(nodeid)
+        return LONGEST_FIRST[among] if among < len(LONGEST_FIRST) else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -79,14 +80,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Give every process the same order, whichever file it has begun with."""
-
-    def rank(item: pytest.Item) -> int:
-        begins = [item.nodeid.startswith(folder) for folder in LONGEST_FIRST]
-        return begins.index(True) if True in begins else len(begins)
-
     items.sort(key=lambda item: item.path)  # within files pytest orders them next
     yield
-    items.sort(key=rank)
+    items.sort(key=lambda item: rank(item.nodeid))
 
 
 @pytest.fixture(scope="session")
