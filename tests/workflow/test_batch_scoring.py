@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.stack import HARDENED, Stack, wait_for
+from tests.waiting import looked_for
+from tests.workflow.stack import HARDENED, PATIENCE_S, Stack, wait_for
 from tests.workflow.test_main_job import rows_of
 
 
@@ -177,13 +178,16 @@ def test_quota_and_throttling_are_waited_out_and_a_stopped_job_is_no_failure(
 
     # More rows than are scored before somebody stops the job.
     lines = content.decode().splitlines(keepends=True)
-    batches.drop("large.csv", "".join([lines[0], *lines[1:] * 150]).encode())
+    batches.drop("large.csv", "".join([lines[0], *lines[1:] * 40]).encode())
 
     def running() -> str | None:
         found = [each for each in batches.jobs() if each["TransformJobStatus"] == "InProgress"]
         return found[0]["TransformJobName"] if found else None
 
-    stack.sagemaker.stop_transform_job(TransformJobName=wait_for("a transform job", running))
+    # Looks often: the job must not end meanwhile.
+    job = looked_for(running, PATIENCE_S, first_pause_s=0.05, last_pause_s=0.05)
+    assert job, "no transform job"
+    stack.sagemaker.stop_transform_job(TransformJobName=job)
     done = batches.ended(before + 3)
     assert (done["status"], stack.states(done["executionArn"])[-1]) == ("SUCCEEDED", "Stopped")
     stack.wait_for_notification("batch-stopped")

@@ -19,7 +19,7 @@ from tests.workflow.stack import Stack, wait_for
 WINDOW = timedelta(seconds=9)
 # The API's longest list.
 BATCH = 500
-ROWS = 2000
+ROWS = 1000
 # What is trained on: the first drop, and so many of the predictions, whose outcome is known.
 KNOWN = 800
 
