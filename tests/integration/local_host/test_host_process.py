@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from local_host_support import eventually, is_alive
+from tests.forked_hosts import ForkedHost
 
 from dropforge_local.announcement import announcement_path
 from dropforge_local.errors import HostAlreadyRunning, StateNotKept
@@ -162,7 +163,7 @@ def test_announces_itself_while_it_runs_and_replaces_a_dead_hosts_file(project: 
     path = announcement_path(project)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"endpoint_url": "http://127.0.0.1:1", "region": "x", "pid": 2**22 + 7}))
-    with LocalHost(project, state_dir=tmp_path / "a", announce=True) as host:
+    with ForkedHost(project, state_dir=tmp_path / "a", announce=True) as host:
         outputs = host.deploy("probe")
         host.announce_console("http://127.0.0.1:8080")
         announced = json.loads(path.read_text())
