@@ -1,19 +1,20 @@
 """What breaks a run: bad data, a bad training script, a bad archive, an endpoint that does not come up.
 
-All of it happens to one stack, which at first has no model.
+All of it happens to one stack, which at first has no model. The tests that deploy a changed product come
+last, and each deploys its own.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from dropforge.domain.records import Approval, RunStatus
 from tests.workflow.stack import Stack
-from tests.workflow.test_main_job import TEMPLATE, calling_throughout, rows_of
+from tests.workflow.test_main_job import calling_throughout, rows_of
 
 
 def change_script(template: Path, code: str, script: str = "model.py") -> Path:
@@ -24,13 +25,6 @@ def change_script(template: Path, code: str, script: str = "model.py") -> Path:
     assert marker in source
     path.write_text(source.replace(marker, f"{marker}\n{textwrap.dedent(code)}\n", 1), encoding="utf-8")
     return template
-
-
-@pytest.fixture
-def restored(stack_of: Callable[[str], Stack]) -> Iterator[None]:
-    """The stack has the template of the product again afterwards."""
-    yield
-    stack_of("wine").update(TEMPLATE)
 
 
 def test_an_archive_that_was_changed_after_judging_is_not_deployed(
@@ -99,7 +93,7 @@ def test_a_broken_drop_fails_its_run_by_class_and_leaves_drop_and_live_model_alo
 
 
 def test_an_endpoint_that_does_not_come_up_is_replaced_by_what_was_live_without_one_failed_prediction(
-    stack_of: Callable[[str], Stack], samples: Mapping[str, Path], product_copy: Path, restored: None
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path], product_copy: Path
 ) -> None:
     stack = stack_of("wine")
     live = stack.live_or_first(samples["wine"])
@@ -157,7 +151,6 @@ def test_a_training_script_that_breaks_fails_the_run_with_its_reason(
     stack_of: Callable[[str], Stack],
     samples: Mapping[str, Path],
     product_copy: Path,
-    restored: None,
 ) -> None:
     stack = stack_of("wine")
     runs, versions = stack.counts()
