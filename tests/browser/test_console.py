@@ -77,6 +77,10 @@ def test_a_file_dropped_by_dragging_is_followed_on_the_graph_approved_and_predic
     expect(page.locator(".page-head .chip")).to_have_text("succeeded")
     run = stack.wait_for_run(RunStatus.SUCCEEDED)
     assert page.url.endswith(run.run_id)
+    page.reload()
+    expect(graph.locator(NODE.format("PromoteModel"))).to_have_attribute("data-tone", "ok")
+    asked = page.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+    assert not [each for each in asked if "mermaid" in each], "the graph was laid out again"
 
     page.get_by_role("link", name="Try it").click()
     page.get_by_role("button", name="Predict", exact=True).click()

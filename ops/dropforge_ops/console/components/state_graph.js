@@ -1,7 +1,5 @@
 // Mermaid lays the graph out once; what happens afterwards only changes classes, so nothing jumps or flickers.
-import { mermaid } from "nicegui-mermaid";
-
-let drawings = 0;
+// What it laid out is kept for the tab: runs of one machine look alike, and the layout takes a second.
 let queue = Promise.resolve();
 
 const CONFIG = {
@@ -12,6 +10,26 @@ const CONFIG = {
   htmlLabels: false,
   flowchart: { htmlLabels: false, nodeSpacing: 22, rankSpacing: 30, padding: 9, curve: "basis", useMaxWidth: false },
 };
+
+const KEPT = "dropforge-graphs";
+const MOST_KEPT = 6;
+
+async function drawn(content) {
+  const key = JSON.stringify([import.meta.resolve("nicegui-mermaid"), CONFIG, dropforge.font(), content]);
+  const kept = JSON.parse(sessionStorage.getItem(KEPT) || "[]");
+  const found = kept.find(([each]) => each === key);
+  if (found) return found[1];
+  const { mermaid } = await import("nicegui-mermaid");
+  mermaid.initialize({ ...CONFIG, themeVariables: { fontFamily: dropforge.font(), fontSize: "13px" } });
+  await document.fonts.ready;
+  const { svg } = await mermaid.render(`state-graph-${Date.now()}`, content);
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify([[key, svg], ...kept].slice(0, MOST_KEPT)));
+  } catch {
+    sessionStorage.removeItem(KEPT); // there is no room: it is laid out anew each time
+  }
+  return svg;
+}
 
 export default {
   template: `<div class="state-graph" role="group" :aria-label="label"></div>`,
@@ -31,9 +49,7 @@ export default {
     draw() {
       // Mermaid draws one diagram at a time, and measures text, so the font has to be there.
       queue = queue.then(async () => {
-        mermaid.initialize({ ...CONFIG, themeVariables: { fontFamily: dropforge.font(), fontSize: "13px" } });
-        await document.fonts.ready;
-        const { svg } = await mermaid.render(`state-graph-${++drawings}`, this.content);
+        const svg = await drawn(this.content);
         if (!this.$el) return;
         this.$el.innerHTML = svg;
         this.nodes().forEach(([number, node]) => this.makeButton(number, node));
