@@ -1,4 +1,4 @@
-"""The real aws-sam-cli on the real template: build it, and deploy it to the local host. `make check` validates."""
+"""The real aws-sam-cli on the real template: build it, deploy it to the local host. `make check` validates it."""
 
 from __future__ import annotations
 
