@@ -1,4 +1,4 @@
-"""The real aws-sam-cli on the real template: build it, deploy it to the local host. `make check` validates it."""
+"""The real aws-sam-cli on the real template: build it, deploy it to the local host."""
 
 from __future__ import annotations
 
