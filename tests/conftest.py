@@ -23,6 +23,7 @@ LONGEST_FIRST = (
     "tests/integration/local_host/*",
     "tests/integration/cli/*",
     "tests/faults/*",
+    "tests/unit/preparation/*",
 )
 """Files that run in one process, which has set up hosts, models or a browser for all of them.
 
