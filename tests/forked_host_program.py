@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import sys
 
 from dropforge_local.glue import lambda_bootstrap
 from dropforge_local.glue.launcher import run
 from dropforge_local.settings import HostSettings
 
-_PR_SET_PDEATHSIG = 1
+die_with = lambda_bootstrap.die_with
+"""The fork server ends with the tests' process; hosts notice by themselves."""
 _SERVICES = (
     "apigateway",
     "cloudformation",
@@ -38,13 +36,6 @@ _SERVICES = (
 def load_ahead() -> None:
     """Read them once for all hosts."""
     lambda_bootstrap.load_ahead(_SERVICES)
-
-
-def die_with(parent_pid: int) -> None:
-    """Have the kernel end the fork server when the tests' process is gone; hosts notice by themselves."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it went before the line above
-        os._exit(1)
 
 
 if __name__ == "__main__":
