@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sagemaker_host import Host, Server
+from sagemaker_host import Host, Server, image_in
 
 from dropforge_local.sagemaker import service as service_module
 from dropforge_local.sagemaker.container import Image
@@ -18,9 +17,7 @@ from dropforge_local.sagemaker.service import Limits, SageMaker
 @pytest.fixture(scope="session")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     """An image whose libraries are loaded: its containers are forked."""
-    image = Image(
-        sys.executable, [str(Path(sys.executable).parent)], tmp_path_factory.mktemp("image") / "bin"
-    )
+    image = image_in(tmp_path_factory.mktemp("image"))
     image.load_libraries()
     assert image.libraries.wait(60)
     yield image

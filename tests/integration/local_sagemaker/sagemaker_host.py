@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 import textwrap
 import threading
@@ -15,6 +16,7 @@ import boto3
 from botocore.config import Config
 from folder_s3 import FolderS3
 
+from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.service import HostPorts, SageMaker
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
@@ -24,6 +26,11 @@ _CREDENTIALS: dict[str, Any] = {
     "aws_access_key_id": "testing",
     "aws_secret_access_key": "testing",
 }
+
+
+def image_in(folder: Path) -> Image:
+    """The image of this interpreter, with its scripts in the folder."""
+    return Image(sys.executable, [str(Path(sys.executable).parent)], folder / "bin")
 
 
 class Host:

@@ -6,22 +6,17 @@ import inspect
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from sagemaker_host import wait_until
+from sagemaker_host import image_in, wait_until
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dropforge_local.forking.process import ForkedProcess
 from dropforge_local.sagemaker import libraries
 from dropforge_local.sagemaker.container import Container, Image, Root
-
-
-def _image(folder: Path) -> Image:
-    return Image(sys.executable, [str(Path(sys.executable).parent)], folder / "bin")
 
 
 class Script:
@@ -82,7 +77,7 @@ def test_a_script_finds_itself_as_in_a_new_process(
 ) -> None:
     # With -P a script doesn't find the modules beside it.
     source = _LOOK_AROUND.replace("helper", "json") if flags else _LOOK_AROUND
-    new = Script(tmp_path / "new", _image(tmp_path), source, helper="").run(*flags, MINE="1")
+    new = Script(tmp_path / "new", image_in(tmp_path), source, helper="").run(*flags, MINE="1")
     forked = Script(tmp_path / "forked", loaded, source, helper="").run(*flags, MINE="1")
     assert (new[0], forked[0]) == (False, True)
     assert json.loads(forked[1]) == json.loads(new[1])
@@ -115,7 +110,7 @@ def test_a_script_finds_itself_as_in_a_new_process(
     ],
 )
 def test_a_script_ends_as_in_a_new_process(tmp_path: Path, loaded: Image, source: str) -> None:
-    new = Script(tmp_path / "new", _image(tmp_path), source, helper="").run()
+    new = Script(tmp_path / "new", image_in(tmp_path), source, helper="").run()
     forked = Script(tmp_path / "forked", loaded, source, helper="").run()
     assert (new[0], forked[0]) == (False, True)
     assert forked[1:] == new[1:]
@@ -192,7 +187,7 @@ def test_a_killed_fork_server_leaves_containers_to_new_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(libraries, "_MODULES", ("numpy",))
-    image = _image(tmp_path)
+    image = image_in(tmp_path)
     image.load_libraries()
     assert image.libraries.wait(30)
     running = Script(
@@ -210,7 +205,7 @@ def test_a_killed_fork_server_leaves_containers_to_new_processes(
 
 
 def test_termination_at_any_moment_of_the_start_ends_a_container(tmp_path: Path, loaded: Image) -> None:
-    empty = _image(tmp_path)
+    empty = image_in(tmp_path)
     for number in range(30):
         image = loaded if number % 2 else empty
         held = Script(tmp_path / str(number), image, "import time\ntime.sleep(300)").start()
