@@ -1,0 +1,40 @@
+"""The product as users have deployed it: the release that today's tree has to take over from."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMIT = "5f27fc00b48f290e029c9f176cf6574bf4e30daf"
+PRODUCT = ("core", "layers", "functions", "training", "statemachine", "template.yaml")
+
+
+class HistoryMissing(Exception):
+    """The checkout doesn't hold the previous release, so an upgrade can't be tried."""
+
+
+def unpack_previous_release(folder: Path) -> Path:
+    """Write the previous release's product into the folder. Returns the path of its template.
+
+    A shallow clone fetches that one commit from where it came.
+
+    Raises:
+        HistoryMissing: neither this checkout nor its origin has the commit.
+    """
+    if _git("cat-file", "-e", f"{COMMIT}^{{commit}}").returncode:
+        _git("fetch", "--quiet", "--depth=1", "origin", COMMIT)
+    archive = _git("archive", "--format=tar", COMMIT, *PRODUCT)
+    if archive.returncode:
+        raise HistoryMissing(
+            f"The upgrade test deploys the previous release first, and git has no commit {COMMIT[:7]} here: "
+            f"{archive.stderr.decode().strip()}. Fetch the history: git fetch --unshallow"
+        )
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder / "template.yaml"
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    # Whoever owns the checkout: it is only read.
+    command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, check=False)

@@ -1,0 +1,86 @@
+"""A stack of the previous release, in the middle of its life, is taken over by deploying today's tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropforge.domain.records import RunStatus
+from dropforge_local.host import LocalHost
+from dropforge_ops.samples import SAMPLES
+from tests.workflow.previous_release import unpack_previous_release
+from tests.workflow.stack import Stack, wait_for
+from tests.workflow.test_main_job import rows_of
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = "breast-cancer"
+
+
+@pytest.fixture(scope="module")
+def previous_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack_previous_release(tmp_path_factory.mktemp("previous-release"))
+
+
+def _hold(host: LocalHost, stack: Stack, state: str) -> None:
+    machine = stack.outputs["TrainingStateMachine"].rsplit(":", 1)[-1]
+    host.inject(machine, state, "hold_before")
+
+
+def _contract(stack: Stack) -> Mapping[str, Any]:
+    body = stack.s3.get_object(Bucket=stack.bucket, Key="contract/schema.json")["Body"].read()
+    contract: Mapping[str, Any] = json.loads(body)
+    return contract
+
+
+def _halves(content: Path) -> tuple[bytes, bytes]:
+    header, *rows = content.read_bytes().splitlines(keepends=True)
+    middle = len(rows) // 2
+    return header + b"".join(rows[:middle]), header + b"".join(rows[middle:])
+
+
+def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
+    host: LocalHost,
+    deploy_sample: Callable[..., Stack],
+    samples: Mapping[str, Path],
+    previous_template: Path,
+) -> None:
+    described = SAMPLES[SAMPLE]
+    without = tuple(name for name in (described.target, described.key) if name)
+    rows = rows_of(samples[SAMPLE], without=without)[:20]
+    first, second = _halves(samples[SAMPLE])
+    stack = deploy_sample(SAMPLE, template=previous_template)
+    stack.train_and_deploy(samples[SAMPLE], "january.csv")
+    answered, pinned = stack.predict(rows), _contract(stack)
+
+    # A run is in the middle of its work, and a drop waits for it.
+    _hold(host, stack, "TrainModel")
+    stack.drop(first, "february.csv")
+    wait_for("a run that is held", lambda: any(rule["reached"] for rule in host.faults()))
+    stack.drop(second, "march.csv")
+    wait_for(
+        "a drop that waits",
+        lambda: any(each.drop.key.endswith("march.csv") for each in stack.ledger.pending_drops()),
+    )
+
+    stack.update(ROOT / "template.yaml")
+
+    assert stack.predict(rows) == answered, "the live model serves as before"
+    assert _contract(stack) == pinned
+    host.clear_faults()
+
+    # What was under way ends under the definition with which it began; what waited is trained under today's.
+    stack.wait_for_version(2)
+    stack.wait_for_version(3)
+    stack.wait_for_run(RunStatus.AWAITING_APPROVAL, number=3)
+    trained = {each["key"] for run in stack.runs() for each in stack.read_json(run.manifest_uri)["objects"]}
+    assert {Path(key).name for key in trained} == {"january.csv", "february.csv", "march.csv"}
+    assert _contract(stack) == pinned
+
+    stack.approve(3)
+    live = stack.wait_for_live(3)
+    stack.wait_for_run_of(live)
+    assert len(stack.predict(rows)) == len(rows)
