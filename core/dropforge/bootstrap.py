@@ -77,9 +77,9 @@ def prediction_log(table: str, retention_days: int) -> PredictionLog:
 
 def pseudonym_key(ledger_table: str) -> bytes | None:
     """The key of the pseudonyms in the log; None where no private column was ever logged."""
-    from dropforge.adapters.sigv4_http_live_model import read_salt
+    from dropforge.ledger_table.reader import LedgerReader
 
-    return read_salt(_dynamodb_http(), ledger_table)
+    return LedgerReader(_dynamodb_http(), ledger_table).privacy_salt()
 
 
 def _dynamodb_http() -> DynamoDbHttp:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropforge.domain.records import Approval, Live, ModelVersion
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.documents import Document, Documents
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError
-from dropforge_ops.ledger_reader import LedgerReader
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateModelPackage.html
 _REASON_CHARACTERS = 1024
@@ -64,7 +64,7 @@ def parse_version(text: str, ledger: LedgerReader) -> ModelVersion:
         NotFound: there is no such version.
     """
     if text == "latest":
-        models = ledger.models()
+        models = ledger.list_models()
         if not models:
             raise NotFound(
                 "There is no model version yet. Drop a file ('dropforge drop FILE'); a run that passes the "
@@ -78,9 +78,9 @@ def parse_version(text: str, ledger: LedgerReader) -> ModelVersion:
     if number is None and arn is None:
         raise UsageError(f"{text!r} is no version: give a number, 'latest', or a model package's ARN.")
     version = int(number.group(1) if number else arn["version"])  # type: ignore[index]
-    model = ledger.model(version)
+    model = ledger.get_model(version)
     if model is None or (arn is not None and model.model_package_arn != text):
-        known = ", ".join(str(each.version) for each in ledger.models()[:10])
+        known = ", ".join(str(each.version) for each in ledger.list_models()[:10])
         raise NotFound(
             f"There is no version {text} of this model. "
             + (f"The newest are {known}." if known else "There is none at all yet.")
@@ -116,7 +116,7 @@ def check_current(shown: Candidate, ledger: LedgerReader, documents: Documents, 
         Outdated: the version's status, its metrics or what is live is another than was shown.
     """
     version = shown.model.version
-    model = ledger.model(version)
+    model = ledger.get_model(version)
     if model is None:
         raise Outdated(f"Version {version} is gone. Nothing was decided.")
     now = candidate(model, ledger, documents, sagemaker)

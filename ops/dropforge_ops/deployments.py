@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dropforge.domain.records import Live
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.errors import OperationFailed
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.progress import Follower
 from dropforge_ops.progress_view import ProgressView, cause_message
 from dropforge_ops.waiting import Deadline

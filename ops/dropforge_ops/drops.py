@@ -16,8 +16,8 @@ from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import LockName, RecordedDrop, Run
 from dropforge.domain.triggers import Drop, parse_trigger
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.errors import UsageError
-from dropforge_ops.ledger_reader import LedgerReader
 
 INCOMING = "incoming/"
 _MIB = 1024**2
@@ -149,7 +149,7 @@ class Coverage:
 
     def look(self) -> list[Upload]:
         """Look once. Returns the uploads that no run covers yet."""
-        for run in self.ledger.runs(_RUNS_LOOKED_AT):
+        for run in self.ledger.list_runs(_RUNS_LOOKED_AT):
             if run.run_id not in self._examined:
                 self._examine(run)
         missing = self.missing
@@ -177,7 +177,7 @@ class Coverage:
 
     def training_run(self) -> str | None:
         """The run that trains now and that a waiting drop waits for."""
-        lease = self.ledger.lease(LockName.TRAINING)
+        lease = self.ledger.held_lease(LockName.TRAINING)
         return None if lease is None else lease.subject
 
     def what_is_missing(self) -> str:
@@ -216,7 +216,7 @@ class Coverage:
         self._examined.add(run.run_id)
         if not run.drop_ids or from_iso(run.started_at) < oldest:
             return
-        for recorded in self.ledger.drops(run.drop_ids):
+        for recorded in self.ledger.get_drops(run.drop_ids):
             for each in self.uploads:
                 if each.is_of(recorded.drop, from_iso(recorded.received_at)):
                     self.found[each.uri] = run

@@ -15,9 +15,10 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from dropforge.ledger_table.calls import ClientCalls
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import CommandError, ExitCode, Interrupted, UsageError, from_aws
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.render import say
 from dropforge_ops.target import Options, Target, resolve
 
@@ -46,7 +47,7 @@ class Invocation:
     @cached_property
     def ledger(self) -> LedgerReader:
         """The stack's ledger."""
-        return LedgerReader(self.target.client("dynamodb"), self.target.outputs["LedgerTable"])
+        return LedgerReader(ClientCalls(self.target.client("dynamodb")), self.target.outputs["LedgerTable"])
 
     @cached_property
     def documents(self) -> Documents:

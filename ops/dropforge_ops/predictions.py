@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.records import Live
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError, code_of, message_of
-from dropforge_ops.ledger_reader import LedgerReader
 
 _BOOLEANS = {"true": True, "false": False}
 # InvokeEndpoint of a serverless endpoint takes 4 MB:

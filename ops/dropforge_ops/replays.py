@@ -10,9 +10,9 @@ from typing import Any
 
 from dropforge.domain.records import Run
 from dropforge.domain.triggers import TriggerKind, run_id_of_execution
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import OperationFailed
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.progress_view import cause_message
 from dropforge_ops.target import Target
 from dropforge_ops.waiting import Deadline
@@ -111,7 +111,7 @@ def admission(started: Started, ledger: LedgerReader, poll_s: float, deadline: D
     while True:
         # The execution is read first: if it has ended, what it recorded is there.
         described = started.sfn.describe_execution(executionArn=started.execution_arn)
-        run = ledger.run(run_id) or _follow_up_run(described, ledger)
+        run = ledger.get_run(run_id) or _follow_up_run(described, ledger)
         if run is not None:
             return Admission("admitted", f"Run {run.run_id} trains.", run)
         if described["status"] == "SUCCEEDED":
@@ -155,4 +155,4 @@ def _settings(lineage: Mapping[str, Any]) -> dict[str, Any]:
 def _follow_up_run(described: Mapping[str, Any], ledger: LedgerReader) -> Run | None:
     """The run that this very execution opened, if it is named after something else than the execution."""
     arn = described["executionArn"]
-    return next((run for run in ledger.runs(10) if run.execution_arn == arn), None)
+    return next((run for run in ledger.list_runs(10) if run.execution_arn == arn), None)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropforge.domain.records import Run, RunStatus
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.errors import TimedOut
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.progress import Follower
 from dropforge_ops.progress_view import ProgressView
 
@@ -85,7 +85,7 @@ class RunWatch:
         ended_at: float | None = None
         while True:
             # The record is read first: what the history then shows is at least as new.
-            run = self.ledger.run(self.run_id)
+            run = self.ledger.get_run(self.run_id)
             self._look()
             if run is not None and reached(run):
                 return run

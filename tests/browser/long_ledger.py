@@ -11,9 +11,9 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeSerializer
 
-from dropforge.domain import ledger_keys as keys
 from dropforge.domain.moments import iso
 from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatus, Stage
+from dropforge.ledger_table import keys
 from dropforge_local.host import LocalHost
 from dropforge_local.template import load_template
 from dropforge_ops.console.context import Context

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from botocore.model import ServiceModel
 from botocore.validate import validate_parameters
 
-from dropforge.adapters.sigv4_http_services import ConditionFailed
+from dropforge.ledger_table.calls import ConditionFailed
 
 _ACCOUNT = "us-east-1:123456789012"
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from dropforge.adapters.aws_errors import code_of, translate, translated
-from dropforge.domain import ledger_keys as keys
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
 from dropforge.domain.moments import iso
 from dropforge.domain.records import (
@@ -25,13 +21,16 @@ from dropforge.domain.records import (
     Live,
     LockName,
     ModelVersion,
-    RecordedDrop,
     Run,
     RunStatus,
     Stage,
     StageChange,
 )
 from dropforge.domain.triggers import Drop
+from dropforge.ledger_table import keys
+from dropforge.ledger_table.calls import ClientCalls, ConditionFailed
+from dropforge.ledger_table.items import attributes_of, item_of, values_of
+from dropforge.ledger_table.reader import LedgerReader
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,14 +39,22 @@ _CONFLICT_ATTEMPTS = 8
 _CONFLICT_PAUSE_S = 0.05
 # TransactWriteItems takes 100 actions: two per drop, one checks the lock, and one writes the run.
 _DROPS_PER_TRANSACTION = 49
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
-_SMALLEST_NUMBER, _LARGEST_NUMBER = 1e-127, 9.9e125
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
-class DynamoDbLedger:
+class _TranslatedCalls:
+    """Calls through the SDK's client, which end with dropforge's errors."""
+
+    def __init__(self, client: DynamoDBClient) -> None:
+        self._client = ClientCalls(client)
+
+    def call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        with translated(
+            f"dynamodb:{operation} on {request.get('TableName') or list(request['RequestItems'])}"
+        ):
+            return self._client.call(operation, request)
+
+
+class DynamoDbLedger(LedgerReader):
     """See ``dropforge.domain.ledger.Ledger`` for what each method promises."""
 
     def __init__(
@@ -57,8 +64,8 @@ class DynamoDbLedger:
         *,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        super().__init__(_TranslatedCalls(client), table)
         self._client = client
-        self._table = table
         self._pause = pause
 
     # --- drops ----------------------------------------------------------------------------------
@@ -83,7 +90,7 @@ class DynamoDbLedger:
             raise ServiceUnavailable("A drop vanished while it was recorded; the next try settles it.")
         if known["received_by"] == received_by:
             return DropReceipt(is_new=False, is_mine=True, run_id=known.get("run_id"))
-        with suppress(_ConditionFailed):  # the same execution's retry is not another delivery
+        with suppress(ConditionFailed):  # the same execution's retry is not another delivery
             self._update(
                 keys.drop(drop.drop_id),
                 "SET duplicates = duplicates + :one, last_duplicate_at = :at, last_duplicate_by = :by",
@@ -91,23 +98,6 @@ class DynamoDbLedger:
                 condition="attribute_not_exists(last_duplicate_by) OR last_duplicate_by <> :by",
             )
         return DropReceipt(is_new=False, is_mine=False, run_id=known.get("run_id"))
-
-    def pending_drops(self) -> list[RecordedDrop]:
-        markers = self._query(keys.PENDING_PARTITION)
-        drops = (self.get_drop(marker["drop_id"]) for marker in markers)
-        return [found for found in drops if found is not None and found.run_id is None]
-
-    def get_drop(self, drop_id: str) -> RecordedDrop | None:
-        item = self._get(keys.drop(drop_id))
-        if item is None:
-            return None
-        return RecordedDrop(
-            drop=Drop.from_dict(item),
-            received_at=item["received_at"],
-            received_by=item["received_by"],
-            run_id=item.get("run_id"),
-            duplicates=item["duplicates"],
-        )
 
     # --- locks ----------------------------------------------------------------------------------
 
@@ -133,7 +123,7 @@ class DynamoDbLedger:
                 condition="attribute_not_exists(holder) OR expires_at < :now",
                 names={"#token": "token"},
             )
-        except _ConditionFailed:
+        except ConditionFailed:
             # Another call of the same holder may have been quicker: then the holder has the lock.
             held = self.held_lease(name)
             return held if held is not None and held.holder == holder else None
@@ -148,13 +138,9 @@ class DynamoDbLedger:
                 condition="attribute_exists(holder) AND #token = :token",
                 names={"#token": "token"},
             )
-        except _ConditionFailed:
+        except ConditionFailed:
             return False
         return True
-
-    def held_lease(self, name: LockName) -> Lease | None:
-        item = self._get(keys.lock(name))
-        return None if item is None or "holder" not in item else Lease.from_dict({**item, "name": name})
 
     # --- runs -----------------------------------------------------------------------------------
 
@@ -202,13 +188,6 @@ class DynamoDbLedger:
             actions.append(self._delete(keys.pending(known.received_at, drop_id)))
         return actions
 
-    def get_run(self, run_id: str) -> Run | None:
-        item = self._get(keys.run(run_id))
-        return None if item is None else Run.from_dict(item)
-
-    def list_runs(self, limit: int = 100) -> list[Run]:
-        return [Run.from_dict(item) for item in self._newest(keys.RUN_KIND, limit)]
-
     def advance_run(self, run_id: str, status: RunStatus, **changes: Any) -> Run:
         values = {"status": str(status), **changes}
         final, is_final = _final_statuses()
@@ -220,7 +199,7 @@ class DynamoDbLedger:
                 condition=f"attribute_exists(pk) AND NOT {is_final}",
                 names={f"#{name}": name for name in values},
             )
-        except _ConditionFailed:
+        except ConditionFailed:
             known = self.get_run(run_id)
             if known is None:
                 raise ServiceUnavailable(f"Run {run_id} is not in the ledger yet.") from None
@@ -264,16 +243,6 @@ class DynamoDbLedger:
             raise LostLock(_lost(LockName.TRAINING, token))
         return known
 
-    def get_model(self, version: int) -> ModelVersion | None:
-        item = self._get(keys.model(version))
-        return None if item is None else ModelVersion.from_dict(item)
-
-    def list_models(self) -> list[ModelVersion]:
-        return [ModelVersion.from_dict(item) for item in self._query(keys.model(0)["pk"], newest_first=True)]
-
-    def history(self, version: int) -> list[StageChange]:
-        return [StageChange.from_dict(item) for item in self._query(keys.history_partition(version))]
-
     def await_decision(self, version: int, *, task_token: str, execution: str, due_at: str) -> ModelVersion:
         try:
             item = self._update(
@@ -287,7 +256,7 @@ class DynamoDbLedger:
                 },
                 condition="approval = :pending",
             )
-        except _ConditionFailed:
+        except ConditionFailed:
             return self._existing_model(version)
         return ModelVersion.from_dict(item)
 
@@ -371,14 +340,6 @@ class DynamoDbLedger:
         )
 
     # --- the live pointer -----------------------------------------------------------------------
-
-    def live(self) -> Live | None:
-        item = self._get(keys.LIVE)
-        return None if item is None else Live.from_dict(item)
-
-    def asleep_token(self) -> int | None:
-        item = self._get(keys.ASLEEP)
-        return None if item is None else int(item["token"])
 
     def fall_asleep(self, token: int, *, now: datetime) -> None:
         self._update(
@@ -487,10 +448,10 @@ class DynamoDbLedger:
         return {
             "ConditionCheck": {
                 "TableName": self._table,
-                "Key": _wire(keys.lock(name)),
+                "Key": attributes_of(keys.lock(name)),
                 "ConditionExpression": "attribute_exists(holder) AND #token = :token",
                 "ExpressionAttributeNames": {"#token": "token"},
-                "ExpressionAttributeValues": _wire({":token": token}),
+                "ExpressionAttributeValues": attributes_of({":token": token}),
             }
         }
 
@@ -502,17 +463,17 @@ class DynamoDbLedger:
         values: Mapping[str, Any] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        put: dict[str, Any] = {"TableName": self._table, "Item": _wire(_without_none(item))}
+        put: dict[str, Any] = {"TableName": self._table, "Item": item_of(item)}
         if condition:
             put["ConditionExpression"] = condition
         if values:
-            put["ExpressionAttributeValues"] = _wire(values)
+            put["ExpressionAttributeValues"] = attributes_of(values)
         if names:
             put["ExpressionAttributeNames"] = dict(names)
         return {"Put": put}
 
     def _delete(self, key: keys.Key) -> dict[str, Any]:
-        return {"Delete": {"TableName": self._table, "Key": _wire(key)}}
+        return {"Delete": {"TableName": self._table, "Key": attributes_of(key)}}
 
     def _conditional_update(
         self,
@@ -525,10 +486,10 @@ class DynamoDbLedger:
     ) -> dict[str, Any]:
         update: dict[str, Any] = {
             "TableName": self._table,
-            "Key": _wire(key),
+            "Key": attributes_of(key),
             "UpdateExpression": expression,
             "ConditionExpression": condition,
-            "ExpressionAttributeValues": _wire(values),
+            "ExpressionAttributeValues": attributes_of(values),
         }
         if names:
             update["ExpressionAttributeNames"] = dict(names)
@@ -545,9 +506,9 @@ class DynamoDbLedger:
     ) -> dict[str, Any]:
         request: dict[str, Any] = {
             "TableName": self._table,
-            "Key": _wire(key),
+            "Key": attributes_of(key),
             "UpdateExpression": expression,
-            "ExpressionAttributeValues": _wire(values),
+            "ExpressionAttributeValues": attributes_of(values),
             "ReturnValues": "ALL_NEW",
         }
         if condition:
@@ -556,37 +517,9 @@ class DynamoDbLedger:
             request["ExpressionAttributeNames"] = dict(names)
         with translated(f"updating {key['pk']} {key['sk']}"):
             try:
-                return _plain(self._client.update_item(**request)["Attributes"])
+                return values_of(self._client.update_item(**request)["Attributes"])
             except self._client.exceptions.ConditionalCheckFailedException as error:
-                raise _ConditionFailed from error
-
-    def _get(self, key: keys.Key) -> dict[str, Any] | None:
-        with translated(f"reading {key['pk']} {key['sk']}"):
-            found = self._client.get_item(TableName=self._table, Key=_wire(key), ConsistentRead=True)
-        return _plain(found["Item"]) if "Item" in found else None
-
-    def _query(self, partition: str, *, newest_first: bool = False) -> list[dict[str, Any]]:
-        with translated(f"listing {partition}"):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues=_wire({":pk": partition}),
-                ConsistentRead=True,
-                ScanIndexForward=not newest_first,
-            )
-            return [_plain(item) for page in pages for item in page["Items"]]
-
-    def _newest(self, kind: str, limit: int) -> list[dict[str, Any]]:
-        with translated(f"listing the newest {kind} records"):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                IndexName=keys.INDEX,
-                KeyConditionExpression="kind = :kind",
-                ExpressionAttributeValues=_wire({":kind": kind}),
-                ScanIndexForward=False,
-                PaginationConfig={"MaxItems": limit},
-            )
-            return [_plain(item) for page in pages for item in page["Items"]]
+                raise ConditionFailed from error
 
     def _transact(self, actions: list[dict[str, Any]], doing: str) -> bool:
         """Run the transaction. False when a condition failed; conflicts with other writers are retried."""
@@ -608,10 +541,6 @@ class DynamoDbLedger:
         raise ServiceUnavailable(f"Other writers were in the way {_CONFLICT_ATTEMPTS} times while {doing}.")
 
 
-class _ConditionFailed(Exception):
-    """The write's condition did not hold; nothing was written."""
-
-
 def _final_statuses() -> tuple[dict[str, str], str]:
     """The values and the condition by which an update tells a run that has ended."""
     values = {f":final{number}": str(each) for number, each in enumerate(RunStatus) if each.is_final}
@@ -630,38 +559,3 @@ def _not_approved(model: ModelVersion) -> str:
         f"Version {model.version} is {model.approval}, not approved, so it was not promoted. "
         f"Approve {model.model_package_arn} to deploy it."
     )
-
-
-def _without_none(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if value is not None}
-
-
-def _wire(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _serialize(_to_dynamodb(value)) for name, value in item.items()}
-
-
-def _to_dynamodb(value: Any) -> Any:
-    """Floats as decimals of the same text; what DynamoDB has no number for becomes null, or 0 if tiny."""
-    if isinstance(value, float):
-        if not math.isfinite(value) or abs(value) > _LARGEST_NUMBER:
-            return None
-        return Decimal(repr(float(value))) if abs(value) >= _SMALLEST_NUMBER else Decimal(0)
-    if isinstance(value, Mapping):
-        return {str(name): _to_dynamodb(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_to_dynamodb(each) for each in value]
-    return value
-
-
-def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _from_dynamodb(_deserialize(value)) for name, value in item.items()}
-
-
-def _from_dynamodb(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {name: _from_dynamodb(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_from_dynamodb(each) for each in value]
-    return value

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dropforge.adapters.sigv4_http_services import ConditionFailed, DynamoDbCalls
 from dropforge.domain.errors import ServiceUnavailable
 from dropforge.domain.moments import iso
 from dropforge.domain.predictions import (
@@ -31,6 +30,7 @@ from dropforge.domain.predictions import (
     sampling_rank,
     window_of,
 )
+from dropforge.ledger_table.calls import ConditionFailed, DynamoDbCalls
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 BATCH_ITEMS = 25

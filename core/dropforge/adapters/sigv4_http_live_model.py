@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from dropforge.adapters.sigv4_http_services import ConditionFailed, DynamoDbCalls
-from dropforge.domain import ledger_keys as keys
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import ArtifactChanged, ServiceUnavailable
 from dropforge.domain.predictions import needs_salt
 from dropforge.domain.records import Live
 from dropforge.domain.serving import LiveModel
+from dropforge.ledger_table import keys
+from dropforge.ledger_table.calls import ConditionFailed, DynamoDbCalls
+from dropforge.ledger_table.items import item_of
+from dropforge.ledger_table.reader import LedgerReader
 
 KEPT_S = 5.0
 _SALT_BYTES = 32
@@ -45,6 +47,7 @@ class LedgerLiveModels:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dynamodb, self._table, self._objects = dynamodb, ledger_table, objects
+        self._ledger = LedgerReader(dynamodb, ledger_table)
         self._kept_s, self._clock = kept_s, clock
         self._known: LiveModel | None = None
         self._known_at = float("-inf")
@@ -54,17 +57,17 @@ class LedgerLiveModels:
     def current(self, *, fresh: bool = False) -> LiveModel | None:
         now = self._clock()
         if fresh or self._known is None or now - self._known_at >= self._kept_s:
-            item = self._get(keys.LIVE)
-            self._known = None if item is None else self._model(Live.from_dict(item))
+            live = self._ledger.live()
+            self._known = None if live is None else self._model(live)
             self._known_at = now
         return self._known
 
     def evaluation(self, live: Live) -> Mapping[str, Any]:
         if self._evaluation is None or self._evaluation[0] != live.version:
-            item = self._get(keys.model(live.version))
-            if item is None:
+            model = self._ledger.get_model(live.version)
+            if model is None:
                 raise ServiceUnavailable(f"Version {live.version} is live and not in the ledger.")
-            self._evaluation = (live.version, json.loads(self._objects().read(item["evaluation_uri"])))
+            self._evaluation = (live.version, json.loads(self._objects().read(model.evaluation_uri)))
         return self._evaluation[1]
 
     def _model(self, live: Live) -> LiveModel:
@@ -81,10 +84,10 @@ class LedgerLiveModels:
     def _read_salt(self) -> bytes:
         """The key of the pseudonyms: read, or made by whoever comes first."""
         if not self._salt:
-            salt = read_salt(self._dynamodb, self._table)
+            salt = self._ledger.privacy_salt()
             if salt is None:
                 self._offer_salt()
-                salt = read_salt(self._dynamodb, self._table)
+                salt = self._ledger.privacy_salt()
             if salt is None:
                 raise ServiceUnavailable("The salt of the pseudonyms was written and is not there.")
             self._salt = salt
@@ -92,48 +95,12 @@ class LedgerLiveModels:
 
     def _offer_salt(self) -> None:
         salt = base64.b64encode(os.urandom(_SALT_BYTES)).decode()
-        item = {name: {"S": value} for name, value in {**keys.PRIVACY_SALT, "salt": salt}.items()}
         request = {
             "TableName": self._table,
-            "Item": item,
+            "Item": item_of({**keys.PRIVACY_SALT, "salt": salt}),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         try:
             self._dynamodb.call("PutItem", request)
         except ConditionFailed:
             return  # another was first; its salt counts
-
-    def _get(self, key: keys.Key) -> dict[str, Any] | None:
-        return _item(self._dynamodb, self._table, key)
-
-
-def read_salt(dynamodb: DynamoDbCalls, ledger_table: str) -> bytes | None:
-    """The key of the pseudonyms, or None where none was made yet: then nothing was logged under one."""
-    item = _item(dynamodb, ledger_table, keys.PRIVACY_SALT)
-    return None if item is None else base64.b64decode(item["salt"])
-
-
-def _item(dynamodb: DynamoDbCalls, table: str, key: keys.Key) -> dict[str, Any] | None:
-    wanted = {name: {"S": value} for name, value in key.items()}
-    request = {"TableName": table, "Key": wanted, "ConsistentRead": True}
-    item = dynamodb.call("GetItem", request).get("Item")
-    return None if item is None else {name: _plain(value) for name, value in item.items()}
-
-
-def _plain(attribute: Mapping[str, Any]) -> Any:
-    """The plain value of one of DynamoDB's typed attributes; numbers with a fraction are floats.
-    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
-    """
-    ((kind, value),) = attribute.items()
-    match kind:
-        case "S" | "BOOL":
-            return value
-        case "N":
-            return int(value) if value.lstrip("-").isdigit() else float(value)
-        case "NULL":
-            return None
-        case "M":
-            return {name: _plain(each) for name, each in value.items()}
-        case "L":
-            return [_plain(each) for each in value]
-    raise ServiceUnavailable(f"The ledger has an attribute of type {kind}, which it never writes.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from dropforge.adapters.sigv4_http import (
@@ -19,25 +19,9 @@ from dropforge.adapters.sigv4_http import (
 )
 from dropforge.domain.errors import EndpointMissing, ModelError, ObjectMissing
 from dropforge.domain.ports import ObjectRef
+from dropforge.ledger_table.calls import ConditionFailed
 
 _INVOKE_TIMEOUT_S = 28.0  # API Gateway gives up after 29 s
-
-
-class DynamoDbCalls(Protocol):
-    """DynamoDB's JSON protocol: an operation's request in, its answer out, as in the API reference."""
-
-    def call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Call the operation.
-
-        Raises:
-            ConditionFailed: the request's condition did not hold.
-            DropforgeError: any other refusal, see `dropforge.adapters.aws_error_codes`.
-        """
-        ...
-
-
-class ConditionFailed(Exception):
-    """A conditional write found its condition unmet."""
 
 
 class DynamoDbHttp:

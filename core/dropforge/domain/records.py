@@ -215,6 +215,16 @@ class RecordedDrop:
     run_id: str | None
     duplicates: int
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RecordedDrop:
+        return cls(
+            drop=Drop.from_dict(values),
+            received_at=values["received_at"],
+            received_by=values["received_by"],
+            run_id=values.get("run_id"),
+            duplicates=values["duplicates"],
+        )
+
 
 @dataclass(frozen=True)
 class DropReceipt:

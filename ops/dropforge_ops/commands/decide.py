@@ -147,7 +147,7 @@ def _recorded(invocation: Invocation, model: ModelVersion, wanted: Approval) -> 
     ledger, target = invocation.ledger, invocation.target
 
     def heard() -> ModelVersion | None:
-        now = ledger.model(model.version)
+        now = ledger.get_model(model.version)
         if now is not None and now.approval is not model.approval:
             return now
         if wanted is Approval.APPROVED:

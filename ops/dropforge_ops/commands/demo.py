@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge.domain.records import Approval, Live, Run, RunStatus
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops import decisions, predictions
 from dropforge_ops.advice import remedy
 from dropforge_ops.commands.drop import upload_all
@@ -19,7 +20,6 @@ from dropforge_ops.documents import Documents
 from dropforge_ops.drops import Coverage, Upload, keys_of
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.invocation import Invocation
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.progress import Follower, seconds_by_state
 from dropforge_ops.progress_view import ProgressView
 from dropforge_ops.project import DEFAULT_SAMPLE, find_root, sample_parameters

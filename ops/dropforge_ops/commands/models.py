@@ -29,7 +29,7 @@ def models(
     if version is not None:
         _show_one(invocation, decisions.parse_version(version, invocation.ledger), live)
         return
-    found = invocation.ledger.models()
+    found = invocation.ledger.list_models()
     changes = {each.version: invocation.ledger.history(each.version) for each in found} if history else {}
     document: dict[str, Any] = {
         "live_version": None if live is None else live.version,

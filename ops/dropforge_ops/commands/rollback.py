@@ -40,7 +40,7 @@ def rollback(
     live = invocation.ledger.live()
     wanted = None if version is None else decisions.parse_version(version, invocation.ledger)
     if wanted is None:
-        expected = rollbacks.expected(live, invocation.ledger.models())
+        expected = rollbacks.expected(live, invocation.ledger.list_models())
     else:
         expected = wanted
         already = rollbacks.check(wanted, live)

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.live import Live as LiveDisplay
 
 from dropforge.domain.records import Run, RunStatus
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops import replays, run_details
 from dropforge_ops.advice import next_steps
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError
 from dropforge_ops.invocation import Invocation
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.progress import Follower
 from dropforge_ops.progress_view import ProgressView
 from dropforge_ops.render import metric, run_seconds, runs_table, say
@@ -38,7 +38,7 @@ def list_runs(
     if follow:
         _follow_list(invocation, limit)
         return
-    runs = invocation.ledger.runs(limit)
+    runs = invocation.ledger.list_runs(limit)
     document = {"runs": [{**run.to_dict(), "seconds": round(run_seconds(run), 3)} for run in runs]}
 
     def show(out: Console) -> None:
@@ -144,13 +144,13 @@ def find_run(ledger: LedgerReader, run_id: str) -> Run:
         NotFound: there is none; runs with similar ids are named.
     """
     if run_id == "latest":
-        newest = ledger.runs(1)
+        newest = ledger.list_runs(1)
         if not newest:
             raise NotFound("There is no run yet. Drop a file: 'dropforge drop FILE'.")
         return newest[0]
-    run = ledger.run(run_id)
+    run = ledger.get_run(run_id)
     if run is None:
-        near = [each.run_id for each in ledger.runs(100) if run_id in each.run_id][:5]
+        near = [each.run_id for each in ledger.list_runs(100) if run_id in each.run_id][:5]
         hint = f" Did you mean {' or '.join(near)}?" if near else " 'dropforge runs' lists those there are."
         raise NotFound(f"There is no run {run_id!r}.{hint}")
     return run
@@ -171,11 +171,11 @@ def _follow_list(invocation: Invocation, limit: int) -> None:
     if out.is_terminal:
         with LiveDisplay(console=out, auto_refresh=False) as display:
             while True:
-                display.update(runs_table(ledger.runs(limit)), refresh=True)
+                display.update(runs_table(ledger.list_runs(limit)), refresh=True)
                 time.sleep(pause)
     known: dict[str, RunStatus] = {}
     while True:
-        for run in reversed(ledger.runs(limit)):
+        for run in reversed(ledger.list_runs(limit)):
             if known.get(run.run_id) is not run.status:
                 known[run.run_id] = run.status
                 out.print(f"{run.run_id}  {run.status.replace('_', ' ')}  {metric(run.metric)}".rstrip())

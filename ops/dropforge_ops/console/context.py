@@ -11,10 +11,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dropforge.ledger_table.calls import ClientCalls
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.console.dropping import Drops
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import from_aws
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.target import Target
 
 # A person watches, so a change is seen within a breath; on AWS every look is a request that costs.
@@ -33,7 +34,7 @@ class Context:
     @cached_property
     def ledger(self) -> LedgerReader:
         """The stack's ledger."""
-        return LedgerReader(self.target.client("dynamodb"), self.target.outputs["LedgerTable"])
+        return LedgerReader(ClientCalls(self.target.client("dynamodb")), self.target.outputs["LedgerTable"])
 
     @cached_property
     def documents(self) -> Documents:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dropforge.domain.records import Run, RunStatus
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge.pricing.prices import load_prices
 from dropforge.pricing.rates import load_rates
 from dropforge_ops.cost.monthly import Bill, monthly_bill
 from dropforge_ops.cost.stack_template import read_stack_template
 from dropforge_ops.cost.usage import Usage
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.project import deployed_parameters, find_root
 from dropforge_ops.target import Target
 
@@ -62,7 +62,7 @@ def month_to_date(target: Target, ledger: LedgerReader, *, now: datetime | None 
     start = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     days = calendar.monthrange(start.year, start.month)[1]
     share = max((now - start).total_seconds(), 1.0) / (days * _DAY_S)
-    runs = ledger.runs(_RUNS, since=start)
+    runs = ledger.list_runs(_RUNS, since=start)
     usage = usage_of_runs(runs, _dropped_bytes(runs, ledger), _requests(target, start, now))
     parameters = deployed_parameters(target.client("cloudformation"), target.stack) or {}
     template = read_stack_template(find_root(), parameters)
@@ -86,7 +86,7 @@ def usage_of_runs(runs: Sequence[Run], dropped_bytes: int, requests: float) -> U
 
 
 def _dropped_bytes(runs: Sequence[Run], ledger: LedgerReader) -> int:
-    found = ledger.drops(each for run in runs for each in run.drop_ids)
+    found = ledger.get_drops(each for run in runs for each in run.drop_ids)
     return sum(each.drop.size or 0 for each in found)
 
 

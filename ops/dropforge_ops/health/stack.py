@@ -11,10 +11,10 @@ from botocore.exceptions import ClientError
 
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import InvalidContract
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import code_of, message_of
 from dropforge_ops.health.findings import Check, Finding, Status
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.target import Target
 
 NAMES = ("parameters", "contract", "data and ledger", "state machines", "endpoint", "API", "alarms")

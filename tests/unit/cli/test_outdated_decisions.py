@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from dropforge.domain.records import Approval
+from dropforge.ledger_table.calls import ClientCalls
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops import decisions
 from dropforge_ops.documents import Documents
-from dropforge_ops.ledger_reader import LedgerReader
 
 
 class Reviewer:
@@ -14,9 +15,9 @@ class Reviewer:
     def __init__(self, stack, version):
         clients = stack.target.client
         self.stack, self.sagemaker = stack, stack.sagemaker
-        self.ledger = LedgerReader(clients("dynamodb"), stack.target.outputs["LedgerTable"])
+        self.ledger = LedgerReader(ClientCalls(clients("dynamodb")), stack.target.outputs["LedgerTable"])
         self.documents = Documents(clients("s3"))
-        model = self.ledger.model(version)
+        model = self.ledger.get_model(version)
         assert model is not None
         self.shown = decisions.candidate(model, self.ledger, self.documents, self.sagemaker)
 

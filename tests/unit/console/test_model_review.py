@@ -37,19 +37,19 @@ class ReadLedger:
     def __init__(self, models=(), live=None, runs=()):
         self.all, self.pointer, self.listed = list(models), live, list(runs)
 
-    def models(self):
+    def list_models(self):
         return sorted(self.all, key=lambda each: -each.version)
 
-    def model(self, version):
+    def get_model(self, version):
         return next((each for each in self.all if each.version == version), None)
 
     def live(self):
         return self.pointer
 
-    def runs(self, limit):
+    def list_runs(self, limit):
         return self.listed[:limit]
 
-    def run(self, run_id):
+    def get_run(self, run_id):
         return next((each for each in self.listed if each.run_id == run_id), None)
 
     def history(self, version):

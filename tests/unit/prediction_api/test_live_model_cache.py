@@ -8,11 +8,12 @@ from decimal import Decimal
 import pytest
 from boto3.dynamodb.types import TypeSerializer
 from tests.fakes.predictions import BINARY, REGRESSION, live
+from tests.fakes.records import a_version
 from tests.unit.prediction_api.test_prediction_ids import with_privacy
 
 from dropforge.adapters.sigv4_http_live_model import KEPT_S, LedgerLiveModels
-from dropforge.adapters.sigv4_http_services import ConditionFailed
 from dropforge.domain.errors import ArtifactChanged, ServiceUnavailable
+from dropforge.ledger_table.calls import ConditionFailed
 
 SERIALIZE = TypeSerializer().serialize
 
@@ -162,7 +163,7 @@ def test_whoever_comes_second_takes_the_first_ones_salt(table, objects):
 def test_reads_the_metrics_of_a_version_once(models, table, objects):
     publish(table, objects, BINARY)
     uri = "s3://data/models/run-1/evaluation.json"
-    table.put({"pk": "MODEL", "sk": "00000001", "evaluation_uri": uri})
+    table.put({"pk": "MODEL", "sk": "00000001", **a_version(1, evaluation_uri=uri).to_dict()})
     objects.content[uri] = b'{"regression_metrics": {}}'
     found = models.current().live
     assert models.evaluation(found) == models.evaluation(found) == {"regression_metrics": {}}

@@ -12,7 +12,6 @@ import pytest
 
 from dropforge.adapters.sigv4_http import CallRefused, Credentials, SignedHttp, Signer
 from dropforge.adapters.sigv4_http_services import (
-    ConditionFailed,
     DynamoDbHttp,
     EndpointHttp,
     ObjectsHttp,
@@ -26,6 +25,7 @@ from dropforge.domain.errors import (
     ServiceRejected,
     ServiceUnavailable,
 )
+from dropforge.ledger_table.calls import ConditionFailed
 
 
 class Server(ThreadingHTTPServer):

@@ -137,7 +137,7 @@ def _start_rollback(context: Context, live: Live, back_to: ModelVersion, reason:
             f"What is live changed while you were looking: it is {what} now. Nothing was rolled back; look "
             "again."
         )
-    current = context.ledger.model(back_to.version) or back_to
+    current = context.ledger.get_model(back_to.version) or back_to
     already = rollbacks.check(current, now)
     if already is not None:
         raise decisions.Outdated(already)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from nicegui import html, ui
 
 from dropforge.domain.records import Run
+from dropforge.ledger_table.reader import Cursor
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.drop_zone import drop_zone
 from dropforge_ops.console.components.feedback import empty_state, error_banner
@@ -20,7 +21,6 @@ from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.reading.runs import PAGE_ROWS, RunsPage, read_runs
 from dropforge_ops.errors import CommandError
-from dropforge_ops.ledger_reader import Cursor
 from dropforge_ops.render import files, metric, run_seconds, why
 
 

@@ -10,10 +10,10 @@ from typing import Any, Final, Self
 from botocore.exceptions import ClientError
 
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus, StageChange
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops import decisions
 from dropforge_ops.documents import Document, Documents
 from dropforge_ops.errors import NotFound, code_of
-from dropforge_ops.ledger_reader import LedgerReader
 
 _RUNS_LOOKED_AT = 100
 _REFUSED_SHOWN = 10
@@ -45,9 +45,9 @@ class Versions:
 
 def read_versions(ledger: LedgerReader) -> Versions:
     """The list of versions; two queries and a read, however many runs there are."""
-    runs = ledger.runs(_RUNS_LOOKED_AT)
+    runs = ledger.list_runs(_RUNS_LOOKED_AT)
     refused = [run for run in runs if run.status is RunStatus.REJECTED_BY_GATE]
-    return Versions(ledger.live(), ledger.models(), refused[:_REFUSED_SHOWN])
+    return Versions(ledger.live(), ledger.list_models(), refused[:_REFUSED_SHOWN])
 
 
 @dataclass(frozen=True)
@@ -228,14 +228,14 @@ def read_standing(shown: decisions.Candidate, ledger: LedgerReader, sagemaker: A
         NotFound: the version is gone.
     """
     version = shown.model.version
-    model = ledger.model(version)
+    model = ledger.get_model(version)
     if model is None:
         raise NotFound(f"There is no version {version} any more.")
     now = decisions.Candidate(model, shown.judgement, ledger.live(), _registry_status(model, sagemaker))
     fallback = None
     if now.is_live:
-        fallback = next(iter(Versions(now.live, ledger.models(), []).earlier), None)
-    return Standing(now, ledger.run(model.run_id), tuple(ledger.history(version)), fallback)
+        fallback = next(iter(Versions(now.live, ledger.list_models(), []).earlier), None)
+    return Standing(now, ledger.get_run(model.run_id), tuple(ledger.history(version)), fallback)
 
 
 def _registry_status(model: ModelVersion, sagemaker: Any) -> str:
@@ -264,7 +264,7 @@ def _review(
     profile = _content(f"s3://{bucket}/runs/{run_id}/profile.json", documents)
     return Review(
         run_id=run_id,
-        run=ledger.run(run_id),
+        run=ledger.get_run(run_id),
         model=model,
         shown=shown,
         verdict=Verdict.of(judgement.content),

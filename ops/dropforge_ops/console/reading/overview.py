@@ -9,11 +9,11 @@ from botocore.exceptions import ClientError
 
 from dropforge.domain.errors import UnknownPrice
 from dropforge.domain.records import Approval, Live, ModelVersion, Run
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.console.reading.drift import AlarmState, Window, read_alarms, window_of
 from dropforge_ops.cost.so_far import month_to_date
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import NotFound, code_of, message_of
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.target import Target
 from dropforge_ops.watch_reports import WatchReports
 
@@ -36,9 +36,9 @@ def read_standing(ledger: LedgerReader) -> Standing:
     return Standing(
         live=ledger.live(),
         waiting=tuple(
-            each for each in ledger.models(_VERSIONS_LOOKED_AT) if each.approval is Approval.PENDING
+            each for each in ledger.list_models(_VERSIONS_LOOKED_AT) if each.approval is Approval.PENDING
         ),
-        runs=tuple(ledger.runs(_RUNS_SHOWN)),
+        runs=tuple(ledger.list_runs(_RUNS_SHOWN)),
     )
 
 

@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, ModelVersion, RecordedDrop, Run, RunStatus
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.console.reading.state_graph import StateGraph, Step
 from dropforge_ops.errors import NotFound, code_of
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.progress import Follower, Visit
 from dropforge_ops.target import Target
 
@@ -123,13 +123,13 @@ class RunFollowing:
         Raises:
             NotFound: there is no such run.
         """
-        run = self.ledger.run(self.run_id)
+        run = self.ledger.get_run(self.run_id)
         if run is None:
             raise NotFound(f"There is no run {self.run_id!r}. The list of runs names those there are.")
         if self._drops is None:
-            self._drops = seen_drops(self.target.client("s3"), self.ledger.drops(run.drop_ids))
+            self._drops = seen_drops(self.target.client("s3"), self.ledger.get_drops(run.drop_ids))
         follower = self._followed(run)
-        model = None if run.version is None else self.ledger.model(run.version)
+        model = None if run.version is None else self.ledger.get_model(run.version)
         return RunView(
             run=run,
             execution_status=FORGOTTEN if self._is_forgotten else follower.status,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dropforge.domain.records import Run
-from dropforge_ops.ledger_reader import Cursor, LedgerReader
+from dropforge.ledger_table.reader import Cursor, LedgerReader
 
 PAGE_ROWS = 25
 

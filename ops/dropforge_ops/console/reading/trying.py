@@ -13,10 +13,10 @@ from typing import Any, Final
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.instance_rules import InvalidInstances, checked_values
 from dropforge.domain.records import Live
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops import predictions
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import CommandError, UsageError
-from dropforge_ops.ledger_reader import LedgerReader
 from dropforge_ops.prediction_api import MAXIMUM_ITEMS, PredictionApi
 from dropforge_ops.target import Target
 
