@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 
 from proof.findings import Finding
 from proof.product import Product
-from proof.workflow import arguments, data, error_names, policies, references, sizes, structure
+from proof.workflow import (
+    arguments,
+    data,
+    error_names,
+    policies,
+    reference_engine,
+    references,
+    sizes,
+    structure,
+)
 
 # Graph and references first: what they find would break the others.
 CHECKS: tuple[Callable[[Product], Iterator[Finding]], ...] = (
@@ -25,14 +34,17 @@ CHECKS: tuple[Callable[[Product], Iterator[Finding]], ...] = (
     policies.check,
     sizes.check,
     data.check,
+    reference_engine.check,
 )
+# These walk through recorded data.
+WALKING = (data.check, reference_engine.check)
 
 
 def all_findings(product: Product) -> list[Finding]:
     """What any check finds; data are not walked through machines whose graph is broken."""
     found = list[Finding]()
     for check in CHECKS:
-        if check is data.check and found:
+        if check in WALKING and found:
             continue
         found += check(product)
     return found

@@ -22,7 +22,7 @@ from proof.iam.intrinsics import Values
 from proof.iam.roles import values_of
 from proof.product import Machine, Product, expressions_of, inner_machines, states_of
 from proof.recordings import Recording, shape, words_of
-from proof.workflow.jsonata import BrokenExpression, Undefined
+from proof.workflow.jsonata import BrokenExpression, Evaluation, Undefined, witnessed
 from proof.workflow.operations import UnknownResource, operation_of
 from proof.workflow.requests import InvalidRequest
 from proof.workflow.walk import BrokenState, Failure, context_of, step
@@ -36,12 +36,13 @@ _REMEDY = "run the workflow tests anew with `make record`, or add a walk of it t
 
 @dataclass
 class Explored:
-    """What the walks came by: states with their inputs, requests and results, and what went wrong."""
+    """What the walks came by: states with inputs, requests and results, what went wrong, each evaluation."""
 
     inputs: dict[str, list[Any]] = field(default_factory=dict)
     results: dict[str, list[Any]] = field(default_factory=dict)
     requests: dict[str, list[Any]] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
 
 
 def check(product: Product) -> Iterator[Finding]:
@@ -115,7 +116,9 @@ def _explored(definition: str, machine: str, machine_arn: str) -> Explored:
     found = Explored()
     execution = machine_arn.replace(":stateMachine:", ":execution:") + ":run-1"
     described = json.loads(definition)
-    _Explorer(found, Recording.load(machine), execution, words_of(described)).machine(described, "")
+    with witnessed() as evaluations:
+        _Explorer(found, Recording.load(machine), execution, words_of(described)).machine(described, "")
+    found.evaluations += evaluations.values()
     return found
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
-import jsonata
+from ministack.services.stepfunctions import _register_sfn_jsonata_functions
 
+from dropforge_local.glue.workflow.expressions.engine import ReferenceJsonata
 from proof.product import is_expression
 
 
@@ -18,6 +22,35 @@ class Undefined(Exception):
 
 class BrokenExpression(Exception):
     """An expression fails on this input: States.QueryEvaluationError on AWS."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the local host's engine made of an expression.
+
+    Args:
+        expression: without its ``{% %}``.
+        variables: ``$states`` and what ``Assign`` set, as JSON.
+        outcome: ``{"value": …}``, ``{"undefined": true}`` or ``{"error": …}``, as JSON.
+    """
+
+    expression: str
+    variables: str
+    outcome: str
+
+
+_witness = ContextVar[dict[tuple[str, str], Evaluation] | None]("_witness", default=None)
+
+
+@contextlib.contextmanager
+def witnessed() -> Iterator[Mapping[Any, Evaluation]]:
+    """Keep every evaluation while this is entered, each kind once."""
+    seen = dict[tuple[str, str], Evaluation]()
+    token = _witness.set(seen)
+    try:
+        yield seen
+    finally:
+        _witness.reset(token)
 
 
 def evaluate(value: Any, states: Mapping[str, Any], variables: Mapping[str, Any] | None = None) -> Any:
@@ -36,24 +69,37 @@ def evaluate(value: Any, states: Mapping[str, Any], variables: Mapping[str, Any]
         return [evaluate(each, states, variables) for each in value]
     if not is_expression(value):
         return value
-    text = value[2:-2].strip()
-    result = _run(text, states, variables or {})
-    # The library has one None for null and for undefined; only the second does not exist.
-    if result is None and not _run(f"$exists(({text}))", states, variables or {}):
-        raise Undefined(text)
-    return json.loads(json.dumps(result, allow_nan=False))
+    expression, bound = value[2:-2].strip(), {**(variables or {}), "states": states}
+    outcome = outcome_of(expression, bound)
+    seen = _witness.get()
+    if seen is not None:
+        given = json.dumps(bound)
+        seen.setdefault((expression, given), Evaluation(expression, given, json.dumps(outcome)))
+    if "error" in outcome:
+        raise BrokenExpression(f"{outcome['error']}: {expression}")
+    if "undefined" in outcome:
+        raise Undefined(expression)
+    return outcome["value"]
+
+
+def outcome_of(expression: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What the local host's engine makes of an expression: its value, undefined, or an error."""
+    try:
+        result = _run(expression, variables)
+        # The library has one None for null and for undefined; only the second does not exist.
+        if result is None and not _run(f"$exists(({expression}))", variables):
+            return {"undefined": True}
+        return {"value": json.loads(json.dumps(result, allow_nan=False))}
+    except Exception as error:  # as on the host, where whatever the library raises fails the state
+        return {"error": f"{getattr(error, 'error', type(error).__name__)}: {error}"}
 
 
 @functools.cache
-def _parsed(expression: str) -> jsonata.Jsonata:
-    return jsonata.Jsonata(expression)
+def _parsed(expression: str) -> ReferenceJsonata:
+    program = ReferenceJsonata(expression)
+    _register_sfn_jsonata_functions(program)
+    return program
 
 
-def _run(expression: str, states: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
-    program = _parsed(expression)
-    for name, value in {**variables, "states": states}.items():
-        program.assign(name, value)
-    try:
-        return program.evaluate(None)
-    except jsonata.JException as error:
-        raise BrokenExpression(f"{error}: {expression}") from error
+def _run(expression: str, variables: Mapping[str, Any]) -> Any:
+    return _parsed(expression).evaluate(None, variables)

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jsonata
+from jsonata import JException
 
 from dropforge.domain import errors
+from dropforge_local.glue.workflow.expressions.engine import ReferenceJsonata
 from proof.findings import Finding
 from proof.product import Machine, Product, expressions_of, inner_machines, states_of
 
 _SUBSTITUTION = re.compile(r"\$\{\w+\}")
+_EVAL = re.compile(r"\$eval\b")
 _STRING = re.compile(r'"(\\.|[^"\\])*"')
 _ENDS = ("Succeed", "Fail")
 
@@ -131,7 +133,7 @@ def check_substituted_texts(product: Product) -> Iterator[Finding]:
 
 
 def check_expressions(product: Product) -> Iterator[Finding]:
-    """Every JSONata expression is closed and parses."""
+    """Every JSONata expression is closed, parses, and calls nothing that Step Functions lacks."""
     for machine in product.machines():
         for name, state in states_of(machine.definition()):
             for expression in expressions_of(state):
@@ -139,9 +141,13 @@ def check_expressions(product: Product) -> Iterator[Finding]:
                 if not expression.endswith("%}"):
                     yield Finding("expression", where, f"is not closed by %}}: {expression}")
                     continue
+                if _EVAL.search(expression):
+                    yield Finding(
+                        "expression", where, f"calls $eval, which Step Functions lacks: {expression}"
+                    )
                 try:
-                    jsonata.Jsonata(_SUBSTITUTION.sub("x", expression)[2:-2])
-                except jsonata.JException as error:
+                    ReferenceJsonata(_SUBSTITUTION.sub("x", expression)[2:-2])
+                except JException as error:
                     yield Finding("expression", where, f"{error}: {expression}")
 
 

@@ -23,7 +23,7 @@ def product() -> Product:
 
 def checked(product: Product) -> list[Finding]:
     """What `make check` finds, without walking through the data: none of the faults below is one of data."""
-    checks = [check for check in workflow_checks.CHECKS if check is not data.check]
+    checks = [check for check in workflow_checks.CHECKS if check not in workflow_checks.WALKING]
     return [finding for check in checks for finding in check(product)]
 
 

@@ -124,6 +124,71 @@ def test_starting_the_same_name_and_input_again_is_the_same_execution(deployed: 
         client.start_execution(stateMachineArn=machine, name="one", input='{"a": 1}')
 
 
+def test_an_express_machine_starts_twice_under_one_name_and_shows_no_history(deployed: Deployed) -> None:
+    client, key = deployed.host.client("stepfunctions"), uuid.uuid4().hex
+    machine = client.create_state_machine(
+        name=f"express-{key[:12]}",
+        type="EXPRESS",
+        roleArn="arn:aws:iam::000000000000:role/test",
+        definition=json.dumps(
+            {"QueryLanguage": "JSONata", **task(_payload(deployed, {"do": "count", "key": key}))}
+        ),
+    )["stateMachineArn"]
+    arns = [client.start_execution(stateMachineArn=machine, name="one")["executionArn"] for _ in range(2)]
+    assert len(set(arns)) == 2
+    assert all(f":express:express-{key[:12]}:one:" in arn for arn in arns)
+    eventually(lambda: deployed.calls(key) == 2)
+    for refused in (client.describe_execution, client.get_execution_history, client.stop_execution):
+        with pytest.raises(ClientError, match="InvalidArn"):
+            refused(executionArn=arns[0])
+    with pytest.raises(ClientError, match="StateMachineTypeNotSupported"):
+        client.list_executions(stateMachineArn=machine)
+
+
+def test_expressions_have_the_values_of_the_reference_engine(deployed: Deployed) -> None:
+    machine = {
+        "StartAt": "Look",
+        "States": {
+            "Look": {
+                "Type": "Pass",
+                "Output": {
+                    "text": "{% $string({'n': 1234567890123456}) %}",
+                    "tie": "{% $formatNumber(0.125, '0.00') %}",
+                    "sum": "{% $sum([0.1, 0.2, 0.3]) %}",
+                    "distinct": "{% $distinct([true, 1, true]) %}",
+                    "lower": "{% $lowercase('Straße') %}",
+                },
+                "End": True,
+            }
+        },
+    }
+    assert deployed.run(machine) == {
+        "text": '{"n":1234567890123460}',
+        "tie": "0.12",
+        "sum": 0.6000000000000001,
+        "distinct": [True, 1],
+        "lower": "straße",
+    }
+
+
+@pytest.mark.parametrize("expression", ["$eval('1')", "$base64encode('ß')"])
+def test_an_expression_that_aws_or_this_host_does_not_evaluate_fails(
+    deployed: Deployed, expression: str
+) -> None:
+    machine = {"StartAt": "A", "States": {"A": {"Type": "Succeed", "Output": f"{{% {expression} %}}"}}}
+    assert deployed.ended(deployed.start(machine))["error"] == "States.QueryEvaluationError"
+
+
+@pytest.mark.parametrize("expression", ["$states.input.a ?? 1", "$states.input.a ?: 1", "(1"])
+def test_refuses_a_definition_whose_expression_step_functions_cannot_parse(
+    deployed: Deployed, expression: str
+) -> None:
+    with pytest.raises(ClientError, match="INVALID_JSONATA_EXPRESSION"):
+        deployed.machine(
+            {"StartAt": "A", "States": {"A": {"Type": "Succeed", "Output": f"{{% {expression} %}}"}}}
+        )
+
+
 def test_assign_reads_the_variables_from_before_the_state(deployed: Deployed) -> None:
     machine = {
         "StartAt": "First",

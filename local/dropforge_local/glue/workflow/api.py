@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.authorization import Denied
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 # https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
 _NAME = re.compile(r'[^\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}')
+
+# How the ARN of an express machine's execution begins after the account.
+_EXPRESS = ":express:"
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -62,7 +66,11 @@ class Api:
     # --- executions ----------------------------------------------------------------------------------
 
     def start_execution(self, data: dict[str, Any]) -> Answer:
-        """StartExecution: idempotent for the same name and input while the execution runs."""
+        """StartExecution: idempotent for the same name and input while the execution runs.
+
+        An express machine starts one execution more with each call, whatever its name:
+        https://docs.aws.amazon.com/step-functions/latest/dg/choosing-workflow-type.html
+        """
         requested = data.get("stateMachineArn", "")
         base = self._asl._resolve_state_machine_arn(requested)
         if base is None:
@@ -79,6 +87,8 @@ class Api:
             return self._refuse("InvalidExecutionInput", f"The input has more than {MAX_DATA_BYTES} bytes.")
         _, _, _, region, account, *_ = base.split(":")
         arn = f"arn:aws:states:{region}:{account}:execution:{machine['name']}:{name}"
+        if machine.get("type") == "EXPRESS":
+            arn = f"{arn.replace(':execution:', _EXPRESS)}:{uuid.uuid4()}"
         with self._records.lock:
             known = self._asl._executions.get(arn)
             if known is not None:
@@ -131,14 +141,45 @@ class Api:
     def stop_execution(self, data: dict[str, Any]) -> Answer:
         """StopExecution: the execution is ABORTED, and what it waits for is stopped where AWS stops it."""
         arn = data.get("executionArn", "")
-        execution = self._asl._executions.get(arn)
-        if execution is None:
+        if _EXPRESS in arn:
+            return self._refuse(*_not_for_express(arn))
+        if arn not in self._asl._executions:
             return self._refuse("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'")
+        stopped = self._stop(arn, data.get("error"), data.get("cause"))
+        return self._answer({"stopDate": stopped["stopDate"]})
+
+    def _stop(self, arn: str, error: str | None = None, cause: str | None = None) -> dict[str, Any]:
+        execution: dict[str, Any] = self._asl._executions[arn]
         run = self._records.run_of(arn)
-        self._records.finish(execution, "ABORTED", error=data.get("error"), cause=data.get("cause"))
+        self._records.finish(execution, "ABORTED", error=error, cause=cause)
         if run is not None:
             run.root.end()
-        return self._answer({"stopDate": execution["stopDate"]})
+        return execution
+
+    def of_standard_execution(self, original: Callable[[dict[str, Any]], Answer]) -> Callable[..., Answer]:
+        """DescribeExecution and GetExecutionHistory, which know standard executions only."""
+
+        def call(data: dict[str, Any]) -> Answer:
+            arn = str(data.get("executionArn", ""))
+            return self._refuse(*_not_for_express(arn)) if _EXPRESS in arn else original(data)
+
+        return call
+
+    def list_executions(self, original: Callable[[dict[str, Any]], Answer]) -> Callable[..., Answer]:
+        """ListExecutions is for standard machines only."""
+
+        def call(data: dict[str, Any]) -> Answer:
+            machine = self._asl._state_machines.get(data.get("stateMachineArn"))
+            if machine is not None and machine.get("type") == "EXPRESS":
+                return self._unsupported_type()
+            return original(data)
+
+        return call
+
+    def _unsupported_type(self) -> Answer:
+        return self._refuse(
+            "StateMachineTypeNotSupported", "This operation is not supported by this type of state machine"
+        )
 
     def start_sync_execution(self, original: Callable[[dict[str, Any]], Answer]) -> Callable[..., Answer]:
         """StartSyncExecution is for express machines only."""
@@ -146,10 +187,7 @@ class Api:
         def call(data: dict[str, Any]) -> Answer:
             machine = self._asl._state_machines.get(data.get("stateMachineArn"))
             if machine is not None and machine.get("type") != "EXPRESS":
-                return self._refuse(
-                    "StateMachineTypeNotSupported",
-                    "This operation is not supported by this type of state machine",
-                )
+                return self._unsupported_type()
             return original(data)
 
         return call
@@ -238,10 +276,14 @@ class Api:
                 if record.get("stateMachineArn") == data.get("stateMachineArn")
             ]
             for arn in gone:
-                self.stop_execution({"executionArn": arn, "cause": "The state machine was deleted."})
+                self._stop(arn, cause="The state machine was deleted.")
             answer = original(data)
             for arn in gone:
                 self._journal.forget_execution(arn)
             return answer
 
         return call
+
+
+def _not_for_express(arn: str) -> tuple[str, str]:
+    return "InvalidArn", f"Invalid Arn: 'Resource type not valid in this context: express': '{arn}'"

@@ -12,6 +12,7 @@ from dropforge_local.glue.workflow import faults
 from dropforge_local.glue.workflow import run as runs
 from dropforge_local.glue.workflow.api import Api
 from dropforge_local.glue.workflow.concurrent import Concurrent
+from dropforge_local.glue.workflow.expressions import engine
 from dropforge_local.glue.workflow.fields import error_matches
 from dropforge_local.glue.workflow.integrations import Integrations
 from dropforge_local.glue.workflow.machine import Machine
@@ -99,7 +100,7 @@ def install(
     from ministack.services import lambda_svc  # noqa: PLC0415
     from ministack.services import stepfunctions as asl  # noqa: PLC0415
 
-    require(asl, *_USED, *(f"_{name}" for name in _SAVED))
+    require(asl, *_USED, "jsonata", *(f"_{name}" for name in _SAVED))
     require(lambda_svc, "_get_func_record_for_ref", "_execution_record_for_config")
     require_parameters(asl._run_execution, "exec_arn")
     require_parameters(asl._run_sub_machine, "states", "start_at", "input_data", "execution", "ctx")
@@ -133,6 +134,7 @@ def install(
     asl._add_event = records.add_event
     asl._emit_execution_status_event = records.emit_status
     asl._error_matches = error_matches
+    asl.jsonata = engine.MODULE
     asl._apply_state_assign = _assign_together(asl)
     asl._call_lambda = integrations.call_lambda
     asl._run_sub_machine = lambda states, start_at, value, execution, ctx: machine.run_inner(
@@ -140,6 +142,9 @@ def install(
     )
     asl._start_execution = api.start_execution
     asl._stop_execution = api.stop_execution
+    asl._describe_execution = api.of_standard_execution(asl._describe_execution)
+    asl._get_execution_history = api.of_standard_execution(asl._get_execution_history)
+    asl._list_executions = api.list_executions(asl._list_executions)
     asl._start_sync_execution = api.start_sync_execution(asl._start_sync_execution)
     asl._send_task_success = api.send_task_success
     asl._send_task_failure = api.send_task_failure

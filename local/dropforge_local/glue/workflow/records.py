@@ -138,7 +138,7 @@ class Records:
         if "mapRunArn" in execution:
             return
         _count(execution)
-        if execution.get("sync"):
+        if execution.get("sync") or ":express:" in execution["executionArn"]:
             return
         try:
             emit_aws_event(
