@@ -21,6 +21,7 @@ from proof.workflow import (
 CHECKS: tuple[Callable[[Product], Iterator[Finding]], ...] = (
     structure.check_graph,
     references.check_substitutions,
+    references.check_parameters,
     references.check_handlers,
     references.check_events,
     references.check_logs,

@@ -55,13 +55,56 @@ def referred(value: Any) -> Iterator[str]:
                 yield each
             elif name == "Fn::GetAtt":
                 yield each[0]
-            elif name == "Fn::Sub" and isinstance(each, str):
-                yield from (found.partition(".")[0] for found in re.findall(r"\$\{([\w:.]+)\}", each))
+            elif name == "Fn::Sub":
+                text, own = each if isinstance(each, list) else (each, {})
+                names = {found.partition(".")[0] for found in re.findall(r"\$\{([\w:.]+)\}", text)}
+                yield from names - own.keys()
+                yield from referred(own)
             else:
                 yield from referred(each)
     elif isinstance(value, list):
         for each in value:
             yield from referred(each)
+
+
+def check_parameters(product: Product) -> Iterator[Finding]:
+    """Every parameter is used, and shown in a group; cfn-lint's W2001 is silent under the SAM transform."""
+    document = product.document
+    declared, conditions = document.get("Parameters", {}), document.get("Conditions", {})
+    parts = [document.get(part, {}) for part in ("Resources", "Outputs", "Globals", "Rules")]
+    waiting, reached = list(_conditions_in(parts)), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += _conditions_in(conditions.get(name, {}))
+    used = set(referred([*parts, *(conditions.get(name, {}) for name in reached)]))
+    for name in declared.keys() - used:
+        yield Finding("parameter", name, "is a parameter that nothing uses; use it or remove it")
+    for name in conditions.keys() - reached:
+        yield Finding("parameter", name, "is a condition that nothing depends on; use it or remove it")
+    interface = document.get("Metadata", {}).get("AWS::CloudFormation::Interface", {})
+    grouped = {name for group in interface.get("ParameterGroups", []) for name in group["Parameters"]}
+    for name in declared.keys() - grouped:
+        yield Finding("parameter", name, "is in no group of the template's ParameterGroups; add it to one")
+    for name in grouped - declared.keys():
+        yield Finding("parameter", name, "is in a group of ParameterGroups, and no parameter")
+
+
+def _conditions_in(value: Any) -> Iterator[str]:
+    """Every condition that resources, intrinsics or other conditions name."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if name == "Fn::If":
+                yield each[0]
+                yield from _conditions_in(each[1:])
+            elif name == "Condition" and isinstance(each, str):
+                yield each
+            else:
+                yield from _conditions_in(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _conditions_in(each)
 
 
 def check_handlers(product: Product) -> Iterator[Finding]:

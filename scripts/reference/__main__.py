@@ -43,7 +43,11 @@ def stale(pages: Mapping[Path, str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    pages = written()
+    try:
+        pages = written()
+    except template_pages.IncompleteSource as error:
+        print(error, file=sys.stderr)
+        return 1
     if arguments == ["--check"]:
         found = stale(pages)
         if found:

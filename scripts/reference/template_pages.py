@@ -16,6 +16,10 @@ from dropforge.domain.metric_registry import DEFAULT_METRIC, METRICS
 from dropforge_local.template import load_template, resource_property
 
 
+class IncompleteSource(Exception):
+    """What a page is written from lacks something; the message says what."""
+
+
 def parameters(root: Path) -> str:
     """Every parameter, in the groups in which CloudFormation's console shows them."""
     template = load_template(root / "template.yaml")
@@ -29,7 +33,9 @@ def parameters(root: Path) -> str:
     ]
     grouped = {name for group in groups for name in group["Parameters"]}
     if grouped != declared.keys():
-        raise ValueError(f"template.yaml: in no group, or not declared: {sorted(grouped ^ declared.keys())}")
+        raise IncompleteSource(
+            f"template.yaml: in no group, or not declared: {', '.join(sorted(grouped ^ declared.keys()))}"
+        )
     for group in groups:
         rows = [
             [

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+from botocore.session import get_session
 from tests.contract.state_machine import MACHINES, ROOT, source
 
 from dropforge_local.template import load_template, resource_property
@@ -156,6 +157,24 @@ _REFERENCES = {
     "TrainingStateMachine": f"{_MACHINE}-training",
     "DeploymentStateMachine": f"{_MACHINE}-deployment",
 }
+
+
+_TYPES = {
+    "TrainingInstanceTypes": "TrainingInstanceType",
+    "BatchInstanceTypes": "TransformInstanceType",
+    "EndpointInstanceType": "ProductionVariantInstanceType",
+}
+
+
+@pytest.mark.parametrize("parameter", _TYPES)
+def test_instance_types_that_the_image_cannot_run_on_are_refused(parameter: str) -> None:
+    """Graviton's families have a g behind their number, and Grace's; the image is x86_64."""
+    pattern = re.compile(TEMPLATE["Parameters"][parameter]["AllowedPattern"])
+    known = get_session().get_service_model("sagemaker").shape_for(_TYPES[parameter]).enum
+    arm = {each for each in known if re.match(r"ml\.(?:[a-z]+[0-9]g|p6e-gb)", each)}
+    assert {each for each in known if not pattern.fullmatch(each)} == arm
+    assert not pattern.fullmatch("ml.m6g.large")
+    assert pattern.fullmatch("ml.g4dn.xlarge")
 
 
 def matches(pattern: Any, value: Any) -> bool:

@@ -47,6 +47,25 @@ def test_a_typo_in_the_arn_of_a_resource(product: Product) -> None:
     assert any("createTrainJob" in each.message for each in found)
 
 
+UNUSED = "  Unused:\n    Type: String\n    Default: x\n    Description: Nothing.\n"
+
+
+def test_a_parameter_that_nothing_uses(product: Product) -> None:
+    planted = product.with_template("Parameters:\n  ModelName:\n", f"Parameters:\n{UNUSED}  ModelName:\n")
+    grouped = planted.with_template("Parameters: [ModelName,", "Parameters: [Unused, ModelName,")
+    found = only(checked(grouped), "parameter")
+    assert found.where == "Unused"
+    assert "nothing uses" in found.message
+    assert any("in no group" in each.message for each in checked(planted))
+
+
+def test_a_parameter_that_only_an_unused_condition_reads(product: Product) -> None:
+    planted = product.with_template("Parameters:\n  ModelName:\n", f"Parameters:\n{UNUSED}  ModelName:\n")
+    planted = planted.with_template("Parameters: [ModelName,", "Parameters: [Unused, ModelName,")
+    planted = planted.with_template("Conditions:\n", "Conditions:\n  IsUnused: !Equals [!Ref Unused, x]\n")
+    assert {each.where for each in checked(planted)} == {"Unused", "IsUnused"}
+
+
 def test_a_typo_in_the_arn_of_a_policy(product: Product) -> None:
     role = product.template.index("  TrainingWorkflowRole:")
     line = product.template.index(":training-job/", role)
