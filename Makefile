@@ -16,7 +16,7 @@ TESTS ?= tests
 # Much of a test on the local host is waiting: four processes keep two cores busy.
 WORKERS ?= 4
 
-.PHONY: help setup demo up test screenshots faults bench check audit scan sam-local record docs format lock build deploy changes smoke stack-drift teardown clean
+.PHONY: help setup demo up test screenshots faults realworld bench check audit scan sam-local record docs format lock build deploy changes smoke stack-drift teardown clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ screenshots: setup ## pictures of every page of the console, to docs/images
 
 faults: setup ## every state of both machines under faults, kills of the host, 200 drops; prints a table
 	python -m tests.faults $(ARGS)
+
+realworld: setup ## real tables through prepare, train and gate, beside a plain baseline; prints a table
+	@UV_PROJECT_ENVIRONMENT=.dropforge/realworld uv sync --quiet --frozen --only-group realworld --no-install-project --python $(BIN)/python
+	python -m tests.realworld $(ARGS)
 
 bench: setup ## ratios in one run: preparation, drift, serving, imports, false alarms and more; ARGS=--quick for a look
 	python -m bench all $(ARGS)

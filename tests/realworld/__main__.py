@@ -1,0 +1,150 @@
+"""Runs the tables and prints what became of each; ``make realworld``.
+
+    python -m tests.realworld [NAME …] [--write]
+
+Exit 1 where a table is neither used nor refused by a class of the product's own, where more than five are
+refused, or where a model is worse than the baseline beyond noise. ``--write`` puts the table into
+docs/realworld.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.realworld.baseline import Comparison, NotAligned, compare
+from tests.realworld.pipeline import Broken, Refused, Result, run_table
+from tests.realworld.tables import Table, all_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ROOT / ".dropforge" / "realworld"
+PAGE = ROOT / "docs" / "realworld.md"
+MAXIMUM_REFUSED = 5
+FAMILY_ERROR = 0.05
+"""Chance that any table looks worse than the baseline where none is: shared among all (Bonferroni)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is printed of a table."""
+
+    table: Table
+    result: Result | None = None
+    comparison: Comparison | None = None
+    refused: Refused | None = None
+    broken: str | None = None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the run fails for it."""
+        return self.broken is not None or (self.comparison is not None and self.comparison.is_below)
+
+    def cells(self) -> list[str]:
+        """The columns of the printed table."""
+        if self.refused is not None:
+            return [self.table.name, "", "", "", "", "", "", f"refused: {self.refused.error}"]
+        if self.result is None or self.comparison is None:
+            return [self.table.name, "", "", "", "", "", "", f"BROKEN: {self.broken}"]
+        prepared, contract, metric = self.result.prepared, self.result.contract, self.result.metric
+        used = [each.name for each in contract.columns if each.role == "feature"]
+        unused = [each.name for each in contract.columns if each.role == "ignored"]
+        low, high = metric.get("low"), metric.get("high")
+        interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+        gain = self.comparison
+        verdict = (
+            "BELOW" if gain.is_below else "accepted" if self.result.verdict["accepted"] else "not accepted"
+        )
+        return [
+            self.table.name,
+            f"{prepared.read:,}",
+            f"{prepared.kept:,}",
+            f"{len(used)}",
+            ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else ""),
+            f"{metric['name']} {gain.product:.3f}{interval}",
+            f"{gain.baseline:.3f}",
+            verdict,
+        ]
+
+
+HEADER = ["table", "rows", "used", "features", "not used", "hold-out", "baseline", "verdict"]
+
+
+def run(table: Table, level: float, places: Sequence[Path]) -> Row:
+    """Run one table in a folder that is gone afterwards."""
+    content = table.read(places)
+    with tempfile.TemporaryDirectory(prefix="dropforge-realworld-") as folder:
+        try:
+            result = run_table(table, content, Path(folder))
+            return Row(table, result, compare(content, table.file_name, result, level))
+        except Refused as refused:
+            return Row(table, refused=refused)
+        except Broken as broken:
+            return Row(table, broken=str(broken))
+        except NotAligned as moved:
+            return Row(table, broken=f"NotAligned: {moved}")
+
+
+def rendered(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table, and what the owners of refused tables are told."""
+    lines = [HEADER, ["---"] * len(HEADER), *(row.cells() for row in rows)]
+    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
+    refused = [row for row in rows if row.refused is not None]
+    for row in refused:
+        assert row.refused is not None
+        text += f"\n\n`{row.table.name}` is refused: {row.refused}"
+    return text
+
+
+def summary(rows: Sequence[Row], seconds: float) -> str:
+    """How many were used, refused, broken and below, in one line."""
+    used = [row for row in rows if row.comparison is not None]
+    gains = [row.comparison.product - row.comparison.baseline for row in used if row.comparison is not None]
+    below = sum(row.is_bad and row.comparison is not None for row in rows)
+    middle = statistics.median(gains) if gains else float("nan")
+    return (
+        f"{len(rows)} tables: {len(used)} used, {sum(row.refused is not None for row in rows)} refused, "
+        f"{sum(row.broken is not None for row in rows)} broken, {below} below the baseline beyond noise; "
+        f"median gain over the baseline {middle:+.4f}; {seconds:.0f} s."
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, print, and say by the exit code whether all is well."""
+    parser = argparse.ArgumentParser(prog="python -m tests.realworld", description=__doc__)
+    parser.add_argument("names", nargs="*", help="only tables whose name holds one of these")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/realworld.md")
+    given = parser.parse_args(arguments)
+    wanted = [each for each in all_tables() if not given.names or any(n in each.name for n in given.names)]
+    level = 1 - FAMILY_ERROR / len(all_tables())
+    places = sorted(PACKAGES.glob("lib/python*/site-packages"))
+    started = time.monotonic()
+    rows: list[Row] = []
+    for number, table in enumerate(wanted, 1):
+        row = run(table, level, places)
+        rows.append(row)
+        print(f"{number:>3}/{len(wanted)}  " + "  ".join(cell for cell in row.cells() if cell), flush=True)
+    closing = summary(rows, time.monotonic() - started)
+    print(f"\n{rendered(rows)}\n\n{closing}")
+    if given.write:
+        _write(rendered(rows), closing)
+    too_many = sum(row.refused is not None for row in rows) > MAXIMUM_REFUSED
+    bad = sum(row.is_bad for row in rows) + too_many
+    print(f"{len(rows) - bad} passed, {bad} failed")
+    return 1 if bad else 0
+
+
+def _write(table: str, closing: str) -> None:
+    begin, end = "<!-- make realworld -->", "<!-- end -->"
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    PAGE.write_text(f"{before}{begin}\n{table}\n\n{closing}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
