@@ -19,6 +19,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
+from threadpoolctl import threadpool_limits
 
 from dropforge.domain.contract import Contract
 from dropforge.domain.metric_registry import Metric, metric_named
@@ -183,7 +184,8 @@ def _baseline_scores(fitted: pd.DataFrame, tested: pd.DataFrame, contract: Contr
     target = fitted[contract.target]
     x_fitted = fitted[features].astype(dict.fromkeys(others, str))
     x_tested = tested[features].astype(dict.fromkeys(others, str))
-    with warnings.catch_warnings():
+    # OpenMP's threads wait actively: beside other work two of them are slower than one.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         if contract.classes is None:
             model = make_pipeline(columns, HistGradientBoostingRegressor(random_state=0))

