@@ -47,6 +47,10 @@ class _Child:
     ends_itself: bool
 
 
+_Place = tuple[Any, Any, str | None]
+"""The dictionary or class, the name in it, and what follows the home there; None for the folder itself."""
+
+
 @contextlib.contextmanager
 def variables_read() -> Iterator[set[str]]:
     """The names of the environment variables that Python code looks at meanwhile."""
@@ -70,6 +74,50 @@ def load(modules: list[str]) -> None:
     for name in modules:
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             importlib.import_module(name)
+
+
+def places_of_paths(folder: str, home: str) -> list[_Place]:
+    """Where modules, their classes and dictionaries keep ``folder``, ``home`` or a path below ``home``."""
+    found: list[_Place] = []
+    for module in [each for each in sys.modules.values() if isinstance(each, types.ModuleType)]:
+        names = vars(module)
+        for owner in [names, *(each for each in names.values() if type(each) is dict or is_class(each))]:
+            for name, value in (owner if type(owner) is dict else vars(owner)).items():
+                if type(value) is not str or str(name).startswith("__"):
+                    continue
+                if value == folder:
+                    found.append((owner, name, None))
+                elif value == home or value.startswith(f"{home}/"):
+                    found.append((owner, name, value[len(home) :]))
+    return found
+
+
+def is_class(value: object) -> bool:
+    """Whether it is a class; ``isinstance`` would ask a stand-in for another object for that object's."""
+    return issubclass(type(value), type)
+
+
+def begin_anew(places: list[_Place]) -> None:
+    """Have what modules read or drew when they were imported be this forked process's own.
+
+    Python itself seeds ``random`` after a fork.
+    """
+    folder, home = os.getcwd(), os.path.expanduser("~")
+    for owner, name, below_home in places:
+        value = folder if below_home is None else home + below_home
+        if type(owner) is dict:
+            owner[name] = value
+        else:
+            setattr(owner, name, value)
+    loaded: dict[str, Any] = sys.modules
+    if "numpy.random" in loaded:
+        loaded["numpy.random"].seed()
+    if "multiprocessing.process" in loaded:
+        loaded["multiprocessing.process"].current_process().authkey = os.urandom(32)
+    if "logging" in loaded:
+        loaded["logging"]._startTime = time.time()
+    if "threading" in loaded:
+        loaded["threading"].main_thread()._set_native_id()
 
 
 def refuse_threads() -> None:
@@ -218,13 +266,17 @@ def main() -> tuple[types.CodeType, list[str]] | None:
         "loaded": sorted({name.partition(".")[0] for name in sys.modules}),
         "variables": {name: os.environ.get(name) for name in sorted(names)},
     }
+    places = places_of_paths(os.getcwd(), os.path.expanduser("~"))
     # Otherwise each forked process's first collection would write to all the pages that it shares.
     gc.collect()
     gc.freeze()
     gc.enable()
     control.send(json.dumps(answer).encode())
     arguments = serve(control, kept)
-    return None if arguments is None else (bootstrap, arguments)
+    if arguments is None:
+        return None
+    begin_anew(places)
+    return bootstrap, arguments
 
 
 if __name__ == "__main__" and (work := main()) is not None:

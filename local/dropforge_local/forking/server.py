@@ -29,7 +29,8 @@ class ForkServer:
         bootstrap: the script that forked processes run.
         search_path: folders that are searched first for the modules, and only for them.
         modules: what is loaded, as far as it is there.
-        environment: the server's own; it should be as of the processes that it forks.
+        environment: the server's own; it should be as of the processes that it forks, but for ``HOME``,
+            which may be a folder that isn't there.
         ready_s: how long loading may take.
         threads: whether what is loaded may run threads, which forked processes lack.
 
@@ -52,7 +53,9 @@ class ForkServer:
         with theirs:
             self._process = spawn(
                 [*command, str(_SCRIPT)],
-                cwd="/",
+                # What has read its folder or its home when it was loaded is told the forked process's own,
+                # so both have to be paths that nothing else mentions.
+                cwd=_SCRIPT.parent,
                 env=dict(environment),
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,

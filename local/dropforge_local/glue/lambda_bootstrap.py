@@ -58,7 +58,8 @@ def load_ahead(services: Iterable[str] = _SERVICES) -> None:
             return create(search_path_string)
         loader = create()
         # Each has its own list of folders and its own memory, as if it had read by itself.
-        vars(loader).update({name: copy.copy(value) for name, value in vars(loaded).items()})
+        memory = {name: copy.copy(value) for name, value in vars(loaded).items() if name != "_search_paths"}
+        vars(loader).update(memory)
         return loader
 
     session.create_loader = create_loader

@@ -211,7 +211,7 @@ class Container:
             return None
         environment = root.environment(image, declared)
         return image.libraries.fork(
-            json.dumps(spec | {"script": script}), str(root.path), environment, descriptors
+            json.dumps(spec | {"script": script}), spec["cwd"], environment, descriptors
         )
 
     @property

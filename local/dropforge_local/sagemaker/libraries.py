@@ -28,8 +28,8 @@ _MODULES = (
     "sklearn.linear_model",
     "pyarrow.parquet",
     "flask",
-    "gunicorn.app.base",
 )
+"""Not gunicorn, which at its import reads as whom it runs: that is another user inside a container."""
 _AT_LOADING = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -83,7 +83,7 @@ class LoadedLibraries:
                 self._init,
                 search_path=[],
                 modules=_MODULES,
-                environment={**environment, **_AT_LOADING, "HOME": os.devnull},
+                environment={**environment, **_AT_LOADING, "HOME": str(self._init.with_name("no-home"))},
                 ready_s=_READY_S,
                 threads=True,
             )
@@ -117,10 +117,11 @@ class LoadedLibraries:
         server = self._server
         if server is None or not server.alive:
             return False
+        own = declared.keys() | {"TMPDIR", "ML_ROOT"}
         names = {entry.name.partition(".")[0] for folder in folders for entry in os.scandir(folder)}
         return not (
             names & server.loaded
-            or declared.keys() & (self._common | server.variables_read.keys())
+            or own & (self._common | server.variables_read.keys())
             or any(name.startswith(_READ_AT_START) for name in declared)
         )
 

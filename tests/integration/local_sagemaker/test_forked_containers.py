@@ -6,6 +6,8 @@ import inspect
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -114,6 +116,128 @@ def test_a_script_ends_as_in_a_new_process(tmp_path: Path, loaded: Image, source
     forked = Script(tmp_path / "forked", loaded, source, helper="").run()
     assert (new[0], forked[0]) == (False, True)
     assert forked[1:] == new[1:]
+
+
+_LIST_WHAT_IS_LOADED = """
+import json, sys, types
+import joblib, threadpoolctl, scipy.stats, sklearn.ensemble, sklearn.linear_model, pyarrow.parquet, flask
+
+
+def plain(value):
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return all(map(plain, value))
+    return isinstance(value, (str, bytes, int, float, type(None)))
+
+
+found = {}
+for name, module in sorted(sys.modules.items()):
+    if name in ("__main__", "__mp_main__") or not isinstance(module, types.ModuleType):
+        continue
+    for own, value in list(vars(module).items()):
+        if issubclass(type(value), type):
+            inside = {f"{own}.{key}": each for key, each in vars(value).items()}
+        elif own == "_CONFIG_VARS":
+            inside = {f"{own}.{key}": each for key, each in value.items()}
+        else:
+            inside = {own: value}
+        for key, each in inside.items():
+            if "__" not in key and plain(each):
+                # Classes and functions have another order in each process.
+                several = isinstance(each, (tuple, list, set, frozenset))
+                found[f"{name}.{key}"] = str(sorted(map(str, each)) if several else each)
+json.dump(found, open("/opt/ml/loaded.json", "w"))
+"""
+_MAY_DIFFER = {
+    "_ctypes": "addresses",
+    "ctypes": "addresses",
+    "joblib._multiprocessing_helpers": "the name of a semaphore that was tried and removed",
+    "joblib.externals.loky.backend.spawn": "python, where a new process is called python3",
+    "logging._startTime": "the time",
+    "multiprocessing.spawn": "python, where a new process is called python3",
+    "numpy.f2py": "the time, written into what it generates",
+    "scipy.sparse._data.name": "the last one of a set of functions",
+    "sys.flags": "the server does not search the folder of its script (-P)",
+    "threading._shutdown_locks": "the server's own main thread",
+}
+
+
+class _Seeded(Image):
+    """With the same order of texts in every container's sets; those that are forked share it anyway."""
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"PYTHONHASHSEED": "0"}
+
+
+def test_what_is_loaded_is_what_a_new_process_would_have_loaded(tmp_path: Path) -> None:
+    image = _Seeded(sys.executable, [str(Path(sys.executable).parent)], tmp_path / "bin")
+    found: dict[bool, dict[str, str]] = {}
+    for forked in (False, True):
+        script = Script(tmp_path / f"forked-{forked}", image, _LIST_WHAT_IS_LOADED)
+        assert script.run() == (forked, "", 0)
+        text = (script.root.ml / "loaded.json").read_text()
+        found[forked] = json.loads(text.replace(str(script.root.path), "ROOT"))
+        image.load_libraries()
+        assert image.libraries.wait(60)
+    image.close()
+    assert len(found[True]) > 10_000
+    known = tuple(f"{each}." for each in _MAY_DIFFER)
+    assert [
+        f"{name}: {new} is {forked}"
+        for name in sorted(found[True].keys() | found[False].keys())
+        for new, forked in [(found[False].get(name, "")[:200], found[True].get(name, "")[:200])]
+        if new != forked and not f"{name}.".startswith(known)
+    ] == []
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "ML_ROOT"])
+def test_a_library_that_has_read_a_variable_of_the_containers_own_needs_a_new_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(libraries, "_MODULES", ("json",))
+    image = image_in(tmp_path)
+    image.load_libraries()
+    assert image.libraries.wait(30)
+    assert Script(tmp_path / "before", image, "").run() == (True, "", 0)
+    image.libraries._server.variables_read[name] = None
+    assert Script(tmp_path / "after", image, "").run() == (False, "", 0)
+    image.close()
+
+
+_READS_OF_IDENTITY = """
+import importlib, os, sys
+
+asked = set()
+
+
+def watched(function, name):
+    def call(*arguments):
+        asked.add((name, sys._getframe(1).f_globals["__name__"]))
+        return function(*arguments)
+
+    return call
+
+
+for name in "getuid geteuid getgid getegid getresuid getresgid getgroups getlogin getpid".split():
+    setattr(os, name, watched(getattr(os, name), name))
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(sorted(asked))
+"""
+
+
+def test_no_library_reads_while_it_is_loaded_as_whom_or_as_which_process_it_runs() -> None:
+    command = [sys.executable, "-c", _READS_OF_IDENTITY, *libraries._MODULES]
+    seen = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    # A semaphore's name, and what is compared with the process's id at each use.
+    assert seen.strip() == str([("getpid", "joblib._multiprocessing_helpers"), ("getpid", "tempfile")])
+
+
+@pytest.mark.parametrize("draw", ["numpy.random.random()", "random.random()", "os.urandom(8)"])
+def test_no_two_containers_draw_the_same_random_numbers(tmp_path: Path, loaded: Image, draw: str) -> None:
+    source = f"import numpy, os, random\nprint({draw})"
+    one, other = (Script(tmp_path / name, loaded, source).run() for name in ("one", "other"))
+    assert (one[0], one[2]) == (other[0], other[2]) == (True, 0)
+    assert one[1] != other[1]
 
 
 def _computed() -> tuple[float, float]:

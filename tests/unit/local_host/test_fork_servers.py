@@ -119,6 +119,52 @@ def test_variables_that_would_have_mattered_earlier_need_a_new_process(
     assert forks.fork(**variables) is None
 
 
+_READS_WHERE_IT_IS = """
+import logging, multiprocessing.process, os, random, threading
+
+folder = os.getcwd()
+home = os.path.expanduser("~")
+paths = {"cache": os.path.expanduser("~/cache"), "other": os.path.expanduser("~") + "stead"}
+
+class Store:
+    folder = os.path.expanduser("~/store")
+"""
+
+
+def test_what_a_library_has_read_of_its_folder_and_home_is_the_forked_process_own(forks: Forks) -> None:
+    process = forks.fork(forks.modules("layer", library=_READS_WHERE_IT_IS))
+    library, code = "sys.modules['library']", str(forks.folder / "code")
+    assert _ask(process, f"{library}.folder, {library}.home, {library}.Store.folder") == str(
+        (code, "/private", "/private/store")
+    )
+    assert _ask(process, f"{library}.paths") == str(
+        {"cache": "/private/cache", "other": f"{forks.folder / 'home'}stead"}
+    )
+    assert _ask(process, f"{library}.multiprocessing.process.ORIGINAL_DIR") == code
+
+
+def test_a_library_that_has_looked_for_temporary_files_needs_a_new_process(forks: Forks) -> None:
+    layer = forks.modules("layer", library="import tempfile\ntempfile.gettempdir()")
+    assert forks.fork(layer) is not None
+    assert forks.fork(layer, TMPDIR="/private") is None
+
+
+def test_what_a_library_has_drawn_or_numbered_is_the_forked_process_own(forks: Forks) -> None:
+    layer = forks.modules("layer", library=_READS_WHERE_IT_IS)
+    one, other = forks.fork(layer), forks.fork(layer)
+    key = "sys.modules['library'].multiprocessing.process.current_process().authkey.hex()"
+    assert _ask(one, key) != _ask(other, key)
+    assert _ask(one, "sys.modules['library'].random.random()") != _ask(
+        other, "sys.modules['library'].random.random()"
+    )
+    assert _ask(one, "sys.modules['library'].threading.main_thread().native_id - os.getpid()") == "0"
+    since_start_ms = "sys.modules['library'].logging.makeLogRecord({}).relativeCreated"
+    late = forks.fork(layer)
+    time.sleep(0.2)
+    early = forks.fork(layer)
+    assert float(_ask(late, since_start_ms)) - float(_ask(early, since_start_ms)) > 150
+
+
 def test_code_or_a_layer_that_would_replace_what_is_loaded_needs_a_new_process(forks: Forks) -> None:
     assert forks.fork() is not None
     assert forks.fork(code=forks.modules("own_sdk", sdk="")) is None
