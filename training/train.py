@@ -242,6 +242,11 @@ class Champion:
             if getattr(its, name) != getattr(contract, name):
                 old, new = getattr(its, name), getattr(contract, name)
                 return f"SchemaChanged: it predicts {name} {old!r}, not {new!r}"
+        if not its.splits_like(contract):
+            return (
+                "NotComparable: rows were split otherwise when it was trained, so it may have been trained "
+                "on rows of this hold-out"
+            )
         return None
 
 

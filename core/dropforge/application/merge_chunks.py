@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dropforge.application.pinned_contract import infer, pinned_contract_uri, read_pinned
+from dropforge.application.pinned_contract import follows, infer, pinned_contract_uri, read_pinned
 from dropforge.application.preparation import Preparation
 from dropforge.application.prepare_chunk import refusal
 from dropforge.application.scale_out import (
@@ -17,17 +18,21 @@ from dropforge.application.scale_out import (
     begin_check,
     preparation_of,
     read_items,
+    read_origins,
     settle_contract,
     spans_of,
     write_items,
+    write_origins,
 )
 from dropforge.domain import errors
-from dropforge.domain.chunk_tables import CheckedItem, ChunkTables, Counts
+from dropforge.domain.chunk_tables import CheckedItem, ChunkTables, Counts, NumberedOrigin, Reduced
 from dropforge.domain.chunks import Scan, Span, resolved
 from dropforge.domain.contract import Contract
 from dropforge.domain.drop_totals import DropCheck, DropSurvey, SpanSurvey
 from dropforge.domain.ports import ObjectStore
-from dropforge.domain.preparing import CheckCounts, SplitCounts, split_counts_of
+from dropforge.domain.preparing import CheckCounts, Duplicates, Recurrence, SplitCounts, split_counts_of
+from dropforge.domain.recurrence import Combinations, Twins
+from dropforge.domain.splitting import Origin
 from dropforge.domain.survey import ColumnSurvey, Identifiers, TableSurvey
 
 _ANSWER = "answer.json"
@@ -64,7 +69,7 @@ def merge_chunks(
 def _end(scratch: Scratch, store: ObjectStore, answer: Mapping[str, Any]) -> None:
     scratch.write(_ANSWER, answer)
     scratch.remove("scan", "survey", "check", "reduce", "write")
-    for name in ("plan.json", "items.json", "counts.json", "outline"):
+    for name in ("plan.json", "items.json", "counts.json", "origins.json", "outline"):
         store.delete_prefix(f"{scratch.uri}{name}")
 
 
@@ -128,9 +133,9 @@ class _Merge:
             raise self._refused(getattr(errors, kind)(message), preparation_of(self._plan, self._store))
         pinned = read_pinned(pinned_contract_uri(request.data_uri), request.settings, self._store)
         inferred = infer(request.settings, self._survey())
-        new = pinned is None or inferred.contract == pinned
+        new = pinned is None or follows(pinned, inferred.contract)
         planned = replace(self._plan, contract_is_new=new, notes=inferred.notes if new else ())
-        contract = inferred.contract if pinned is None else pinned
+        contract = inferred.contract if new or pinned is None else pinned
         return begin_check(planned, contract, self._items, self._scratch, self._store)
 
     def _survey(self, only: int | None = None) -> TableSurvey:
@@ -165,9 +170,7 @@ class _Merge:
             return self._survey()
         except errors.SchemaChanged:
             newest = self._plan.request.newest_drop
-            return self._survey(
-                only=len(self._plan.request.objects) - 1 - self._plan.request.objects.index(newest)
-            )
+            return self._survey(only=len(self._plan.request.read) - 1 - self._plan.request.read.index(newest))
 
     # --- check ---------------------------------------------------------------------------------------
 
@@ -176,11 +179,17 @@ class _Merge:
         total = DropCheck(preparation.contract)
         inputs = []
         rows_before: dict[str, int] = {}
+        combinations = Combinations()
+        origins: list[list[NumberedOrigin]] = []
         try:
             for number, item, answer in self._answers("check"):
                 checked = CheckedItem.from_dict(answer)
                 inputs.append(
                     {"rejects": {"item": number, "files": checked.reject_files, "rows_before": rows_before}}
+                )
+                origins.append(_origins(item, checked, total.counts))
+                combinations = Combinations(
+                    [*combinations.seen, *checked.combinations], combinations.rows + sum(checked.files)
                 )
                 self._add(total, item, checked, answer["error"])
                 rows_before = {
@@ -191,6 +200,15 @@ class _Merge:
         except errors.DataError as error:
             return self._survey_or_raise(error, preparation)
         self._scratch.write("counts.json", total.counts.to_dict())
+        if preparation.may_split_by_row and combinations.are_few:
+            preparation.split_by_row()
+            self._plan = replace(self._plan, notes=preparation.report.notes or ())
+            self._scratch.write("plan.json", self._plan.to_dict())
+        recurrences = {}
+        if preparation.contract.key is None:
+            numbers = [[part.number for part in parts] for parts in origins]
+            recurrences = self._tables.find_recurrences(self._folders("check"), numbers)
+        write_origins(self._scratch, origins, recurrences)
         outline = self._tables.outline(self._folders("check"), preparation.contract)
         self._store.write(f"{self._scratch.uri}outline", outline)
         preparation.report.counts = total.counts
@@ -239,19 +257,27 @@ class _Merge:
             raise self._refused(error, preparation) from error
         return self._scratch.begin("write", [{"reduced": reduced}] * len(self._items))
 
-    def _kept(self, contract: Contract) -> tuple[int, SplitCounts, list[int]]:
+    def _kept(self, contract: Contract) -> tuple[Duplicates, SplitCounts, list[int]]:
         """Return the duplicates, what remains, and which ranges have any duplicates."""
-        checked = [CheckedItem.from_dict(answer) for _, _, answer in self._answers("check")]
-        kept = np.sum([_array(each.rows, contract) for each in checked], axis=0)
+        kept, twins, left_out = _array([], contract), Twins(), Counter[int]()
         duplicates = 0
-        reduced = []
+        ranges = []
         for number, answer in enumerate(self._scratch.results("reduce", self._plan.ranges)):
             self._raise(answer)
-            if answer["repeated"]:
-                duplicates += answer["repeated"]
-                kept = kept - _array(answer["counts"], contract)
-                reduced.append(number)
-        return duplicates, split_counts_of(kept.tolist(), contract), reduced
+            found = Reduced.from_dict(answer)
+            kept = kept + _array(found.counts, contract)
+            twins.merge(Twins.from_list(found.twins))
+            left_out.update(found.left_out)
+            if found.repeated:
+                duplicates += found.repeated
+                ranges.append(number)
+        sources = [ref.source for ref in reversed(self._plan.request.read)]
+        recurrences = tuple(
+            Recurrence(sources[earlier], sources[later], left_out[earlier])
+            for earlier, later in read_origins(self._scratch)[1].items()
+        )
+        counts = split_counts_of(kept.tolist(), contract, twins.share)
+        return Duplicates(duplicates, recurrences), counts, ranges
 
     # --- write ---------------------------------------------------------------------------------------
 
@@ -311,6 +337,20 @@ class _Merge:
         if self._plan.refusal is not None:
             preparation.report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
         return preparation.refused(error, self._survey_of_change)
+
+
+def _origins(item: Sequence[Span], checked: CheckedItem, before: CheckCounts) -> list[NumberedOrigin]:
+    """Where the staged rows of an item come from, given what was counted in the items before it."""
+    # Only the first span of an item can go on with an object that an earlier item began.
+    return [
+        NumberedOrigin(span.number, Origin(source, _staged(before, source), counts.staged))
+        for span, found in zip(item, checked.spans, strict=False)
+        for source, counts in found.counts.objects.items()
+    ]
+
+
+def _staged(counts: CheckCounts, source: str) -> int:
+    return counts.objects[source].staged if source in counts.objects else 0
 
 
 def _array(counts: Counts, contract: Contract) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from dropforge.application.preparation_request import PrepareSettings
 from dropforge.domain.contract import Contract
@@ -49,6 +50,11 @@ def was_inferred_by(prefix: str, pinned: Contract, store: ObjectStore) -> bool:
         return False
     report = json.loads(store.read(uri))
     return bool(report.get("contract_is_new")) and report.get("contract_hash") == pinned.hash
+
+
+def follows(pinned: Contract, inferred: Contract) -> bool:
+    """Whether a preparation that starts with the inferred contract may have pinned this one."""
+    return pinned in (inferred, replace(inferred, split_by=() if inferred.split_by else inferred.split_by))
 
 
 def infer(settings: PrepareSettings, survey: TableSurvey) -> Inferred:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from dropforge.application.contract_proposals import explained
 from dropforge.application.pinned_contract import infer
@@ -16,6 +17,7 @@ from dropforge.domain.contract import Contract
 from dropforge.domain.errors import DataError, SchemaChanged, TooFewRows, TooManyRejects
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import CheckCounts, SplitCounts, Written
+from dropforge.domain.recurrence import Combinations
 from dropforge.domain.splitting import SPLITS
 from dropforge.domain.survey import TableSurvey
 
@@ -35,8 +37,9 @@ class Preparation:
     ) -> None:
         self.request, self.contract = request, contract
         self._store = store
-        version = _data_version(request.objects, contract, store)
-        self.report = Report(request.run_id, contract, notes, version)
+        version = _data_version(request.read, contract, store)
+        replaced = tuple(ref.source for ref in request.replaced)
+        self.report = Report(request.run_id, contract, notes, version, replaced=replaced)
 
     @property
     def rejected_uri(self) -> str:
@@ -53,10 +56,30 @@ class Preparation:
             self._store.delete_prefix(f"{self.request.prefix}{folder}/")
         self._store.write(self._contract_uri, self.contract.to_json().encode(), _JSON)
 
+    @property
+    def may_split_by_row(self) -> bool:
+        """Whether the contract is new, and the rows' values decide which split each goes to."""
+        return self.report.notes is not None and bool(self.contract.split_by)
+
+    def split_by_row(self) -> None:
+        """Change the contract, which nobody is held to yet, so that every row has a split of its own.
+
+        Effect: the run's contract is written anew.
+        """
+        report = self.report
+        self.contract = report.contract = replace(self.contract, split_by=())
+        report.notes = (
+            *(report.notes or ()),
+            f"there are fewer than {Combinations.FEWEST} different rows but for the target: every row is "
+            "split for itself, so test rows have equals in training",
+        )
+        report.data_version = _data_version(self.request.read, self.contract, self._store)
+        self._store.write(self._contract_uri, self.contract.to_json().encode(), _JSON)
+
     def refuse_rejects(self) -> None:
         """Raise TooManyRejects if more rows broke the contract than the settings allow."""
         counts, allowed = self.report.counts, self.request.settings.maximum_reject_rate
-        if counts.rejected > allowed * counts.read:
+        if counts.rejected > allowed * (counts.read - counts.unlabelled):
             raise TooManyRejects(_too_many(counts, allowed, self.contract))
 
     def refuse_splits(self) -> None:
@@ -66,7 +89,8 @@ class Preparation:
         if kept < minimum:
             raise TooFewRows(
                 f"{kept} rows remain of {report.counts.read} ({report.counts.rejected} rejected, "
-                f"{report.duplicates} duplicates), but minimum_rows is {minimum}. Drop more rows."
+                f"{report.counts.unlabelled} without a target, {report.duplicates.rows} duplicates), but "
+                f"minimum_rows is {minimum}. Drop more rows."
             )
         problems = [] if report.splits is None else list(_split_problems(report.splits, self.contract))
         if problems:
@@ -114,9 +138,10 @@ class Preparation:
             rejected_uri=self.rejected_uri,
             read=report.counts.read,
             rejected=report.counts.rejected,
-            duplicates=report.duplicates,
+            duplicates=report.duplicates.rows,
             data_version=report.data_version,
             notes=report.notes or (),
+            unlabelled=report.counts.unlabelled,
         )
 
     def _write(self, name: str, content: bytes) -> None:
@@ -150,8 +175,9 @@ def _too_many(counts: CheckCounts, allowed: float, contract: Contract) -> str:
             f"{example.value!r} in row {example.row} of {example.source}" for example in reason.examples
         )
         reasons.append(f"rule {rule!r} in {where}{expected}: {reason.count} times, for example {examples}")
+    labelled = counts.read - counts.unlabelled
     return (
-        f"{counts.rejected} of {counts.read} rows ({counts.rejected / counts.read:.1%}) break the contract, "
+        f"{counts.rejected} of {labelled} rows ({counts.rejected / labelled:.1%}) break the contract, "
         f"but maximum_reject_rate is {allowed:.1%}. {'; '.join(reasons)}. Correct the file and drop it "
         "again; or edit contract/schema.json where its rules are too narrow."
     )

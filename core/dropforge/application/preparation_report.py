@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.baseline import column_of, packed
-from dropforge.domain.preparing import CheckCounts, SplitCounts, Written
+from dropforge.domain.preparing import CheckCounts, Duplicates, SplitCounts, Written
 from dropforge.domain.profile import FORMAT as PROFILE_FORMAT
 from dropforge.domain.splitting import SPLITS
 
@@ -27,7 +27,9 @@ class Report:
     """What inference remarked; None where the contract was pinned before."""
     data_version: str
     counts: CheckCounts = field(default_factory=CheckCounts)
-    duplicates: int = 0
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    replaced: tuple[str, ...] = ()
+    """Objects that are not read, because a newer version of each is."""
     splits: SplitCounts | None = None
     failure: Exception | None = None
 
@@ -35,6 +37,29 @@ class Report:
     def kept(self) -> int | None:
         """Rows in the splits; None while nobody knows."""
         return None if self.splits is None else sum(self.splits.rows.values())
+
+    def _remarks(self) -> Iterable[str]:
+        """What people should know of these rows, whether or not the contract is new."""
+        for each in self.duplicates.recurrences:
+            yield (
+                f"{each.later} holds {each.rows} rows of {each.source} again, so it is taken for the same "
+                "data, exported again, and these rows count once. Set IdColumn to the column that identifies "
+                "rows, so that newer rows replace older ones."
+            )
+        for source in self.replaced:
+            yield f"{source} is not read: a newer version of the object replaces its rows."
+        if self.counts.unlabelled:
+            yield (
+                f"{self.counts.unlabelled} of {self.counts.read} rows have no {self.contract.target!r}; "
+                "there is nothing to learn from them, so they are left out."
+            )
+        twins = None if self.splits is None else self.splits.twin_share
+        if twins:
+            yield (
+                f"{twins:.0%} of the test rows have an equal among the training rows, because so few "
+                "different rows exist; the metrics say how well the model knows such rows, not how it does "
+                "on others."
+            )
 
     def to_json(self) -> bytes:
         counts = self.counts
@@ -50,16 +75,29 @@ class Report:
                 "contract_hash": self.contract.hash,
                 "contract_is_new": self.notes is not None,
                 "notes": list(self.notes or ()),
+                "remarks": list(self._remarks()),
                 "rows": {
                     "read": counts.read,
                     "rejected": counts.rejected,
-                    "duplicates": self.duplicates,
+                    "unlabelled": counts.unlabelled,
+                    "duplicates": self.duplicates.rows,
                     "kept": self.kept,
                 },
                 "objects": [
-                    {"source": source, "read": each.read, "rejected": each.rejected}
+                    {
+                        "source": source,
+                        "read": each.read,
+                        "rejected": each.rejected,
+                        "unlabelled": each.unlabelled,
+                    }
                     for source, each in counts.objects.items()
                 ],
+                "replaced": list(self.replaced),
+                "recurrences": [each.to_dict() for each in self.duplicates.recurrences],
+                "split": {
+                    "by": _deciding(self.contract),
+                    "twin_share": None if self.splits is None else self.splits.twin_share,
+                },
                 "splits": None
                 if self.splits is None
                 else {
@@ -77,6 +115,15 @@ class Report:
                 ],
             }
         )
+
+
+def _deciding(contract: Contract) -> str | list[str]:
+    """What decides which split a row goes to, as the report says it."""
+    if contract.splits_by_key:
+        return f"key {contract.key}"
+    if contract.split_by is None:
+        return "all columns"
+    return list(contract.split_by) or "row"
 
 
 def profile_json(written: Written, contract: Contract, data_version: str) -> bytes:

@@ -75,10 +75,28 @@ class PrepareRequest:
         return f"{self.data_uri.rstrip('/')}/runs/{self.run_id}/"
 
     @property
+    def read(self) -> tuple[ObjectRef, ...]:
+        """The objects whose rows count, the newest first.
+
+        Where no key tells which row of before a row replaces, an object's newest version replaces them all.
+        """
+        if self.settings.key is not None:
+            return self.objects
+        newest: dict[tuple[str, str], ObjectRef] = {}
+        for ref in self.objects:
+            newest.setdefault((ref.bucket, ref.key), ref)
+        return tuple(newest.values())
+
+    @property
+    def replaced(self) -> tuple[ObjectRef, ...]:
+        """The other objects: there is a newer version of each among those that are read."""
+        return tuple(ref for ref in self.objects if ref not in self.read)
+
+    @property
     def newest_drop(self) -> ObjectRef:
         """The newest object that is no collection of labelled predictions, where there is one."""
         own = f"runs/{self.run_id}/"
-        return next((ref for ref in self.objects if not ref.key.startswith(own)), self.objects[0])
+        return next((ref for ref in self.read if not ref.key.startswith(own)), self.read[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +119,11 @@ class PreparedData:
     duplicates: int
     data_version: str
     notes: tuple[str, ...] = field(default=())
+    unlabelled: int = 0
 
     @property
     def kept(self) -> int:
-        return self.read - self.rejected - self.duplicates
+        return self.read - self.rejected - self.unlabelled - self.duplicates
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form that travels between states."""
@@ -126,6 +145,7 @@ class PreparedData:
             "rows": {
                 "read": self.read,
                 "rejected": self.rejected,
+                "unlabelled": self.unlabelled,
                 "duplicates": self.duplicates,
                 "kept": self.kept,
             },

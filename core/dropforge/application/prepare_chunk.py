@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dropforge.application.scale_out import Scratch, read_spans
+from dropforge.application.scale_out import Scratch, read_origins, read_spans
 from dropforge.domain.chunk_tables import CheckedItem, ChunkTables
 from dropforge.domain.contract import Contract
 from dropforge.domain.drop_totals import SpanSurvey
@@ -84,7 +84,7 @@ def _keep_identifiers(found: SpanSurvey, folder_uri: str, store: ObjectStore) ->
 def _check(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tables: ChunkTables) -> Any:
     folder = scratch.folder("check", int(event["index"]))
     checked, problem = tables.check(
-        read_spans(event), _contract(scratch, store), folder, int(event["ranges"])
+        read_spans(event), _contract(scratch, store), folder, int(event["ranges"]), int(event["sample_size"])
     )
     return {**checked.to_dict(), "error": None if problem is None else refusal(problem)}
 
@@ -102,14 +102,16 @@ def _reduce(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tabl
         )
         return {}
     folders = [scratch.folder("check", number) for number in range(int(event["items"]))]
-    repeated, counts = tables.find_repeated(
+    origins, recurrences = read_origins(scratch)
+    return tables.find_repeated(
         folders,
         int(event["range"]),
         int(event["ranges"]),
         _contract(scratch, store),
+        origins,
+        recurrences,
         f"{scratch.folder('reduce', int(event['index']))}repeated",
-    )
-    return {"repeated": repeated, "counts": counts}
+    ).to_dict()
 
 
 def _write(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tables: ChunkTables) -> Any:
@@ -120,6 +122,7 @@ def _write(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, table
         [f"{scratch.folder('reduce', each)}repeated" for each in event["reduced"]],
         index,
         _contract(scratch, store),
+        read_origins(scratch)[0][index],
         store.read(f"{scratch.uri}outline"),
         scratch.prefix,
         scratch.folder("write", index),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dropforge.application.pinned_contract import infer, pinned_contract_uri, read_pinned, was_inferred_by
+from dropforge.application.pinned_contract import (
+    follows,
+    infer,
+    pinned_contract_uri,
+    read_pinned,
+    was_inferred_by,
+)
 from dropforge.application.preparation import Preparation
 from dropforge.application.preparation_request import PreparedData, PrepareRequest
 from dropforge.domain.contract import Contract
@@ -28,14 +34,15 @@ def prepare_data(request: PrepareRequest, store: ObjectStore, tables: Tables) ->
     pinned_uri = pinned_contract_uri(request.data_uri)
     pinned = read_pinned(pinned_uri, request.settings, store)
     if pinned is None or was_inferred_by(request.prefix, pinned, store):
-        inferred = infer(request.settings, tables.survey(request.objects))
-        if pinned is None or inferred.contract == pinned:
+        inferred = infer(request.settings, tables.survey(request.read))
+        if pinned is None or follows(pinned, inferred.contract):
             prepared = _prepare(request, inferred.contract, inferred.notes, store, tables)
-            if store.write_if_absent(pinned_uri, inferred.contract.to_json().encode(), "application/json"):
+            contract = store.read(prepared.contract_uri)
+            if store.write_if_absent(pinned_uri, contract, "application/json"):
                 return prepared
             # Somebody pinned a contract meanwhile; it is the one to be held to.
             pinned = read_pinned(pinned_uri, request.settings, store)
-            if pinned is None or pinned == inferred.contract:
+            if pinned is None or pinned.hash == prepared.contract_hash:
                 return prepared
     return _prepare(request, pinned, None, store, tables)
 
@@ -51,9 +58,12 @@ def _prepare(
     preparation.begin()
     report = preparation.report
     try:
-        with tables.stage(request.objects, contract, preparation.rejected_uri) as staged:
+        with tables.stage(request.read, contract, preparation.rejected_uri) as staged:
             report.counts = staged.counts
             preparation.refuse_rejects()
+            if preparation.may_split_by_row and staged.has_few_combinations:
+                preparation.split_by_row()
+                staged.split_by_row(preparation.contract)
             report.duplicates = staged.deduplicate()
             report.splits = staged.split_counts()
             preparation.refuse_splits()
@@ -69,6 +79,6 @@ def _prepare(
 def _survey_of_change(request: PrepareRequest, tables: Tables) -> TableSurvey:
     """Examine all drops; where they differ among themselves, the newest alone."""
     try:
-        return tables.survey(request.objects)
+        return tables.survey(request.read)
     except SchemaChanged:
         return tables.survey([request.newest_drop])

@@ -24,10 +24,11 @@ from dropforge.application.pinned_contract import pinned_contract_uri, read_pinn
 from dropforge.application.preparation import Preparation
 from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
 from dropforge.domain import errors
-from dropforge.domain.chunk_tables import ChunkTables
+from dropforge.domain.chunk_tables import ChunkTables, NumberedOrigin
 from dropforge.domain.chunks import Item, Span, items_of
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.recurrence import sample_size
 
 _JSON = "application/json"
 MANY_OBJECTS = 500
@@ -185,7 +186,7 @@ def plan(
     """
     scratch = Scratch(store, request.data_uri, request.run_id)
     store.delete_prefix(scratch.uri)
-    cuts = [tables.cut(ref, policy.chunk_bytes) for ref in reversed(request.objects)]
+    cuts = [tables.cut(ref, policy.chunk_bytes) for ref in reversed(request.read)]
     items = items_of(cuts, policy.chunk_bytes)
     total = sum(_weight(replace(cut.ref, size=cut.size)) for cut in cuts)
     ranges = min(1 << max(0, math.ceil(math.log2(max(1, total / _RANGE_BYTES)))), _MOST_RANGES)
@@ -216,7 +217,10 @@ def begin_check(
     scratch.write("plan.json", planned.to_dict())
     scratch.remove("reduce", "write")
     Preparation(planned.request, contract, _notes(planned), store).begin()
-    return scratch.begin("check", [{**spans_of(item), "ranges": planned.ranges} for item in items])
+    size = sample_size(len(planned.request.read))
+    return scratch.begin(
+        "check", [{**spans_of(item), "ranges": planned.ranges, "sample_size": size} for item in items]
+    )
 
 
 def preparation_of(planned: Plan, store: ObjectStore) -> Preparation:
@@ -237,6 +241,21 @@ def write_items(scratch: Scratch, items: Sequence[Item]) -> None:
 def read_items(scratch: Scratch) -> list[Item]:
     """Read the chunks."""
     return [read_spans(each) for each in scratch.read("items.json")]
+
+
+def write_origins(
+    scratch: Scratch, origins: Sequence[Sequence[NumberedOrigin]], recurrences: Mapping[int, int]
+) -> None:
+    """Write down where the staged rows of each item come from, and which objects recur in a later one."""
+    parts = [[part.to_list() for part in item] for item in origins]
+    scratch.write("origins.json", {"items": parts, "recurrences": list(recurrences.items())})
+
+
+def read_origins(scratch: Scratch) -> tuple[list[list[NumberedOrigin]], dict[int, int]]:
+    """Read what `write_origins` wrote."""
+    raw = scratch.read("origins.json")
+    items = [[NumberedOrigin.from_list(part) for part in item] for item in raw["items"]]
+    return items, dict(raw["recurrences"])
 
 
 def spans_of(item: Item) -> dict[str, Any]:

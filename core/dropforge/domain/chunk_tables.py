@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dropforge.domain.chunks import Cut, Item, Scan, Span
@@ -12,9 +12,54 @@ from dropforge.domain.drop_totals import SpanCheck, SpanSurvey
 from dropforge.domain.errors import DataError
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.preparing import CheckCounts, SplitCounts, Written
+from dropforge.domain.splitting import Origin
 
 Counts = list[list[int]]
 """Rows per split and class, [3][n_classes]; of a regression, [3][1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedOrigin:
+    """Where successive rows of an item come from; `number` is the object's (see `Span`)."""
+
+    number: int
+    origin: Origin
+
+    def to_list(self) -> list[Any]:
+        return [self.number, self.origin.source, self.origin.before, self.origin.rows]
+
+    @classmethod
+    def from_list(cls, raw: Sequence[Any]) -> NumberedOrigin:
+        return cls(raw[0], Origin(*raw[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """What `find_repeated` found in one range of hashes.
+
+    Attributes:
+        repeated: rows that are left out.
+        left_out: the same by the number of their object, where rows have no key.
+        counts: the rows that remain.
+        twins: as `Twins` travels.
+    """
+
+    repeated: int
+    left_out: Mapping[int, int]
+    counts: Counts
+    twins: list[list[int]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "repeated": self.repeated,
+            "left_out": list(self.left_out.items()),
+            "counts": self.counts,
+            "twins": self.twins,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Reduced:
+        return cls(raw["repeated"], dict(raw["left_out"]), raw["counts"], raw["twins"])
 
 
 @dataclass(frozen=True)
@@ -24,14 +69,14 @@ class CheckedItem:
     Attributes:
         spans: what was found in each, up to the one that can't be used.
         files: how many rows each file of staged rows holds.
-        rows: how many rows there are, duplicates included.
         reject_files: how many files of rejected rows there are.
+        combinations: as `Combinations.seen`.
     """
 
     spans: Sequence[SpanCheck]
     files: Sequence[int] = ()
-    rows: Counts = field(default_factory=list)
     reject_files: int = 0
+    combinations: Sequence[int] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -40,14 +85,14 @@ class CheckedItem:
                 for span in self.spans
             ],
             "files": list(self.files),
-            "rows": self.rows,
             "reject_files": self.reject_files,
+            "combinations": list(self.combinations),
         }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> CheckedItem:
         spans = [SpanCheck(CheckCounts.from_dict(each["counts"]), each["names"]) for each in raw["spans"]]
-        return cls(spans, raw["files"], raw["rows"], raw["reject_files"])
+        return cls(spans, raw["files"], raw["reject_files"], raw["combinations"])
 
 
 class ChunkTables(Protocol):
@@ -69,9 +114,11 @@ class ChunkTables(Protocol):
         ...
 
     def check(
-        self, item: Item, contract: Contract, folder_uri: str, ranges: int
+        self, item: Item, contract: Contract, folder_uri: str, ranges: int, sample_size: int
     ) -> tuple[CheckedItem, DataError | None]:
         """Check an item's rows, and stage them with their keys, sorted into `ranges` ranges of hashes.
+
+        Without a key, as many hashes of each object are remembered as `sample_size` says.
 
         Returns:
             The counts; and the error that ended it, if a span can't be used.
@@ -82,14 +129,27 @@ class ChunkTables(Protocol):
         """Say of all checked items together how their columns are to be profiled."""
         ...
 
-    def find_repeated(
-        self, folder_uris: Sequence[str], number: int, ranges: int, contract: Contract, into_uri: str
-    ) -> tuple[int, Counts]:
-        """Find the rows whose key comes again further down, for one range of hashes.
+    def find_recurrences(
+        self, folder_uris: Sequence[str], numbers: Sequence[Sequence[int]]
+    ) -> dict[int, int]:
+        """Find the objects that are contained in a later one, see `dropforge.domain.recurrence`.
 
-        Returns:
-            How many there are; and where they would have gone.
+        Args:
+            numbers: per checked item the numbers of its spans' objects.
         """
+        ...
+
+    def find_repeated(
+        self,
+        folder_uris: Sequence[str],
+        number: int,
+        ranges: int,
+        contract: Contract,
+        origins: Sequence[Sequence[NumberedOrigin]],
+        recurrences: Mapping[int, int],
+        into_uri: str,
+    ) -> Reduced:
+        """Find the rows that come again, for one range of hashes, and count those that remain."""
         ...
 
     def write_rejects(
@@ -105,6 +165,7 @@ class ChunkTables(Protocol):
         repeated_uris: Sequence[str],
         number: int,
         contract: Contract,
+        origins: Sequence[NumberedOrigin],
         outline: bytes,
         prefix_uri: str,
         into_uri: str,

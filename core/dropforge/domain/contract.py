@@ -28,8 +28,11 @@ ROW_KEY = "dropforge_row_key"
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
-_COLUMN_FIELDS = ("name", "type", "role", "nullable", "minimum", "maximum", "categories", "privacy")
-_CONTRACT_FIELDS = ("format", "target", "key", "task", "classes", "columns", "hash")
+_COLUMN_FIELDS = (
+    *("name", "type", "role", "nullable", "minimum", "maximum", "categories", "privacy"),
+    *("missing", "format", "note"),
+)
+_CONTRACT_FIELDS = ("format", "target", "key", "task", "classes", "split_by", "columns", "hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,10 @@ class Column:
     ``minimum`` and ``maximum`` (inclusive, numeric columns) and ``categories`` (category columns) are hard
     rules: a row that breaks one is rejected. None means no rule. ``privacy`` keeps the column's values out of
     the prediction log: ``drop`` leaves them out, ``hash`` keeps a pseudonym; None keeps them as they are.
+
+    ``missing`` lists the texts that mean a missing value, None the usual ones. ``format`` says how values are
+    written where that is not the plain way. Both are rules of `dropforge.domain.values`. ``note`` is a remark
+    for people: why a format was taken, say.
     """
 
     name: str
@@ -49,9 +56,12 @@ class Column:
     maximum: float | int | None = None
     categories: tuple[str, ...] | None = None
     privacy: str | None = None
+    missing: tuple[str, ...] | None = None
+    format: str | None = None
+    note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the column as it stands in ``schema.json``; ``privacy`` only where it is set."""
+        """Return the column as it stands in ``schema.json``; optional members only where they are set."""
         fields = {
             "name": self.name,
             "type": self.type,
@@ -61,12 +71,22 @@ class Column:
             "maximum": self.maximum,
             "categories": None if self.categories is None else list(self.categories),
         }
-        return fields if self.privacy is None else {**fields, "privacy": self.privacy}
+        optional = {
+            "privacy": self.privacy,
+            "missing": None if self.missing is None else list(self.missing),
+            "format": self.format,
+            "note": self.note,
+        }
+        return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Contract:
     """A validated contract. Equal contracts have equal hashes; the hash names no file, run or time.
+
+    ``split_by`` names the columns whose values decide which split a row goes to; an empty tuple gives every
+    row a split of its own. None, as in contracts of before there was a choice: the key decides, or where
+    there is none, the whole row.
 
     Raises:
         InvalidContract: the parts don't fit each other; the message names every problem.
@@ -77,6 +97,7 @@ class Contract:
     task: str
     classes: tuple[str, ...] | None
     columns: tuple[Column, ...]
+    split_by: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         problems = list(_problems_of(self))
@@ -122,6 +143,25 @@ class Contract:
         return tuple(column for column in self.columns if column.role != "ignored")
 
     @property
+    def splits_by_key(self) -> bool:
+        """Whether the key decides which split a row goes to."""
+        return self.key is not None and self.split_by is None
+
+    def splits_like(self, other: Contract) -> bool:
+        """Whether both give the same row the same split, so that neither trains on the other's test rows."""
+        return self._split_rule() == other._split_rule()
+
+    def _split_rule(self) -> tuple[Any, ...]:
+        if self.splits_by_key:
+            names: tuple[str, ...] = (self.key or "",)
+        else:
+            names = tuple(c.name for c in self.columns) if self.split_by is None else self.split_by
+        read = [self.column(name) for name in sorted(names)]
+        rules = [(c.name, c.type, c.role == "ignored", c.missing, c.format) for c in read]
+        # All of a row but by its key: the order of the columns never mattered.
+        return (self.splits_by_key, self.split_by == (), rules)
+
+    @property
     def target_column(self) -> Column:
         """The column to predict."""
         return self.column(self.target)
@@ -154,6 +194,7 @@ class Contract:
             "key": self.key,
             "task": self.task,
             "classes": None if self.classes is None else list(self.classes),
+            **({} if self.split_by is None else {"split_by": list(self.split_by)}),
             "columns": [column.to_dict() for column in self.columns],
         }
 
@@ -185,7 +226,7 @@ def diff(old: Contract, new: Contract) -> str:
             ]
     lines += [
         f"~ {field} was {_shown(getattr(old, field))}, is {_shown(getattr(new, field))}"
-        for field in ("target", "key", "task", "classes")
+        for field in ("target", "key", "task", "classes", "split_by")
         if getattr(old, field) != getattr(new, field)
     ]
     if not lines and old.hash != new.hash:
@@ -217,6 +258,8 @@ def _problems_of(contract: Contract) -> Iterable[str]:
         yield f"task {contract.task!r} is none of {', '.join(TASKS)}"
     else:
         yield from _class_problems(contract)
+    if contract.split_by is not None:
+        yield from _split_problems(contract, contract.split_by)
     if not any(column.role == "feature" for column in contract.columns):
         yield "no column has the role feature, so there is nothing to learn from"
 
@@ -276,6 +319,17 @@ def _role_problems(contract: Contract) -> Iterable[str]:
             yield f"{field} is {name!r}, but the columns with the role {field} are {holders}"
 
 
+def _split_problems(contract: Contract, names: tuple[str, ...]) -> Iterable[str]:
+    known = {column.name for column in contract.columns}
+    yield from (
+        f"split_by names {name!r}, which is not among the columns" for name in names if name not in known
+    )
+    if len(set(names)) < len(names):
+        yield "split_by names a column twice"
+    if contract.target in names:
+        yield "split_by names the target, which nobody knows of a new row"
+
+
 def _class_problems(contract: Contract) -> Iterable[str]:
     types = [column.type for column in contract.columns if column.name == contract.target]
     if contract.task == "regression":
@@ -331,6 +385,7 @@ def _parse(text: str | bytes) -> Contract:
     key = fields.optional_text("key")
     task = fields.text("task")
     classes = fields.optional_texts("classes")
+    split_by = fields.optional_texts("split_by")
     entries = raw.get("columns")
     if not isinstance(entries, list) or not entries:
         problems.append("columns must be a list with at least one column")
@@ -338,7 +393,7 @@ def _parse(text: str | bytes) -> Contract:
     columns = tuple(_parse_column(index, entry, problems) for index, entry in enumerate(entries))
     if problems:
         raise InvalidContract(_message(problems))
-    return Contract(target, key, task, classes, columns)
+    return Contract(target, key, task, classes, columns, split_by)
 
 
 def _parse_column(index: int, entry: Any, problems: list[str]) -> Column:
@@ -356,6 +411,9 @@ def _parse_column(index: int, entry: Any, problems: list[str]) -> Column:
         maximum=fields.optional_number("maximum", column_type),
         categories=fields.optional_texts("categories"),
         privacy=fields.optional_text("privacy"),
+        missing=fields.optional_texts("missing"),
+        format=fields.optional_text("format"),
+        note=fields.optional_text("note"),
     )
 
 

@@ -56,7 +56,11 @@ def propose(pinned: Contract, inferred: Contract, survey: TableSurvey) -> Propos
     if like is pinned and classes is not None and inferred.classes is not None:
         classes = tuple(sorted({*classes, *inferred.classes}))
     task = like.task if classes == like.classes else "multiclass"
-    return Proposal(Contract(pinned.target, pinned.key, task, classes, tuple(columns)), retyped)
+    # New columns don't take part in the split, so that the live model stays comparable.
+    split_by = pinned.split_by and tuple(n for n in pinned.split_by if inferred.has_column(n))
+    if split_by == () and pinned.split_by:
+        split_by = inferred.split_by
+    return Proposal(Contract(pinned.target, pinned.key, task, classes, tuple(columns), split_by), retyped)
 
 
 def renames(pinned: Contract, inferred: Contract) -> list[tuple[str, str]]:

@@ -83,7 +83,10 @@ def infer_contract(
             f"No column is left to learn {target!r} from: {'; '.join(notes) or 'there is no other column'}. "
             "Drop a table with at least one column that varies."
         )
-    return Inferred(Contract(target, key, task, classes, tuple(columns)), tuple(notes))
+    # The target is left out, so that nothing of it shows in the split; equal rows lie in one split.
+    features = tuple(column.name for column in columns if column.role == "feature")
+    split_by = features if key is None else None
+    return Inferred(Contract(target, key, task, classes, tuple(columns), split_by), tuple(notes))
 
 
 def refuse_missing(target: str, key: str | None, present: Mapping[str, object], source: str) -> None:

@@ -25,6 +25,11 @@ class ObjectRef:
         return f"s3://{self.bucket}/{self.key}"
 
     @property
+    def source(self) -> str:
+        """The name under which the object's rows are counted and rejected."""
+        return self.uri if self.version_id is None else f"{self.uri}?versionId={self.version_id}"
+
+    @property
     def identity(self) -> str:
         """What tells this content from any other: bucket, key, and the version or else the ETag."""
         return "\0".join((self.bucket, self.key, self.version_id or "", self.etag or ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Protocol
 
 from dropforge.domain.contract import Contract
@@ -47,10 +47,16 @@ class Reason:
 
 @dataclass
 class ObjectCounts:
-    """What happened to the rows of one object."""
+    """What happened to the rows of one object. `unlabelled` ones have no target."""
 
     read: int = 0
     rejected: int = 0
+    unlabelled: int = 0
+
+    @property
+    def staged(self) -> int:
+        """Rows that keep the contract and can be learned from."""
+        return self.read - self.rejected - self.unlabelled
 
 
 @dataclass
@@ -67,6 +73,10 @@ class CheckCounts:
     @property
     def rejected(self) -> int:
         return sum(counts.rejected for counts in self.objects.values())
+
+    @property
+    def unlabelled(self) -> int:
+        return sum(counts.unlabelled for counts in self.objects.values())
 
     def top_reasons(self) -> list[tuple[str, str | None, Reason]]:
         """Return rule, column and reason, the most frequent first."""
@@ -85,11 +95,12 @@ class CheckCounts:
             total = self.objects.setdefault(source, ObjectCounts())
             total.read += counts.read
             total.rejected += counts.rejected
+            total.unlabelled += counts.unlabelled
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON, for `from_dict`."""
         return {
-            "objects": {source: [each.read, each.rejected] for source, each in self.objects.items()},
+            "objects": {source: astuple(each) for source, each in self.objects.items()},
             "reasons": [
                 [rule, column, reason.count, [example.to_dict() for example in reason.examples]]
                 for (rule, column), reason in self.reasons.items()
@@ -113,9 +124,13 @@ class SplitCounts:
 
     rows: dict[str, int]
     classes: dict[str, dict[str, int]]
+    twin_share: float | None = None
+    """Of the test rows, those with an equal in training, where every row is split for itself."""
 
 
-def split_counts_of(rows: Sequence[Sequence[int]], contract: Contract) -> SplitCounts:
+def split_counts_of(
+    rows: Sequence[Sequence[int]], contract: Contract, twin_share: float | None = None
+) -> SplitCounts:
     """Name the rows per split and class, [3][n_classes]; of a regression, [3][1]; or [] for none."""
     classes = contract.classes or ()
     rows = rows or [[0] * max(len(classes), 1)] * len(SPLITS)
@@ -125,6 +140,7 @@ def split_counts_of(rows: Sequence[Sequence[int]], contract: Contract) -> SplitC
             split: {label: count for label, count in zip(classes, each, strict=bool(classes)) if count}
             for split, each in zip(SPLITS, rows, strict=True)
         },
+        twin_share,
     )
 
 
@@ -141,13 +157,43 @@ class Written:
     sample: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """An object whose rows a later one holds again, and how many of them were left out for that."""
+
+    source: str
+    later: str
+    rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of ``report.json``."""
+        return {"source": self.source, "later": self.later, "rows": self.rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """How many rows were left out because they come again, and in which objects where there is no key."""
+
+    rows: int = 0
+    recurrences: tuple[Recurrence, ...] = ()
+
+
 class StagedRows(Protocol):
     """Rows that keep the contract, waiting on local disk."""
 
     counts: CheckCounts
 
-    def deduplicate(self) -> int:
-        """Drop all but the last row of every key. Returns how many were dropped."""
+    @property
+    def has_few_combinations(self) -> bool:
+        """Whether there are too few different rows, target aside, to split by them."""
+        ...
+
+    def split_by_row(self, contract: Contract) -> None:
+        """Follow a contract that differs in giving every row a split of its own."""
+        ...
+
+    def deduplicate(self) -> Duplicates:
+        """Drop all but the last row of every key; or without a key, what later objects hold again."""
         ...
 
     def split_counts(self) -> SplitCounts:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from dropforge.domain.contract import Contract
 
 UInt64 = npt.NDArray[np.uint64]
 Int64 = npt.NDArray[np.int64]
@@ -115,14 +119,71 @@ class RowHash:
             values = cell if missing is None else np.where(missing, seed, cell)
             np.add(lane, splitmix64(splitmix64(values ^ salt) ^ seed), out=lane)
 
+    def first_lane(self) -> UInt64:
+        """Return the first lane of the hashes of what was added so far, uint64 (n,)."""
+        return splitmix64(self._lanes[0])
+
     def lanes(self) -> tuple[UInt64, UInt64]:
         """Return both lanes of the rows' hashes, each uint64 (n,)."""
         return splitmix64(self._lanes[0]), splitmix64(self._lanes[1])
 
 
-def split_codes(row_keys: UInt64) -> npt.NDArray[np.uint8]:
-    """Give each row its split by its key's hash: 80 % train (0), 10 % validation (1), 10 % test (2)."""
-    return (row_keys >= _VALIDATION_FROM).astype(np.uint8) + (row_keys >= _TEST_FROM).astype(np.uint8)
+def split_codes(hashes: UInt64) -> npt.NDArray[np.uint8]:
+    """Give each hash its split: 80 % train (0), 10 % validation (1), 10 % test (2)."""
+    return (hashes >= _VALIDATION_FROM).astype(np.uint8) + (hashes >= _TEST_FROM).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Successive rows that come from one object.
+
+    Attributes:
+        source: names the object and its version.
+        before: how many rows of the object come before these.
+        rows: how many there are.
+    """
+
+    source: str
+    before: int
+    rows: int
+
+
+class RowSplits:
+    """Says of staged rows which split each goes to, and which row key it gets.
+
+    The key's hash is the row key where the key decides on the split. Otherwise rows may be equal, and what
+    tells them apart is the object that they come from and their place in it.
+
+    Args:
+        contract: says what decides on the split.
+        origins: where the rows come from, in their order.
+    """
+
+    def __init__(self, contract: Contract, origins: Sequence[Origin]) -> None:
+        self._by_key, self._by_row = contract.splits_by_key, contract.split_by == ()
+        self._starts = np.cumsum([0, *(origin.rows for origin in origins)])
+        self._first = np.array([origin.before for origin in origins], dtype=np.int64) - self._starts[:-1]
+        self._salts = _hashes_of([origin.source for origin in origins])
+
+    def of(self, rows: Int64, hashes: UInt64) -> tuple[UInt64, npt.NDArray[np.uint8]]:
+        """Return row keys and split codes, (n,) each.
+
+        Args:
+            rows: int64 (n,), places among the rows of all origins.
+            hashes: uint64 (n,), of what decides on the split.
+        """
+        if self._by_key:
+            return hashes, split_codes(hashes)
+        place = np.searchsorted(self._starts, rows, "right") - 1
+        numbers = (rows + self._first[place]).astype(np.uint64)
+        keys = splitmix64(hashes ^ splitmix64(self._salts[place] + numbers))
+        return keys, split_codes(keys if self._by_row else hashes)
+
+
+def _hashes_of(texts: Sequence[str]) -> UInt64:
+    raw = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, raw)])
+    return hash_texts(offsets, np.frombuffer(b"".join(raw), dtype=np.uint8))[0]
 
 
 class Lane(Protocol):
@@ -154,6 +215,30 @@ def last_occurrences(first: Lane, second: Lane, rows_per_pass: int = 1 << 23) ->
         if len(earlier):
             keep[_repeated_later(earlier, later, first, second)] = False
     return keep
+
+
+def rows_by_hash(
+    first: Lane, second: Lane, rows_per_pass: int = 1 << 22
+) -> Iterator[tuple[Int64, UInt64, UInt64]]:
+    """Yield all rows, about as many at once, such that rows of equal hash come together.
+
+    Returns:
+        Per pass the rows' places, int64 (n,) ascending, and their lanes, uint64 (n,) each.
+    """
+    bits = max(0, math.ceil(math.log2(max(len(first), 1) / rows_per_pass)))
+    for number in range(1 << bits):
+        places, firsts, seconds = [], [], []
+        for start in range(0, len(first), _READ_AT_ONCE):
+            rows = slice(start, start + _READ_AT_ONCE)
+            piece = first[rows]
+            inside = np.arange(len(piece))
+            if bits:
+                inside = np.flatnonzero((piece >> np.uint64(64 - bits)) == np.uint64(number))
+            places.append(inside + start)
+            firsts.append(piece[inside])
+            seconds.append(second[rows][inside])
+        if places:
+            yield np.concatenate(places), np.concatenate(firsts), np.concatenate(seconds)
 
 
 def _rows_by_range(first: Lane, bits: int) -> list[int]:

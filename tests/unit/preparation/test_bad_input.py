@@ -154,7 +154,8 @@ def test_ragged_rows_are_rejected_with_their_row_numbers():
         (1, "number of fields", "1,a", None),
         (402, "number of fields", "1,2,3,4", None),
     ]
-    assert outcome.prepared.to_dict()["rows"] == {"read": 402, "rejected": 2, "duplicates": 0, "kept": 400}
+    rows = {"read": 402, "rejected": 2, "unlabelled": 0, "duplicates": 0, "kept": 400}
+    assert outcome.prepared.to_dict()["rows"] == rows
 
 
 def test_byte_order_mark_is_no_part_of_the_first_name():
@@ -178,11 +179,11 @@ def test_line_ends_of_every_system_are_read(ending, block_bytes):
 @pytest.mark.parametrize("block_bytes", [1, 16, 64, 1000, 1 << 20])
 def test_quoted_newlines_survive_every_block_boundary(block_bytes):
     lines = "".join(
-        f'{i},"first\nse""cond,{i % 4}\r\n","{"yes" if i * 7 % 5 < 2 else "no"}"\n' for i in range(50)
+        f'{i},"first\nse""cond,{i % 4}\r\n","{"yes" if i * 7 % 5 < 2 else "no"}"\n' for i in range(80)
     )
     outcome = prepare(b"x,c,y\n" + lines.encode(), block_bytes=block_bytes)
     assert sorted(set(outcome.values("c"))) == [f'first\nse"cond,{n}\r\n' for n in range(4)]
-    assert outcome.prepared.kept == 50
+    assert outcome.prepared.kept == 80
 
 
 def test_stray_quotes_are_read_as_the_csv_module_reads_them():
@@ -380,12 +381,12 @@ def test_unseen_class_rejects_its_rows():
     assert [(r["row"], r["value"], r["rule"]) for r in outcome.rejected()] == [(401, "maybe", "class")]
 
 
-def test_a_row_without_target_is_rejected():
-    outcome = prepare(GOOD + b"1.5,a,\n1.5,a,NA\n")
-    assert [(r["row"], r["column"], r["rule"]) for r in outcome.rejected()] == [
-        (401, "y", "missing"),
-        (402, "y", "missing"),
-    ]
+def test_rows_without_a_target_are_left_out_and_not_rejected_whatever_else_they_break():
+    outcome = prepare(GOOD + b"1.5,a,\n1.5,a,NA\n" * 440 + b"word,a,\n" * 20 + b"word,a,yes\n")
+    assert [(r["row"], r["column"], r["rule"]) for r in outcome.rejected()] == [(1301, "x", "type")]
+    rows = {"read": 1301, "rejected": 1, "unlabelled": 900, "duplicates": 0, "kept": 400}
+    assert outcome.prepared.to_dict()["rows"] == rows == outcome.report["rows"]
+    assert outcome.report["objects"][0]["unlabelled"] == 900
 
 
 def test_missing_key_column_is_named():

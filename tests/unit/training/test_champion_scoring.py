@@ -125,6 +125,20 @@ def test_champion_of_a_changed_contract_is_told_to_be_unscorable(trained, tmp_pa
         assert "champion" not in arrays.files
 
 
+def test_champion_of_another_split_is_not_compared(trained, tmp_path):
+    """Rows of this hold-out may be among those that it was trained on."""
+    champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")
+    contract, _ = builtin("wine")
+    by_features = tuple(column.name for column in contract.features)
+    root = candidate_job(
+        tmp_path / "job", champion, contract=dataclasses.replace(contract, split_by=by_features)
+    )
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    entry = report_of(root)["champion"]
+    assert (entry["scored"], entry["reason"].partition(":")[0]) == (False, "NotComparable")
+
+
 def test_champion_that_predicts_something_else_is_unscorable(trained, tmp_path):
     """The wine model knows the columns, but the classes have been renamed since."""
     champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,12 +49,20 @@ class Rejects:
 
 @dataclass(frozen=True, slots=True)
 class CheckedBlock:
-    """The rows that keep the contract, their hashes (uint64 each), and the rest."""
+    """The rows that keep the contract, their hashes, and the rest.
+
+    Attributes:
+        lanes: 2 x uint64 (n,), of what identifies a row: its key, or all of it.
+        splitting: uint64 (n,), of what decides which split it goes to.
+        unlabelled_rows: how many have no target; they are neither kept nor rejected.
+    """
 
     rows: pa.RecordBatch
     lanes: tuple[UInt64, UInt64]
+    splitting: UInt64
     rejects: list[Rejects]
     rejected_rows: int
+    unlabelled_rows: int
     records: int
     names: Collection[str] = ()
     """As of the block."""
@@ -71,8 +79,9 @@ def prepared_schema(contract: Contract) -> pa.Schema:
 
 
 def wanted_columns(contract: Contract) -> list[str]:
-    """Return the columns to read: ignored ones too where the whole row identifies it."""
-    return [c.name for c in contract.columns if c.role != "ignored" or contract.key is None]
+    """Return the columns to read: ignored ones too where they take part in a row's hashes."""
+    by = contract.split_by or ()
+    return [c.name for c in contract.columns if c.role != "ignored" or contract.key is None or c.name in by]
 
 
 def reading_hints(contract: Contract) -> Mapping[str, pa.DataType]:
@@ -89,18 +98,42 @@ def reading_hints(contract: Contract) -> Mapping[str, pa.DataType]:
 def check_block(block: Block, contract: Contract) -> CheckedBlock:
     """Check each row of a block against every rule of the contract."""
     checked = check_columns(block, contract.prepared, contract)
+    rejects, unlabelled = _unlabelled(checked.rejects, contract)
     failed, kept = checked.failed, np.flatnonzero(~checked.failed)
     arrays = [checked.final[column.name] for column in contract.prepared]
     batch = pa.RecordBatch.from_arrays(arrays, schema=prepared_schema(contract))
-    lanes = _hashes(block, contract, checked.typed)
+    lanes, splitting = _hashes(block, contract, checked.typed)
     return CheckedBlock(
         without(batch, failed),
         (lanes[0].take(kept), lanes[1].take(kept)),
-        checked.rejects,
-        len(failed) - len(kept) + len(block.bad),
+        splitting.take(kept),
+        rejects,
+        len(failed) - len(kept) - unlabelled + len(block.bad),
+        unlabelled,
         block.records,
         block.names,
     )
+
+
+def _unlabelled(rejects: list[Rejects], contract: Contract) -> tuple[list[Rejects], int]:
+    """Tell rows without a target from those that break a rule: nobody has to correct them.
+
+    Returns:
+        The rejects but for theirs, whatever else they break; and how many there are.
+    """
+    lacking = [each for each in rejects if (each.rule, each.column) == (RULE_MISSING, contract.target)]
+    if not lacking:
+        return rejects, 0
+    (unlabelled,) = lacking
+    left = []
+    for group in rejects:
+        others = ~np.isin(group.positions, unlabelled.positions)
+        if others.all():
+            left.append(group)
+        elif others.any():
+            values = group.values.filter(pa.array(others))
+            left.append(replace(group, positions=group.positions[others], values=values))
+    return left, len(unlabelled.positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,23 +267,36 @@ def _shown(values: pa.Array) -> pa.Array:
     return pc.if_else(pc.greater(pc.utf8_length(trimmed), SHOWN_CHARACTERS), cut, trimmed)
 
 
-def _hashes(block: Block, contract: Contract, typed: Mapping[str, pa.Array]) -> tuple[UInt64, UInt64]:
-    if contract.key is not None:
-        key = typed[contract.key]
-        return _text_hashes(key) if _holds_text(key) else hash_bits(_bits(key))
+def _hashes(
+    block: Block, contract: Contract, typed: Mapping[str, pa.Array]
+) -> tuple[tuple[UInt64, UInt64], UInt64]:
+    """Return both lanes of what identifies each row, and the hash of what decides on its split."""
     row_hash = RowHash(block.rows)
-    for column in contract.columns:
-        values = typed.get(column.name)
-        if values is None:
-            raw = block.columns.get(column.name)
-            values = pa.nulls(block.rows, pa.string()) if raw is None else _ignored_text(raw)
-        missing = ~is_present(values) if values.null_count else None
-        if _holds_text(values):
-            row_hash.add(column.name, _text_hashes(values), missing)
-        else:
-            bits = _bits(values)
-            row_hash.add(column.name, (bits, bits), missing)
-    return row_hash.lanes()
+
+    def add(names: Iterable[str]) -> None:
+        for name in names:
+            values = typed.get(name)
+            if values is None:
+                raw = block.columns.get(name)
+                values = pa.nulls(block.rows, pa.string()) if raw is None else _ignored_text(raw)
+            missing = ~is_present(values) if values.null_count else None
+            if _holds_text(values):
+                row_hash.add(name, _text_hashes(values), missing)
+            else:
+                bits = _bits(values)
+                row_hash.add(name, (bits, bits), missing)
+
+    # Where every row is split for itself, what it is learned from still tells which rows are alike.
+    first = contract.split_by if contract.split_by != () else [c.name for c in contract.features]
+    add(first or ())
+    splitting = None if first is None else row_hash.first_lane()
+    if contract.key is None:
+        add(column.name for column in contract.columns if column.name not in (first or ()))
+        lanes = row_hash.lanes()
+    else:
+        key = typed[contract.key]
+        lanes = _text_hashes(key) if _holds_text(key) else hash_bits(_bits(key))
+    return lanes, lanes[0] if splitting is None else splitting
 
 
 def _holds_text(values: pa.Array) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -23,13 +23,13 @@ from dropforge.adapters.tables.key_file import KeyFile
 from dropforge.adapters.tables.outline import Outline
 from dropforge.adapters.tables.parquet_table import ParquetTable
 from dropforge.adapters.tables.parts import REJECTED_SCHEMA, write_part
-from dropforge.adapters.tables.reading import BLOCK_BYTES, check_table, open_table, source_of, survey_table
+from dropforge.adapters.tables.reading import BLOCK_BYTES, check_table, open_table, survey_table
 from dropforge.adapters.tables.repeats import find_repeated, read_repeated
 from dropforge.adapters.tables.sampling import RowSample
 from dropforge.adapters.tables.source import open_source
 from dropforge.adapters.tables.staging import kept_chunks, staged_schema, write_chunks
 from dropforge.adapters.tables.threads import cores, ordered
-from dropforge.domain.chunk_tables import CheckedItem, Counts
+from dropforge.domain.chunk_tables import CheckedItem, NumberedOrigin, Reduced
 from dropforge.domain.chunks import Cut, Item, Scan, Span, even_starts
 from dropforge.domain.contract import Contract
 from dropforge.domain.drop_totals import SpanCheck, SpanSurvey
@@ -37,6 +37,8 @@ from dropforge.domain.errors import DataError
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import SplitCounts, Written
 from dropforge.domain.profile import TableProfile
+from dropforge.domain.recurrence import ObjectSketch, find_recurrences
+from dropforge.domain.splitting import RowSplits
 
 _FETCHES = 16
 _LINE_ENDS = b"\n\r"
@@ -99,20 +101,20 @@ class ChunkedTables:
             return survey_table(table, span.ref.uri, self._workers)
 
     def check(
-        self, item: Item, contract: Contract, folder_uri: str, ranges: int
+        self, item: Item, contract: Contract, folder_uri: str, ranges: int, sample_size: int
     ) -> tuple[CheckedItem, DataError | None]:
         spans: list[SpanCheck] = []
-        staging = ItemStaging(contract, self._store, folder_uri, ranges)
+        staging = ItemStaging(contract, self._store, folder_uri, ranges, sample_size)
         for span in item:
             try:
                 spans.append(self._check(span, contract, staging))
             except DataError as error:
                 return CheckedItem(spans), error
         staging.finish()
-        return CheckedItem(spans, staging.files, staging.rows.tolist(), staging.reject_files), None
+        return CheckedItem(spans, staging.files, staging.reject_files, staging.combinations.seen), None
 
     def _check(self, span: Span, contract: Contract, staging: ItemStaging) -> SpanCheck:
-        source = source_of(span.ref)
+        source = span.ref.source
         counts = staging.open_span(source)
         names: dict[str, None] = {}
         with self._rows_of(span) as table:
@@ -130,15 +132,37 @@ class ChunkedTables:
 
     # --- duplicates ----------------------------------------------------------------------------------
 
+    def find_recurrences(
+        self, folder_uris: Sequence[str], numbers: Sequence[Sequence[int]]
+    ) -> dict[int, int]:
+        found: dict[int, ObjectSketch] = {}
+        calls: list[Callable[[], bytes]] = []
+        places: list[int] = []
+        for folder, each in zip(folder_uris, numbers, strict=True):
+            calls += [partial(self._store.read, f"{folder}sketch-{place}") for place in range(len(each))]
+            places += each
+        for number, data in zip(places, ordered(iter(calls), _FETCHES), strict=True):
+            sketch = ObjectSketch.from_bytes(data)
+            found.setdefault(number, ObjectSketch(sketch.size)).merge(sketch)
+        return find_recurrences([found[number] for number in range(len(found))])
+
     def find_repeated(
-        self, folder_uris: Sequence[str], number: int, ranges: int, contract: Contract, into_uri: str
-    ) -> tuple[int, Counts]:
+        self,
+        folder_uris: Sequence[str],
+        number: int,
+        ranges: int,
+        contract: Contract,
+        origins: Sequence[Sequence[NumberedOrigin]],
+        recurrences: Mapping[int, int],
+        into_uri: str,
+    ) -> Reduced:
         calls = (
             partial(KeyFile(self._store, f"{folder}keys").read, number, ranges) for folder in folder_uris
         )
-        found = find_repeated(list(ordered(calls, _FETCHES)), contract)
+        found = find_repeated(list(ordered(calls, _FETCHES)), contract, origins, recurrences)
         self._store.write(into_uri, found.to_bytes())
-        return found.total, found.counts.tolist()
+        tally = found.tally
+        return Reduced(found.total, found.left_out, tally.rows.tolist(), tally.twins.to_list())
 
     # --- writing -------------------------------------------------------------------------------------
 
@@ -166,6 +190,7 @@ class ChunkedTables:
         repeated_uris: Sequence[str],
         number: int,
         contract: Contract,
+        origins: Sequence[NumberedOrigin],
         outline: bytes,
         prefix_uri: str,
         into_uri: str,
@@ -173,8 +198,9 @@ class ChunkedTables:
         keep = self._kept(checked, repeated_uris, number)
         chunks = kept_chunks(self._staged(folder_uri, len(checked.files)), keep, staged_schema(contract))
         rulers = Outline.from_bytes(outline, contract).rulers()
+        splits = RowSplits(contract, [part.origin for part in origins])
         profile, sample = write_chunks(
-            self._store, prefix_uri, f"{number:05d}-", chunks, contract, rulers, self._workers
+            self._store, prefix_uri, f"{number:05d}-", chunks, contract, splits, rulers, self._workers
         )
         self._store.write(f"{into_uri}profile.json", json.dumps(profile.to_state()).encode())
         self._store.write(f"{into_uri}sample.arrow", _arrow_bytes(sample.table()))

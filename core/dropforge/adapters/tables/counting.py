@@ -17,3 +17,4 @@ def count_block(counts: CheckCounts, source: str, checked: CheckedBlock) -> None
             reason.examples.append(Example(source, total.read + int(position) + 1, value.as_py()))
     total.read += checked.records
     total.rejected += checked.rejected_rows
+    total.unlabelled += checked.unlabelled_rows

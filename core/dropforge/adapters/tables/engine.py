@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dropforge.adapters.tables.reading import BLOCK_BYTES, check_table, open_table, source_of, survey_table
+from dropforge.adapters.tables.reading import BLOCK_BYTES, check_table, open_table, survey_table
 from dropforge.adapters.tables.staging import Staging
 from dropforge.adapters.tables.threads import cores
 from dropforge.domain.contract import Contract
@@ -47,7 +47,7 @@ class StreamedTables:
     @contextmanager
     def stage(self, objects: Sequence[ObjectRef], contract: Contract, rejected_uri: str) -> Iterator[Staging]:
         with tempfile.TemporaryDirectory(prefix="dropforge-", dir=self._scratch) as folder:
-            staging = Staging(Path(folder), contract, self._store, rejected_uri, self._workers)
+            staging = Staging(Path(folder), contract, self._store, rejected_uri, self._workers, len(objects))
             try:
                 for ref in reversed(objects):
                     self._check(ref, contract, staging)
@@ -57,7 +57,7 @@ class StreamedTables:
                 staging.close()
 
     def _check(self, ref: ObjectRef, contract: Contract, staging: Staging) -> None:
-        source = source_of(ref)
+        source = ref.source
         staging.open_object(source)
         records = 0
         names: dict[str, None] = {}

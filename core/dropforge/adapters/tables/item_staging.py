@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from dropforge.adapters.tables.checking import CheckedBlock
@@ -12,10 +11,11 @@ from dropforge.adapters.tables.counting import count_block
 from dropforge.adapters.tables.key_file import KeySorter
 from dropforge.adapters.tables.outline import Outline
 from dropforge.adapters.tables.parts import RejectWriter
-from dropforge.adapters.tables.staging import label_codes, rows_per_split, staged_batch, staged_schema
+from dropforge.adapters.tables.staging import label_codes, staged_batch, staged_schema
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts
+from dropforge.domain.recurrence import Combinations, ObjectSketch
 
 _FILE_BYTES = 8 << 20
 
@@ -30,9 +30,12 @@ class ItemStaging:
         store: where the item's files go.
         folder_uri: the item's folder, with its final slash.
         ranges: into how many ranges of hashes the keys are sorted, a power of two.
+        sample_size: how many hashes to remember of each object, where rows have no key.
     """
 
-    def __init__(self, contract: Contract, store: ObjectStore, folder_uri: str, ranges: int) -> None:
+    def __init__(
+        self, contract: Contract, store: ObjectStore, folder_uri: str, ranges: int, sample_size: int
+    ) -> None:
         self._contract, self._store, self._folder_uri = contract, store, folder_uri
         self._schema = staged_schema(contract)
         self._rejects = RejectWriter(store, f"{folder_uri}rejected/")
@@ -43,10 +46,11 @@ class ItemStaging:
         self._stream = bytearray()
         self._keys = KeySorter(ranges)
         self._outline = Outline(contract)
+        self._sample_size = sample_size
+        self._sketches: list[ObjectSketch] = []
         self.files: list[int] = []
         """How many rows each file holds."""
-        self.rows = rows_per_split(np.empty(0, dtype=np.uint64), None, contract)
-        """How many rows there are by split and class, int64 (3, n_classes)."""
+        self.combinations = Combinations()
 
     @property
     def reject_files(self) -> int:
@@ -56,6 +60,7 @@ class ItemStaging:
     def open_span(self, source: str) -> CheckCounts:
         """Begin with a span of an object; returns what will have been counted in it."""
         self._spans.append(CheckCounts({source: ObjectCounts()}))
+        self._sketches.append(ObjectSketch(self._sample_size))
         return self._spans[-1]
 
     def add(self, source: str, checked: CheckedBlock) -> None:
@@ -74,8 +79,12 @@ class ItemStaging:
         labels = None
         if self._contract.is_classification:
             labels = label_codes(checked.rows.column(self._contract.target), self._contract)
-        self._keys.add(*checked.lanes, labels)
-        self.rows += rows_per_split(checked.lanes[0], labels, self._contract)
+        splits_by_key = self._contract.splits_by_key
+        self._keys.add(*checked.lanes, labels, None if splits_by_key else checked.splitting)
+        if not splits_by_key:
+            self.combinations.add(checked.splitting)
+        if self._contract.key is None:
+            self._sketches[-1].add(*checked.lanes)
         self._outline.add(checked.rows, checked.lanes[0])
 
     def finish(self) -> None:
@@ -84,6 +93,9 @@ class ItemStaging:
         self._rejects.finish(at_least=0)
         self._store.write(f"{self._folder_uri}keys", self._keys.to_bytes())
         self._store.write(f"{self._folder_uri}outline", self._outline.to_bytes())
+        if self._contract.key is None:
+            for number, sketch in enumerate(self._sketches):
+                self._store.write(f"{self._folder_uri}sketch-{number}", sketch.to_bytes())
 
     def _flush(self) -> None:
         if not self._pending:

@@ -13,8 +13,8 @@ from dropforge.domain.ports import ObjectStore
 
 UInt64 = npt.NDArray[np.uint64]
 _HEADER = np.dtype("<i8")
-_FIELDS = 4
-"""With the labels."""
+_LABELLED, _SPLIT = 1, 2
+"""Flags of the header: which fields there are beside the lanes and the rows."""
 _ROWS_PER_RANGE = 512
 
 
@@ -26,16 +26,18 @@ class Keys:
         first, second: uint64 (n,), the lanes of the hashes.
         rows: uint32 (n,), ascending: which rows of the item these are.
         labels: uint16 (n,), the rows' classes; empty for a regression.
+        splitting: uint64 (n,), the hashes that decide on the split.
     """
 
     first: UInt64
     second: UInt64
     rows: npt.NDArray[np.uint32]
     labels: npt.NDArray[np.uint16]
+    splitting: UInt64
 
 
 class KeySorter:
-    """Collects the keys of an item, block by block, sorted into ranges. Holds 22 bytes per row.
+    """Collects the keys of an item, block by block, sorted into ranges. Holds 22 or 30 bytes per row.
 
     Args:
         ranges: a power of two.
@@ -44,15 +46,23 @@ class KeySorter:
     def __init__(self, ranges: int) -> None:
         self._ranges = ranges
         self._pending: list[Keys] = []
-        self._held = self._rows = 0
+        self._held = self._rows = self._flags = 0
         self._sorted: list[tuple[Sequence[npt.NDArray[Any]], npt.NDArray[np.int64]]] = []
         """Per run of rows its fields in the order of the ranges, and where each begins and the last ends."""
 
-    def add(self, first: UInt64, second: UInt64, labels: npt.NDArray[np.uint16] | None) -> None:
-        """Add the rows that follow: the lanes of their hashes, and their classes; None for a regression."""
+    def add(
+        self,
+        first: UInt64,
+        second: UInt64,
+        labels: npt.NDArray[np.uint16] | None,
+        splitting: UInt64 | None = None,
+    ) -> None:
+        """Add the rows that follow: the lanes of their hashes, their classes (None for a regression), and
+        what decides on their split (None for the first lane)."""
         labels = np.empty(0, dtype=np.uint16) if labels is None else labels
+        splitting = np.empty(0, dtype=np.uint64) if splitting is None else splitting
         rows = np.arange(self._rows, self._rows + len(first), dtype=np.uint32)
-        self._pending.append(Keys(first, second, rows, labels))
+        self._pending.append(Keys(first, second, rows, labels, splitting))
         self._rows += len(rows)
         self._held += len(rows)
         # Few rows at once stay in a core's cache, but ranges should not come in crumbs.
@@ -70,12 +80,13 @@ class KeySorter:
             for field in range(fields)
             for run, bounds in self._sorted
         )
-        return b"".join([np.append(fields == _FIELDS, starts).astype(_HEADER).data, *pieces])
+        return b"".join([np.append(self._flags, starts).astype(_HEADER).data, *pieces])
 
     def _sort(self) -> None:
         if not self._pending:
             return
-        keys = (np.concatenate(each) for each in zip(*map(_fields, self._pending), strict=True))
+        keys = [np.concatenate(each) for each in zip(*map(_fields, self._pending), strict=True)]
+        self._flags = _LABELLED * bool(len(keys[3])) + _SPLIT * bool(len(keys[4]))
         fields = [each for each in keys if len(each)]
         places = _ranges_of(fields[0], self._ranges)
         order = np.argsort(places, kind="stable")
@@ -94,7 +105,9 @@ class KeyFile:
         """Read one range."""
         with self._store.open(self._uri) as file:
             header = np.frombuffer(file.read((ranges + 2) * _HEADER.itemsize), dtype=_HEADER)
-            kinds = [np.dtype(kind) for kind in ("<u8", "<u8", "<u4", *(("<u2",) if header[0] else ()))]
+            labels = ("<u2",) if header[0] & _LABELLED else ()
+            splitting = ("<u8",) if header[0] & _SPLIT else ()
+            kinds = [np.dtype(kind) for kind in ("<u8", "<u8", "<u4", *labels, *splitting)]
             start, end = int(header[1 + number]), int(header[2 + number])
             row_bytes = sum(kind.itemsize for kind in kinds)
             file.seek((ranges + 2) * _HEADER.itemsize + start * row_bytes)
@@ -103,12 +116,17 @@ class KeyFile:
         for kind in kinds:
             found.append(np.frombuffer(data, dtype=kind, count=end - start, offset=offset))
             offset += (end - start) * kind.itemsize
-        labels = found[3] if len(found) > 3 else np.empty(0, dtype=np.uint16)
-        return Keys(found[0], found[1], found[2], labels)
+        return Keys(
+            found[0],
+            found[1],
+            found[2],
+            found[3] if labels else np.empty(0, dtype=np.uint16),
+            found[-1] if splitting else found[0],
+        )
 
 
 def _fields(keys: Keys) -> tuple[npt.NDArray[Any], ...]:
-    return keys.first, keys.second, keys.rows, keys.labels
+    return keys.first, keys.second, keys.rows, keys.labels, keys.splitting
 
 
 def _ranges_of(first: UInt64, ranges: int) -> npt.NDArray[np.uint16]:

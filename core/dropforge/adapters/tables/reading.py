@@ -43,11 +43,6 @@ def open_table(store: ObjectStore, ref: ObjectRef, block_bytes: int) -> Iterator
         yield _READERS[source.format](source.stream, ref.uri, block_bytes)
 
 
-def source_of(ref: ObjectRef) -> str:
-    """Return the name under which an object's rows are counted and rejected."""
-    return ref.uri if ref.version_id is None else f"{ref.uri}?versionId={ref.version_id}"
-
-
 def survey_table(table: Table, uri: str, workers: int) -> SpanSurvey:
     """Examine every row that the table yields."""
     found = SpanSurvey(table.columns)

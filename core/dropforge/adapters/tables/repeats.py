@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from dropforge.adapters.tables.key_file import Keys
-from dropforge.adapters.tables.staging import rows_per_split
+from dropforge.adapters.tables.staging import SplitTally
+from dropforge.domain.chunk_tables import NumberedOrigin
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectStore
-from dropforge.domain.splitting import last_occurrences
+from dropforge.domain.recurrence import recurring_rows
+from dropforge.domain.splitting import RowSplits, last_occurrences
 
 _OFFSET = np.dtype("<i8")
 _ROW = np.dtype("<u4")
@@ -20,15 +22,17 @@ _ROW = np.dtype("<u4")
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Per item the rows that come again further down, in the same item or in a later one.
+    """Per item the rows that are left out because they come again, and what remains of the others.
 
     Attributes:
         rows: uint32 (n,) per item, places of rows.
-        counts: int64 (3, n_classes), where they would have gone.
+        left_out: how many rows of each object these are, by the object's number.
+        tally: of the rows that remain.
     """
 
     rows: Sequence[npt.NDArray[np.uint32]]
-    counts: npt.NDArray[np.int64]
+    left_out: Mapping[int, int]
+    tally: SplitTally
 
     @property
     def total(self) -> int:
@@ -41,15 +45,44 @@ class Repeats:
         return b"".join([header.tobytes(), *(each.astype(_ROW).tobytes() for each in self.rows)])
 
 
-def find_repeated(items: Sequence[Keys], contract: Contract) -> Repeats:
-    """Find the rows whose key comes again, given the keys of each item in order."""
+def find_repeated(
+    items: Sequence[Keys],
+    contract: Contract,
+    origins: Sequence[Sequence[NumberedOrigin]],
+    recurrences: Mapping[int, int],
+) -> Repeats:
+    """Find the rows that come again: by their key, or without one, in the object that is the same data again.
+
+    Args:
+        items: the keys of each item, in order.
+        origins: where the rows of each item come from.
+        recurrences: see `find_recurrences`.
+    """
     first = np.concatenate([each.first for each in items])
-    keep = last_occurrences(first, np.concatenate([each.second for each in items]))
+    second = np.concatenate([each.second for each in items])
     bounds = np.cumsum([len(each.first) for each in items])[:-1]
+    if contract.key is not None:
+        keep = last_occurrences(first, second)
+        left_out = {}
+    else:
+        objects = np.concatenate(list(map(_objects_of, items, origins)))
+        keep = ~recurring_rows(first, second, objects, recurrences)
+        numbers, counts = np.unique(objects[~keep], return_counts=True)
+        left_out = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    tally = SplitTally(contract)
     masks = np.split(keep, bounds)
-    labels = np.concatenate([each.labels for each in items]) if contract.is_classification else None
-    counts = rows_per_split(first[~keep], None if labels is None else labels[~keep], contract)
-    return Repeats([each.rows[~mask] for each, mask in zip(items, masks, strict=True)], counts)
+    for each, mask, parts in zip(items, masks, origins, strict=True):
+        places, hashes = each.rows[mask].astype(np.int64), each.splitting[mask]
+        codes = RowSplits(contract, [part.origin for part in parts]).of(places, hashes)[1]
+        tally.add(hashes, codes, each.labels[mask] if contract.is_classification else None)
+    rows = [each.rows[~mask] for each, mask in zip(items, masks, strict=True)]
+    return Repeats(rows, left_out, tally)
+
+
+def _objects_of(keys: Keys, origins: Sequence[NumberedOrigin]) -> npt.NDArray[np.int64]:
+    ends = np.cumsum([part.origin.rows for part in origins])
+    numbers = np.array([part.number for part in origins], dtype=np.int64)
+    return numbers[np.searchsorted(ends, keys.rows, "right")] if len(numbers) else np.empty(0, dtype=np.int64)
 
 
 def read_repeated(store: ObjectStore, uri: str, number: int) -> npt.NDArray[np.uint32]:

@@ -28,13 +28,23 @@ from dropforge.domain.contract import ROW_KEY, Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import (
     CheckCounts,
+    Duplicates,
     ObjectCounts,
+    Recurrence,
     SplitCounts,
     Written,
     split_counts_of,
 )
 from dropforge.domain.profile import ColumnProfile, Rulers, TableProfile
-from dropforge.domain.splitting import SPLITS, last_occurrences, split_codes
+from dropforge.domain.recurrence import (
+    Combinations,
+    ObjectSketch,
+    Twins,
+    find_recurrences,
+    recurring_rows,
+    sample_size,
+)
+from dropforge.domain.splitting import SPLITS, Origin, RowSplits, last_occurrences, rows_by_hash
 
 _CHUNK_CELLS = 1 << 22
 _CHUNK_ROWS = (4096, 262_144)  # bounds: few enough parts, and few enough bytes in memory
@@ -55,6 +65,7 @@ class Staging:
         store: where parts are written.
         rejected_uri: the folder of the rejects, with its final slash.
         workers: how many chunks to write at once.
+        objects: how many objects the rows come from.
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class Staging:
         store: ObjectStore,
         rejected_uri: str,
         workers: int | None = None,
+        objects: int = 1,
     ) -> None:
         self._contract, self._store = contract, store
         self._workers = workers or cores()
@@ -74,7 +86,13 @@ class Staging:
         self._writer = pa.ipc.new_stream(self._rows_file, self._schema)
         self._lanes = (ArrayFile(folder / "hash0", np.uint64), ArrayFile(folder / "hash1", np.uint64))
         self._labels = ArrayFile(folder / "labels", np.uint16)
+        self._splitting = (
+            self._lanes[0] if contract.splits_by_key else ArrayFile(folder / "splitting", np.uint64)
+        )
         self._outline = Outline(contract)
+        self._sketches: list[ObjectSketch] = []
+        self._sketch_size = sample_size(objects)
+        self._combinations = Combinations()
         self._keep: npt.NDArray[np.bool_] | None = None
         self._splits: SplitCounts | None = None
         self.counts = CheckCounts()
@@ -82,6 +100,7 @@ class Staging:
     def open_object(self, source: str) -> None:
         """Start counting the rows of an object, named by its URI."""
         self.counts.objects.setdefault(source, ObjectCounts())
+        self._sketches.append(ObjectSketch(self._sketch_size))
 
     def add(self, source: str, checked: CheckedBlock) -> None:
         """Append a block of the object that was opened under this name."""
@@ -92,6 +111,11 @@ class Staging:
             self._writer.write_batch(staged_batch(checked, self._schema))
             for file, lane in zip(self._lanes, checked.lanes, strict=True):
                 file.append(lane)
+            if not self._contract.splits_by_key:
+                self._splitting.append(checked.splitting)
+                self._combinations.add(checked.splitting)
+            if self._contract.key is None:
+                self._sketches[-1].add(*checked.lanes)
             if self._contract.is_classification:
                 self._labels.append(label_codes(checked.rows.column(self._contract.target), self._contract))
             self._outline.add(checked.rows, checked.lanes[0])
@@ -106,72 +130,141 @@ class Staging:
         if not self._rows_file.closed:
             self._writer.close()
             self._rows_file.close()
-        for file in (*self._lanes, self._labels):
+        for file in (*self._lanes, self._labels, self._splitting):
             file.close()
 
-    def deduplicate(self) -> int:
-        self._keep, self._splits = last_occurrences(*self._lanes), None
-        return len(self._keep) - int(self._keep.sum())
+    @property
+    def has_few_combinations(self) -> bool:
+        return self._combinations.are_few
+
+    def split_by_row(self, contract: Contract) -> None:
+        self._contract, self._splits = contract, None
+
+    def deduplicate(self) -> Duplicates:
+        self._splits = None
+        if self._contract.key is not None:
+            self._keep = last_occurrences(*self._lanes)
+            return Duplicates(len(self._keep) - int(self._keep.sum()))
+        found = find_recurrences(self._sketches)
+        if not found:
+            return Duplicates()
+        self._keep = np.ones(len(self._lanes[0]), dtype=np.bool_)
+        ends = np.cumsum([counts.staged for counts in self.counts.objects.values()])
+        for rows, first, second in rows_by_hash(*self._lanes):
+            objects = np.searchsorted(ends, rows, "right")
+            self._keep[rows[recurring_rows(first, second, objects, found)]] = False
+        sources, bounds = list(self.counts.objects), np.append(0, ends)
+        recurrences = [
+            Recurrence(
+                sources[earlier],
+                sources[later],
+                int(np.count_nonzero(~self._keep[bounds[earlier] : bounds[earlier + 1]])),
+            )
+            for earlier, later in found.items()
+        ]
+        return Duplicates(sum(each.rows for each in recurrences), tuple(recurrences))
 
     def split_counts(self) -> SplitCounts:
         if self._splits is None:
             self._splits = self._counted()
         return self._splits
 
+    def _row_splits(self) -> RowSplits:
+        origins = [Origin(source, 0, counts.staged) for source, counts in self.counts.objects.items()]
+        return RowSplits(self._contract, origins)
+
     def _counted(self) -> SplitCounts:
-        counted = None
-        for start in range(0, max(len(self._lanes[0]), 1), _COUNTED_ROWS):
-            rows = slice(start, start + _COUNTED_ROWS)
-            keep = slice(None) if self._keep is None else self._keep[rows]
-            labels = self._labels[rows][keep] if self._contract.is_classification else None
-            found = rows_per_split(self._lanes[0][rows][keep], labels, self._contract)
-            counted = found if counted is None else counted + found
-        return split_counts_of([] if counted is None else counted.tolist(), self._contract)
+        splits, tally = self._row_splits(), SplitTally(self._contract)
+        for start in range(0, len(self._splitting), _COUNTED_ROWS):
+            rows = np.arange(start, min(start + _COUNTED_ROWS, len(self._splitting)))
+            if self._keep is not None:
+                rows = rows[self._keep[start : start + _COUNTED_ROWS]]
+            hashes = self._splitting[start : start + _COUNTED_ROWS][rows - start]
+            labels = None
+            if self._contract.is_classification:
+                labels = self._labels[start : start + _COUNTED_ROWS][rows - start]
+            tally.add(hashes, splits.of(rows, hashes)[1], labels)
+        return split_counts_of(tally.rows.tolist(), self._contract, tally.twins.share)
 
     def write(self, prefix_uri: str) -> Written:
         with pa.OSFile(str(self._rows_path)) as file:
             chunks = kept_chunks(pa.ipc.open_stream(file), self._keep, self._schema)
             profile, sample = write_chunks(
-                self._store, prefix_uri, "", chunks, self._contract, self._outline.rulers(), self._workers
+                self._store,
+                prefix_uri,
+                "",
+                chunks,
+                self._contract,
+                self._row_splits(),
+                self._outline.rulers(),
+                self._workers,
             )
         return Written(self.split_counts(), profile, sample.columns())
 
 
-def rows_per_split(
-    keys: npt.NDArray[np.uint64], labels: npt.NDArray[np.uint16] | None, contract: Contract
-) -> npt.NDArray[np.int64]:
-    """Count rows, given their keys' hashes and for a classification their `label_codes`.
+class SplitTally:
+    """Counts rows by split and class.
 
-    Returns:
-        int64 (3, n_classes), by split and class; of a regression (3, 1).
+    Attributes:
+        rows: int64 (3, n_classes); of a regression (3, 1).
+        twins: where every row is split for itself, which test rows have an equal in training.
     """
-    classes = len(contract.classes or ("",))
-    cells = split_codes(keys).astype(np.int64) * classes
-    if labels is not None:
-        cells += labels
-    return np.bincount(cells, minlength=len(SPLITS) * classes).reshape(len(SPLITS), classes)
+
+    def __init__(self, contract: Contract) -> None:
+        self._classes = len(contract.classes or ("",))
+        self._by_row = contract.split_by == ()
+        self.rows = np.zeros((len(SPLITS), self._classes), dtype=np.int64)
+        self.twins = Twins()
+
+    def add(
+        self,
+        hashes: npt.NDArray[np.uint64],
+        codes: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.uint16] | None,
+    ) -> None:
+        """Add rows, (n,) each: the hashes that `RowSplits` takes, the split codes that it gives, and for a
+        classification the `label_codes`."""
+        cells = codes.astype(np.int64) * self._classes
+        if labels is not None:
+            cells += labels
+        self.rows += np.bincount(cells, minlength=self.rows.size).reshape(self.rows.shape)
+        if self._by_row:
+            self.twins.add(hashes, codes == SPLITS.index("train"), codes == SPLITS.index("test"))
 
 
 def write_chunks(
     store: ObjectStore,
     prefix_uri: str,
     series: str,
-    chunks: Iterable[tuple[pa.Table, npt.NDArray[np.bool_]]],
+    chunks: Iterable[tuple[pa.Table, npt.NDArray[np.bool_], int]],
     contract: Contract,
+    splits: RowSplits,
     rulers: Rulers,
     workers: int,
 ) -> tuple[TableProfile, RowSample]:
     """Write chunks of staged rows to the splits, each to the parts of its number.
 
     Args:
+        chunks: as `kept_chunks` yields them.
         series: what the parts' names have in front of the number, so that their order is that of the rows.
 
     Returns:
         The profile and the sample of the rows that were kept.
     """
     calls = (
-        partial(write_chunk, store, prefix_uri, f"{series}{number:05d}", rows, keep, contract, rulers)
-        for number, (rows, keep) in enumerate(chunks)
+        partial(
+            write_chunk,
+            store,
+            prefix_uri,
+            f"{series}{number:05d}",
+            rows,
+            keep,
+            first,
+            contract,
+            splits,
+            rulers,
+        )
+        for number, (rows, keep, first) in enumerate(chunks)
     )
     profile, sample = TableProfile(), RowSample(contract)
     for chunk in ordered(calls, workers):
@@ -191,8 +284,9 @@ class WrittenChunk:
 
 def kept_chunks(
     batches: Iterable[pa.RecordBatch], keep: npt.NDArray[np.bool_] | None, schema: pa.Schema
-) -> Iterator[tuple[pa.Table, npt.NDArray[np.bool_]]]:
-    """Yield staged rows, and which of them to keep: equally many of each chunk but the last.
+) -> Iterator[tuple[pa.Table, npt.NDArray[np.bool_], int]]:
+    """Yield staged rows, which of them to keep, and the place of the first: equally many kept ones of each
+    chunk but the last.
 
     Args:
         keep: bool (n,) of all rows of the batches; None for all.
@@ -200,7 +294,7 @@ def kept_chunks(
     size = min(max(_CHUNK_CELLS // len(schema), _CHUNK_ROWS[0]), _CHUNK_ROWS[1])
     pending: list[pa.RecordBatch] = []
     masks: list[npt.NDArray[np.bool_]] = []
-    held = start = 0
+    held = start = first = 0
     for each in batches:
         batch = each
         mask = np.ones(batch.num_rows, dtype=np.bool_)
@@ -216,15 +310,16 @@ def kept_chunks(
             held += int(masks[-1].sum())
             batch, mask = batch.slice(end), mask[end:]
             if held == size:
-                yield pa.Table.from_batches(pending, schema), np.concatenate(masks)
+                yield pa.Table.from_batches(pending, schema), np.concatenate(masks), first
+                first += sum(map(len, masks))
                 pending, masks, held = [], [], 0
     if held:
-        yield pa.Table.from_batches(pending, schema), np.concatenate(masks)
+        yield pa.Table.from_batches(pending, schema), np.concatenate(masks), first
 
 
 def staged_batch(checked: CheckedBlock, schema: pa.Schema) -> pa.RecordBatch:
-    """Return the rows that keep the contract, with their keys."""
-    keys = pa.array(checked.lanes[0], pa.uint64())
+    """Return the rows that keep the contract, with the hashes that `RowSplits` makes row keys of."""
+    keys = pa.array(checked.splitting, pa.uint64())
     return pa.RecordBatch.from_arrays([*checked.rows.columns, keys], schema=schema)
 
 
@@ -242,7 +337,9 @@ def write_chunk(
     name: str,
     rows: pa.Table,
     keep: npt.NDArray[np.bool_],
+    first: int,
     contract: Contract,
+    splits: RowSplits,
     rulers: Rulers,
 ) -> WrittenChunk:
     """Write a chunk's rows to the splits' parts of this name, and profile them.
@@ -250,9 +347,15 @@ def write_chunk(
     Args:
         rows: staged rows.
         keep: bool (n,), which of them to write.
+        first: the place of the first among the rows that `splits` knows the origins of.
     """
     batch = _one_batch(rows)
-    codes = split_codes(batch.column(ROW_KEY).to_numpy())
+    hashes = batch.column(ROW_KEY).to_numpy()
+    keys, codes = splits.of(np.arange(first, first + len(hashes)), hashes)
+    if keys is not hashes:
+        batch = batch.set_column(
+            len(batch.schema) - 1, batch.schema.field(ROW_KEY), pa.array(keys, pa.uint64())
+        )
     places = [np.flatnonzero((codes == code) & keep) for code in range(len(SPLITS))]
     by_split = taken(batch, np.concatenate(places))
     start = 0
