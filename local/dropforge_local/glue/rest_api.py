@@ -1,30 +1,326 @@
-"""What API Gateway takes from an OpenAPI document and MiniStack leaves out: the gateway's own refusals."""
+"""REST APIs as API Gateway has them, where MiniStack leaves something out or is more lenient.
+
+An imported document's own refusals, mocks and method responses; security at each operation and nowhere else;
+an import that overwrites the API in place; a stage that answers as its deployment found the API; the caller's
+key in the request's context.
+"""
 
 from __future__ import annotations
 
+import contextvars
+import copy
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from dropforge_local.glue.seams import require, require_parameters
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-gateway-responses.html
-_EXTENSION = "x-amazon-apigateway-gateway-responses"
+_GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-integration.html
+_INTEGRATION = "x-amazon-apigateway-integration"
+_HEADER = "method.response.header."
+# Where MiniStack's state of the service holds what we add.
+_DEPLOYMENTS = "dropforge_deployments"
+# What a deployment keeps of an API, and what an import overwrites of it.
+_DEPLOYED_STORES = ("_resources", "_authorizers_v1", "_models", "_request_validators")
+_OVERWRITTEN_STORES = (*_DEPLOYED_STORES, "_gateway_responses", "_documentation_parts")
+
+# (API, what its deployment holds) while a stage is asked.
+_asked: contextvars.ContextVar[tuple[str, Mapping[str, Any]] | None] = contextvars.ContextVar(
+    "dropforge_asked_stage", default=None
+)
 
 
 def install() -> None:
-    """Import the document's gateway responses with the rest of it."""
+    """Make MiniStack's REST APIs those of API Gateway."""
     from ministack.services import apigateway_v1  # noqa: PLC0415
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
-    require(apigateway_v1, "_import_rest_api", "_put_gateway_response")
-    require_parameters(apigateway_v1._import_rest_api, "spec", "base_data")
-    require_parameters(apigateway_v1._put_gateway_response, "api_id", "response_type", "data")
-    import_rest_api = apigateway_v1._import_rest_api
+    _import_whole_documents(apigateway_v1)
+    _answer_from_deployments(apigateway_v1)
+    _empty_mocks(apigateway_v1)
+    _name_callers(apigateway_v1)
+    _overwrite_in_place(apigateway_v1, provisioners)
 
-    def import_with_gateway_responses(spec: dict[str, Any], base_data: Any = None) -> str:
-        api_id: str = import_rest_api(spec, base_data)
-        for response_type, data in (spec.get(_EXTENSION) or {}).items():
-            status, _headers, body = apigateway_v1._put_gateway_response(api_id, response_type, data)
+
+def _import_whole_documents(apigateway: Any) -> None:
+    require(apigateway, "_import_rest_api", "_put_gateway_response", "_put_integration", "_delete_rest_api")
+    require_parameters(apigateway._import_rest_api, "spec", "base_data")
+    require_parameters(
+        apigateway._import_operation, "api_id", "resource_id", "http_method", "operation", "scheme_map"
+    )
+    require_parameters(apigateway._put_gateway_response, "api_id", "response_type", "data")
+    require_parameters(apigateway._put_integration, "api_id", "resource_id", "http_method", "data")
+    for put in ("_put_method_response", "_put_integration_response"):
+        require_parameters(
+            getattr(apigateway, put), "api_id", "resource_id", "http_method", "status_code", "data"
+        )
+    import_rest_api, import_operation = apigateway._import_rest_api, apigateway._import_operation
+
+    def import_document(spec: dict[str, Any], base_data: Any = None) -> str:
+        # At the root it is ignored: https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html
+        api_id: str = import_rest_api({k: v for k, v in spec.items() if k != "security"}, base_data)
+        for response_type, data in (spec.get(_GATEWAY_RESPONSES) or {}).items():
+            status, _headers, body = apigateway._put_gateway_response(api_id, response_type, data)
             if status >= 400:
+                apigateway._delete_rest_api(api_id)
                 raise ValueError(f"The gateway response {response_type} can't be imported: {body!r}")
         return api_id
 
-    apigateway_v1._import_rest_api = import_with_gateway_responses
+    def import_method(
+        api_id: str, resource_id: str, method: str, operation: Mapping[str, Any] | None, *security: Any
+    ) -> None:
+        import_operation(api_id, resource_id, method, operation, *security)
+        declared = _method_responses(operation or {})
+        for status, response in declared.items():
+            apigateway._put_method_response(api_id, resource_id, method, status, response)
+        integration = (operation or {}).get(_INTEGRATION)
+        if not integration:
+            return
+        fields = {name: value for name, value in integration.items() if name != "responses"}
+        for name in ("type", "passthroughBehavior"):
+            if fields.get(name):
+                fields[name] = fields[name].upper()
+        apigateway._put_integration(api_id, resource_id, method, fields)
+        for pattern, response in (integration.get("responses") or {}).items():
+            status = str(response.get("statusCode"))
+            if refusal := _unmapped(status, response, declared):
+                apigateway._delete_rest_api(api_id)
+                raise ValueError(f"{method}: {refusal}")
+            given = {**response, "selectionPattern": "" if pattern == "default" else pattern}
+            apigateway._put_integration_response(api_id, resource_id, method, status, given)
+
+    apigateway._import_rest_api = import_document
+    apigateway._import_operation = import_method
+
+
+def _method_responses(operation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The operation's own responses: by status, the headers that an integration may fill."""
+    return {
+        str(status): {"responseParameters": {f"{_HEADER}{name}": False for name in each.get("headers") or {}}}
+        for status, each in (operation.get("responses") or {}).items()
+        if str(status) != "default"
+    }
+
+
+def _unmapped(status: str, response: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why an integration's response can't be imported; empty where it can."""
+    if status not in declared:
+        return f"Invalid Response status code specified: the method declares no response {status}"
+    for name in response.get("responseParameters") or {}:
+        if name not in declared[status]["responseParameters"]:
+            return f"Invalid mapping expression parameter specified: {name}"
+    return ""
+
+
+class _Deployments:
+    """What each deployment found in the stores of its API."""
+
+    def __init__(self, apigateway: Any) -> None:
+        from ministack.core.responses import AccountRegionScopedDict  # noqa: PLC0415
+
+        class Deployed(AccountRegionScopedDict):
+            """A store that, while a stage is asked, is what the stage's deployment found in it."""
+
+            __slots__ = ("name",)
+
+            def get(self, key: str, default: Any = None) -> Any:
+                asked = _asked.get()
+                if asked is not None and asked[0] == key:
+                    return asked[1][self.name]
+                return super().get(key, default)
+
+        for name in _DEPLOYED_STORES:
+            store = Deployed()
+            store.name = name
+            store._data = getattr(apigateway, name)._data
+            setattr(apigateway, name, store)
+        self._apigateway = apigateway
+        # API -> deployment -> name of the store -> content
+        self.kept = AccountRegionScopedDict()
+
+    def keep(self, api_id: str, deployment_id: str) -> None:
+        """Keep what the API is now."""
+        stores = {name: getattr(self._apigateway, name) for name in _DEPLOYED_STORES}
+        found = {name: copy.deepcopy(store.get(api_id, {})) for name, store in stores.items()}
+        self.kept.setdefault(api_id, {})[deployment_id] = found
+
+    @contextmanager
+    def asking(self, api_id: str, stage_name: str) -> Iterator[None]:
+        """Look at the API as the stage's deployment found it."""
+        stage = self._apigateway._stages_v1.get(api_id, {}).get(stage_name) or {}
+        # None of a deployment that an older host made: it answers as it did there, from what the API is now.
+        found = self.kept.get(api_id, {}).get(stage.get("deploymentId"))
+        token = _asked.set((api_id, found) if found is not None else None)
+        try:
+            yield
+        finally:
+            _asked.reset(token)
+
+
+def _answer_from_deployments(apigateway: Any) -> None:
+    """A stage shows its deployment: what was changed since comes with the next.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/how-to-deploy-api.html
+    """
+    from ministack.core.responses import request_scope  # noqa: PLC0415
+
+    require(apigateway, *_DEPLOYED_STORES, "_stages_v1", "_restore_child_store", "find_api_scope", "reset")
+    require_parameters(apigateway._create_deployment, "api_id", "data")
+    require_parameters(apigateway._delete_deployment, "api_id", "deployment_id")
+    require_parameters(apigateway._delete_rest_api, "api_id")
+    require_parameters(apigateway._handle_execute_in_scope, "api_id", "stage_name")
+    require_parameters(apigateway.method_authorization_type, "api_id", "stage_name", "method", "path")
+    deployments = _Deployments(apigateway)
+    _follow_deployments(apigateway, deployments)
+    _persist_deployments(apigateway, deployments)
+    handle_execute = apigateway._handle_execute_in_scope
+    method_authorization_type = apigateway.method_authorization_type
+
+    async def execute(api_id: str, stage_name: str, *request: Any) -> Any:
+        with deployments.asking(api_id, stage_name):
+            return await handle_execute(api_id, stage_name, *request)
+
+    def authorization_type(api_id: str, stage_name: str, method: str, path: str) -> Any:
+        scope = apigateway.find_api_scope(api_id)
+        if scope is None:
+            return None
+        with request_scope(*scope), deployments.asking(api_id, stage_name):
+            return method_authorization_type(api_id, stage_name, method, path)
+
+    apigateway._handle_execute_in_scope = execute
+    apigateway.method_authorization_type = authorization_type
+
+
+def _follow_deployments(apigateway: Any, deployments: _Deployments) -> None:
+    create_deployment, delete_deployment = apigateway._create_deployment, apigateway._delete_deployment
+    delete_rest_api = apigateway._delete_rest_api
+
+    def create(api_id: str, data: Any) -> Any:
+        answer = create_deployment(api_id, data)
+        if answer[0] < 400:
+            deployments.keep(api_id, json.loads(answer[2])["id"])
+        return answer
+
+    def delete(api_id: str, deployment_id: str) -> Any:
+        deployments.kept.get(api_id, {}).pop(deployment_id, None)
+        return delete_deployment(api_id, deployment_id)
+
+    def delete_api(api_id: str) -> Any:
+        deployments.kept.pop(api_id, None)
+        return delete_rest_api(api_id)
+
+    apigateway._create_deployment, apigateway._delete_deployment = create, delete
+    apigateway._delete_rest_api = delete_api
+
+
+def _persist_deployments(apigateway: Any, deployments: _Deployments) -> None:
+    require_parameters(apigateway.load_persisted_state, "data")
+    get_state, load_persisted_state, reset = (
+        apigateway.get_state,
+        apigateway.load_persisted_state,
+        apigateway.reset,
+    )
+
+    def state() -> dict[str, Any]:
+        return {**get_state(), _DEPLOYMENTS: copy.deepcopy(deployments.kept)}
+
+    def load(data: Any) -> None:
+        load_persisted_state(data)
+        apigateway._restore_child_store(deployments.kept, (data or {}).get(_DEPLOYMENTS, {}), {})
+
+    def reset_all() -> None:
+        reset()
+        deployments.kept.clear()
+
+    apigateway.get_state, apigateway.load_persisted_state, apigateway.reset = state, load, reset_all
+
+
+def _empty_mocks(apigateway: Any) -> None:
+    """A mock without a response template has an empty body."""
+    require_parameters(apigateway._invoke_mock_v1, "integration")
+    invoke = apigateway._invoke_mock_v1
+
+    def answered(integration: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = invoke(integration)
+        return status, headers, b"" if body == b"{}" else body
+
+    apigateway._invoke_mock_v1 = answered
+
+
+def _name_callers(apigateway: Any) -> None:
+    """Tell the function whose request it is, where the method demands a key or a signature.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html
+    """
+    from ministack.core.responses import get_account_id  # noqa: PLC0415
+
+    require_parameters(apigateway._resolve_api_key, "value")
+    require_parameters(apigateway._api_key_from_request, "headers")
+    require_parameters(
+        apigateway._build_lambda_event_v1,
+        *("api_id", "stage_name", "stage", "resource", "request_path", "method", "headers"),
+    )
+    build = apigateway._build_lambda_event_v1
+
+    @functools.wraps(build)
+    def build_with_caller(
+        api_id: str,
+        stage_name: str,
+        stage: Any,
+        resource: Any,
+        path: str,
+        method: str,
+        headers: Any,
+        *rest: Any,
+        **more: Any,
+    ) -> dict[str, Any]:
+        event: dict[str, Any] = build(
+            api_id, stage_name, stage, resource, path, method, headers, *rest, **more
+        )
+        identity = event["requestContext"]["identity"]
+        methods = resource.get("resourceMethods") or {}
+        called = methods.get(method) or methods.get("ANY") or {}
+        if called.get("apiKeyRequired"):
+            key = apigateway._resolve_api_key(apigateway._api_key_from_request(headers))
+            identity |= {"apiKey": key["value"], "apiKeyId": key["id"]}
+        if called.get("authorizationType") == "AWS_IAM" and not identity.get("userArn"):
+            # Without IAM any credentials are taken for those of the account's owner.
+            identity["userArn"] = f"arn:aws:iam::{get_account_id()}:root"
+        return event
+
+    apigateway._build_lambda_event_v1 = build_with_caller
+
+
+def _overwrite_in_place(apigateway: Any, provisioners: Any) -> None:
+    """CloudFormation imports a changed body into the API that is there: its id and its URL stay.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-import-api-update.html
+    """
+    require(provisioners, "_RESOURCE_HANDLERS", "_apigw_rest_api_attrs")
+    require(apigateway, *_OVERWRITTEN_STORES, "_rest_apis", "_delete_rest_api")
+    require_parameters(provisioners._apigw_rest_api_create, "logical_id", "props", "stack_name")
+    require_parameters(
+        provisioners._apigw_rest_api_update, "physical_id", "old_props", "new_props", "stack_name"
+    )
+    update = provisioners._apigw_rest_api_update
+
+    def updated(
+        api_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str, logical_id: str | None = None
+    ) -> tuple[str, dict[str, str]]:
+        if new.get("Body") == old.get("Body"):
+            found: tuple[str, dict[str, str]] = update(api_id, old, new, stack_name, logical_id)
+            return found
+        imported, _ = provisioners._apigw_rest_api_create(logical_id or api_id, new, stack_name)
+        for name in _OVERWRITTEN_STORES:
+            store = getattr(apigateway, name)
+            store[api_id] = store.pop(imported, {})
+        apis = apigateway._rest_apis
+        apis[api_id] = {**apis[imported], "id": api_id, "createdDate": apis[api_id]["createdDate"]}
+        apigateway._delete_rest_api(imported)
+        return api_id, provisioners._apigw_rest_api_attrs(api_id)
+
+    provisioners._RESOURCE_HANDLERS["AWS::ApiGateway::RestApi"]["update"] = updated

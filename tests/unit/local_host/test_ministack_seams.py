@@ -52,6 +52,8 @@ _SEAMS = [
     "services.dynamodb._transact_write_items",
     "services.dynamodb._condition_syntax_error",
     "services.apigateway_v1._put_gateway_response",
+    "services.apigateway_v1._import_operation",
+    "services.apigateway_v1._resolve_api_key",
     "services.waf._associate_web_acl",
     "app._build_persistence_save_dict",
     "core.persistence._json_default",

@@ -106,7 +106,9 @@ def _emit(event, context):
 
 
 def api(event, context):
-    return {"statusCode": int(event["queryStringParameters"]["status"]), "body": "{}"}
+    asked_for = event["queryStringParameters"] or {}
+    identity = event["requestContext"]["identity"]
+    return {"statusCode": int(asked_for.get("status", 200)), "body": json.dumps(identity)}
 
 
 def _leave(event, context):
