@@ -56,6 +56,7 @@ check: setup ## format, lint, types, import rules, template and state machines
 	$(SAM) validate --lint
 	scripts/lint_state_machines.sh
 	python -m proof workflow
+	python -m proof api
 	scripts/check_requirements.sh
 	scripts/lint_workflows.sh
 	python -m scripts.reference --check

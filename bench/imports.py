@@ -44,7 +44,6 @@ ENVIRONMENT = {
     "LEDGER_TABLE": "ledger",
     "PREDICTIONS_TABLE": "predictions",
     "PREDICTION_RETENTION_DAYS": "90",
-    "CORS_ALLOWED_ORIGIN": "none",
     "POWERTOOLS_SERVICE_NAME": "bench",
 }
 CODE = {

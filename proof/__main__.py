@@ -1,11 +1,11 @@
-"""``python -m proof workflow | iam | record``: prints what is wrong, and ends with 1 where anything is."""
+"""``python -m proof workflow | api | iam | record``: prints what is wrong; ends with 1 where anything is."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from proof import iam_checks, workflow_checks
+from proof import api_checks, iam_checks, workflow_checks
 from proof.findings import report
 from proof.product import Product
 
@@ -15,6 +15,8 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["workflow"]:
             return report("workflow", workflow_checks.all_findings(Product.load()))
+        case ["api"]:
+            return api_checks.audit(Product.load())
         case ["iam"]:
             return iam_checks.audit(Product.load())
         case ["record", *folder]:

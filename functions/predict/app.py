@@ -27,7 +27,6 @@ class FunctionSettings(Settings):
     ledger_table: str
     predictions_table: str
     prediction_retention_days: int
-    cors_allowed_origin: str
 
 
 @functools.cache
@@ -48,7 +47,7 @@ def _service() -> PredictionService:
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     started = time.perf_counter()
-    done = exchange(event, _service, cors_origin=_settings().cors_allowed_origin, now=datetime.now(UTC))
+    done = exchange(event, _service, now=datetime.now(UTC))
     entry = {
         "level": "ERROR" if done.log["status"] >= 500 else "INFO",
         "message": "answered",

@@ -1,7 +1,7 @@
 """Asks the stack's prediction function as its API does: what is predicted is logged, outcomes join by id.
 
 The function is invoked with the request that API Gateway would make of it, so that who may operate the stack
-needs no API key, whatever `ApiAuth` asks of callers.
+needs no API key, whatever `ApiAuth` asks of callers: it is IAM that lets them invoke the function.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from dropforge_ops.errors import CommandError, NotFound, OperationFailed
@@ -91,6 +92,11 @@ class PredictionApi:
             )
         return recorded
 
+    @cached_property
+    def _caller(self) -> dict[str, Any]:
+        """Who asks, as a request's context names callers who sign."""
+        return {"identity": {"userArn": self._target.caller}}
+
     def _ask(
         self, method: str, path: str, document: Any = None, *, resource: str | None = None, **parameters: str
     ) -> tuple[int, dict[str, Any]]:
@@ -100,9 +106,11 @@ class PredictionApi:
             "path": path,
             "headers": {"Content-Type": "application/json"},
             "pathParameters": parameters or None,
+            "stageVariables": {"ApiAuth": "iam"},
             "requestContext": {
                 "requestId": str(uuid.uuid4()),
                 "requestTimeEpoch": time.time_ns() // 1_000_000,
+                **self._caller,
             },
             "body": None if document is None else json.dumps(document, ensure_ascii=False),
             "isBase64Encoded": False,

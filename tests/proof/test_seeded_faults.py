@@ -11,7 +11,7 @@ from proof.findings import Finding
 from proof.product import Product
 from proof.workflow import data
 
-from proof import iam_checks, workflow_checks
+from proof import api_checks, iam_checks, workflow_checks
 
 TRAINING = "statemachine/training.asl.json"
 
@@ -36,6 +36,7 @@ def only(findings: list[Finding], check: str) -> Finding:
 def test_the_product_itself_has_no_fault(product: Product) -> None:
     assert workflow_checks.all_findings(product) == []
     assert iam_checks.all_findings(product) == []
+    assert list(api_checks.check(product)) == []
 
 
 def test_a_typo_in_the_arn_of_a_resource(product: Product) -> None:
@@ -165,3 +166,74 @@ def test_an_expression_that_reads_what_nothing_provides(product: Product) -> Non
     assert any(
         re.search(r"reads \$states\.input\.plan\.request_uri, which nothing", str(each)) for each in found
     )
+
+
+def test_an_operation_that_forgot_its_security(product: Product) -> None:
+    planted = product.with_template("              security: [{caller: []}]\n", "")
+    assert str(only(list(api_checks.check(planted)), "api-security")).startswith("POST /predict: has no secu")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "        paths:\n",
+            "        security: [{caller: []}]\n        paths:\n",
+            "PredictionApi: has security at",
+        ),
+        ("security: [{caller: []}]", "security: []", "POST /predict: is open to anybody"),
+        ("security: [{caller: []}]", "security: [{}]", "POST /predict: has to name one scheme"),
+        ("[{caller: []}]", "[{caller: []}, {other: []}]", "POST /predict: has to name one scheme"),
+        ("security: [{caller: []}]", "security: [{key: []}]", "POST /predict: names the scheme key"),
+        (
+            "                  type: mock\n",
+            "                  type: aws_proxy\n",
+            "OPTIONS /predict: is open to",
+        ),
+    ],
+)
+def test_an_api_that_is_open(product: Product, old: str, new: str, said: str) -> None:
+    found = list(api_checks.check(product.with_template(old, new)))
+    assert any(str(each).startswith(said) for each in found), found
+    assert {each.check for each in found} == {"api-security"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("responses: {}", "responses: {'200': {$ref: '#/x'}}", "POST /predict: imports $ref (response)"),
+        ("responses: {}", "responses: {'200': {content: {}}}", "POST /predict: imports content (response)"),
+        (
+            "responses: {}",
+            "responses: {}\n              requestBody: {}",
+            "POST /predict: imports requestBody",
+        ),
+        (
+            "          securitySchemes:",
+            "          schemas: {}\n          securitySchemes:",
+            "PredictionApi: imports",
+        ),
+        (
+            "true, schema: {type: string}",
+            "true, schema: {default: x}",
+            "GET /predictions/{id}: imports default",
+        ),
+        (
+            "type: apiKey, name: x-api-key",
+            "type: http, name: x-api-key",
+            "caller: has to be of the type apiKey",
+        ),
+        (
+            "          THROTTLED:",
+            "          REQUEST_TOO_LARGE:",
+            "PredictionApi: customises REQUEST_TOO_LARGE",
+        ),
+        ("          /model:", "          /ping:", "/ping: is reserved"),
+        ("          /model:", "          /model~1:", "/model~1: has a segment"),
+        ("          /model:", "          /model{id}:", "/model{id}: has a segment"),
+        ("Access-Control-Max-Age: {schema", "X-Age: {schema", "OPTIONS /predict: answers 204 with"),
+    ],
+)
+def test_an_import_that_api_gateway_does_not_take(product: Product, old: str, new: str, said: str) -> None:
+    found = list(api_checks.check(product.with_template(old, new)))
+    assert any(str(each).startswith(said) for each in found), found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +19,21 @@ from botocore.credentials import Credentials
 
 from dropforge import predict_bootstrap
 from dropforge.domain.contract import Column, Contract
+from dropforge_local.errors import DeployFailed
+from dropforge_ops.errors import NotFound
+from dropforge_ops.health import api as api_health
+from dropforge_ops.health.findings import Status
+from dropforge_ops.prediction_api import PredictionApi
 from dropforge_ops.samples import SAMPLES
-from tests.workflow.prediction_api import Api, fuzz
+from dropforge_ops.target import Options, Target, resolve
+from tests.workflow.prediction_api import CLOSED, Api, HttpAnswer, fuzz
 from tests.workflow.stack import Stack
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
+
+
+def target_of(stack: Stack) -> Target:
+    return resolve(Options(stack=stack.name, endpoint_url=stack.host.endpoint_url))
 
 
 def environment(stack: Stack) -> dict[str, str]:
@@ -55,8 +69,10 @@ def test_predicts_logs_and_takes_outcomes_with_the_live_model(
         assert answer.headers["access-control-allow-origin"] == "https://example.com"
     assert api.call("GET", "/nowhere").status == 403
     preflight = api.send("OPTIONS", "/predict", headers={"Origin": "https://example.com"})
-    assert preflight.status == 204
+    assert (preflight.status, preflight.body) == (204, None)
     assert preflight.headers["access-control-allow-origin"] == "https://example.com"
+    assert preflight.headers["access-control-allow-methods"] == "POST,OPTIONS"
+    assert "x-request-id" not in preflight.headers, "no function was asked"
 
     live = stack.train_and_deploy(samples["breast-cancer"])
     smoke = stack.read_json(live.smoke_uri)
@@ -148,30 +164,119 @@ def test_throttles_and_says_when_to_come_again(deploy_sample: Callable[..., Stac
     assert throttled.headers["retry-after"] == "1"
 
 
-def test_with_iam_only_a_signature_opens_the_api(deploy_sample: Callable[..., Stack]) -> None:
-    stack = deploy_sample("breast-cancer", ApiAuth="iam")
-    api = Api(stack)
-    assert "ApiKeyId" not in stack.outputs
-    assert api.call("GET", "/model").status == 403
+def signed(api: Api, stack: Stack) -> HttpAnswer:
+    """The answer to a signed GET /model."""
     request = AWSRequest("GET", f"{api.url}/model")
     SigV4Auth(Credentials("test", "test"), "execute-api", stack.host.region).add_auth(request)
-    signed = api.send("GET", "/model", headers=dict(request.headers.items()))
-    assert (signed.status, refusal(signed)) == (409, "NoLiveModel")
+    return api.send("GET", "/model", headers=dict(request.headers.items()))
 
 
-@pytest.mark.parametrize("given_pool", [True, False])
-def test_with_cognito_only_a_pools_user_opens_the_api(
-    deploy_sample: Callable[..., Stack], given_pool: bool
+def refused_by_api_gateway(api: Api) -> set[tuple[int, str]]:
+    """(status, type) of each refusal of a request without credentials; the function was never asked."""
+    answers = [api.send(method, path) for method, path in CLOSED]
+    return {(each.status, each.body["error"]["type"]) for each in answers}
+
+
+def test_who_may_call_and_from_where_changes_by_parameters_alone(deploy_sample: Callable[..., Stack]) -> None:
+    stack = deploy_sample("breast-cancer")
+    api = Api(stack)
+    assert refused_by_api_gateway(api) == {(403, "INVALID_API_KEY")}
+    assert refusal(api.call("GET", "/model")) == "NoLiveModel"
+    # No page may call, so that a browser's question costs nothing.
+    assert refusal(api.send("OPTIONS", "/model")) == "MISSING_AUTHENTICATION_TOKEN"
+
+    stack.update(TEMPLATE, ApiAuth="iam")
+    assert Api(stack).url == api.url, "callers keep the URL"
+    assert "ApiKeyId" not in stack.outputs
+    assert refused_by_api_gateway(api) == {(403, "MISSING_AUTHENTICATION_TOKEN")}
+    assert api.call("GET", "/model").status == 403, "the key opens nothing any more"
+    assert refusal(signed(api, stack)) == "NoLiveModel"
+
+    pool = "arn:aws:cognito-idp:us-east-1:000000000000:userpool/us-east-1_"
+    for name in ("One", "Two"):
+        stack.update(TEMPLATE, ApiAuth="cognito", UserPoolArn=f"{pool}{name}")
+        assert refused_by_api_gateway(api) == {(401, "UNAUTHORIZED")}
+        assert api.send("GET", "/health").status == 200
+        (authorizer,) = stack.host.client("apigateway").get_authorizers(
+            restApiId=stack.resource("PredictionApi")
+        )["items"]
+        assert authorizer["providerARNs"] == [f"{pool}{name}"]
+
+    stack.update(TEMPLATE, CorsAllowedOrigin="https://example.com")
+    preflight = api.send("OPTIONS", "/model")
+    assert (preflight.status, preflight.headers["access-control-allow-methods"]) == (204, "GET,OPTIONS")
+    assert api.send("GET", "/model").headers["access-control-allow-origin"] == "https://example.com"
+    stack.update(TEMPLATE, CorsAllowedOrigin="*")
+    assert api.send("OPTIONS", "/model").headers["access-control-allow-origin"] == "*"
+    assert api.send("GET", "/health").headers["access-control-allow-origin"] == "*", "the function says so"
+
+
+def test_a_key_is_exchanged_without_a_moment_in_which_nobody_has_one(
+    deploy_sample: Callable[..., Stack],
 ) -> None:
-    if not given_pool:
-        with pytest.raises(Exception, match="UserPoolArn"):
-            deploy_sample("breast-cancer", ApiAuth="cognito")
-        return
-    arn = "arn:aws:cognito-idp:us-east-1:000000000000:userpool/us-east-1_Pool"
-    api = Api(deploy_sample("breast-cancer", ApiAuth="cognito", UserPoolArn=arn))
-    answer = api.call("GET", "/model")
-    assert (answer.status, refusal(answer)) == (401, "UNAUTHORIZED")
-    assert api.send("GET", "/health").status == 200
+    stack = deploy_sample("breast-cancer")
+    first = Api(stack)
+    stack.update(TEMPLATE, ApiKeys="both")
+    second = Api(stack, "SecondApiKeyId")
+    assert first.key != second.key
+    assert [refusal(each.call("GET", "/model")) for each in (first, second)] == ["NoLiveModel"] * 2
+
+    stack.update(TEMPLATE, ApiKeys="second")
+    assert refusal(first.call("GET", "/model")) == "INVALID_API_KEY"
+    assert refusal(second.call("GET", "/model")) == "NoLiveModel"
+    assert "ApiKeyId" not in stack.outputs
+
+    # And back: the first is another one now.
+    stack.update(TEMPLATE, ApiKeys="both")
+    third = Api(stack)
+    assert third.key not in (first.key, second.key)
+    stack.update(TEMPLATE)
+    assert refusal(third.call("GET", "/model")) == "NoLiveModel"
+    for each in (first, second):
+        assert refusal(each.call("GET", "/model")) == "INVALID_API_KEY"
+
+
+@pytest.mark.parametrize("way", ["api-key", "iam", "cognito"])
+def test_who_operates_a_stack_needs_no_key_of_its_callers(
+    deploy_sample: Callable[..., Stack], way: str
+) -> None:
+    pool = {"UserPoolArn": "arn:aws:cognito-idp:us-east-1:000000000000:userpool/us-east-1_Pool"}
+    stack = deploy_sample("breast-cancer", ApiAuth=way, **(pool if way == "cognito" else {}))
+    with pytest.raises(NotFound, match="NoLiveModel"):
+        PredictionApi(target_of(stack)).predict([{}])
+
+
+@pytest.mark.parametrize(("method", "path"), [("get", "/model"), ("post", "/outcomes")])
+def test_an_open_operation_is_refused_by_the_function_and_fails_the_smoke_test(
+    deploy: Callable[..., Stack], product_copy: Path, method: str, path: str
+) -> None:
+    text = product_copy.read_text()
+    start = text.index(f"          {path}:\n            {method}:\n")
+    closed = "security: [{caller: []}]"
+    at = text.index(closed, start)
+    product_copy.write_text(text[:at] + "security: []" + text[at + len(closed) :])
+    stack = deploy(template=product_copy, TargetColumn="diagnosis")
+    api = Api(stack)
+    assert refusal(api.send(method.upper(), path)) == "UnknownCaller"
+    assert refusal(api.call(method.upper(), path, {})) == "UnknownCaller", "an open method names no key"
+
+    (finding,) = api_health.check(target_of(stack))
+    assert finding.status is Status.FAIL
+    assert f"{method.upper()} {path} is open" in finding.detail
+    command = [str(Path(sys.executable).with_name("dropforge")), "doctor", "--json"]
+    command += ["--stack", stack.name, "--endpoint-url", stack.host.endpoint_url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "API" in json.loads(done.stdout)["error"]["message"]
+
+    stack.update(TEMPLATE)
+    (finding,) = api_health.check(target_of(stack))
+    assert finding.status is Status.OK
+
+
+def test_with_cognito_a_pool_has_to_be_given(deploy_sample: Callable[..., Stack]) -> None:
+    with pytest.raises(DeployFailed, match="UserPoolArn"):
+        deploy_sample("breast-cancer", ApiAuth="cognito")
 
 
 def test_private_columns_reach_the_model_and_neither_the_log_nor_any_log_group(

@@ -12,6 +12,7 @@ import pytest
 from dropforge.domain.records import RunStatus
 from dropforge_local.host import LocalHost
 from dropforge_ops.samples import SAMPLES
+from tests.workflow.prediction_api import CLOSED, Api
 from tests.workflow.previous_release import unpack_previous_release
 from tests.workflow.stack import Stack, wait_for
 from tests.workflow.test_main_job import rows_of
@@ -55,6 +56,8 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     stack = deploy_sample(SAMPLE, template=previous_template)
     stack.train_and_deploy(samples[SAMPLE], "january.csv")
     answered, pinned = stack.predict(rows), _contract(stack)
+    api = Api(stack)
+    assert api.send("GET", "/model").status == 200, "API Gateway ignored what the document said at its root"
 
     # A run is in the middle of its work, and a drop waits for it.
     _hold(host, stack, "TrainModel")
@@ -69,6 +72,11 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     stack.update(ROOT / "template.yaml")
 
     assert stack.predict(rows) == answered, "the live model serves as before"
+    for method, path in CLOSED:
+        refused = api.send(method, path)
+        assert (refused.status, refused.body["error"]["type"]) == (403, "INVALID_API_KEY"), path
+    assert Api(stack).url == api.url
+    assert api.call("GET", "/model").status == 200, "callers keep their URL and their key"
     assert _contract(stack) == pinned
     host.clear_faults()
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dropforge.application.predict import PredictionService, RequestStamp
-from dropforge.application.predict_refusals import Refusal, invalid_shape, malformed
+from dropforge.application.predict_refusals import Refusal, invalid_shape, malformed, unknown_caller
 from dropforge.domain.errors import DropforgeError, EndpointMissing, ModelError, RetryableError
 from dropforge.domain.instance_rules import parse_json
 
@@ -25,8 +25,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints-invoke.html
 
 _JSON = "application/json"
 _RETRY_AFTER_S = "1"
-_NO_CORS = "none"
-_ALLOWED_HEADERS = "Authorization,Content-Type,X-Api-Key,X-Amz-Date,X-Amz-Security-Token"
+_OPEN = frozenset({"GET /health"})
 
 
 @dataclass(frozen=True)
@@ -41,26 +40,25 @@ def exchange(
     event: Mapping[str, Any],
     service: Callable[[], PredictionService],
     *,
-    cors_origin: str,
     now: datetime,
 ) -> Exchange:
     """Answer one request. Nothing is raised: whatever fails is an answer with a documented status.
 
     Args:
-        event: API Gateway's REST proxy event.
+        event: API Gateway's REST proxy event. Its stage says in the variable ``ApiAuth`` how callers prove
+            who they are, and demands it of them; what gets through without is refused here.
+            ``CorsAllowedOrigin`` is the origin whose pages may read the answer, ``any`` or ``none``.
         service: made when it is needed, so that its failure is an answer as well.
-        cors_origin: the origin that browsers may call from; ``none`` for no CORS headers.
     """
     stamp = _stamp(event, now)
     route = f"{event.get('httpMethod')} {event.get('resource')}"
     logged: dict[str, Any] = {"request_id": stamp.request_id, "route": route}
     headers: dict[str, str] = {}
     try:
-        if event.get("httpMethod") == "OPTIONS":
-            status, body = 204, {}
-        else:
-            status, body = 200, _routed(route, event, service, stamp, now)
-            logged["model_version"] = body.get("model_version")
+        if route not in _OPEN:
+            _require_caller(event)
+        status, body = 200, _routed(route, event, service, stamp, now)
+        logged["model_version"] = body.get("model_version")
     except Refusal as refusal:
         status = refusal.status
         body = _error(stamp, refusal.kind, str(refusal), refusal.problems) | refusal.beside
@@ -86,7 +84,24 @@ def exchange(
             # Other messages may quote data.
             logged["message"] = str(error)
     logged["status"] = status
-    return Exchange(_response(status, body, headers | _cors(cors_origin), stamp), logged)
+    return Exchange(_response(status, body, headers | _cors(event), stamp), logged)
+
+
+def _require_caller(event: Mapping[str, Any]) -> None:
+    """Refuse unless API Gateway says whose request it is, in the way that its stage asks for.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html
+    """
+    context = event.get("requestContext") or {}
+    identity = context.get("identity") or {}
+    known = {
+        "api-key": identity.get("apiKeyId"),
+        "iam": identity.get("userArn"),
+        "cognito": (context.get("authorizer") or {}).get("claims"),
+    }
+    auth = _stage_variable(event, "ApiAuth")
+    if not known.get(auth):
+        raise unknown_caller(auth)
 
 
 def _routed(
@@ -176,23 +191,25 @@ def _error(stamp: RequestStamp, kind: str, message: str, problems: list[Any] | N
     }
 
 
-def _cors(origin: str) -> dict[str, str]:
-    if origin == _NO_CORS:
+def _stage_variable(event: Mapping[str, Any], name: str) -> str:
+    return str((event.get("stageVariables") or {}).get(name, "none"))
+
+
+def _cors(event: Mapping[str, Any]) -> dict[str, str]:
+    """What lets a page read the answer; what it may send, API Gateway says by itself."""
+    origin = _stage_variable(event, "CorsAllowedOrigin")
+    if origin == "none":
         return {}
     return {
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Allow-Methods": "GET,POST,OPTIONS",
-        "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
+        "Access-Control-Allow-Origin": "*" if origin == "any" else origin,
         "Access-Control-Expose-Headers": "X-Request-Id,Retry-After",
-        "Access-Control-Max-Age": "86400",
-        "Vary": "Origin",
     }
 
 
 def _response(
     status: int, body: dict[str, Any], headers: Mapping[str, str], stamp: RequestStamp
 ) -> dict[str, Any]:
-    answered = body if status >= 300 or not body else {**body, "request_id": stamp.request_id}
+    answered = body if status >= 300 else {**body, "request_id": stamp.request_id}
     return {
         "statusCode": status,
         "headers": {
@@ -201,7 +218,7 @@ def _response(
             "X-Request-Id": stamp.request_id,
             **headers,
         },
-        "body": json.dumps(answered, allow_nan=False) if answered else "",
+        "body": json.dumps(answered, allow_nan=False),
     }
 
 

@@ -32,6 +32,14 @@ class Refusal(InvalidRequest):
         self.beside = dict(beside or {})
 
 
+def unknown_caller(auth: str) -> Refusal:
+    return Refusal(
+        403,
+        "UnknownCaller",
+        f"Nothing tells whose request this is, and the API is for known callers only (ApiAuth is {auth}).",
+    )
+
+
 def malformed(reason: str) -> Refusal:
     return Refusal(400, "MalformedJson", f"The body is no JSON in UTF-8: {reason}.")
 

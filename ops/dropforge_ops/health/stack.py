@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import urllib3
 from botocore.exceptions import ClientError
 
 from dropforge.domain.contract import Contract
@@ -14,6 +13,7 @@ from dropforge.domain.errors import InvalidContract
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import code_of, message_of
+from dropforge_ops.health import api
 from dropforge_ops.health.findings import Check, Finding, Status
 from dropforge_ops.target import Target
 
@@ -21,7 +21,6 @@ NAMES = ("parameters", "contract", "data and ledger", "state machines", "endpoin
 _WHOLE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 _UNITS_H = {"minute": 1 / 60, "hour": 1.0, "day": 24.0}
 RUNBOOK = "docs/runbook.md"
-_API_TIMEOUT_S = 10.0
 
 
 def stack_state(target: Target, described: Mapping[str, Any]) -> Finding:
@@ -57,7 +56,7 @@ def checks(
         Check("data and ledger", lambda: _storage(target)),
         Check("state machines", lambda: _machines(target)),
         Check("endpoint", lambda: _endpoint(target, ledger)),
-        Check("API", lambda: _api(target)),
+        Check("API", lambda: api.check(target)),
         Check("alarms", lambda: _alarms(target), unreadable=Status.WARN),
     ]
 
@@ -195,30 +194,6 @@ def _endpoint(target: Target, ledger: LedgerReader) -> Finding:
             "A repair runs every quarter of an hour; 'dropforge rollback VERSION --wait' does it now.",
         )
     return Finding("endpoint", Status.OK, f"{live.endpoint_name} serves version {live.version}")
-
-
-def _api(target: Target) -> Finding:
-    from dropforge_local.api_urls import local_api_url  # noqa: PLC0415 - only doctor calls it by HTTP
-
-    url = target.outputs["ApiUrl"]
-    if target.endpoint_url is not None:
-        url = local_api_url(url, target.endpoint_url)
-    try:
-        # Without a key it refuses, which is an answer as well.
-        status = http_status(f"{url}/health")
-    except urllib3.exceptions.HTTPError as error:
-        return Finding("API", Status.FAIL, f"{url} doesn't answer: {error}", "Check the network and the URL.")
-    if status >= 500:
-        return Finding(
-            "API", Status.FAIL, f"{url}/health answers {status}", "See the predict function's log."
-        )
-    return Finding("API", Status.OK, f"{url} answers")
-
-
-def http_status(url: str) -> int:
-    """The status that a GET is answered with."""
-    with urllib3.PoolManager(retries=False, timeout=_API_TIMEOUT_S) as pool:
-        return int(pool.request("GET", url).status)
 
 
 def _alarms(target: Target) -> Iterable[Finding]:

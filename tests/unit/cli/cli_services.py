@@ -39,7 +39,11 @@ class FakeLambda:
         if self.breaks:
             said = {"errorMessage": "out of memory", "errorType": "Runtime.OutOfMemory"}
             return {"FunctionError": "Unhandled", "Payload": io.BytesIO(json.dumps(said).encode())}
-        done = exchange(json.loads(Payload), lambda: self._service, cors_origin="none", now=datetime.now(UTC))
+        done = exchange(
+            json.loads(Payload),
+            lambda: self._service,
+            now=datetime.now(UTC),
+        )
         return {"Payload": io.BytesIO(json.dumps(done.response).encode())}
 
     def get_account_settings(self) -> dict[str, Any]:

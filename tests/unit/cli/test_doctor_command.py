@@ -5,9 +5,11 @@ from botocore.exceptions import EndpointConnectionError
 from cli_services import ALARMS, TOPIC, complete
 from cli_stack import CONTRACT, a_stack, refusal
 from tests.command_line import invoke
+from urllib3.exceptions import NewConnectionError
 
+from dropforge.application.predict_refusals import unknown_caller
+from dropforge_ops.health import api as api_health
 from dropforge_ops.health import machine
-from dropforge_ops.health import stack as stack_health
 from dropforge_ops.target import Target
 
 INSTANCE = "ml.m5.large"
@@ -40,7 +42,7 @@ def stack(deployed):
 def whole(stack, monkeypatch):
     """A stack with nothing wrong, on a machine with every tool."""
     monkeypatch.setattr(machine, "said_by", lambda command: "1.2.3")
-    monkeypatch.setattr(stack_health, "http_status", lambda url: 403)
+    monkeypatch.setattr(api_health, "answer", lambda method, url: (403, "INVALID_API_KEY"))
     live = stack.ledger.live()
     found = {"EndpointStatus": "InService", "EndpointConfigName": live.endpoint_config}
     stack.sagemaker.describe_endpoint = lambda **_: found
@@ -249,3 +251,43 @@ def test_where_aws_does_not_answer_nothing_else_is_asked(on_aws, on_stack, monke
     assert "doesn't answer" in findings(outcome)["credentials"]["detail"]
     assert {each["status"] for each in outcome.json["checks"][5:]} == {"skip"}
     assert asked == ["sts"]
+
+
+@pytest.mark.parametrize(
+    ("answered", "said"),
+    [
+        ((200, ""), "answered with 200"),
+        ((409, "NoLiveModel"), "answered with 409"),
+        ((415, "UnsupportedMediaType"), "answered with 415"),
+        ((429, "THROTTLED"), "answered with 429"),
+        ((403, api_health.FUNCTION_REFUSED), "only the function refuses"),
+    ],
+)
+@pytest.mark.parametrize("closed", api_health.CLOSED)
+def test_one_operation_that_is_open_fails(whole, on_stack, monkeypatch, closed, answered, said):
+    method, path = closed
+
+    def answer(asked, url):
+        return answered if (asked, url.endswith(path)) == (method, True) else (401, "UNAUTHORIZED")
+
+    monkeypatch.setattr(api_health, "answer", answer)
+    outcome = on_stack("doctor", "--json")
+    found = findings(outcome)["API"]
+    assert (outcome.exit_code, found["status"]) == (1, "fail")
+    assert f"{method} {path}" in found["detail"]
+    assert said in found["detail"]
+
+
+def test_an_api_that_is_broken_or_does_not_answer_fails(whole, on_stack, monkeypatch):
+    monkeypatch.setattr(api_health, "answer", lambda method, url: (502, ""))
+    assert "answers 502" in findings(on_stack("doctor", "--json"))["API"]["detail"]
+
+    def nobody(method, url):
+        raise NewConnectionError(None, "refused")
+
+    monkeypatch.setattr(api_health, "answer", nobody)
+    assert "doesn't answer" in findings(on_stack("doctor", "--json"))["API"]["detail"]
+
+
+def test_the_functions_own_refusal_is_the_one_that_is_known():
+    assert unknown_caller("iam").kind == api_health.FUNCTION_REFUSED

@@ -20,8 +20,8 @@ from typer.main import get_command
 
 from dropforge.domain.records import ModelVersion, RunStatus
 from dropforge_ops.cli import app
+from dropforge_ops.health import api as api_health
 from dropforge_ops.health import machine
-from dropforge_ops.health import stack as stack_health
 from dropforge_ops.json_documents import DOCUMENTS, ERROR
 from dropforge_ops.teardown.tear_down import Teardown
 
@@ -113,7 +113,7 @@ def watched(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def whole_machine(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(machine, "said_by", lambda command: "1.2.3")
-    patch.setattr(stack_health, "http_status", lambda url: 403)
+    patch.setattr(api_health, "answer", lambda method, url: (403, "INVALID_API_KEY"))
     stack.sfn.describe_state_machine = lambda **_: {"status": "ACTIVE"}  # type: ignore[attr-defined]
     complete(stack)
 

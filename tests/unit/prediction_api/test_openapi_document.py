@@ -1,4 +1,4 @@
-"""The OpenAPI document in the template: whatever is sent, the answer is one that the document describes."""
+"""openapi.yaml: whatever is sent, the answer is one that it describes, and it is the API that is deployed."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from proof.product import ROOT, Product
 from tests.fakes.predictions import PATIENT
 from tests.unit.prediction_api.test_prediction_use_cases import service_for
 
 from dropforge.application.predict import MAXIMUM_INSTANCES, RequestStamp
 from dropforge.application.predict_http import MAXIMUM_BODY_BYTES, exchange
-from dropforge_local.template import load_template
+from proof import api_checks
 
-TEMPLATE = load_template(Path(__file__).parents[3] / "template.yaml")
-DOCUMENT = TEMPLATE["Resources"]["PredictionApi"]["Properties"]["DefinitionBody"]
+OPENAPI = ROOT / "openapi.yaml"
+DOCUMENT: dict[str, Any] = yaml.safe_load(OPENAPI.read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
-OPERATIONS = [
-    (method, path)
-    for path, item in DOCUMENT["paths"].items()
-    for method in item
-    if method in ("get", "post", "options")
-]
+OPERATIONS = [(method, path) for path, item in DOCUMENT["paths"].items() for method in item]
+SCHEMES = {"api-key": "apiKey", "iam": "iam", "cognito": "cognito"}
+"""The document's security scheme for each ApiAuth."""
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SERVICE = service_for()
 KNOWN = SERVICE.predict([PATIENT], RequestStamp("r", 1))["predictions"][0]["id"]
@@ -116,9 +114,14 @@ def check_whatever_is_sent(method, path, body, headers, identifier):
         "headers": headers,
         "body": body,
         "pathParameters": {"id": identifier} if "{id}" in path else None,
-        "requestContext": {"requestId": "r-1", "requestTimeEpoch": 1_795_251_600_000},
+        "stageVariables": {"ApiAuth": "api-key"},
+        "requestContext": {
+            "requestId": "r-1",
+            "requestTimeEpoch": 1_795_251_600_000,
+            "identity": {"apiKeyId": "k"},
+        },
     }
-    done = exchange(event, lambda: SERVICE, cors_origin="none", now=NOW)
+    done = exchange(event, lambda: SERVICE, now=NOW)
     assert check(method, path, done.response) < 500
 
 
@@ -140,7 +143,7 @@ def test_every_other_answer_is_documented_and_none_is_a_5xx(method, path, body, 
     check_whatever_is_sent(method, path, body, headers, identifier)
 
 
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "options"])
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_every_operation_answers_documented_without_a_live_model(method, path):
     service = service_for(None)
     body = json.dumps(
@@ -152,9 +155,13 @@ def test_every_operation_answers_documented_without_a_live_model(method, path):
         "headers": {"content-type": "application/json"},
         "body": body,
         "pathParameters": {"id": KNOWN},
+        "stageVariables": {"ApiAuth": "api-key"},
+        "requestContext": {"identity": {"apiKeyId": "k"}},
     }
-    done = exchange(event, lambda: service, cors_origin="none", now=NOW)
+    done = exchange(event, lambda: service, now=NOW)
     assert check(method, path, done.response) in (200, 404, 409)
+    stranger = exchange({**event, "requestContext": {}}, lambda: service, now=NOW)
+    assert check(method, path, stranger.response) == (200 if path == "/health" else 403)
 
 
 def test_every_reference_leads_somewhere():
@@ -162,23 +169,39 @@ def test_every_reference_leads_somewhere():
         assert name in DOCUMENT["components"][kind]
 
 
-def test_every_operation_calls_the_predict_function():
-    for method, path in OPERATIONS:
-        integration = operation(method, path)["x-amazon-apigateway-integration"]
-        assert (integration["type"], integration["httpMethod"]) == ("aws_proxy", "POST")
-        assert {"Alias": {"Ref": "PredictFunction.Alias"}} in integration["uri"]["Fn::Sub"]
+def deployed(way: str, origin: str = "none") -> dict[str, Any]:
+    """What is imported into API Gateway with these parameters."""
+    ((_, document),) = api_checks.documents(Product.load(), way, origin)
+    return document
 
 
-def test_only_health_and_preflights_are_open():
-    for method, path in OPERATIONS:
-        is_open = operation(method, path).get("security") == []
-        assert is_open == (method == "options" or path == "/health")
+@pytest.mark.parametrize("origin", api_checks.ORIGINS)
+@pytest.mark.parametrize("way", api_checks.WAYS)
+def test_the_same_operations_are_deployed_with_the_same_parameters_and_the_same_security(way, origin):
+    imported = dict(api_checks.operations(deployed(way, origin)))
+    described = dict(api_checks.operations(DOCUMENT))
+    assert imported.keys() - described.keys() == (
+        set() if origin == "none" else {f"OPTIONS {path}" for path in DOCUMENT["paths"] if path != "/health"}
+    )
+    assert described.keys() <= imported.keys()
+    for name, each in described.items():
+        assert imported[name].get("parameters") == each.get("parameters")
+        assert imported[name]["security"] == ([{"caller": []}] if each["security"] else [])
 
 
-def test_every_path_may_be_asked_about_by_browsers_except_health():
-    assert {path for method, path in OPERATIONS if method == "options"} == set(DOCUMENT["paths"]) - {
-        "/health"
-    }
+@pytest.mark.parametrize("way", api_checks.WAYS)
+def test_the_described_scheme_is_the_deployed_one(way):
+    scheme = deployed(way)["components"]["securitySchemes"]["caller"]
+    described = DOCUMENT["components"]["securitySchemes"][SCHEMES[way]]
+    for name in ("type", "name", "in"):
+        assert scheme[name] == described[name]
+
+
+def test_an_operation_is_open_to_anybody_or_to_any_of_the_three_ways():
+    for name, each in api_checks.operations(DOCUMENT):
+        assert each["security"] == ([] if name in api_checks.OPEN else [{s: []} for s in SCHEMES.values()])
+        if each["security"]:
+            assert {"401", "403"} <= each["responses"].keys()
 
 
 def test_the_documents_limits_are_the_codes():
@@ -189,7 +212,41 @@ def test_the_documents_limits_are_the_codes():
 
 
 def test_what_the_gateway_refuses_has_the_shape_of_every_refusal():
-    for response in DOCUMENT["x-amazon-apigateway-gateway-responses"].values():
+    for response in deployed("api-key")["x-amazon-apigateway-gateway-responses"].values():
         text = response["responseTemplates"]["application/json"]
         body = text.replace("$context.error.messageString", '"m"').replace("$context.requestId", "r")
         assert not list(mismatches({"$ref": "#/components/schemas/Error"}, json.loads(body)))
+
+
+def test_browsers_read_what_the_gateway_refuses_where_an_origin_may_call():
+    for origin in api_checks.ORIGINS:
+        responses = deployed("api-key", origin)["x-amazon-apigateway-gateway-responses"]
+        assert responses.keys() == {"DEFAULT_4XX", "DEFAULT_5XX", "THROTTLED"}
+        for response in responses.values():
+            found = {
+                name.rpartition(".")[2]: value
+                for name, value in response["responseParameters"].items()
+                if "Access-Control" in name
+            }
+            assert found == (
+                {}
+                if origin == "none"
+                else {
+                    "Access-Control-Allow-Origin": f"'{origin}'",
+                    "Access-Control-Expose-Headers": "'X-Request-Id,Retry-After'",
+                }
+            )
+
+
+def test_a_preflight_allows_its_path_s_method_and_every_header_that_a_caller_sends():
+    for name, each in api_checks.operations(deployed("api-key", "https://example.com")):
+        if name.startswith("OPTIONS"):
+            (response,) = each["x-amazon-apigateway-integration"]["responses"].values()
+            headers = {k.rpartition(".")[2]: v.strip("'") for k, v in response["responseParameters"].items()}
+            path = name.partition(" ")[2]
+            (method,) = DOCUMENT["paths"][path]
+            assert headers["Access-Control-Allow-Methods"] == f"{method.upper()},OPTIONS"
+            assert headers["Access-Control-Allow-Origin"] == "https://example.com"
+            allowed = {each.lower() for each in headers["Access-Control-Allow-Headers"].split(",")}
+            sent = {each["name"].lower() for each in DOCUMENT["components"]["securitySchemes"].values()}
+            assert {*sent, "content-type", "x-amz-date", "x-amz-security-token"} == allowed

@@ -49,7 +49,6 @@ def lines():
         "LEDGER_TABLE": "ledger",
         "PREDICTIONS_TABLE": "predictions",
         "PREDICTION_RETENTION_DAYS": "90",
-        "CORS_ALLOWED_ORIGIN": "none",
         "POWERTOOLS_SERVICE_NAME": "model",
     }
     done = subprocess.run(

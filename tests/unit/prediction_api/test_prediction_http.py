@@ -34,8 +34,8 @@ def event(method="POST", resource="/predict", body=None, headers=None, **more):
     }
 
 
-def ask(service, *arguments, cors_origin="none", **more):
-    done = exchange(event(*arguments, **more), lambda: service, cors_origin=cors_origin, now=NOW)
+def ask(service, *arguments, **more):
+    done = exchange(event(*arguments, **more), lambda: service, now=NOW)
     response = done.response
     return response["statusCode"], json.loads(response["body"] or "null"), response["headers"], done.log
 
@@ -76,7 +76,9 @@ def test_takes_an_outcome_once(service):
         {"recorded": 1, "request_id": EVENT["requestContext"]["requestId"]},
     )
     later = exchange(
-        event("POST", "/outcomes", outcome), lambda: service, cors_origin="none", now=NOW.replace(hour=13)
+        event("POST", "/outcomes", outcome),
+        lambda: service,
+        now=NOW.replace(hour=13),
     )
     assert later.response["statusCode"] == 409
     assert json.loads(later.response["body"])["recorded"] == 0
@@ -146,7 +148,6 @@ def test_refuses_another_content_type(service, headers):
     found = exchange(
         {**event(body={"instance": PATIENT}), "headers": headers},
         lambda: service,
-        cors_origin="none",
         now=NOW,
     )
     assert found.response["statusCode"] == 415
@@ -215,7 +216,7 @@ def test_wrong_settings_are_an_answer_too():
     def broken():
         raise InvalidSettings("AWS_ACCESS_KEY_ID is missing")
 
-    done = exchange(event("GET", "/health"), broken, cors_origin="none", now=NOW)
+    done = exchange(event("GET", "/health"), broken, now=NOW)
     assert done.response["statusCode"] == 500
     assert done.log["message"] == "AWS_ACCESS_KEY_ID is missing"
 
@@ -227,18 +228,62 @@ def test_no_value_is_ever_logged(service):
         assert marker not in json.dumps(log)
 
 
-def test_browsers_may_call_where_an_origin_is_set(service):
-    origin = "https://example.com"
-    status, body, headers, _ = ask(service, "OPTIONS", "/predict", cors_origin=origin)
-    assert (status, body) == (204, None)
-    assert headers["Access-Control-Allow-Origin"] == origin
-    assert "X-Api-Key" in headers["Access-Control-Allow-Headers"]
-    assert ask(service, body="{", cors_origin=origin)[2]["Access-Control-Allow-Origin"] == origin
-    assert "Access-Control-Allow-Origin" not in ask(service, body="{")[2]
+@pytest.mark.parametrize(
+    ("variable", "origin"), [("https://example.com", "https://example.com"), ("any", "*"), ("none", None)]
+)
+def test_pages_of_the_allowed_origin_may_read_every_answer(service, variable, origin):
+    allowing = {"stageVariables": {"ApiAuth": "api-key", "CorsAllowedOrigin": variable}}
+    for headers in (
+        ask(service, "GET", "/model", **allowing)[2],
+        ask(service, body="{", **allowing)[2],
+        ask(service, "GET", "/model", requestContext={}, **allowing)[2],
+    ):
+        assert headers.get("Access-Control-Allow-Origin") == origin
+        assert ("Access-Control-Expose-Headers" in headers) == (origin is not None)
+
+
+CALLERS = {
+    "api-key": {"identity": {"apiKeyId": "k1l2m3n4o5", "sourceIp": "203.0.113.7"}},
+    "iam": {"identity": {"userArn": "arn:aws:iam::123456789012:user/alice"}},
+    "cognito": {"authorizer": {"claims": {"sub": "alice"}}},
+}
+CLOSED = [("GET", "/model"), ("POST", "/predict"), ("GET", "/predictions/{id}"), ("POST", "/outcomes")]
+
+
+@pytest.mark.parametrize("auth", CALLERS)
+def test_who_is_known_in_the_way_that_is_asked_for_is_let_in(service, auth):
+    for route in CLOSED:
+        status, body, *_ = ask(
+            service, *route, stageVariables={"ApiAuth": auth}, requestContext=CALLERS[auth]
+        )
+        assert status not in (401, 403), body
+
+
+@pytest.mark.parametrize("route", CLOSED)
+@pytest.mark.parametrize("auth", [*CALLERS, "", None])
+def test_who_is_not_known_so_is_refused_whatever_api_gateway_let_through(service, auth, route):
+    strangers = [
+        *(caller for way, caller in CALLERS.items() if way != auth),
+        *({}, None, {"identity": None}, {"identity": {"apiKeyId": None, "userArn": ""}}),
+        *({"authorizer": None}, {"authorizer": {"claims": {}}}, {"authorizer": {"claims": None}}),
+    ]
+    for stranger in strangers:
+        variables = None if auth is None else {"ApiAuth": auth}
+        request = {"requestContext": stranger, "stageVariables": variables}
+        assert refused(service, *route, {"instance": PATIENT}, **request) == (403, "UnknownCaller")
+    assert service.log.records == {}
+
+
+@pytest.mark.parametrize("auth", CALLERS)
+def test_health_is_for_anybody(service, auth):
+    found = ask(service, "GET", "/health", stageVariables={"ApiAuth": auth}, requestContext={})
+    assert found[0] == 200
 
 
 def test_an_event_without_a_context_is_answered(service):
     done = exchange(
-        {"httpMethod": "GET", "resource": "/health"}, lambda: service, cors_origin="none", now=NOW
+        {"httpMethod": "GET", "resource": "/health"},
+        lambda: service,
+        now=NOW,
     )
     assert done.response["statusCode"] == 200
