@@ -104,6 +104,7 @@ deploy: build ## to AWS: make deploy ENV=dev PARAMETERS="TargetColumn=…"; CONF
 
 changes: build ## what a deployment would change: its change set, shown and not executed
 	$(SAM_DEPLOY) --no-execute-changeset
+	@echo "Each deployment renews the API's stage: its new and old deployment and the stage are in every change set."
 
 smoke: setup ## whether a deployed environment works: its stack, endpoint, API, alarms
 	@$(call ON_AWS,doctor)

@@ -37,6 +37,8 @@ class Deployer:
     def deploy(self, stack_name: str, built: BuiltTemplate, parameters: Mapping[str, str]) -> dict[str, str]:
         """Create or update the stack and return its outputs; does nothing where nothing changed.
 
+        Something always has where an API has ``AlwaysDeploy``: as on AWS, its stage is renewed each time.
+
         Raises:
             DeployFailed: the template is refused, or a resource failed; the stack has been rolled back.
         """
