@@ -39,6 +39,12 @@ class ParquetTable(BlockTable):
         try:
             self._file = pq.ParquetFile(stream, buffer_size=_FETCH_BYTES, pre_buffer=False)
             self._schema = self._file.schema_arrow
+        except pa.ArrowNotImplementedError as error:
+            # Which column it is can't be asked either.
+            raise UnsupportedColumn(
+                f"{name} holds a column of a type that Parquet readers don't share ({error}). "
+                "Write it as text, as a 64-bit integer or as a decimal, or leave it out."
+            ) from error
         except _FAILURES as error:
             raise self._damaged(error) from error
         self.columns = [n.strip(" \t") or f"column_{i}" for i, n in enumerate(self._schema.names, 1)]
