@@ -198,7 +198,10 @@ _GENERAL = (
     (re.compile(r"(?<=code/<sha256>/).+"), "<file>"),
     (re.compile(r"(?<=scratch/)[^/]+"), "<run>"),
     (re.compile(r"(?<=scratch/<run>/).+\.(?=json|parquet|npz|jsonl|arrow|npy)"), "<name>."),
-    (re.compile(r"(?<=runs/)[^/]+|(?<=models/)[^/]+|(?<=batch/work/)[^/]+"), "<run>"),
+    (
+        re.compile(r"(?<=runs/)[^/]+|(?<=models/)[^/]+|(?<=registered/)[^/]+|(?<=batch/work/)[^/]+"),
+        "<run>",
+    ),
     (re.compile(r"(?<=scratch/)[^/]+"), "<run>"),
     (re.compile(r"(?<=scratch/<run>/).+"), "<file>"),
     (re.compile(r"(?<=incoming/).+|(?<=batch/in/).+"), "<file>"),

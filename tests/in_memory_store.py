@@ -40,6 +40,9 @@ class InMemoryObjectStore:
     def upload(self, uri: str, fileobj: BinaryIO, content_type: str = "application/octet-stream") -> None:
         self.write(uri, fileobj.read())
 
+    def copy(self, source: Location, uri: str) -> None:
+        self.write(uri, self.read(source))
+
     def exists(self, location: Location) -> bool:
         return (location if isinstance(location, str) else location.uri) in self.objects
 

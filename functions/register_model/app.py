@@ -37,6 +37,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         image=ServingImage(settings.training_image, settings.aws_region),
         ledger=bootstrap.ledger(settings.ledger_table),
         registry=bootstrap.registry(settings.package_group),
+        store=bootstrap.object_store(),
         workflows=bootstrap.workflows(),
         training_machine_arn=settings.training_machine_arn,
         now=bootstrap.now(),

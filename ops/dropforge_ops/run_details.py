@@ -206,7 +206,7 @@ def _show_lineage(lineage: Mapping[str, Any] | None, out: Console) -> None:
             ("estimator", lineage.get("estimator")),
             ("seed", lineage.get("seed")),
             ("model digest", lineage.get("model_digest")),
-            ("archive", lineage.get("model_data_url")),
+            ("trained archive", lineage.get("model_data_url")),
             ("archive SHA-256", lineage.get("model_sha256")),
             ("data version", run.get("data_version")),
             ("contract", lineage.get("contract_hash")),

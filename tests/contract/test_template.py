@@ -88,8 +88,8 @@ def test_no_state_gives_up_before_its_function_does():
                 assert state["TimeoutSeconds"] >= timeout_s, name
 
 
-def test_the_endpoints_lease_is_as_long_as_a_deployment_may_take():
-    tree = ast.parse((ROOT / "functions" / "plan_deployment" / "app.py").read_text())
+def lease_of(function):
+    tree = ast.parse((ROOT / "functions" / function / "app.py").read_text())
     values = {
         target.id: node.value.value
         for node in tree.body
@@ -97,7 +97,12 @@ def test_the_endpoints_lease_is_as_long_as_a_deployment_may_take():
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    assert values["_LEASE_S"] == json.loads(source("deployment"))["TimeoutSeconds"]
+    return values["_LEASE_S"]
+
+
+def test_the_endpoints_lease_is_as_long_as_what_it_is_held_for_may_take():
+    assert lease_of("plan_deployment") == json.loads(source("deployment"))["TimeoutSeconds"]
+    assert lease_of("retire_models") == resource_property(TEMPLATE, "RetireModelsFunction", "Timeout")
 
 
 def test_a_run_waits_for_its_deployment_to_its_end():

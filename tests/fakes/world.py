@@ -143,6 +143,7 @@ class World:
             image=IMAGE,
             ledger=self.ledger,
             registry=self.registry,
+            store=self.store,
             workflows=self.workflows,
             training_machine_arn=TRAINING,
             now=now,
@@ -229,7 +230,15 @@ class World:
 
     def retire(self, now: datetime, grace: timedelta = timedelta(hours=1)) -> list[str]:
         return retire_models(
-            endpoint_name=ENDPOINT, grace=grace, ledger=self.ledger, endpoints=self.endpoints, now=now
+            endpoint_name=ENDPOINT,
+            bucket=BUCKET,
+            execution_arn=execution("retiring", DEPLOYMENT),
+            grace=grace,
+            ledger=self.ledger,
+            store=self.store,
+            endpoints=self.endpoints,
+            lease_s=300,
+            now=now,
         )
 
     def reconcile(

@@ -142,9 +142,9 @@ class Stack:
         self.wait_for_run_of(live)
         return live
 
-    def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def predict(self, instances: list[dict[str, Any]], endpoint: str | None = None) -> list[dict[str, Any]]:
         answer = self.runtime.invoke_endpoint(
-            EndpointName=self.model_name,
+            EndpointName=endpoint or self.model_name,
             ContentType="application/json",
             Body=json.dumps({"instances": instances}),
         )
@@ -254,9 +254,12 @@ class Stack:
         )["StackResourceDetail"]
         return str(detail["PhysicalResourceId"])
 
+    def read(self, uri: str) -> bytes:
+        content: bytes = self.s3.get_object(Bucket=self.bucket, Key=uri.split("/", 3)[3])["Body"].read()
+        return content
+
     def read_json(self, uri: str) -> Any:
-        key = uri.split("/", 3)[3]
-        return json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        return json.loads(self.read(uri))
 
     def notifications(self) -> list[Mapping[str, Any]]:
         """Every message published to the stack's topic so far: Subject, Message, MessageAttributes."""

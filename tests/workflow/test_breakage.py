@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dropforge.domain.records import Approval, RunStatus
-from tests.workflow.stack import Stack
+from tests.workflow.stack import Stack, wait_for
 from tests.workflow.test_main_job import calling_throughout, rows_of
 
 
@@ -27,7 +27,31 @@ def change_script(template: Path, code: str, script: str = "model.py") -> Path:
     return template
 
 
-def test_an_archive_that_was_changed_after_judging_is_not_deployed(
+def test_an_archive_that_was_changed_after_judging_is_not_registered(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    runs, versions = stack.counts()
+    machine = stack.outputs["TrainingStateMachine"].rsplit(":", 1)[-1]
+    stack.host.inject(machine, "RegisterModel", "hold_before")
+    stack.drop(samples["wine"], "wine.csv")
+    wait_for("a judged model", lambda: any(rule["reached"] for rule in stack.host.faults()))
+
+    run_id = max(stack.runs(), key=lambda run: run.started_at).run_id
+    judgement = stack.read_json(f"s3://{stack.bucket}/models/{run_id}/judgement.json")
+    key = judgement["model_data_url"].split("/", 3)[3]
+    stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"another archive")
+    stack.host.clear_faults()
+    run = stack.wait_for_failed_run(number=runs + 1)
+
+    assert run.error is not None
+    assert run.error["class"] == "ArtifactChanged"
+    assert stack.counts()[1] == versions
+    copies = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=f"registered/{run_id}/")
+    assert copies["KeyCount"] == 0
+
+
+def test_a_copy_that_was_changed_after_it_was_registered_is_not_deployed(
     stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
     stack = stack_of("wine")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from dropforge.application.watch_model import last_full_window
 from dropforge_ops.cli import app
 from tests.workflow.prediction_api import Api
+from tests.workflow.recording import record
 from tests.workflow.stack import Stack, wait_for
 
 WINDOW = timedelta(seconds=9)
@@ -172,6 +173,8 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
 def teardown_leaves_nothing(stack: Stack) -> None:
     """The loop's end: every endpoint, package, job, log, table and object goes with the stack."""
     stack.unsubscribe()
+    # At the host's end nobody could tell any more whose roles those were.
+    record(stack.host)
     commands = ["teardown", "--stack", stack.name, "--endpoint-url", stack.host.endpoint_url, "--json"]
 
     def taken_away(*arguments: str) -> Mapping[str, Any]:
@@ -181,11 +184,11 @@ def teardown_leaves_nothing(stack: Stack) -> None:
         return found
 
     first = taken_away("--keep-data")
-    assert {"stack", "endpoint", "endpoint configuration", "model", "model package", "training job"} <= set(
-        first["deleted"]
-    )
+    gone = {"stack", "endpoint", "endpoint configuration", "model", "model package", "training job"}
+    assert gone | {"registered archive"} <= set(first["deleted"])
     assert first["kept"]["bucket"] == [stack.bucket]
     assert stack.s3.list_objects_v2(Bucket=stack.bucket)["KeyCount"] > 0
+    assert "Versions" not in stack.s3.list_object_versions(Bucket=stack.bucket, Prefix="registered/")
     assert first["left"] == {}
 
     second = taken_away()

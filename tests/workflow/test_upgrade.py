@@ -91,4 +91,11 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     stack.approve(3)
     live = stack.wait_for_live(3)
     stack.wait_for_run_of(live)
+    assert live.model_data_url.startswith(f"s3://{stack.bucket}/registered/")
     assert len(stack.predict(rows)) == len(rows)
+
+    # The package of the previous release names the archive that its job left; it still deploys.
+    stack.reject(3)
+    before = stack.wait_for_live(1)
+    assert before.model_data_url.startswith(f"s3://{stack.bucket}/models/")
+    assert stack.predict(rows) == answered

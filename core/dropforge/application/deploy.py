@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from dropforge.application.archive_copies import check_digest, copies, make_copy
 from dropforge.domain.errors import (
     ArtifactChanged,
     ArtifactMissing,
@@ -20,7 +21,7 @@ from dropforge.domain.errors import (
 )
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
-from dropforge.domain.ports import ObjectStore
+from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Approval, Live, LockName, ModelVersion, RunStatus, Stage
 from dropforge.domain.services import Endpoints, Registry
 
@@ -163,17 +164,15 @@ def _rollback_target(ledger: Ledger, store: ObjectStore, live: Live | None) -> M
 
 
 def _verify_artifact(model: ModelVersion, store: ObjectStore) -> None:
-    if not store.exists(model.model_data_url):
+    """Raise unless what the package names is there, as it was judged; a retired copy is made again."""
+    if model.trained_archive is not None:
+        make_copy(ObjectRef.from_dict(model.trained_archive), model.model_data_url, model.model_sha256, store)
+    elif not store.exists(model.model_data_url):
         raise ArtifactMissing(
             f"{model.model_data_url}, the archive of version {model.version}, is gone. "
             "Restore the object's version in S3, or train again."
         )
-    digest = store.sha256(model.model_data_url)
-    if digest != model.model_sha256:
-        raise ArtifactChanged(
-            f"{model.model_data_url} has the SHA-256 {digest}, but version {model.version} was registered "
-            f"with {model.model_sha256}. Restore the object's version in S3, or train again."
-        )
+    check_digest(model.model_data_url, model.model_sha256, store)
 
 
 def smoke_test(*, endpoint_name: str, smoke_uri: str, store: ObjectStore, endpoints: Endpoints) -> int:
@@ -312,28 +311,69 @@ def settle_deployment(plan: Plan, *, ledger: Ledger, endpoints: Endpoints) -> No
 
 
 def retire_models(
-    *, endpoint_name: str, grace: timedelta, ledger: Ledger, endpoints: Endpoints, now: datetime
+    *,
+    endpoint_name: str,
+    bucket: str,
+    execution_arn: str,
+    grace: timedelta,
+    ledger: Ledger,
+    store: ObjectStore,
+    endpoints: Endpoints,
+    lease_s: int,
+    now: datetime,
 ) -> list[str]:
     """Delete configurations and models of this endpoint that nothing uses and that are older than the grace.
 
-    Never the live ones, the previous ones, or those the endpoint serves right now. The archives in S3 stay,
-    so a rollback to any approved version remains possible. Safe to run twice.
+    Never the live ones, the previous ones, or those the endpoint serves right now. With them go copies of
+    archives that no version needs; the archives that training left stay, so a rollback to any approved
+    version remains possible. The endpoint's lock is held meanwhile, so that no deployment finds half of what
+    it needs. Safe to run twice.
 
     Returns:
-        The names deleted.
+        The names and URIs deleted.
     """
-    live = ledger.live()
-    if live is None or ledger.held_lease(LockName.DEPLOYMENT) is not None:
+    live, held = ledger.live(), ledger.held_lease(LockName.DEPLOYMENT)
+    if live is None or (held is not None and held.holder != execution_arn):
         return []
+    lease = ledger.acquire(
+        LockName.DEPLOYMENT, holder=execution_arn, subject="retirement", now=now, lease_s=lease_s
+    )
+    if lease is None:
+        return []
+    try:
+        kept = _kept(live, endpoint_name, ledger, endpoints)
+        deleted = _retire_endpoint(f"{endpoint_name}-v", kept, now - grace, ledger, endpoints, now)
+        # A run that trains was told where its champion lies.
+        if ledger.held_lease(LockName.TRAINING) is None:
+            deleted += _retire_copies(bucket, kept, now - grace, ledger, store)
+    finally:
+        ledger.release(LockName.DEPLOYMENT, token=lease.token)
+    return deleted
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is in use: configurations and models by name, and the versions that they are of."""
+
+    names: frozenset[str | None]
+    versions: frozenset[int]
+
+
+def _kept(live: Live, endpoint_name: str, ledger: Ledger, endpoints: Endpoints) -> _Kept:
     state = endpoints.describe(endpoint_name)
-    kept = {live.endpoint_config, live.model_name, state.config if state else None}
-    if live.previous_version is not None:
-        previous = ledger.get_model(live.previous_version)
-        if previous is not None:
-            kept |= {previous.endpoint_config, previous.model_name}
-    before, prefix = now - grace, f"{endpoint_name}-v"
-    configs = [name for name in endpoints.configs_created_before(prefix, before) if name not in kept]
-    models = [name for name in endpoints.models_created_before(prefix, before) if name not in kept]
+    names = {live.endpoint_config, live.model_name, state.config if state else None}
+    previous = None if live.previous_version is None else ledger.get_model(live.previous_version)
+    if previous is not None:
+        names |= {previous.endpoint_config, previous.model_name}
+    versions = {model.version for model in ledger.list_models() if model.endpoint_config in names}
+    return _Kept(frozenset(names), frozenset(versions | {live.version}))
+
+
+def _retire_endpoint(
+    prefix: str, kept: _Kept, before: datetime, ledger: Ledger, endpoints: Endpoints, now: datetime
+) -> list[str]:
+    configs = [name for name in endpoints.configs_created_before(prefix, before) if name not in kept.names]
+    models = [name for name in endpoints.models_created_before(prefix, before) if name not in kept.names]
     # The ledger first: what is deleted can't be listed again by a second try.
     for model in ledger.list_models():
         if model.endpoint_config in configs or model.model_name in models:
@@ -343,3 +383,26 @@ def retire_models(
     for name in models:
         endpoints.delete_model(name)
     return configs + models
+
+
+def _retire_copies(
+    bucket: str, kept: _Kept, before: datetime, ledger: Ledger, store: ObjectStore
+) -> list[str]:
+    """Delete copies of versions that were retired or turned down, and of runs that registered nothing."""
+    by_run = {model.run_id: model for model in ledger.list_models()}
+    deleted = []
+    for run_id, uri in copies(bucket, store):
+        model = by_run.get(run_id)
+        if model is None:
+            run = ledger.get_run(run_id)
+            is_over = run is not None and run.status.is_final
+        elif model.version in kept.versions or model.approval is Approval.PENDING:
+            is_over = False
+        elif model.approval is Approval.APPROVED:
+            is_over = model.retired_at is not None
+        else:
+            is_over = (model.decided_at or "") < iso(before)
+        if is_over:
+            store.delete_prefix(uri)
+            deleted.append(uri)
+    return deleted

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dropforge.application.archive_copies import copy_uri, make_copy
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.manifest import DIGEST_VARIABLE
 from dropforge.domain.moments import iso
+from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Approval, ModelVersion, Stage
 from dropforge.domain.services import NewPackage, Package, Registry, Workflows
 
@@ -68,25 +70,31 @@ def register_model(
     image: ServingImage,
     ledger: Ledger,
     registry: Registry,
+    store: ObjectStore,
     workflows: Workflows,
     training_machine_arn: str,
     now: datetime,
 ) -> Registration:
     """Register the accepted candidate, supersede those that still wait, and free the training lock.
 
-    Effect: the package is in the registry with its metrics, baselines and lineage; the ledger has the
-    version; older versions that wait for a decision are rejected with the reason; drops that came during
-    the run have their follow-up. Safe to run twice.
+    Effect: a copy of the archive lies where no job may write, and the package that names it is in the
+    registry with its metrics, baselines and lineage; the ledger has the version; older versions that wait for
+    a decision are rejected with the reason; drops that came during the run have their follow-up. Safe to run
+    twice.
 
     Raises:
         LostLock: a newer run took over; the package just made is rejected, so that nobody approves it.
+        ObjectMissing, ArtifactMissing, ArtifactChanged: the archive is gone, or not the one that was judged.
     """
+    trained = store.pinned(judgement["model_data_url"])
+    archive = copy_uri(trained.bucket, run_id)
+    make_copy(trained, archive, judgement["model_sha256"], store)
     package = registry.register(
         NewPackage(
             client_token=hashlib.sha256(run_id.encode()).hexdigest()[:_CLIENT_TOKEN_CHARACTERS],
             description=f"Trained by run {run_id}",
             image=image.uri,
-            model_data_url=judgement["model_data_url"],
+            model_data_url=archive,
             environment={**image.environment, DIGEST_VARIABLE: judgement["model_digest"]},
             evaluation_uri=judgement["evaluation_uri"],
             diagnostics_uri=judgement.get("diagnostics_uri"),
@@ -107,7 +115,7 @@ def register_model(
     )
     try:
         model = ledger.register_model(
-            _version(package, run_id, prepared, judgement, now), token=token, now=now
+            _version(package, run_id, archive, trained, prepared, judgement, now), token=token, now=now
         )
     except LostLock:
         registry.reject(package.arn, f"run {run_id} was overtaken by a newer run before it registered")
@@ -122,6 +130,8 @@ def register_model(
 def _version(
     package: Package,
     run_id: str,
+    archive: str,
+    trained: ObjectRef,
     prepared: Mapping[str, Any],
     judgement: Mapping[str, Any],
     now: datetime,
@@ -131,7 +141,7 @@ def _version(
         model_package_arn=package.arn,
         run_id=run_id,
         registered_at=iso(now),
-        model_data_url=judgement["model_data_url"],
+        model_data_url=archive,
         model_sha256=judgement["model_sha256"],
         model_digest=judgement["model_digest"],
         contract_uri=prepared["contract_uri"],
@@ -146,6 +156,7 @@ def _version(
         metric=dict(judgement["metric"]),
         stage=Stage.DEVELOPMENT,
         approval=Approval.PENDING,
+        trained_archive=trained.to_dict(),
     )
 
 

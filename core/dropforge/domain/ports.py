@@ -115,6 +115,10 @@ class ObjectStore(Protocol):
         """Create or replace an object from a file's current position to its end, in parts if it is large."""
         ...
 
+    def copy(self, source: Location, uri: str) -> None:
+        """Create or replace an object with another's content, inside S3, in parts if it is large."""
+        ...
+
     def exists(self, location: Location) -> bool:
         """Whether the object is there."""
         ...

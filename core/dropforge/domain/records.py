@@ -126,6 +126,8 @@ class ModelVersion(_Record):
 
     ``judgement_sha256`` is the digest of the metrics that reviewers are shown; a decision is bound to it.
     ``task_token`` and ``waiting_execution`` are there while a run waits for the decision.
+    ``model_data_url`` is the archive that the package names: a copy of ``trained_archive``, the object (and
+    its version) that training left. That is None where the package names the job's own, as it did once.
     """
 
     version: int
@@ -157,6 +159,7 @@ class ModelVersion(_Record):
     model_name: str | None = None
     promoted_at: str | None = None
     retired_at: str | None = None
+    trained_archive: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", Stage(self.stage))

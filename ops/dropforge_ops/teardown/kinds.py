@@ -189,11 +189,11 @@ def _buckets(target: Target, names: Names) -> list[str]:
     )
 
 
-def empty_bucket(target: Target, bucket: str) -> int:
+def empty_bucket(target: Target, bucket: str, prefix: str = "") -> int:
     """Delete every version, every delete marker and every unfinished upload. Returns how many."""
     s3, deleted = target.client("s3"), 0
     while True:
-        page = s3.list_object_versions(Bucket=bucket, MaxKeys=_OBJECTS_A_CALL)
+        page = s3.list_object_versions(Bucket=bucket, Prefix=prefix, MaxKeys=_OBJECTS_A_CALL)
         found = [
             {"Key": each["Key"], "VersionId": each["VersionId"]}
             for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
@@ -213,7 +213,7 @@ def empty_bucket(target: Target, bucket: str) -> int:
                 "DeleteObjects",
             )
         deleted += len(found)
-    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
         for upload in page.get("Uploads", []):
             s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
             deleted += 1
@@ -223,6 +223,28 @@ def empty_bucket(target: Target, bucket: str) -> int:
 def _delete_bucket(target: Target, bucket: str) -> None:
     empty_bucket(target, bucket)
     target.client("s3").delete_bucket(Bucket=bucket)
+
+
+# What packages name, and they are gone: the archives that training left are among the data.
+_COPIES: Final = "registered/"
+
+
+def _copies(target: Target, names: Names) -> list[str]:
+    s3 = target.client("s3")
+    pages = {
+        bucket: s3.list_object_versions(Bucket=bucket, Prefix=_COPIES, MaxKeys=1)
+        for bucket in _buckets(target, names)
+    }
+    return [
+        f"{bucket}/{_COPIES}"
+        for bucket, page in pages.items()
+        if page.get("Versions") or page.get("DeleteMarkers")
+    ]
+
+
+def _delete_copies(target: Target, place: str) -> None:
+    bucket, _, prefix = place.partition("/")
+    empty_bucket(target, bucket, prefix)
 
 
 def _keys(target: Target, names: Names) -> list[str]:
@@ -318,6 +340,7 @@ AFTER_THE_STACK: Final = (
         _delete("dynamodb", "delete_table", "TableName"),
         is_data=True,
     ),
+    Kind("registered archive", _copies, _delete_copies),
     Kind("bucket", _buckets, _delete_bucket, is_data=True),
     Kind(
         "encryption key",

@@ -45,7 +45,13 @@ def test_reads_what_was_written(store):
 
 def test_names_the_object_that_is_missing(store):
     assert not store.exists("s3://data/none")
-    for call in (store.read, store.size, store.sha256, store.open):
+    for call in (
+        store.read,
+        store.size,
+        store.sha256,
+        store.open,
+        lambda uri: store.copy(uri, "s3://data/x"),
+    ):
         with pytest.raises(ObjectMissing, match="s3://data/none"):
             call("s3://data/none")
 
@@ -74,6 +80,13 @@ def test_uploads_a_file_from_its_position(store):
     source.seek(7)
     store.upload("s3://data/x", source)
     assert store.size("s3://data/x") == 100_000
+
+
+def test_copies_over_what_was_there(store):
+    store.write("s3://data/x", b"new")
+    store.write("s3://data/y", b"old")
+    store.copy("s3://data/x", "s3://data/y")
+    assert store.read("s3://data/y") == store.read("s3://data/x") == b"new"
 
 
 def test_lists_by_prefix_in_key_order(store):
@@ -128,7 +141,18 @@ def test_keeps_to_the_named_version(s3):
     ref = ObjectRef("data", "x", first)
     assert store.read(ref) == b"old"
     assert store.open(ref).read() == b"old"
+    store.copy(ref, "s3://data/y")
+    assert store.read("s3://data/y") == b"old"
     assert store.read("s3://data/x") == b"new"
+
+
+def test_copies_a_large_object_in_parts(s3):
+    content = bytes(range(256)) * (70_000)
+    store = S3ObjectStore(s3)
+    store.write("s3://data/x", content)
+    store.copy("s3://data/x", "s3://data/y")
+    assert s3.head_object(Bucket="data", Key="y")["ETag"].endswith('-3"')
+    assert store.read("s3://data/y") == content
 
 
 def test_notices_a_replacement_while_reading(s3):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from tests.fakes.records import DEPLOYMENT, ENDPOINT, a_drop, at, execution
-from tests.fakes.world import World
+from tests.fakes.world import LEASE_S, World
 
 from dropforge.application.deploy import promote_model
 from dropforge.domain.errors import (
@@ -17,6 +18,7 @@ from dropforge.domain.errors import (
     NothingToRollBackTo,
     SmokeTestFailed,
 )
+from dropforge.domain.ports import ObjectRef
 from dropforge.domain.records import Approval, LockName, RunStatus, Stage
 from dropforge.domain.services import EndpointState
 
@@ -76,9 +78,24 @@ def test_deploys_only_what_is_approved(state):
     assert lock(world) is None
 
 
+def package_names_the_jobs_own(world, version):
+    """As a version that was registered before copies were made."""
+    model = world.ledger.models[version]
+    url = ObjectRef.from_dict(model.trained_archive).uri
+    world.store.delete_prefix(model.model_data_url)
+    world.ledger.models[version] = replace(model, model_data_url=url, trained_archive=None)
+    return url
+
+
+def test_deploys_a_version_whose_package_names_the_jobs_own_archive():
+    world = approved()
+    url = package_names_the_jobs_own(world, 1)
+    assert world.plan(1).model_data_url == url
+
+
 def test_does_not_deploy_an_archive_that_is_gone():
     world = approved()
-    del world.store.objects[world.ledger.get_model(1).model_data_url]
+    del world.store.objects[package_names_the_jobs_own(world, 1)]
     with pytest.raises(ArtifactMissing):
         world.plan(1)
     assert lock(world) is None
@@ -86,8 +103,44 @@ def test_does_not_deploy_an_archive_that_is_gone():
 
 def test_does_not_deploy_an_archive_that_was_changed():
     world = approved()
-    world.store.objects[world.ledger.get_model(1).model_data_url] += b"!"
+    world.store.objects[package_names_the_jobs_own(world, 1)] += b"!"
     with pytest.raises(ArtifactChanged):
+        world.plan(1)
+    assert lock(world) is None
+
+
+def test_what_the_job_writes_later_is_not_what_is_deployed():
+    world = approved()
+    model = world.ledger.get_model(1)
+    world.store.objects[ObjectRef.from_dict(model.trained_archive).uri] += b"!"
+    plan = world.plan(1)
+    assert plan.model_data_url == model.model_data_url
+    assert world.store.sha256(plan.model_data_url) == model.model_sha256
+
+
+def test_does_not_deploy_a_copy_that_was_changed():
+    world = approved()
+    world.store.objects[world.ledger.get_model(1).model_data_url] += b"!"
+    with pytest.raises(ArtifactChanged, match="registered"):
+        world.plan(1)
+    assert lock(world) is None
+
+
+def test_a_copy_that_is_gone_is_made_again_from_what_was_judged_and_from_nothing_else():
+    world = approved()
+    model = world.ledger.get_model(1)
+    trained = ObjectRef.from_dict(model.trained_archive).uri
+    del world.store.objects[model.model_data_url]
+    world.plan(1)
+    world.ledger.release(LockName.DEPLOYMENT, token=lock(world).token)
+    assert world.store.sha256(model.model_data_url) == model.model_sha256
+    world.store.objects[trained] += b"!"
+    del world.store.objects[model.model_data_url]
+    with pytest.raises(ArtifactChanged, match="models"):
+        world.plan(1)
+    assert model.model_data_url not in world.store.objects
+    del world.store.objects[trained]
+    with pytest.raises(ArtifactMissing):
         world.plan(1)
     assert lock(world) is None
 
@@ -133,11 +186,13 @@ def test_rolls_back_to_the_version_that_was_live_before():
 def test_rolls_back_past_versions_that_were_rejected_or_lost():
     world = three_live()
     world.apply(world.review(3, "Rejected"), now=at(500))
-    del world.store.objects[world.ledger.get_model(2).model_data_url]
+    lost = world.ledger.get_model(2)
+    world.store.delete_prefix(lost.model_data_url)
+    world.store.delete_prefix(ObjectRef.from_dict(lost.trained_archive).uri)
     assert world.plan(None, "rejection").version == 1
     world.ledger.release(LockName.DEPLOYMENT, token=lock(world).token)
     world.apply(world.review(1, "Rejected"), now=at(501))
-    with pytest.raises(NothingToRollBackTo, match="is gone"):
+    with pytest.raises(NothingToRollBackTo, match="no object"):
         world.plan(None, "rejection", deployment="d2")
     assert lock(world) is None
 
@@ -342,14 +397,70 @@ def test_retires_only_what_nothing_uses():
     world.endpoints.deploy(ENDPOINT, serving, at(250))
     world.endpoints.configs["another-v1-1"] = at(0)
     deleted = world.retire(at(9000))
-    assert set(deleted) == {names[0], names[2]}
+    retired = [world.ledger.get_model(version).model_data_url for version in (1, 3)]
+    assert set(deleted) == {names[0], names[2], *retired}
     assert set(world.endpoints.configs) == {names[1], names[3], names[4], "another-v1-1"}
     assert set(world.endpoints.models) == {names[1], names[3], names[4]}
     assert world.ledger.get_model(1).retired_at is not None
     assert world.ledger.get_model(2).retired_at is None
-    archives = [uri for uri in world.store.objects if uri.endswith("model.tar.gz")]
-    assert len(archives) == 5
+    archives = [uri.split("/")[3] for uri in world.store.objects if uri.endswith("model.tar.gz")]
+    assert (archives.count("models"), archives.count("registered")) == (5, 3)
+    assert lock(world) is None
     assert world.retire(at(9001)) == []
+
+
+def copies_of(world):
+    return {uri.split("/")[4] for uri in world.store.objects if uri.startswith("s3://data/registered/")}
+
+
+def test_retires_the_copies_of_versions_that_were_turned_down_after_the_grace_period():
+    world = three_live()
+    _, version = world.candidate(4, seconds=400)
+    world.apply(world.review(version, "Rejected"), now=at(410))
+    waiting, _ = world.candidate(5, seconds=500)
+    run_ids = {number: world.ledger.get_model(number).run_id for number in (1, 2, 3, 4, 5)}
+    world.retire(at(420), grace=timedelta(hours=1))
+    assert copies_of(world) == set(run_ids.values())
+    world.retire(at(9000), grace=timedelta(hours=1))
+    assert copies_of(world) == {run_ids[2], run_ids[3], waiting.run.run_id}
+
+
+def test_retires_the_copy_of_a_run_that_registered_nothing():
+    world = World()
+    world.make_live(1)
+    overtaken = world.admit(a_drop(2), now=at(100))
+    world.admit(a_drop(3), now=at(100 + LEASE_S + 1))
+    with pytest.raises(LostLock):
+        world.register(overtaken, now=at(100 + LEASE_S + 2))
+    assert overtaken.run.run_id in copies_of(world)
+    world.ledger.release(LockName.TRAINING, token=world.ledger.held_lease(LockName.TRAINING).token)
+    world.retire(at(9000))
+    assert overtaken.run.run_id in copies_of(world)
+    world.close(overtaken, RunStatus.FAILED, error={"class": "LostLock", "message": ""}, now=at(9001))
+    world.retire(at(9002))
+    assert overtaken.run.run_id not in copies_of(world)
+
+
+def test_keeps_every_copy_while_a_run_trains_beside_its_champion():
+    world = three_live()
+    world.admit(a_drop(4), now=at(8000))
+    assert not [each for each in world.retire(at(9000), grace=timedelta(0)) if each.startswith("s3://")]
+    assert len(copies_of(world)) == 3
+
+
+def test_no_deployment_begins_during_a_retirement():
+    world = three_live()
+    seen = []
+
+    class Deleting(type(world.endpoints)):
+        def delete_model(self, name):
+            seen.append(lock(world).subject)
+            super().delete_model(name)
+
+    world.endpoints.__class__ = Deleting
+    world.retire(at(9000), grace=timedelta(0))
+    assert seen == ["retirement"]
+    assert lock(world) is None
 
 
 def test_retires_nothing_within_the_grace_period():
@@ -371,6 +482,7 @@ def test_a_retired_version_can_be_rolled_back_to():
     world.apply(world.review(2, "Rejected"), now=at(9002))
     plan = world.plan(None, "rejection", now=at(9003))
     assert plan.version == 1
+    assert world.store.sha256(plan.model_data_url) == world.ledger.get_model(1).model_sha256
     world.promote(plan, now=at(9004))
     assert world.ledger.get_model(1).retired_at is None
     assert world.ledger.get_model(1).approval is Approval.APPROVED

@@ -4,7 +4,7 @@ import pytest
 from tests.fakes.records import DEPLOYMENT, TRAINING, a_drop, at, iso
 from tests.fakes.world import LEASE_S, World
 
-from dropforge.domain.errors import InvalidEvent, LostLock, ServiceUnavailable
+from dropforge.domain.errors import ArtifactChanged, InvalidEvent, LostLock, ServiceUnavailable
 from dropforge.domain.records import Approval, LockName, RunStatus
 
 
@@ -41,6 +41,27 @@ def test_registers_a_package_with_its_lineage_and_waits():
     )
     assert world.ledger.get_model(version).approval is Approval.PENDING
     assert world.ledger.get_run(admission.run.run_id).status is RunStatus.AWAITING_APPROVAL
+
+
+def test_the_package_names_a_copy_of_what_was_judged():
+    world = World()
+    admission, version = world.candidate(1)
+    (registered,) = world.registry.registered.values()
+    model = world.ledger.get_model(version)
+    assert registered.request.model_data_url == model.model_data_url
+    assert model.model_data_url == f"s3://data/registered/{admission.run.run_id}/model.tar.gz"
+    assert world.store.sha256(model.model_data_url) == model.model_sha256
+
+
+def test_registers_nothing_of_an_archive_that_was_exchanged_after_it_was_judged():
+    world = World()
+    admission = world.admit(a_drop(1))
+    read = world.store.sha256
+    world.store.sha256 = lambda location: read(location).translate(str.maketrans("0123", "3210"))
+    with pytest.raises(ArtifactChanged, match="was judged"):
+        world.register(admission)
+    assert not world.registry.registered
+    assert not [uri for uri in world.store.objects if uri.startswith("s3://data/registered/")]
 
 
 def test_registering_passes_the_training_lock_to_what_waits():

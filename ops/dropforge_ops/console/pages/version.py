@@ -426,7 +426,7 @@ def _draw_lineage(review: Review) -> None:
                     if name not in ("seed", "champion_sha256")
                 ),
                 "model digest": lineage.get("model_digest"),
-                "archive": lineage.get("model_data_url"),
+                "trained archive": lineage.get("model_data_url"),
                 "data version": run.get("data_version"),
                 "contract": lineage.get("contract_hash"),
                 "code": run.get("code_sha256"),
