@@ -35,7 +35,8 @@ app = typer.Typer(
     help="Drop data into S3; get a reviewed, self-retraining model. One stack is one model.",
     epilog="Exit codes: "
     + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode)
-    + ". A local host that runs for this folder is found by itself.",
+    + ". A local host that runs for this folder is found by itself; where it has died, AWS has to be named "
+    + "(--profile, --region). Commands that ask need --yes where there is no terminal.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

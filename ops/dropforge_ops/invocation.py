@@ -18,7 +18,7 @@ from rich.console import Console
 from dropforge.ledger_table.calls import ClientCalls
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.documents import Documents
-from dropforge_ops.errors import CommandError, ExitCode, Interrupted, UsageError, from_aws
+from dropforge_ops.errors import CommandError, ExitCode, Interrupted, OperationFailed, UsageError, from_aws
 from dropforge_ops.render import say
 from dropforge_ops.target import Options, Target, resolve
 
@@ -38,6 +38,8 @@ class Invocation:
         self.options = options or Options()
         self.out = _console(sys.stdout)
         self.err = _console(sys.stderr)
+        # While progress is shown, what stands in for stderr says that it is no terminal.
+        self._has_terminal = sys.stdin.isatty() and sys.stderr.isatty()
 
     @cached_property
     def target(self) -> Target:
@@ -57,7 +59,22 @@ class Invocation:
     @property
     def asks(self) -> bool:
         """Whether there is somebody to ask: a terminal on both sides, and no ``--json``."""
-        return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+        return not self.as_json and self._has_terminal
+
+    def confirm(self, question: str, *, yes: bool, no: str) -> bool:
+        """Let somebody agree, unless ``--yes`` did. Whether somebody was asked: that took its time.
+
+        Raises:
+            OperationFailed: they did not; the message is ``no``.
+            UsageError: nobody can be asked.
+        """
+        if yes:
+            return False
+        if not self.asks:
+            raise UsageError(f"{question} Without a terminal, or with --json, nobody is asked: give --yes.")
+        if not typer.confirm(question, err=True):
+            raise OperationFailed(no)
+        return True
 
     def note(self, text: str) -> None:
         """Say something on the way."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -64,17 +63,6 @@ class ProgressView:
         """Show what is waited for, where there is a terminal."""
         if self._status is not None:
             self._status.update(Text(text))
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave the terminal to a question."""
-        if self._status is not None:
-            self._status.stop()
-        try:
-            yield
-        finally:
-            if self._status is not None:
-                self._status.start()
 
     def line(self, text: str) -> None:
         """Say something once."""

@@ -6,7 +6,6 @@ import getpass
 import ipaddress
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -179,7 +178,12 @@ def resolve(options: Options, *, folder: Path | None = None, env: Mapping[str, s
 
     An endpoint URL, a profile or a region that the user names (as an option or in AWS's environment
     variables for profile and endpoint) wins; then a local host that runs for the current folder or one of
-    its parents; then AWS with the user's credentials.
+    its parents; then AWS with the user's credentials, unless a host ran here and is gone: what was meant for
+    it does not go to AWS.
+
+    Raises:
+        Unreachable: see `find_announced`.
+        NoCredentialsError: there is no local host, and nobody has signed in to AWS.
     """
     env = os.environ if env is None else env
     named = options.endpoint_url or options.profile or options.region
@@ -212,7 +216,7 @@ def find_announced(folder: Path) -> Announced | None:
     """The local host that runs for a folder or the nearest of its parents.
 
     Raises:
-        Unreachable: the announcement can't be read.
+        Unreachable: the announcement can't be read, or the host that announced itself is gone.
     """
     for place in (folder.resolve(), *folder.resolve().parents):
         path = place / ANNOUNCEMENT
@@ -220,15 +224,13 @@ def find_announced(folder: Path) -> Announced | None:
             found = _announced(path)
             if found is not None:
                 return found
-            sys.stderr.write(f"Note: the local host that {path} announces is gone.\n")
     return None
 
 
 def _announced(path: Path) -> Announced | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if not _is_running(int(document["pid"])):
-            return None
+        pid = int(document["pid"])
         found = Announced(
             endpoint_url=document["endpoint_url"],
             region=document["region"],
@@ -243,6 +245,11 @@ def _announced(path: Path) -> Announced | None:
         raise Unreachable(
             f"{path} can't be read ({error}). Restart 'dropforge up', or delete the file."
         ) from error
+    if not _is_running(pid):
+        raise Unreachable(
+            f"The local host that {path} announces (process {pid}) is gone. Start it again with 'dropforge "
+            "up'. For AWS, name it: --profile or --region (or AWS_PROFILE), or delete the file."
+        )
     if not _is_loopback(found.endpoint_url):
         raise Unreachable(
             f"{path} names {found.endpoint_url}, which is not on this machine. Delete the file."

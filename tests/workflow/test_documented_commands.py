@@ -58,6 +58,8 @@ def test_every_command_of_the_docs_does_what_they_say(folder: Path, monkeypatch:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(folder)
+    # A reader sits at a terminal, and agrees where a command asks.
+    monkeypatch.setattr("dropforge_ops.invocation.Invocation.asks", True)
     blocks = [*documented.commands_of(HOST), *documented.commands_of(RUN)]
     blocks.sort(key=lambda block: block.page != FIRST)
     ran: set[tuple[str, ...]] = set()
@@ -79,7 +81,7 @@ def run(block: Block, words: list[str]) -> None:
     if Path(words[0]).name != "dropforge":
         subprocess.run(words, check=True, capture_output=True)
         return
-    done = invoke(words[1:])
+    done = invoke(words[1:], input="y\n")
     assert done.exit_code == 0, f"{block}: {' '.join(words)}:\n{done.stdout}\n{done.stderr}\n{done.exception}"
 
 

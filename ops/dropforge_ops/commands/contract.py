@@ -11,7 +11,7 @@ from dropforge.domain.contract import Column, diff
 from dropforge.domain.contract_change import accept_command
 from dropforge_ops import contracts
 from dropforge_ops.commands.runs import find_run
-from dropforge_ops.errors import NotFound, OperationFailed
+from dropforge_ops.errors import NotFound
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.render import facts, say, table
 
@@ -97,7 +97,7 @@ def accept_contract(
     again: Annotated[
         bool, typer.Option("--again", help="Then drop the run's files again, which starts a run.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; needed without a terminal.")] = False,
 ) -> None:
     """Pin the contract that a failed run proposed. Later drops are held to it; the old one is kept."""
     found = find_run(invocation.ledger, run)
@@ -108,8 +108,7 @@ def accept_contract(
     if changed:
         for line in lines:
             invocation.note(line)
-        if not yes and invocation.asks and not typer.confirm("Accept this contract?", err=True):
-            raise OperationFailed("Nothing was accepted.")
+        invocation.confirm("Accept this contract?", yes=yes, no="Nothing was accepted.")
         stored.pin(proposed, pinned)
     target = invocation.target
     dropped = contracts.drop_again(target.client("s3"), found, target.bucket) if again else []

@@ -28,7 +28,7 @@ def approve(
         str, typer.Argument(metavar="VERSION", help="A number, 'latest', or a model package's ARN.")
     ],
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept with the decision.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; needed without a terminal.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the deployment until it is live.")] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait.")
@@ -49,9 +49,10 @@ def approve(
     )
     watch.remember()
     live: Live | None = None
+    if nothing is None:
+        _confirm(invocation, shown, f"Approve version {model.version}?", yes)
     with ProgressView(invocation.err) as view:
         if nothing is None:
-            _confirm(invocation, shown, f"Approve version {model.version}?", yes, view)
             decisions.decide(
                 target.client("sagemaker"), shown, Approval.APPROVED, by=target.caller, reason=text
             )
@@ -71,7 +72,7 @@ def reject(
         str, typer.Argument(metavar="VERSION", help="A number, 'latest', or a model package's ARN.")
     ],
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept with the decision.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; needed without a terminal.")] = False,
 ) -> None:
     """Reject a version. Rejecting the live one starts a rollback to the version before."""
     model = decisions.parse_version(version, invocation.ledger)
@@ -84,8 +85,8 @@ def reject(
         if shown.is_live:
             message += " It was live: a rollback starts."
         question = f"Reject version {model.version}{', which is LIVE' if shown.is_live else ''}?"
-        with ProgressView(invocation.err) as view:
-            _confirm(invocation, shown, question, yes, view)
+        _confirm(invocation, shown, question, yes)
+        with ProgressView(invocation.err):
             target = invocation.target
             decisions.decide(
                 target.client("sagemaker"), shown, Approval.REJECTED, by=target.caller, reason=text
@@ -126,16 +127,10 @@ def _shown(invocation: Invocation, model: ModelVersion) -> decisions.Candidate:
     return decisions.candidate(model, invocation.ledger, invocation.documents, sagemaker)
 
 
-def _confirm(
-    invocation: Invocation, shown: decisions.Candidate, question: str, yes: bool, view: ProgressView
-) -> None:
-    if yes or not invocation.asks:
-        return
-    with view.paused():
-        if not typer.confirm(question, err=True):
-            raise OperationFailed("Nothing was decided.")
-    sagemaker = invocation.target.client("sagemaker")
-    decisions.check_current(shown, invocation.ledger, invocation.documents, sagemaker)
+def _confirm(invocation: Invocation, shown: decisions.Candidate, question: str, yes: bool) -> None:
+    if invocation.confirm(question, yes=yes, no="Nothing was decided."):
+        sagemaker = invocation.target.client("sagemaker")
+        decisions.check_current(shown, invocation.ledger, invocation.documents, sagemaker)
 
 
 def _recorded(invocation: Invocation, model: ModelVersion, wanted: Approval) -> ModelVersion:

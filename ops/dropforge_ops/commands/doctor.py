@@ -53,8 +53,9 @@ def _findings(invocation: Invocation, root: Path | None) -> list[Finding]:
         target = invocation.target
     except (CommandError, ClientError, BotoCoreError) as error:
         said = error if isinstance(error, CommandError) else from_aws(error, "AWS")
+        check = "local host" if isinstance(error, CommandError) else "credentials"
         names = [*account.NAMES[1:], *_STACK_CHECKS]
-        return [Finding("credentials", Status.FAIL, str(said)), *skipped(names, "needs credentials")]
+        return [Finding(check, Status.FAIL, str(said)), *skipped(names, f"needs {check}")]
     if target.is_local:
         found = made(host.checks(target, root), target.host)
         found += skipped(account.NAMES, "does not apply to the local host")

@@ -29,7 +29,7 @@ def rollback(
     reason: Annotated[
         str | None, typer.Option("--reason", help="Why; kept in the deployment's input.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; needed without a terminal.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it until it is live.")] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait.")
@@ -73,10 +73,7 @@ def _confirm(invocation: Invocation, live: Live | None, expected: ModelVersion, 
             ("was live since", moment(expected.promoted_at)),
         ],
     )
-    if yes or not invocation.asks:
-        return
-    if not typer.confirm(f"Roll back to version {expected.version}?", err=True):
-        raise OperationFailed("Nothing was rolled back.")
+    invocation.confirm(f"Roll back to version {expected.version}?", yes=yes, no="Nothing was rolled back.")
 
 
 def _follow(invocation: Invocation, execution_arn: str, timeout: float) -> Live:

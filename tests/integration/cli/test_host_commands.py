@@ -167,7 +167,7 @@ def test_what_happened_under_up_survives_a_restart(start, project, tmp_path, mon
 
     second = start("up", "--json")
     announcement(project)
-    assert told("approve", "latest", "--wait", "--json")["live"]["run_id"] == run["run_id"]
+    assert told("approve", "latest", "--yes", "--wait", "--json")["live"]["run_id"] == run["run_id"]
     assert len(told("predict", "--sample-rows", "2", "--json")["predictions"]) == 2
     second.send_signal(signal.SIGTERM)
     code, out, err = finish(second)

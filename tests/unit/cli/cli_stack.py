@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -219,6 +220,10 @@ class NotifyingS3:
     def upload_file(self, *args: Any, **options: Any) -> None:
         self._client.upload_file(*args, **options)
         self._on_upload(args[2], self._client.head_object(Bucket=args[1], Key=args[2]))
+
+
+PINNED = "contract/schema.json"
+WIDER = replace(CONTRACT, columns=(*CONTRACT.columns, Column("age", "integer")))
 
 
 class CliStack:
@@ -443,3 +448,8 @@ def a_stack(aws: tuple[Any, Any], ledger_resource: Mapping[str, Any]) -> CliStac
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     create_table(dynamodb, table, ledger_resource)
     return CliStack(s3, dynamodb, bucket, table)
+
+
+def contract_of(stack: CliStack) -> Contract:
+    """The pinned contract."""
+    return Contract.from_json(stack.s3.get_object(Bucket=stack.bucket, Key=PINNED)["Body"].read())

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_stack import CliStack, a_stack
+from cli_stack import CONTRACT, PINNED, WIDER, CliStack, a_stack
 from tests.command_line import invoke
 from tests.mocked_aws import mocked_aws
 
+from dropforge.domain.records import RunStatus
 from dropforge_local.template import load_template
 
 _TEMPLATE = Path(__file__).parents[3] / "template.yaml"
@@ -85,6 +86,19 @@ def on_live_stack(
     """The command line, pointed at the stack on which a version is live."""
     monkeypatch.setattr("dropforge_ops.invocation.resolve", lambda options: live_stack.target)
     return dropforge
+
+
+@pytest.fixture
+def failed(stack: CliStack) -> str:
+    """A run that met another schema and proposes what would fit."""
+    stack.write(PINNED, CONTRACT.to_json().encode())
+    run = stack.open_run("bad-run", keys=["incoming/new.csv", "runs/bad-run/labelled/predictions.jsonl"])
+    stack.write("incoming/new.csv", b"id,age\n1,2\n")
+    stack.write("runs/bad-run/contract/schema.json", CONTRACT.to_json().encode())
+    stack.write("runs/bad-run/contract/proposed.json", WIDER.to_json().encode())
+    error = {"class": "SchemaChanged", "message": "columns changed"}
+    stack.end_run(run, RunStatus.FAILED, "FAILED", error=error)
+    return run.run_id
 
 
 @pytest.fixture

@@ -4,30 +4,9 @@ from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
-from cli_stack import CONTRACT
+from cli_stack import CONTRACT, PINNED, WIDER, contract_of
 
-from dropforge.domain.contract import Column, Contract
-from dropforge.domain.records import RunStatus
-
-PINNED = "contract/schema.json"
-WIDER = replace(CONTRACT, columns=(*CONTRACT.columns, Column("age", "integer")))
-
-
-def contract_of(stack) -> Contract:
-    return Contract.from_json(stack.s3.get_object(Bucket=stack.bucket, Key=PINNED)["Body"].read())
-
-
-@pytest.fixture
-def failed(stack) -> str:
-    """A run that met another schema and proposes what would fit."""
-    stack.write(PINNED, CONTRACT.to_json().encode())
-    run = stack.open_run("bad-run", keys=["incoming/new.csv", "runs/bad-run/labelled/predictions.jsonl"])
-    stack.write("incoming/new.csv", b"id,age\n1,2\n")
-    stack.write("runs/bad-run/contract/schema.json", CONTRACT.to_json().encode())
-    stack.write("runs/bad-run/contract/proposed.json", WIDER.to_json().encode())
-    error = {"class": "SchemaChanged", "message": "columns changed"}
-    stack.end_run(run, RunStatus.FAILED, "FAILED", error=error)
-    return run.run_id
+from dropforge.domain.contract import Contract
 
 
 def test_shows_the_pinned_contract_and_that_of_a_run(stack, failed, on_stack):
@@ -57,20 +36,20 @@ def test_diff_names_the_change_and_the_command_that_accepts_it(failed, on_stack)
 
 
 def test_accepting_pins_the_proposal_and_keeps_what_it_replaced(stack, failed, on_stack):
-    outcome = on_stack("contract", "accept", failed, "--hash", WIDER.hash[:12])
+    outcome = on_stack("contract", "accept", failed, "--hash", WIDER.hash[:12], "--yes")
     assert outcome.exit_code == 0
     assert "--again" in outcome.stdout
     assert contract_of(stack) == WIDER
     assert on_stack("contract", "show", "--json").json["replaced"] == [CONTRACT.hash]
     kept = stack.s3.get_object(Bucket=stack.bucket, Key=f"contract/history/{CONTRACT.hash}.json")
     assert Contract.from_json(kept["Body"].read()) == CONTRACT
-    again = on_stack("contract", "accept", failed, "--json").json
+    again = on_stack("contract", "accept", failed, "--json", "--yes").json
     assert (again["changed"], again["pinned"], again["replaced"]) == (False, WIDER.hash, None)
 
 
 def test_accepting_can_drop_the_files_of_the_run_again(stack, failed, on_stack):
     before = stack.s3.head_object(Bucket=stack.bucket, Key="incoming/new.csv")["VersionId"]
-    document = on_stack("contract", "accept", failed, "--again", "--json").json
+    document = on_stack("contract", "accept", failed, "--again", "--json", "--yes").json
     assert document["dropped_again"] == ["incoming/new.csv"]
     now = stack.s3.get_object(Bucket=stack.bucket, Key="incoming/new.csv")
     assert now["VersionId"] != before
@@ -82,7 +61,7 @@ def test_a_contract_that_was_edited_after_the_run_is_not_overwritten(stack, fail
         CONTRACT, columns=(replace(CONTRACT.columns[1], minimum=0.0), *CONTRACT.columns[2:]), key=None
     )
     stack.write(PINNED, edited.to_json().encode())
-    outcome = on_stack("contract", "accept", failed)
+    outcome = on_stack("contract", "accept", failed, "--yes")
     assert outcome.exit_code == 1
     assert "undo a later change" in outcome.stderr
     assert contract_of(stack) == edited
@@ -98,7 +77,7 @@ def test_a_contract_that_changes_in_that_very_moment_is_not_overwritten(stack, f
         return put(**arguments)
 
     monkeypatch.setattr(s3, "put_object", lost, raising=False)
-    outcome = on_stack("contract", "accept", failed)
+    outcome = on_stack("contract", "accept", failed, "--yes")
     assert outcome.exit_code == 1
     assert "somebody else" in outcome.stderr
     assert contract_of(stack) == CONTRACT
@@ -125,7 +104,7 @@ def test_wrong_arguments_change_nothing(arguments, code, says, stack, failed, on
 
 def test_a_run_without_a_proposal_has_nothing_to_accept(stack, on_stack):
     stack.trained(1, "good-run")
-    outcome = on_stack("contract", "accept", "good-run")
+    outcome = on_stack("contract", "accept", "good-run", "--yes")
     assert outcome.exit_code == 3
     assert "proposed no contract" in outcome.stderr
 

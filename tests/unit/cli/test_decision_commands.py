@@ -11,7 +11,7 @@ from dropforge.domain.records import Approval
 def test_shows_what_is_decided_by_and_approves(stack, on_stack):
     stack.trained(1, champion=True)
     stack.apply_decisions(deploys=False)
-    outcome = on_stack("approve", "latest", "--reason", "better\n  than before")
+    outcome = on_stack("approve", "latest", "--reason", "better\n  than before", "--yes")
     assert outcome.exit_code == 0
     for shown in ("0.9931 [0.98, 1]", "0.99 [0.97, 1]", "+0.0031 [-0.001, +0.007]", "accuracy 0.95", "55"):
         assert shown in outcome.stderr
@@ -22,7 +22,7 @@ def test_shows_what_is_decided_by_and_approves(stack, on_stack):
 def test_the_decision_names_who_made_it_and_the_digest_of_what_was_shown(stack, on_stack):
     model = stack.trained(1)
     stack.apply_decisions(deploys=False)
-    document = on_stack("approve", "1", "--json").json
+    document = on_stack("approve", "1", "--json", "--yes").json
     [update] = stack.sagemaker.updates
     assert update["ModelPackageArn"] == model.model_package_arn
     assert update["ModelApprovalStatus"] == "Approved"
@@ -37,7 +37,7 @@ def test_the_decision_names_who_made_it_and_the_digest_of_what_was_shown(stack, 
 def test_follows_the_deployment_until_the_version_is_live(stack, on_stack):
     stack.trained(1)
     stack.apply_decisions()
-    outcome = on_stack("approve", package_arn(1), "--wait", "--json")
+    outcome = on_stack("approve", package_arn(1), "--wait", "--json", "--yes")
     assert outcome.exit_code == 0
     assert outcome.json["live"]["version"] == 1
     assert outcome.json["message"] == "Version 1 is live."
@@ -46,7 +46,7 @@ def test_follows_the_deployment_until_the_version_is_live(stack, on_stack):
 def test_fails_with_the_cause_when_the_deployment_does(stack, on_stack):
     stack.trained(1)
     stack.apply_decisions(breaks=True)
-    outcome = on_stack("approve", "1", "--wait")
+    outcome = on_stack("approve", "1", "--wait", "--yes")
     assert outcome.exit_code == 1
     assert "SmokeTestFailed: row 1 differs." in outcome.stderr
     assert "What was live before still serves" in outcome.stderr
@@ -57,12 +57,12 @@ def test_an_earlier_failed_deployment_is_not_taken_for_this_one(stack, on_stack)
     old = stack.sfn.begin(stack.target.outputs["DeploymentStateMachine"], "late-approval-v1-1")
     stack.sfn.end(old, "FAILED", error="SmokeTestFailed", cause="old")
     stack.apply_decisions()
-    assert on_stack("approve", "1", "--wait").exit_code == 0
+    assert on_stack("approve", "1", "--wait", "--yes").exit_code == 0
 
 
 def test_approving_the_live_version_again_changes_nothing(stack, on_stack):
     stack.lives(1)
-    outcome = on_stack("approve", "1", "--json")
+    outcome = on_stack("approve", "1", "--json", "--yes")
     assert outcome.exit_code == 0
     assert outcome.json["changed"] is False
     assert outcome.json["message"] == "Version 1 is already approved and live."
@@ -72,7 +72,7 @@ def test_approving_the_live_version_again_changes_nothing(stack, on_stack):
 def test_refuses_to_approve_a_superseded_version(stack, on_stack):
     stack.trained(1)
     stack.decide(1, Approval.SUPERSEDED, by="dropforge", reason="superseded by version 2")
-    outcome = on_stack("approve", "1")
+    outcome = on_stack("approve", "1", "--yes")
     assert outcome.exit_code == 1
     assert "superseded by version 2" in outcome.stderr
     assert "dropforge approve latest" in outcome.stderr
@@ -82,7 +82,7 @@ def test_refuses_to_approve_a_superseded_version(stack, on_stack):
 def test_refuses_to_approve_metrics_that_were_changed_after_registration(stack, on_stack):
     model = stack.trained(1)
     stack.write(f"models/{model.run_id}/judgement.json", {"metric": {"name": "auc", "value": 1.0}})
-    outcome = on_stack("approve", "1")
+    outcome = on_stack("approve", "1", "--yes")
     assert outcome.exit_code == 1
     assert "was changed after version 1 was registered" in outcome.stderr
     assert stack.sagemaker.updates == []
@@ -98,7 +98,7 @@ def test_says_when_the_registry_takes_the_approval_back(stack, on_stack):
         }
 
     stack.sagemaker.on_update = take_back
-    outcome = on_stack("approve", "1")
+    outcome = on_stack("approve", "1", "--yes")
     assert outcome.exit_code == 1
     assert "was taken back: judgement.json was changed" in outcome.stderr
 
@@ -121,7 +121,7 @@ def test_names_a_version_that_is_not_there(stack, on_stack, named, exit_code, sa
 
 
 def test_says_what_to_do_where_there_is_no_version_at_all(on_stack):
-    outcome = on_stack("approve", "latest", "--json")
+    outcome = on_stack("approve", "latest", "--json", "--yes")
     assert outcome.exit_code == 3
     assert outcome.json["error"]["class"] == "NotFound"
     assert "dropforge drop FILE" in outcome.json["error"]["message"]
@@ -151,7 +151,7 @@ def test_does_not_ask_with_yes(stack, on_stack, asked):
 def test_rejects_with_the_reason(stack, on_stack):
     stack.trained(1)
     stack.apply_decisions()
-    outcome = on_stack("reject", "1", "--reason", "too good to be true", "--json")
+    outcome = on_stack("reject", "1", "--reason", "too good to be true", "--json", "--yes")
     assert outcome.exit_code == 0
     assert outcome.json["approval"] == "rejected"
     assert stack.sagemaker.updates[0]["ModelApprovalStatus"] == "Rejected"
@@ -161,7 +161,7 @@ def test_rejects_with_the_reason(stack, on_stack):
 def test_says_that_rejecting_the_live_version_rolls_back(stack, on_stack):
     stack.lives(1)
     stack.apply_decisions()
-    outcome = on_stack("reject", "1")
+    outcome = on_stack("reject", "1", "--yes")
     assert outcome.exit_code == 0
     assert "a rollback starts" in outcome.stdout
 
@@ -169,7 +169,7 @@ def test_says_that_rejecting_the_live_version_rolls_back(stack, on_stack):
 def test_rejecting_twice_changes_nothing(stack, on_stack):
     stack.trained(1)
     stack.decide(1, Approval.REJECTED)
-    outcome = on_stack("reject", "1")
+    outcome = on_stack("reject", "1", "--yes")
     assert outcome.exit_code == 0
     assert outcome.stdout == "Version 1 is already rejected.\n"
     assert stack.sagemaker.updates == []

@@ -241,9 +241,11 @@ CASES = {
     ),
     "models": Case(("models",), "* live", ("models", "x"), NO_VERSION, live),
     "models VERSION": Case(("models", "1"), "0.9931", ("models", "7"), "no version 7", live, code=3),
-    "approve": Case(("approve", "1"), "is approved", ("approve", "x"), NO_VERSION, candidate),
-    "reject": Case(("reject", "1"), "is rejected", ("reject", "x"), NO_VERSION, candidate),
-    "rollback": Case(("rollback",), "to version 1 has started", ("rollback", "x"), NO_VERSION, two_versions),
+    "approve": Case(("approve", "1", "--yes"), "is approved", ("approve", "x"), NO_VERSION, candidate),
+    "reject": Case(("reject", "1", "--yes"), "is rejected", ("reject", "x"), NO_VERSION, candidate),
+    "rollback": Case(
+        ("rollback", "--yes"), "to version 1 has started", ("rollback", "x"), NO_VERSION, two_versions
+    ),
     "wake": Case(("wake",), "is being brought back", ("wake", "x"), "x", asleep),
     "predict": Case(("predict", "--sample-rows", "1"), "malignant", ("predict",), "Give rows", live),
     "outcome": Case(
@@ -265,7 +267,7 @@ CASES = {
         ("contract", "diff"), "is the pinned one", ("contract", "diff", "none"), "no run", proposal, code=3
     ),
     "contract accept": Case(
-        ("contract", "accept", "bad-run"),
+        ("contract", "accept", "bad-run", "--yes"),
         "is pinned already",
         ("contract", "accept", "none"),
         "no run",

@@ -80,7 +80,7 @@ def test_rolls_back_to_the_version_before(stack, on_stack):
     stack.lives(1)
     stack.lives(2)
     deploys(stack, 1)
-    outcome = on_stack("rollback", "--wait", "--reason", "drift")
+    outcome = on_stack("rollback", "--wait", "--reason", "drift", "--yes")
     assert outcome.exit_code == 0
     assert outcome.stdout == "Version 1 is live.\n"
     assert "version 2, auc 0.9931" in outcome.stderr
@@ -95,7 +95,7 @@ def test_rolls_back_to_the_version_before(stack, on_stack):
 def test_rolls_back_to_a_named_version_without_waiting(stack, on_stack):
     for version in (1, 2, 3):
         stack.lives(version)
-    document = on_stack("rollback", "1", "--json").json
+    document = on_stack("rollback", "1", "--json", "--yes").json
     assert started(stack)["version"] == 1
     assert document["changed"] is True
     assert document["version"] == 1
@@ -106,7 +106,7 @@ def test_fails_with_the_cause_when_the_rollback_does(stack, on_stack):
     stack.lives(1)
     stack.lives(2)
     deploys(stack, 1, fails=True)
-    outcome = on_stack("rollback", "--wait")
+    outcome = on_stack("rollback", "--wait", "--yes")
     assert outcome.exit_code == 1
     assert "NothingToRollBackTo: No earlier version." in outcome.stderr
 
@@ -114,7 +114,7 @@ def test_fails_with_the_cause_when_the_rollback_does(stack, on_stack):
 def test_refuses_a_version_that_is_not_approved(stack, on_stack):
     stack.lives(1)
     stack.trained(2)
-    outcome = on_stack("rollback", "2")
+    outcome = on_stack("rollback", "2", "--yes")
     assert outcome.exit_code == 1
     assert "Version 2 is pending" in outcome.stderr
     assert not any("rollback" in arn for arn in stack.sfn.executions)
@@ -122,15 +122,15 @@ def test_refuses_a_version_that_is_not_approved(stack, on_stack):
 
 def test_has_nothing_to_do_for_the_live_version(stack, on_stack):
     stack.lives(1)
-    outcome = on_stack("rollback", "1", "--json")
+    outcome = on_stack("rollback", "1", "--json", "--yes")
     assert outcome.exit_code == 0
     assert outcome.json["changed"] is False
 
 
 def test_says_where_there_is_nothing_to_roll_back_to(stack, on_stack):
-    assert on_stack("rollback").exit_code == 3
+    assert on_stack("rollback", "--yes").exit_code == 3
     stack.lives(1)
-    outcome = on_stack("rollback")
+    outcome = on_stack("rollback", "--yes")
     assert outcome.exit_code == 3
     assert "No version but 1 was ever live" in outcome.stderr
 
@@ -139,7 +139,7 @@ def test_does_not_roll_back_to_a_version_that_was_rejected_since(stack, on_stack
     stack.lives(1)
     stack.lives(2)
     stack.decide(1, Approval.REJECTED)
-    assert on_stack("rollback").exit_code == 3
+    assert on_stack("rollback", "--yes").exit_code == 3
 
 
 def test_asks_before_it_rolls_back(stack, on_stack, asked):

@@ -97,12 +97,40 @@ def test_without_a_local_host_and_credentials_says_what_to_do(tmp_path):
     assert "dropforge up" in str(error)
 
 
-def test_a_host_that_has_died_is_not_talked_to(tmp_path, capsys):
+@pytest.fixture
+def died(tmp_path):
+    """A folder whose local host was killed."""
     process = subprocess.Popen(["true"])
     process.wait()
     announce(tmp_path, pid=process.pid)
-    assert find_announced(tmp_path) is None
-    assert "is gone" in capsys.readouterr().err
+    return tmp_path
+
+
+@pytest.mark.usefixtures("profile")
+@pytest.mark.parametrize("options", [Options(), Options(stack="other")])
+def test_what_was_meant_for_a_host_that_has_died_does_not_go_to_aws(died, monkeypatch, options):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with pytest.raises(Unreachable, match=r"is gone.*dropforge up.*--profile or --region") as caught:
+        resolve(options, folder=died, env=dict(os.environ))
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+
+
+@pytest.mark.usefixtures("profile")
+def test_aws_that_is_named_is_found_beside_a_host_that_has_died(died):
+    for options, env in ((Options(profile="work"), {}), (Options(profile="work", region="us-west-2"), {})):
+        assert "AWS" in resolve(options, folder=died, env=env).host
+
+
+def test_every_command_stops_with_the_exit_code_where_the_local_host_has_died(died, monkeypatch, dropforge):
+    monkeypatch.chdir(died)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    for arguments in (["models"], ["approve", "1", "--yes"], ["teardown", "--yes", "--name", "dropforge"]):
+        outcome = dropforge(*arguments)
+        assert outcome.exit_code == ExitCode.UNREACHABLE, outcome.stderr
+        assert "is gone" in outcome.stderr
 
 
 def test_credentials_are_not_sent_where_an_announcement_leads_off_this_machine(tmp_path):
