@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,34 +27,31 @@ ML_ROOT_VARIABLE = "ML_ROOT"
 @cache
 def has_namespaces(python: str) -> bool:
     """Whether this machine lets us give a process its own ``/opt/ml`` (tried once, by doing it)."""
-    if sys.platform != "linux":
-        return False
-    probe = (
-        "import importlib.util, os, sys, tempfile\n"
+    with tempfile.TemporaryDirectory(prefix="dropforge-probe-") as folder:
+        ml = Path(folder, "opt", "ml")
+        ml.mkdir(parents=True)
+        entering = "init.enter_namespaces(sys.argv[2], False); open('/opt/ml/probe', 'w').close()"
+        return _succeeds(python, entering, folder) and (ml / "probe").exists()
+
+
+@cache
+def can_refuse_network(python: str) -> bool:
+    """Whether the kernel lets us take the network from a process without namespaces (tried once)."""
+    refused = (
+        "init.refuse_network(); import socket\ntry: socket.socket()\nexcept OSError: sys.exit(0)\nsys.exit(1)"
+    )
+    return _succeeds(python, refused)
+
+
+def _succeeds(python: str, statements: str, *arguments: str) -> bool:
+    """Whether a new process can do this with ``init``, the module of a container's first process."""
+    program = (
+        "import importlib.util, sys\n"
         "spec = importlib.util.spec_from_file_location('container_init', sys.argv[1])\n"
         "init = importlib.util.module_from_spec(spec); spec.loader.exec_module(init)\n"
-        "root = sys.argv[2]\n"
-        "init.enter_namespaces(root, False)\n"
-        "open('/opt/ml/probe', 'w').close()\n"
     )
-    root = Path(_temporary_root())
-    try:
-        (root / "opt" / "ml").mkdir(parents=True)
-        done = subprocess.run(
-            [python, "-I", "-S", "-c", probe, str(_INIT), str(root)],
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
-        return done.returncode == 0 and (root / "opt" / "ml" / "probe").exists()
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def _temporary_root() -> str:
-    import tempfile  # noqa: PLC0415 - only the probe needs it
-
-    return tempfile.mkdtemp(prefix="dropforge-probe-")
+    command = [python, "-I", "-S", "-c", program + statements, str(_INIT), *arguments]
+    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
 
 
 @dataclass
@@ -84,6 +81,11 @@ class Image:
                 script.write_text(f'#!/bin/sh\nexec "{self.python}" "$@"\n')
                 script.chmod(0o755)
             self.path = [str(self.scripts), *self.path]
+
+    @property
+    def isolates(self) -> bool:
+        """Whether a container can be kept from the network."""
+        return self.namespaces or can_refuse_network(self.python)
 
     @property
     def search_path(self) -> str:
@@ -207,9 +209,10 @@ class Container:
         if not outside.is_file():
             return None
         searched = [] if "-P" in command[: command.index(script)] else [outside.parent]
-        if not image.libraries.stand_for(searched, declared):
-            return None
         environment = root.environment(image, declared)
+        own = (environment.keys() - image.environment().keys() - {"HOME"}) | declared.keys()
+        if not image.libraries.stand_for(searched, own):
+            return None
         return image.libraries.fork(
             json.dumps(spec | {"script": script}), spec["cwd"], environment, descriptors
         )

@@ -6,9 +6,10 @@ descriptor), ``namespaces`` and ``network``. The environment is the container's.
 this process was forked from one that has loaded libraries: the entrypoint is that script, ``argv`` the
 command that a new interpreter would have been given, and the child runs the script itself.
 
-On Linux the process enters a user and a mount namespace of its own, where ``/opt/ml`` is the private folder
-and the rest of ``/opt`` stays visible; nothing outside ``root`` is written for it. Without namespaces the
-entrypoint finds the folder's name in the environment variable ``ML_ROOT``.
+The process enters a user and a mount namespace of its own, where ``/opt/ml`` is the private folder and the
+rest of ``/opt`` stays visible; nothing outside ``root`` is written for it. Where the kernel refuses that (in
+many containers, under Ubuntu's AppArmor), the entrypoint finds the folder's name in the environment variable
+``ML_ROOT``, and a filter of system calls stands for the network namespace.
 
 The lifeline is the read end of a pipe whose other end the host holds. When it closes, because the host let go
 or was killed, every process of the container is killed. SIGTERM is passed on to the entrypoint.
@@ -19,18 +20,28 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import gc
 import json
 import os
 import select
 import shutil
 import signal
+import struct
 import sys
 import threading
 import types
 import weakref
 from typing import Any, NoReturn
 
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _PR_SET_NO_NEW_PRIVS = 22, 2, 38  # linux/prctl.h, linux/seccomp.h
+_REFUSE, _ALLOW = 0x00050000, 0x7FFF0000  # linux/seccomp.h; the former with an error's number
+_LOAD, _IS, _IS_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # linux/bpf_common.h
+_SOCKET_CALL = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
+"""Of each machine its number in linux/audit.h, and that of its system call ``socket``."""
+_IO_URING_SETUP = 425
+_X32_CALLS = 0x40000000  # x86-64 knows each call by a second number from here on
+_AF_UNIX, _AF_NETLINK = 1, 16
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18  # linux/mount.h
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -91,12 +102,51 @@ def enter_namespaces(root: str, network: bool) -> None:
     _mount(view, "/opt", None, _MS_BIND | _MS_REC)
 
 
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))  # struct sock_fprog
+
+
+def refuse_network() -> None:
+    """Have the kernel refuse this process, and all that it starts, every new socket but local ones.
+
+    The error is that of a machine without a network. Sockets that the process was given go on to work.
+
+    Raises:
+        OSError: the kernel has no such filter for this machine.
+    """
+    machine, socket_call = _SOCKET_CALL.get(os.uname().machine, (0, 0))
+    if not socket_call:
+        raise OSError(errno.ENOSYS, "there is no filter of system calls for this processor")
+    architecture, number, first_argument = 4, 0, 16  # offsets in struct seccomp_data
+    program = (
+        (_LOAD, 0, 0, architecture),
+        (_IS, 0, 9, machine),  # else a 32-bit program, whose calls have other numbers
+        (_LOAD, 0, 0, number),
+        (_IS_AT_LEAST, 7, 0, _X32_CALLS),
+        (_IS, 6, 0, _IO_URING_SETUP),  # which opens sockets without the call
+        (_IS, 0, 3, socket_call),
+        (_LOAD, 0, 0, first_argument),
+        (_IS, 1, 0, _AF_UNIX),
+        (_IS, 0, 1, _AF_NETLINK),  # by which the C library looks for interfaces
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE | errno.ENETUNREACH),
+        (_RETURN, 0, 0, _REFUSE | errno.ENOSYS),
+    )
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    libc = ctypes.CDLL(None, use_errno=True)
+    filtering = ctypes.byref(_Filter(len(program), code))
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
+        _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filtering, 0, 0
+    ):
+        number_of_error = ctypes.get_errno()
+        raise OSError(number_of_error, os.strerror(number_of_error))
+
+
 def die_with(parent_pid: int) -> None:
     """Have the kernel kill this process when its parent's thread is gone."""
-    if sys.platform == "linux":
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:
-            os._exit(_KILLED)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(_KILLED)
 
 
 def _run(script: str, argv: list[str]) -> NoReturn:
@@ -244,11 +294,12 @@ def main(spec: dict[str, Any]) -> int:
     try:
         if spec["namespaces"]:
             enter_namespaces(spec["root"], bool(spec["network"]))
+        elif not spec["network"]:
+            refuse_network()
     except OSError as error:
         print(f"container set-up failed: {error}", file=sys.stderr)
         return _SET_UP_FAILED
-    if sys.platform == "linux":
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     parent = os.getpid()
     # What is passed on before the child has handlers of its own has to wait for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)

@@ -41,10 +41,10 @@ def check_isolation(context: Context, wanted: bool | None) -> None:
     """Accept network isolation where this machine can give it.
 
     Raises:
-        ServiceError: it is wanted, and there are no namespaces to do it with.
+        ServiceError: it is wanted, and the kernel offers nothing to do it with.
     """
-    if wanted and not context.image.namespaces:
-        raise unsupported("EnableNetworkIsolation on a machine without user namespaces")
+    if wanted and not context.image.isolates:
+        raise unsupported("EnableNetworkIsolation on a machine with neither user namespaces nor seccomp")
 
 
 def check_image(uri: str | None, member: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from dropforge_local.forking.process import ForkedProcess
@@ -107,22 +107,22 @@ class LoadedLibraries:
         """Whether there is something to fork from."""
         return self._server is not None and self._server.alive
 
-    def stand_for(self, folders: Iterable[Path], declared: Mapping[str, str]) -> bool:
+    def stand_for(self, folders: Iterable[Path], own: Set[str]) -> bool:
         """Whether a container would have loaded the same.
 
         Args:
             folders: those that its script searches before the image's.
-            declared: environment variables that it has besides those of all containers.
+            own: the environment variables of which other containers lack the name or the value, but for its
+                home, which a forked process puts right.
         """
         server = self._server
         if server is None or not server.alive:
             return False
-        own = declared.keys() | {"TMPDIR", "ML_ROOT"}
         names = {entry.name.partition(".")[0] for folder in folders for entry in os.scandir(folder)}
         return not (
             names & server.loaded
             or own & (self._common | server.variables_read.keys())
-            or any(name.startswith(_READ_AT_START) for name in declared)
+            or any(name.startswith(_READ_AT_START) for name in own)
         )
 
     def fork(

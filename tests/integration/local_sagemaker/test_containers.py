@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,25 @@ def test_python3_is_the_configured_interpreter_even_under_another_name(
     assert seen.startswith(str(tmp_path / "scripts"))
 
 
+_WAY_OUT = """
+import os, socket
+
+def way_out():
+    try:
+        socket.create_connection(("127.0.0.1", 9), timeout=2)
+    except OSError as error:
+        socket.socket(socket.AF_UNIX).close()
+        return f"{error.strerror}, local sockets, {[n for n in os.environ if n.startswith('AWS')]}"
+"""
+_ANSWER_WAY_OUT = """
+def model_fn(folder):
+    return None
+
+def transform_fn(model, body, content_type, accept):
+    return way_out(), accept
+"""
+
+
 class TestWithoutNamespaces:
     @pytest.fixture(autouse=True)
     def no_namespaces(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -138,32 +158,66 @@ class TestWithoutNamespaces:
         assert await_endpoint(sagemaker, "ep")["EndpointStatus"] == "InService"
         assert ask(runtime) == "one"
 
-    def test_network_isolation_is_refused_not_pretended(self, sagemaker: Any, host: Host) -> None:
-        with pytest.raises(ClientError, match="EnableNetworkIsolation on a machine without user namespaces"):
+    def test_isolated_job_and_endpoint_have_no_network_and_no_credentials(
+        self, service: SageMaker, sagemaker: Any, runtime: Any, host: Host
+    ) -> None:
+        put_script(host, f"{_WAY_OUT}\nprint(way_out())")
+        sagemaker.create_training_job(**training_request("isolated", EnableNetworkIsolation=True))
+        assert service.wait_training_job("isolated", 20)["TrainingJobStatus"] == "Completed"
+        assert host.log("/aws/sagemaker/TrainingJobs").strip() == "Network is unreachable, local sockets, []"
+        add_model(host, sagemaker, "one", f"{_WAY_OUT}\n{_ANSWER_WAY_OUT}", EnableNetworkIsolation=True)
+        add_config(sagemaker, "config", "one")
+        sagemaker.create_endpoint(EndpointName="ep", EndpointConfigName="config")
+        assert await_endpoint(sagemaker, "ep")["EndpointStatus"] == "InService"
+        assert ask(runtime) == "Network is unreachable, local sockets, []"
+
+    def test_where_the_kernel_filters_no_calls_isolation_is_refused_not_pretended(
+        self, sagemaker: Any, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(container_module, "can_refuse_network", lambda _python: False)
+        with pytest.raises(ClientError, match="EnableNetworkIsolation on a machine with neither"):
             sagemaker.create_training_job(**training_request("isolated", EnableNetworkIsolation=True))
-        with pytest.raises(ClientError, match="EnableNetworkIsolation on a machine"):
+        with pytest.raises(ClientError, match="EnableNetworkIsolation on a machine with neither"):
             add_model(host, sagemaker, "one", EnableNetworkIsolation=True)
 
 
 def test_isolated_endpoint_serves_without_network_or_credentials(
-    server: Server, sagemaker: Any, runtime: Any, host: Host, python: str
+    server: Server, sagemaker: Any, runtime: Any, host: Host
 ) -> None:
-    if not has_namespaces(python):
-        pytest.skip("this machine gives no user namespaces")
-    script = """
-    import os, socket
-
-    def model_fn(folder):
-        return None
-
-    def transform_fn(model, body, content_type, accept):
-        try:
-            socket.create_connection(("127.0.0.1", 9), timeout=2)
-        except OSError as error:
-            return error.strerror + " " + str([n for n in os.environ if n.startswith("AWS")]), accept
-    """
-    add_model(host, sagemaker, "one", script, EnableNetworkIsolation=True)
+    add_model(host, sagemaker, "one", f"{_WAY_OUT}\n{_ANSWER_WAY_OUT}", EnableNetworkIsolation=True)
     add_config(sagemaker, "config", "one")
     sagemaker.create_endpoint(EndpointName="ep", EndpointConfigName="config")
     await_endpoint(sagemaker, "ep")
-    assert ask(runtime) == "Network is unreachable []"
+    assert ask(runtime) == "Network is unreachable, local sockets, []"
+
+
+_CONTAINER = """
+import sys
+from pathlib import Path
+from dropforge_local.sagemaker.container import Container, Image, Root
+
+image = Image(sys.executable, [str(Path(sys.executable).parent)], Path("bin"))
+root = Root(Path("root").absolute(), image.namespaces)
+seen = Container(image, root, ["python3", "-c", sys.argv[1]], {}, network=False)
+print(image.namespaces, image.isolates, seen.output.read().decode().strip(), seen.wait(10))
+seen.close()
+"""
+
+
+def test_a_kernel_that_refuses_namespaces_gets_containers_without_them(tmp_path: Path, python: str) -> None:
+    # Where it gives them, within one of them that allows no further one.
+    refusing = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    given = has_namespaces(python)
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", refusing, "sh"] if given else []
+    seen = f"{_WAY_OUT}\nprint(way_out(), os.environ['ML_ROOT'])"
+    said = subprocess.run(
+        [*command, python, "-c", _CONTAINER, seen], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    ml = tmp_path / "root" / "opt" / "ml"
+    assert said.stdout.strip() == f"False True Network is unreachable, local sockets, [] {ml} 0"
+
+
+def test_namespaces_are_used_wherever_another_program_gets_them(python: str) -> None:
+    command = ["unshare", "--user", "--map-root-user", "--mount", "--net", "true"]
+    peer = subprocess.run(command, capture_output=True, check=False)
+    assert has_namespaces(python) == (peer.returncode == 0), peer.stderr
