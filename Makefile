@@ -18,6 +18,13 @@ WORKERS ?= 4
 
 .PHONY: help setup demo up test screenshots faults realworld bench check audit scan sam-local record docs format lock build deploy changes smoke stack-drift teardown clean
 
+ON_LINUX := demo up test screenshots faults realworld bench sam-local serving-stack record ordinary-user
+ifneq ($(filter $(ON_LINUX),$(MAKECMDGOALS)),)
+ifneq ($(shell uname -s),Linux)
+$(error make $(firstword $(filter $(ON_LINUX),$(MAKECMDGOALS))) needs Linux: run it in a Linux container or virtual machine (on Windows in WSL 2), or use AWS by make deploy)
+endif
+endif
+
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

@@ -360,7 +360,9 @@ def _uv() -> list[str]:
 def _run(logical_id: str, command: list[str], *, cwd: Path, environment: Mapping[str, str]) -> None:
     # A python3.12 on PATH may be a version manager's shim that only works where that version is selected.
     interpreter = str(Path(getattr(sys, "_base_executable", sys.executable)).parent)
-    path = os.pathsep.join([interpreter, os.environ.get("PATH", os.defpath)])
+    # The project's uv lies beside its python, wherever the command was started from.
+    beside = str(Path(sys.executable).parent)
+    path = os.pathsep.join([interpreter, beside, os.environ.get("PATH", os.defpath)])
     ended = subprocess.run(
         command,
         cwd=cwd,

@@ -7,6 +7,10 @@ class LocalHostError(Exception):
     """Base of the local host's errors."""
 
 
+class NotLinux(LocalHostError):
+    """The host needs Linux: its process file system, process descriptors and parent-death signals."""
+
+
 class HostAlreadyRunning(LocalHostError):
     """Another host owns the state directory; two would overwrite each other's state."""
 

@@ -27,7 +27,7 @@ from dropforge_local.announcement import Announcement, announce, read_announceme
 from dropforge_local.api_urls import local_api_url
 from dropforge_local.build import Builder
 from dropforge_local.deploy import Deployer
-from dropforge_local.errors import HostAlreadyRunning, HostNotReady, InvalidFault, StateNotKept
+from dropforge_local.errors import HostAlreadyRunning, HostNotReady, InvalidFault, NotLinux, StateNotKept
 from dropforge_local.settings import HostSettings
 from dropforge_local.state_lock import StateLock
 
@@ -101,6 +101,7 @@ class LocalHost:
         self._lock: StateLock | None = None
         self._clients: dict[str, Any] = {}
         self._announced: Announcement | None = None
+        self._kept = False
         self.state_dir = Path()
 
     # --- life cycle ----------------------------------------------------------------------------------
@@ -132,6 +133,7 @@ class LocalHost:
         """Start the process and wait until it answers.
 
         Raises:
+            NotLinux: this is another system.
             HostAlreadyRunning: another host uses the state directory, or is announced for this project.
             HostNotReady: the process ended or did not answer in time; its log is quoted.
             StateNotKept: it ran before, on temporary state.
@@ -142,6 +144,11 @@ class LocalHost:
             raise StateNotKept(
                 f"the host on {self.state_dir} was temporary: its state ended with its process. "
                 "Give it a state_dir to start it again."
+            )
+        if sys.platform != "linux":
+            raise NotLinux(
+                "The local host runs on Linux only: start it in a Linux container or virtual machine (on "
+                "Windows in WSL 2), or use a stack on AWS."
             )
         self._refuse_second_announcement()
         if self.state_dir == Path():
@@ -162,6 +169,11 @@ class LocalHost:
         """End the host cleanly: state saved, every child process ended, temporary state removed."""
         self._end(signal.SIGTERM)
         self._remove_temporary_state()
+
+    def keep_state(self) -> Path:
+        """Leave the state directory in place at the end, also a temporary one, and return it."""
+        self._kept = True
+        return self.state_dir
 
     def kill(self) -> None:
         """End the host with SIGKILL, as a crash would; the state directory stays as the crash left it."""
@@ -411,6 +423,6 @@ class LocalHost:
             self._lock = None
 
     def _remove_temporary_state(self) -> None:
-        if self._temporary and self.state_dir != Path():
+        if self._temporary and not self._kept and self.state_dir != Path():
             shutil.rmtree(self.state_dir, ignore_errors=True)
             self.state_dir = Path()

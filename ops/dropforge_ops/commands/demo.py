@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dropforge.domain.records import Approval, Live, Run, RunStatus
 from dropforge.ledger_table.reader import LedgerReader
@@ -20,6 +23,7 @@ from dropforge_ops.documents import Documents
 from dropforge_ops.drops import Coverage, Upload, keys_of
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.invocation import Invocation
+from dropforge_ops.log_files import write_log_groups
 from dropforge_ops.progress import Follower, seconds_by_state
 from dropforge_ops.progress_view import ProgressView
 from dropforge_ops.project import DEFAULT_SAMPLE, find_root, sample_parameters
@@ -27,6 +31,9 @@ from dropforge_ops.render import duration, interval
 from dropforge_ops.samples import write_samples
 from dropforge_ops.target import DEFAULT_STACK, Target
 from dropforge_ops.waiting import Deadline, RunWatch, until
+
+if TYPE_CHECKING:
+    from dropforge_local.host import LocalHost
 
 # Far above what it takes (seconds), so that only something broken ends here.
 _TIMEOUT_S = 180.0
@@ -54,9 +61,10 @@ class Stopwatch:
 def demo(invocation: Invocation) -> None:
     """Show the whole way on real data: drop, train, judge, approve, deploy, predict. Leaves nothing behind.
 
-    The last line on stdout is one JSON object with what happened.
+    The last line on stdout is one JSON object with what happened. Where it fails, the host's state is kept.
     """
     from dropforge_local.host import LocalHost  # noqa: PLC0415 - only here is there a host to start
+    from dropforge_local.sagemaker.container import has_namespaces  # noqa: PLC0415
     from dropforge_ops.local_host import WAIT_SCALE, running, target_of  # noqa: PLC0415
 
     watch = Stopwatch()
@@ -68,6 +76,7 @@ def demo(invocation: Invocation) -> None:
         invocation.note("Starting a local host …")
         with watch.stage("host"):
             held.enter_context(running(host))
+        held.enter_context(_kept_on_failure(invocation, host))
         invocation.note(f"Deploying {stack} to {host.endpoint_url} …")
         with watch.stage("deploy"):
             outputs = host.deploy(stack, sample_parameters(DEFAULT_SAMPLE))
@@ -76,9 +85,25 @@ def demo(invocation: Invocation) -> None:
         for service in _SERVICES:
             invocation.target.client(service)
         document = _drop_to_prediction(invocation, file, watch)
+    document["user_namespaces"] = has_namespaces(sys.executable)
     document["seconds"]["total"] = watch.total()
     invocation.note(f"Done in {duration(watch.total())}. The host is stopped.")
     invocation.write_json(document, indent=None)
+
+
+@contextmanager
+def _kept_on_failure(invocation: Invocation, host: LocalHost) -> Iterator[None]:
+    """Keep what tells why the block failed, its log groups as files, and say where."""
+    try:
+        yield
+    except Exception:
+        folder = host.keep_state()
+        with suppress(BotoCoreError, ClientError):  # the host may be what has failed
+            write_log_groups(host.client("logs"), folder / "logs")
+        invocation.note(
+            f"The host's state is kept in {folder}: its log is host.log there, its log groups are in logs."
+        )
+        raise
 
 
 def _drop_to_prediction(invocation: Invocation, file: Path, stopwatch: Stopwatch) -> dict[str, Any]:

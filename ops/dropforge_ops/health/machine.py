@@ -1,4 +1,4 @@
-"""Checks of this machine: Python, uv, Docker, SAM."""
+"""Checks of this machine: Python, uv, the local host's containers, Docker, SAM."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def checks(root: Path | None) -> list[Check]:
     return [
         Check("python", _python),
         Check("uv", _uv),
+        Check("containers", _containers),
         Check("docker", _docker),
         Check("sam", lambda: _sam(root)),
     ]
@@ -56,6 +57,24 @@ def _uv() -> Finding:
     if version:
         return Finding("uv", Status.OK, version)
     return Finding("uv", Status.WARN, "not found; 'make build' and 'make lock' need it", "Run 'make setup'.")
+
+
+def _containers() -> Finding:
+    from dropforge_local.sagemaker.container import has_namespaces  # noqa: PLC0415 - the local host's
+
+    if sys.platform != "linux":
+        return Finding(
+            "containers", Status.SKIP, "the local host runs on Linux only; stacks on AWS need none"
+        )
+    if has_namespaces(sys.executable):
+        return Finding(
+            "containers", Status.OK, "the local host's jobs and models have an /opt/ml of their own"
+        )
+    return Finding(
+        "containers",
+        Status.OK,
+        "the kernel refuses user namespaces: scripts on the local host find /opt/ml under ML_ROOT",
+    )
 
 
 def _docker() -> Finding:

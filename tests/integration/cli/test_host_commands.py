@@ -115,6 +115,8 @@ def test_the_demo_tells_what_really_happened_in_its_last_line_and_leaves_nothing
     assert summary["endpoint_config"].startswith("model-v1-")
     assert summary["prediction"]["label"] in ("benign", "malignant")
     assert summary["predictions_checked"] > 0
+    peer = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], check=False)
+    assert summary["user_namespaces"] == (peer.returncode == 0)
     states = {
         "AdmitRun",
         "PrepareData",
@@ -127,6 +129,22 @@ def test_the_demo_tells_what_really_happened_in_its_last_line_and_leaves_nothing
     assert states | {"host", "deploy", "drop_to_prediction", "total"} <= summary["seconds"].keys()
     assert summary["run_id"] in err
     assert list(Path(environment["TMPDIR"]).iterdir()) == []
+
+
+@pytest.mark.workflow
+def test_a_failed_demo_keeps_its_state_and_names_it_with_the_log_groups_of_its_message(
+    start, project, environment
+):
+    model = project / "training" / "model.py"
+    model.write_text(f"{model.read_text()}\ndef build_model(*_):\n    raise RuntimeError('no idea')\n")
+    code, out, err = finish(start("demo"))
+    assert (code, out) == (1, "")
+    [kept] = Path(environment["TMPDIR"]).iterdir()
+    assert f"The host's state is kept in {kept}: its log is host.log there," in err
+    assert (kept / "host.log").read_text()
+    assert "RuntimeError: no idea" in (kept / "logs/aws/sagemaker/TrainingJobs.log").read_text()
+    [prepared] = (kept / "logs").rglob("PrepareDataFunctionLog.log")
+    assert "START RequestId" in prepared.read_text()
 
 
 @pytest.mark.workflow

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 _IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
 _SCRIPT = """
-import json, pathlib, sys, time
-parameters = json.loads(pathlib.Path("/opt/ml/input/config/hyperparameters.json").read_text())
+import json, os, pathlib, sys, time
+ml = pathlib.Path(os.environ.get("ML_ROOT", "/opt/ml"))
+parameters = json.loads((ml / "input/config/hyperparameters.json").read_text())
 time.sleep(float(parameters.get("seconds", "0")))
 if parameters.get("fail"):
-    pathlib.Path("/opt/ml/output/failure").write_text(parameters["fail"])
+    (ml / "output/failure").write_text(parameters["fail"])
     sys.exit(1)
-pathlib.Path("/opt/ml/model/model.json").write_text("{}")
+(ml / "model/model.json").write_text("{}")
 """
 
 

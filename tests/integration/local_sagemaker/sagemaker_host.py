@@ -171,9 +171,16 @@ SERVING = {
 }
 
 
+FINDING_ML = "import os; ML = os.environ.get('ML_ROOT', '/opt/ml')\n"
+"""A script's first line: it is to run also where the kernel refuses namespaces."""
+
+
 def put_script(host: Host, text: str, name: str = "train.py") -> None:
-    """Store a training script where ``training_request`` looks for it, and something to train on."""
-    host.s3.put_object(Bucket="data", Key=f"code/{name}", Body=textwrap.dedent(text).encode())
+    """Store a training script where ``training_request`` looks for it, and something to train on.
+
+    The script finds in ``ML`` what is ``/opt/ml`` to it, see ``FINDING_ML``.
+    """
+    host.s3.put_object(Bucket="data", Key=f"code/{name}", Body=(FINDING_ML + textwrap.dedent(text)).encode())
     host.s3.put_object(Bucket="data", Key="train/part-0.csv", Body=b"1,2\n")
 
 

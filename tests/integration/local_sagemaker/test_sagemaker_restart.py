@@ -87,8 +87,8 @@ def test_job_of_a_killed_host_runs_again_from_the_start(
         host,
         f"""
         import os, time
-        assert os.listdir("/opt/ml/model") == []
-        open("/opt/ml/model/model.txt", "w").write("model")
+        assert os.listdir(f"{{ML}}/model") == []
+        open(f"{{ML}}/model/model.txt", "w").write("model")
         with open({str(marker)!r}, "a") as file:
             file.write(f"{{os.getpid()}}\\n")
         if open({str(marker)!r}).read().count("\\n") == 1:
@@ -185,7 +185,7 @@ def test_stopping_job_of_a_stopped_host_ends_stopped(
         """
         import signal, time
         signal.signal(signal.SIGTERM, lambda *_: None)
-        open("/opt/ml/model/model.txt", "w").write("so far")
+        open(f"{ML}/model/model.txt", "w").write("so far")
         print("ready", flush=True)
         time.sleep(60)
         """,

@@ -32,13 +32,13 @@ def test_script_finds_the_layout_that_sagemaker_documents(
         """
         import json, os
         found = {}
-        for folder, _, names in os.walk("/opt/ml"):
+        for folder, _, names in os.walk(ML):
             for name in names:
                 path = os.path.join(folder, name)
                 if not path.endswith("train.py"):
-                    found[path] = open(path).read()
-        found["folders"] = sorted(os.listdir("/opt/ml"))
-        json.dump(found, open("/opt/ml/model/found.json", "w"))
+                    found["/opt/ml" + path.removeprefix(ML)] = open(path).read()
+        found["folders"] = sorted(os.listdir(ML))
+        json.dump(found, open(f"{ML}/model/found.json", "w"))
         """,
     )
     host.s3.put_object(Bucket="data", Key="train/deep/part-1.csv", Body=b"3,4\n")
@@ -128,8 +128,8 @@ def test_completed_job_reports_metrics_artifacts_and_every_step(
         """
         print("auc=0.5;")
         print("auc=0.75;")
-        open("/opt/ml/model/model.txt", "w").write("model")
-        open("/opt/ml/output/data/holdout.txt", "w").write("rows")
+        open(f"{ML}/model/model.txt", "w").write("model")
+        open(f"{ML}/output/data/holdout.txt", "w").write("rows")
         """,
     )
     request = training_request("complete", Tags=[{"Key": "run", "Value": "1"}])
@@ -181,8 +181,8 @@ def test_same_content_gives_the_same_archive_bytes(service: SageMaker, sagemaker
         """
         import os, time
         for name in ("b", "a"):
-            open(f"/opt/ml/model/{name}", "w").write(name)
-            os.utime(f"/opt/ml/model/{name}", (time.time(), time.time() - 1000))
+            open(f"{ML}/model/{name}", "w").write(name)
+            os.utime(f"{ML}/model/{name}", (time.time(), time.time() - 1000))
         """,
     )
     for name in ("same-1", "same-2"):
@@ -198,8 +198,8 @@ def test_failing_script_reports_its_own_words_and_exit_code(
         host,
         """
         import sys
-        open("/opt/ml/output/failure", "w").write("ConstantTarget: nothing to learn" + "x" * 2000)
-        open("/opt/ml/model/half", "w").write("half a model")
+        open(f"{ML}/output/failure", "w").write("ConstantTarget: nothing to learn" + "x" * 2000)
+        open(f"{ML}/model/half", "w").write("half a model")
         sys.exit(3)
         """,
     )
@@ -258,7 +258,7 @@ def test_missing_data_fails_the_job_in_sagemakers_words(
 def test_prefix_that_names_one_object_gives_a_file_of_that_name(
     service: SageMaker, sagemaker: Any, host: Host
 ) -> None:
-    put_script(host, "import os; print(os.listdir('/opt/ml/input/data/train'))")
+    put_script(host, "import os; print(os.listdir(f'{ML}/input/data/train'))")
     request = training_request("one-object")
     request["InputDataConfig"][1]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://data/train/part-0.csv"
     run(service, sagemaker, request)
@@ -275,7 +275,7 @@ def test_key_that_leaves_its_channel_fails_the_job(service: SageMaker, sagemaker
 def test_gzip_channel_is_unpacked(service: SageMaker, sagemaker: Any, host: Host) -> None:
     import gzip
 
-    put_script(host, "print(open('/opt/ml/input/data/train/rows.csv').read())")
+    put_script(host, "print(open(f'{ML}/input/data/train/rows.csv').read())")
     host.s3.put_object(Bucket="data", Key="packed/rows.csv.gz", Body=gzip.compress(b"5,6"))
     request = training_request("gzip")
     request["InputDataConfig"][1]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://data/packed/"
@@ -292,7 +292,7 @@ def test_stopped_job_gets_sigterm_and_its_model_is_kept(
         """
         import signal, sys, time
         def end(*_):
-            open("/opt/ml/model/partial", "w").write("so far")
+            open(f"{ML}/model/partial", "w").write("so far")
             sys.exit(0)
         signal.signal(signal.SIGTERM, end)
         print("ready", flush=True)
@@ -421,7 +421,7 @@ def test_many_jobs_run_at_once_each_with_its_own_folders(
         host,
         """
         import os, time
-        path = "/opt/ml/model/name"
+        path = f"{ML}/model/name"
         assert not os.path.exists(path)
         open(path, "w").write(os.environ["TRAINING_JOB_NAME"])
         time.sleep(0.3)
@@ -439,7 +439,7 @@ def test_checkpoints_go_both_ways_deletions_included(service: SageMaker, sagemak
         host,
         """
         import os
-        folder = "/opt/ml/checkpoints"
+        folder = f"{ML}/checkpoints"
         print(sorted(os.listdir(folder)))
         os.remove(f"{folder}/old")
         open(f"{folder}/new", "w").write("2")
@@ -453,7 +453,7 @@ def test_checkpoints_go_both_ways_deletions_included(service: SageMaker, sagemak
 
 
 def test_uncompressed_output_is_stored_as_files(service: SageMaker, sagemaker: Any, host: Host) -> None:
-    put_script(host, "open('/opt/ml/model/model.txt', 'w').write('m')")
+    put_script(host, "open(f'{ML}/model/model.txt', 'w').write('m')")
     output = {"S3OutputPath": "s3://data/models/", "CompressionType": "NONE"}
     done = run(service, sagemaker, training_request("plain", OutputDataConfig=output))
     assert done["ModelArtifacts"]["S3ModelArtifacts"] == "s3://data/models/plain/output/model/"
@@ -461,7 +461,7 @@ def test_uncompressed_output_is_stored_as_files(service: SageMaker, sagemaker: A
 
 
 def test_link_out_of_the_model_folder_is_not_followed(service: SageMaker, sagemaker: Any, host: Host) -> None:
-    put_script(host, "import os; os.symlink('/etc/passwd', '/opt/ml/model/users')")
+    put_script(host, "import os; os.symlink('/etc/passwd', f'{ML}/model/users')")
     done = run(service, sagemaker, training_request("link"))
     assert done["TrainingJobStatus"] == "Failed"
     assert "links to something outside its folder" in done["FailureReason"]

@@ -9,6 +9,7 @@ from urllib3.exceptions import NewConnectionError
 
 from dropforge.application.predict_refusals import unknown_caller
 from dropforge_ops.health import api as api_health
+from dropforge_local.sagemaker import container
 from dropforge_ops.health import machine
 from dropforge_ops.target import Target
 
@@ -236,6 +237,23 @@ def test_without_credentials_the_machine_is_still_checked(monkeypatch, tmp_path)
     assert "uv " in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("platform", "refused", "status", "said"),
+    [
+        ("linux", False, "ok", "an /opt/ml of their own"),
+        ("linux", True, "ok", "find /opt/ml under ML_ROOT"),
+        ("darwin", True, "skip", "Linux only"),
+    ],
+)
+def test_what_the_local_hosts_containers_get_is_told(
+    whole, on_stack, monkeypatch, platform, refused, status, said
+):
+    monkeypatch.setattr(container, "has_namespaces", lambda _python: not refused)
+    monkeypatch.setattr(machine.sys, "platform", platform)
+    found = findings(on_stack("doctor", "--json"))["containers"]
+    assert (found["status"], said in found["detail"]) == (status, True)
+
+
 def test_where_aws_does_not_answer_nothing_else_is_asked(on_aws, on_stack, monkeypatch):
     asked = []
 
@@ -249,7 +267,8 @@ def test_where_aws_does_not_answer_nothing_else_is_asked(on_aws, on_stack, monke
     outcome = on_stack("doctor", "--json")
     assert outcome.exit_code == 1
     assert "doesn't answer" in findings(outcome)["credentials"]["detail"]
-    assert {each["status"] for each in outcome.json["checks"][5:]} == {"skip"}
+    after = [each["check"] for each in outcome.json["checks"]].index("credentials") + 1
+    assert {each["status"] for each in outcome.json["checks"][after:]} == {"skip"}
     assert asked == ["sts"]
 
 
