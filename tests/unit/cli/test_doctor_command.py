@@ -8,8 +8,8 @@ from tests.command_line import invoke
 from urllib3.exceptions import NewConnectionError
 
 from dropforge.application.predict_refusals import unknown_caller
-from dropforge_ops.health import api as api_health
 from dropforge_local.sagemaker import container
+from dropforge_ops.health import api as api_health
 from dropforge_ops.health import machine
 from dropforge_ops.target import Target
 
