@@ -14,7 +14,6 @@ def test_given_parameters_win_and_the_environments_stay():
         "LogRetentionDays=1",
         "PredictionRetentionDays=7",
         "RetireGraceHours=1",
-        "Dashboard=false",
         "TargetColumn=y",
     ]
 

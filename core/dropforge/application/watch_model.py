@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -198,7 +198,7 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
     uri = report_uri(request.data_uri, request.start)
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     store.write(uri, text.encode(), "application/json")
-    return Watched(report, uri, tuple(_metrics(report)), (_summary(report), *_column_lines(report)))
+    return Watched(report, uri, tuple(_metrics(report, past)), (_summary(report), *_column_lines(report)))
 
 
 def _assess(
@@ -296,14 +296,21 @@ def _order(uri: str) -> tuple[str, str]:
     return folder, name.removeprefix("report").removeprefix("-").removesuffix(".json")
 
 
-def _metrics(report: WatchReport) -> list[Metric]:
+def _metrics(report: WatchReport, past: Mapping[str, Sequence[PastWindow]]) -> list[Metric]:
+    """What alarms look at.
+
+    CloudWatch bills the hours of which there is a datum, so nothing is said of a window without predictions
+    (for quality, without outcomes), unless an alarm was raised before: the zero is what ends it.
+    """
     assessment, quality = report.assessment, report.quality
     if assessment is None or quality is None:
         return []
-    metrics = [
-        Metric(DRIFT_ALARM, float(report.alarms[DRIFT].raised), "Count"),
-        Metric(QUALITY_ALARM, float(report.alarms[QUALITY].raised), "Count"),
-    ]
+    raised = {kind: any(window.raised for window in windows) for kind, windows in past.items()}
+    metrics = []
+    if assessment.rows or raised[DRIFT]:
+        metrics.append(Metric(DRIFT_ALARM, float(report.alarms[DRIFT].raised), "Count"))
+    if quality.labelled or raised[QUALITY]:
+        metrics.append(Metric(QUALITY_ALARM, float(report.alarms[QUALITY].raised), "Count"))
     if assessment.verdict != NOT_ENOUGH_DATA:
         metrics.append(Metric(MISSING_DATA, float(_has_more_missing(assessment)), "Count"))
     if math.isfinite(quality.live.value):

@@ -15,9 +15,9 @@ LIVE_QUALITY: Final = "LiveQuality"
 APPROVALS_OVERDUE: Final = "ApprovalsOverdue"
 
 METRICS: Final[Mapping[str, str]] = {
-    DRIFT_ALARM: "0 or 1 per window: enough of the last windows have drifted, and no cooldown holds.",
-    QUALITY_ALARM: "0 or 1 per window: likewise for live quality, where outcomes are reported.",
-    MISSING_DATA: "0 or 1 per window: a column misses significantly more values than in training.",
+    DRIFT_ALARM: "0 or 1 per window with predictions: enough of the last drifted, and no cooldown holds.",
+    QUALITY_ALARM: "0 or 1 per window with outcomes: likewise for live quality.",
+    MISSING_DATA: "0 or 1 per window with enough data: a column has more missing values.",
     LIVE_QUALITY: "The gate's metric on live predictions with outcomes, in its own unit.",
     APPROVALS_OVERDUE: "1 whenever a run gives up waiting for a decision.",
 }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dropforge.domain.cloudwatch_metrics import METRICS
 from dropforge.pricing.prices import PriceList
 from dropforge.pricing.rates import LAMBDA_VCPU_MB, Rates
 from dropforge.pricing.run import TRAINING_VOLUME_GB, object_requests, training_seconds
@@ -465,7 +465,6 @@ class _Stack:
         alarms = template.resources("AWS::CloudWatch::Alarm")
         watched = sum(_metrics_of(alarm) for alarm in alarms.values())
         dashboards = template.resources("AWS::CloudWatch::Dashboard")
-        custom = _custom_metrics(alarms, dashboards)
         calls = sum(self.calls.values())
         log_gb = (calls * _LOG_KB_A_CALL + self.usage.requests * _LOG_KB_AN_ENDPOINT_REQUEST) / 1e6
         retention_months = template.number("LogRetentionDays") / (730 / 24)
@@ -476,12 +475,13 @@ class _Stack:
             watched * share,
             f"{len(alarms)} alarms look at {watched} metrics",
         )
+        written_h = self._hours_with_predictions
         yield _Item(
             "CloudWatch",
             "metrics of our own",
             "cloudwatch.custom_metric",
-            len(custom) * share,
-            ", ".join(custom),
+            len(METRICS) * written_h / HOURS_A_MONTH,
+            f"{', '.join(sorted(METRICS))}; in the {written_h:,.0f} hours of which there is something to say",
         )
         yield _Item("CloudWatch", "dashboard", "cloudwatch.dashboard", len(dashboards) * share)
         yield _Item("CloudWatch", "logs taken in", "logs.ingested_gb", log_gb)
@@ -493,6 +493,17 @@ class _Stack:
             f"{template.parameters['LogRetentionDays']} days",
         )
         yield _Item("X-Ray", "traces", "xray.trace", self._traces)
+
+    @property
+    def _hours_with_predictions(self) -> float:
+        """Hours in which the watch writes its metrics: one for each window that somebody predicted in.
+
+        A metric is billed by the hours in which something is written: https://aws.amazon.com/cloudwatch/pricing/
+        """
+        windows = self.calls.get("WatchModelFunction", 0.0)
+        if not windows:
+            return 0.0
+        return min(windows * -math.expm1(-self.usage.requests / windows), HOURS_A_MONTH * self.share)
 
     @property
     def _traces(self) -> float:
@@ -553,10 +564,3 @@ def _metrics_of(alarm: Mapping[str, Any]) -> int:
     """How many metrics an alarm looks at, which is what is billed."""
     metrics = [each for each in alarm.get("Metrics") or [] if "MetricStat" in each]
     return len(metrics) or 1
-
-
-def _custom_metrics(alarms: Mapping[str, Any], dashboards: Mapping[str, Any]) -> list[str]:
-    """The names in our own namespace that alarms and dashboards show; each has one dimension."""
-    shown = re.findall(r'\[\s*"Dropforge",\s*"(\w+)"', str(dashboards))
-    watched = [str(each["MetricName"]) for each in alarms.values() if each.get("Namespace") == "Dropforge"]
-    return sorted({*shown, *watched})

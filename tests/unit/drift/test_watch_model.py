@@ -143,6 +143,22 @@ def test_shifted_predictions_are_called_drifted_and_raise_an_alarm_in_the_second
     assert alarms == [0, 1, 0]
 
 
+def test_a_raised_alarm_ends_also_where_nobody_predicts_afterwards():
+    world = World(windows_to_alarm=1, windows_considered=1)
+    world.serve(400, inverted=True, shift=0.6)
+    assert {"DriftAlarm": 1, "QualityAlarm": 1}.items() <= values(world.watch()).items()
+    afterwards = world.watch(30)
+    assert afterwards.report.verdict == "not_enough_data"
+    assert values(afterwards) == {}, "so long after nothing is said"
+    assert {"DriftAlarm": 0, "QualityAlarm": 0}.items() <= values(world.watch(2)).items()
+
+
+def test_predictions_without_outcomes_say_nothing_about_quality():
+    world = World()
+    world.serve(300, labelled=False)
+    assert set(values(world.watch())) == {"DriftAlarm", "MissingDataDetected"}
+
+
 def test_watching_a_window_again_writes_the_same_bytes_also_after_later_windows():
     world = World()
     uris = []
@@ -164,11 +180,10 @@ def test_labels_that_contradict_the_model_raise_the_quality_alarm():
     assert values(watched)["DriftAlarm"] == 0
 
 
-def test_a_window_without_predictions_is_not_enough_data_and_raises_nothing():
+def test_a_window_without_predictions_is_not_enough_data_and_writes_no_metric():
     watched = World().watch()
     assert watched.report.verdict == "not_enough_data"
-    assert values(watched)["DriftAlarm"] == 0
-    assert "MissingDataDetected" not in values(watched)
+    assert values(watched) == {}, "each hour with a datum is billed"
     assert [line["message"] for line in watched.lines] == ["watched"]
 
 
