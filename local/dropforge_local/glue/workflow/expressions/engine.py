@@ -17,6 +17,11 @@ from dropforge_local.glue.workflow.expressions.patterns import Pattern
 # Operators of JSONata 2.1, which Step Functions doesn't parse.
 _LATER_OPERATORS = ("??", "?:")
 
+_FUNCTIONS = {
+    name: jsonata.Jsonata.function(name, signature, ReferenceFunctions, method)
+    for name, (signature, method) in REPLACED.items()
+}
+
 
 class ReferenceJsonata(jsonata.Jsonata):
     """An expression.
@@ -29,8 +34,7 @@ class ReferenceJsonata(jsonata.Jsonata):
         for operator in _LATER_OPERATORS:
             self.get_parser().symbol_table.pop(operator, None)
         super().__init__(expression, Pattern, timeout)
-        for name, (signature, method) in REPLACED.items():
-            self.environment.bind(name, self.function(name, signature, ReferenceFunctions, method))
+        self.environment.bindings.update(_FUNCTIONS)
         # https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html: not supported
         self.environment.bind("eval", None)
 
