@@ -16,6 +16,7 @@ from dropforge_ops.commands.demo import demo
 from dropforge_ops.commands.doctor import doctor
 from dropforge_ops.commands.drift import drift
 from dropforge_ops.commands.drop import drop
+from dropforge_ops.commands.forget import forget
 from dropforge_ops.commands.models import models
 from dropforge_ops.commands.outcome import outcome
 from dropforge_ops.commands.predict import predict
@@ -56,6 +57,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "batch": batch,
     "drift": drift,
     "doctor": doctor,
+    "forget": forget,
     "samples": samples,
     "teardown": teardown,
     "console": console,

@@ -221,6 +221,15 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "kept": "what was kept, by kind",
         "left": "what is left all the same, by kind; then the command ends with 1",
     },
+    "forget": {
+        "key_column": "the contract's key column",
+        "deleted": "whether predictions and prepared rows were deleted; false: only looked for",
+        "predictions": "how many logged predictions, with their outcomes",
+        "prepared": "uri, version_id, is_latest and rows of each version of a prepared file",
+        "dropped": "likewise of drops, files to score and results, which stay, with remedy",
+        "models": "version, run_id and stage of each version that was trained on the key",
+        "unread": "uri, version_id and reason of what could not be looked into; then the command ends with 1",
+    },
     "doctor": {
         "checks": "check, status (ok, warn, fail, skip), detail and remedy of each",
         "counts": "how many of each status",

@@ -15,6 +15,7 @@ from tests.contract.state_machine import MACHINES, ROOT, source
 
 from dropforge_local.template import load_template, resource_property
 from dropforge_ops import prediction_api
+from dropforge_ops.cost.stack_template import read_stack_template
 
 TEMPLATE = load_template(ROOT / "template.yaml")
 RESOURCES = TEMPLATE["Resources"]
@@ -180,6 +181,30 @@ def test_instance_types_that_the_image_cannot_run_on_are_refused(parameter: str)
     assert {each for each in known if not pattern.fullmatch(each)} == arm
     assert not pattern.fullmatch("ml.m6g.large")
     assert pattern.fullmatch("ml.g4dn.xlarge")
+
+
+@pytest.mark.parametrize(("days", "prefixes"), [("0", []), ("30", ["batch/", "incoming/"])])
+def test_drops_expire_where_that_is_wanted_and_can_be_brought_back_for_a_week(
+    days: str, prefixes: list[str]
+) -> None:
+    template = read_stack_template(ROOT, {"TargetColumn": "y", "DropRetentionDays": days})
+    rules = template.resources("AWS::S3::Bucket")["DataBucket"]["LifecycleConfiguration"]["Rules"]
+    expiring = {
+        rule["Prefix"]: rule
+        for rule in rules
+        if rule.get("Id", "Scratch") not in ("Scratch", "AbandonedUploads")
+    }
+    assert sorted(expiring) == prefixes
+    for rule in expiring.values():
+        assert int(rule["ExpirationInDays"]) == 30
+        assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 7}
+
+
+def test_training_on_all_drops_refuses_that_drops_expire() -> None:
+    rule = TEMPLATE["Rules"]["AllDropsNeedAllDrops"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "TrainingData"}, "all-drops"]}
+    (assertion,) = rule["Assertions"]
+    assert assertion["Assert"] == {"Fn::Equals": [{"Ref": "DropRetentionDays"}, 0]}
 
 
 def matches(pattern: Any, value: Any) -> bool:

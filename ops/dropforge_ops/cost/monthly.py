@@ -43,6 +43,7 @@ _LOG_KB_AN_ENDPOINT_REQUEST: Final = 0.2
 # https://docs.aws.amazon.com/xray/latest/devguide/xray-console-sampling.html
 _TRACED_SHARE: Final = 0.05
 _MODEL_MB: Final = 5.0
+_EXPIRED_DAYS: Final = 7  # for which template.yaml keeps versions that have expired
 _REPORT_WRITES: Final = 2
 
 
@@ -437,12 +438,15 @@ class _Stack:
         dropped_gb = usage.drops * usage.gb_per_drop + usage.batches * usage.gb_per_batch * 2
         prepared_gb = usage.drops * usage.gb_per_drop * self.rates["prepare.parquet_mb_per_csv_mb"]
         models_gb = usage.runs * _MODEL_MB / 1e3
+        months, expires = usage.kept_months, self.template.number("DropRetentionDays")
+        dropped_months = min(months, (expires + _EXPIRED_DAYS) / (730 / 24)) if expires else months
         yield _Item(
             "S3",
             "storage of drops, splits and models",
             "s3.gb_month",
-            (dropped_gb + prepared_gb + models_gb) * usage.kept_months,
-            f"{usage.kept_months:g} month(s) of it; nothing is ever deleted by itself",
+            dropped_gb * dropped_months + (prepared_gb + models_gb) * months,
+            f"{months:g} month(s) of it; "
+            + (f"drops expire after {expires:g} days" if expires else "nothing is ever deleted by itself"),
         )
         reads, writes = self._object_requests
         yield _Item("S3", "writes", "s3.write", writes)

@@ -75,7 +75,7 @@ class StackTemplate:
             return self.value(argument[1] if self.holds(argument[0]) else argument[2])
         if name == "Equals":
             first, second = (self.value(each) for each in argument)
-            return first == second
+            return str(first) == str(second)  # to CloudFormation a parameter is text, also a number
         if name == "Not":
             return not self.value(argument[0])
         if name == "And":

@@ -453,3 +453,17 @@ def a_stack(aws: tuple[Any, Any], ledger_resource: Mapping[str, Any]) -> CliStac
 def contract_of(stack: CliStack) -> Contract:
     """The pinned contract."""
     return Contract.from_json(stack.s3.get_object(Bucket=stack.bucket, Key=PINNED)["Body"].read())
+
+
+def keeps_predictions(stack: CliStack) -> str:
+    """The stack has a prediction log, too; returns its table."""
+    dynamodb, table = stack.target.client("dynamodb"), f"predictions-{stack.bucket}"
+    keys = {"pk": "HASH", "sk": "RANGE"}
+    dynamodb.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    stack.target.known_outputs["PredictionsTable"] = table  # type: ignore[index]
+    return table

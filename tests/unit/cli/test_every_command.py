@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from cli_services import FakeCloudWatch, complete, scores_batches
-from cli_stack import CONTRACT, CliStack
+from cli_stack import CONTRACT, CliStack, keeps_predictions
 from tests.command_line import invoke
 from typer.main import get_command
 
@@ -209,6 +209,12 @@ def fake_console(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> No
     patch.setattr("dropforge_ops.commands.console.stop_signals", stopped_at_once)
 
 
+def kept(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    keeps_predictions(stack)
+    stack.write("contract/schema.json", CONTRACT.to_json().encode())
+    stack.write("incoming/rows.csv", b"id,radius\n17,1\n")
+
+
 NO_VERSION = "is no version"
 CASES = {
     "up": Case(("up",), "Ctrl-C stops it", ("up", "--sample", "none"), "There is no sample", fake_host),
@@ -257,6 +263,9 @@ CASES = {
     ),
     "outcome ID": Case(
         ("outcome", "{prediction}"), "not reported yet", ("outcome", UNKNOWN), "no prediction", live, code=3
+    ),
+    "forget": Case(
+        ("forget", "17"), "incoming/rows.csv", ("forget", "18"), "Nothing on the local host", kept, code=3
     ),
     "drift": Case(("drift",), "quiet", ("drift", "--limit", "0"), "limit", watched),
     "drift WINDOW": Case(("drift", "latest"), "quiet", ("drift", "soon"), "is no time", watched),

@@ -86,6 +86,15 @@ def test_figures_follow_the_templates_parameters(parameters: dict[str, str], wha
     assert (after < before) if changes == "less" else (after > before)
 
 
+def test_drops_that_expire_are_not_paid_for_any_longer() -> None:
+    a_year = replace(PROFILES["workshop"], kept_months=12)
+    for_ever, a_month = (
+        amount(bill(a_year, DropRetentionDays=days), "storage of drops") for days in ("0", "30")
+    )
+    dropped_gb = 5
+    assert for_ever - a_month == pytest.approx(dropped_gb * (12 - 37 / (730 / 24)))
+
+
 def test_a_real_time_endpoint_is_paid_by_the_hour_whatever_it_answers() -> None:
     found = bill(Usage(), EndpointMode="real-time", EndpointInstanceType="ml.m5.large")
     assert amount(found, "endpoint on ml.m5.large") == 730
