@@ -189,11 +189,7 @@ def test_drops_expire_where_that_is_wanted_and_can_be_brought_back_for_a_week(
 ) -> None:
     template = read_stack_template(ROOT, {"TargetColumn": "y", "DropRetentionDays": days})
     rules = template.resources("AWS::S3::Bucket")["DataBucket"]["LifecycleConfiguration"]["Rules"]
-    expiring = {
-        rule["Prefix"]: rule
-        for rule in rules
-        if rule.get("Id", "Scratch") not in ("Scratch", "AbandonedUploads")
-    }
+    expiring = {rule["Prefix"]: rule for rule in rules if rule.get("Id") in ("Drops", "Batches")}
     assert sorted(expiring) == prefixes
     for rule in expiring.values():
         assert int(rule["ExpirationInDays"]) == 30

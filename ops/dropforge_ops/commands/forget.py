@@ -48,9 +48,8 @@ def forget(
     is_deleting = yes
     if not yes and invocation.asks and (found.predictions or found.prepared):
         _show(found, subject, False, invocation.err)
-        is_deleting = typer.confirm("Delete these predictions and prepared rows for good?", err=True)
-        if not is_deleting:
-            raise OperationFailed("Nothing was deleted.")
+        question = "Delete these predictions and prepared rows for good?"
+        is_deleting = invocation.confirm(question, yes=False, no="Nothing was deleted.")
     if is_deleting:
         forgetting.delete(found)
     document = _document(found, subject, is_deleting, invocation.target.bucket)
@@ -156,7 +155,7 @@ def _show(found: Found, subject: Subject, is_deleted: bool, out: Console) -> Non
             out,
             "  A model keeps no rows, but for up to 32 without their key in models/RUN/smoke.json. Train "
             "again without them ('dropforge runs start' after the new drop), approve that version, then "
-            "reject these and delete models/RUN/ of their runs.",
+            "reject these and delete models/RUN/ and registered/RUN/ of their runs.",
         )
     if not is_deleted:
         say(out, "\nNothing was deleted; --yes does it.")

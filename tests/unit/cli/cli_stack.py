@@ -259,6 +259,10 @@ class CliStack:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=data)
         return data
 
+    def holds(self, key: str) -> bool:
+        """Whether there is such an object."""
+        return "Contents" in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=key)
+
     # --- what the product does ------------------------------------------------------------------
 
     def receive(self, drop: Drop) -> None:

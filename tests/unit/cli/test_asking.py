@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from cli_stack import WIDER, CliStack, contract_of
+from cli_stack import CONTRACT, WIDER, CliStack, contract_of, keeps_predictions
 
 from dropforge_ops.cli import app
 from dropforge_ops.teardown.names import Names
@@ -109,6 +109,19 @@ def test_accepting_a_contract_is_asked_for(stack, failed, at_a_terminal):
     assert (no.exit_code, contract_of(stack) == WIDER) == (1, False), no.shown
     yes = at_a_terminal(*accepting, question="Accept this contract?", answer="y")
     assert (yes.exit_code, contract_of(stack) == WIDER) == (0, True), yes.shown
+
+
+def test_forgetting_is_asked_for(stack, at_a_terminal):
+    keeps_predictions(stack)
+    stack.write("contract/schema.json", CONTRACT.to_json().encode())
+    rows = "runs/run-1/labelled/predictions.jsonl"
+    stack.write(rows, b'{"id": 17}\n')
+    question = "Delete these predictions and prepared rows for good?"
+    no = at_a_terminal("forget", "17", question=question, answer="n")
+    assert (no.exit_code, stack.holds(rows)) == (1, True), no.shown
+    assert "would delete    1  prepared rows" in no.shown
+    yes = at_a_terminal("forget", "17", question=question, answer="y")
+    assert (yes.exit_code, stack.holds(rows)) == (0, False), yes.shown
 
 
 def test_a_teardown_wants_the_stacks_name(stack, at_a_terminal, monkeypatch):
