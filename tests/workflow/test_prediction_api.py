@@ -274,6 +274,27 @@ def test_an_open_operation_is_refused_by_the_function_and_fails_the_smoke_test(
     assert finding.status is Status.OK
 
 
+def test_an_api_that_somebody_opened_by_hand_is_found_and_closed_by_another_document(
+    deploy_sample: Callable[..., Stack],
+) -> None:
+    stack = deploy_sample("breast-cancer")
+    gateway, api_id = stack.host.client("apigateway"), stack.resource("PredictionApi")
+    ids = {each["path"]: each["id"] for each in gateway.get_resources(restApiId=api_id)["items"]}
+    opened = {"op": "replace", "path": "/apiKeyRequired", "value": "false"}
+    gateway.update_method(
+        restApiId=api_id, resourceId=ids["/model"], httpMethod="GET", patchOperations=[opened]
+    )
+    assert refused_by_api_gateway(Api(stack)) == {(403, "INVALID_API_KEY")}, "not deployed yet"
+    stack.update(TEMPLATE)
+    (finding,) = api_health.check(target_of(stack))
+    assert (finding.status, "GET /model is open" in finding.detail) == (Status.FAIL, True)
+
+    stack.update(TEMPLATE, CorsAllowedOrigin="https://example.com")
+    stack.update(TEMPLATE)
+    (finding,) = api_health.check(target_of(stack))
+    assert finding.status is Status.OK
+
+
 def test_with_cognito_a_pool_has_to_be_given(deploy_sample: Callable[..., Stack]) -> None:
     with pytest.raises(DeployFailed, match="UserPoolArn"):
         deploy_sample("breast-cancer", ApiAuth="cognito")

@@ -1,8 +1,8 @@
 """REST APIs as API Gateway has them, where MiniStack leaves something out or is more lenient.
 
 An imported document's own refusals, mocks and method responses; security at each operation and nowhere else;
-an import that overwrites the API in place; a stage that answers as its deployment found the API; the caller's
-key in the request's context.
+an import that overwrites the API in place; a stage that answers as its deployment found the API; a method
+that needs no key any more; the caller's key in the request's context.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def install() -> None:
 
     _import_whole_documents(apigateway_v1)
     _answer_from_deployments(apigateway_v1)
+    _read_patches(apigateway_v1)
     _empty_mocks(apigateway_v1)
     _name_callers(apigateway_v1)
     _overwrite_in_place(apigateway_v1, provisioners)
@@ -237,6 +238,23 @@ def _persist_deployments(apigateway: Any, deployments: _Deployments) -> None:
         deployments.kept.clear()
 
     apigateway.get_state, apigateway.load_persisted_state, apigateway.reset = state, load, reset_all
+
+
+def _read_patches(apigateway: Any) -> None:
+    """Whether a method needs a key comes as text: https://docs.aws.amazon.com/apigateway/latest/api/API_UpdateMethod.html"""
+    require_parameters(apigateway._update_method, "api_id", "resource_id", "http_method", "data")
+    update = apigateway._update_method
+
+    def updated(api_id: str, resource_id: str, http_method: str, data: Mapping[str, Any]) -> Any:
+        patches = [
+            {**each, "value": str(each.get("value")).lower() == "true"}
+            if each.get("path") == "/apiKeyRequired"
+            else each
+            for each in data.get("patchOperations") or []
+        ]
+        return update(api_id, resource_id, http_method, {**data, "patchOperations": patches})
+
+    apigateway._update_method = updated
 
 
 def _empty_mocks(apigateway: Any) -> None:

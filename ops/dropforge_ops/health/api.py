@@ -20,9 +20,7 @@ CLOSED = (
 FUNCTION_REFUSED = "UnknownCaller"
 """How the function refuses what API Gateway should have."""
 _TIMEOUT_S = 10.0
-_REMEDY = (
-    "Deploy again: each deployment renews the API's stage. Until then, anybody who knows the URL may call it."
-)
+_REMEDY = "Deploy again, which renews the API's stage; docs/security.md says what to do if it stays open."
 
 
 def check(target: Target) -> Iterable[Finding]:

@@ -168,6 +168,23 @@ def test_a_changed_document_keeps_the_api_and_shows_with_the_next_deployment(api
     assert api.send("GET", "/model")[0] == 403
 
 
+def test_what_is_changed_by_hand_is_deployed_as_it_is_until_another_document_comes(api: Api) -> None:
+    function = api.deployed.outputs["AnsweringArn"]
+    schemes = {"securitySchemes": {"caller": KEY}}
+    closed = {"/model": {"get": calling(function, security=[{"caller": []}])}}
+    api.deploy(closed, components=schemes)
+    gateway = api.deployed.host.client("apigateway")
+    resources = gateway.get_resources(restApiId=api.id)["items"]
+    (model,) = (each["id"] for each in resources if each["path"] == "/model")
+    patches = [{"op": "replace", "path": "/apiKeyRequired", "value": "false"}]
+    gateway.update_method(restApiId=api.id, resourceId=model, httpMethod="GET", patchOperations=patches)
+    assert api.send("GET", "/model")[0] == 403
+    api.deploy(closed, release=2, components=schemes)
+    assert api.send("GET", "/model")[0] == 200
+    api.deploy({**closed, "/other": {"get": calling(function)}}, release=3, components=schemes)
+    assert api.send("GET", "/model")[0] == 403
+
+
 def test_a_stage_shows_its_deployment_after_a_restart(own_host: Deployed, tmp_path: Path) -> None:
     api = Api(own_host, tmp_path)
     api.deploy({"/old": {"options": mock(DECLARED)}})
