@@ -19,7 +19,7 @@ Key = Mapping[str, Any]
 def logged_predictions(dynamodb: Any, table: str, subject: Subject, salt: bytes | None) -> list[Key]:
     """The table's keys of every prediction that was asked for with the subject's key.
 
-    The log has no index by key, so all of it is read: it costs as many read units as it has units of 8 KB.
+    The log has no index by key, so all of it is read: it costs as many read units as it has units of 4 KB.
     """
     if subject.column.privacy == "drop":
         return []

@@ -179,6 +179,22 @@ def test_an_expression_that_aws_or_this_host_does_not_evaluate_fails(
     assert deployed.ended(deployed.start(machine))["error"] == "States.QueryEvaluationError"
 
 
+def test_a_choice_goes_by_booleans_and_its_default_has_an_output_of_its_own(deployed: Deployed) -> None:
+    def machine(condition: str) -> dict[str, Any]:
+        choice = {
+            "Type": "Choice",
+            "Choices": [{"Condition": f"{{% {condition} %}}", "Next": "Last", "Output": "chosen"}],
+            "Default": "Last",
+            "Output": "{% $states.input.a & '!' %}",
+        }
+        return {"StartAt": "Choose", "States": {"Choose": choice, "Last": {"Type": "Succeed"}}}
+
+    assert deployed.run(machine("$states.input.a = 'x'"), {"a": "x"}) == "chosen"
+    assert deployed.run(machine("$states.input.a = 'y'"), {"a": "x"}) == "x!"
+    failed = deployed.ended(deployed.start(machine("$states.input.a"), {"a": "x"}))
+    assert (failed["status"], failed["error"]) == ("FAILED", "States.QueryEvaluationError")
+
+
 @pytest.mark.parametrize("expression", ["$states.input.a ?? 1", "$states.input.a ?: 1", "(1"])
 def test_refuses_a_definition_whose_expression_step_functions_cannot_parse(
     deployed: Deployed, expression: str

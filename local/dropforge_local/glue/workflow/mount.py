@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from dropforge_local.glue.workflow.task import Tasks
 from dropforge_local.glue.workflow.tokens import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dropforge_local.glue import Installed
     from dropforge_local.glue.authorization import Authorization
     from dropforge_local.glue.journal import Journal
@@ -135,6 +138,7 @@ def install(
     asl._emit_execution_status_event = records.emit_status
     asl._error_matches = error_matches
     asl.jsonata = engine.MODULE
+    asl._execute_choice = _choose_by_booleans(asl, asl._execute_choice)
     asl._apply_state_assign = _assign_together(asl)
     asl._call_lambda = integrations.call_lambda
     asl._run_sub_machine = lambda states, start_at, value, execution, ctx: machine.run_inner(
@@ -171,6 +175,37 @@ def install(
         lambda: api.resume(responses.set_request_account_id, responses.set_request_region)
     )
     installed.suspending.append(lambda: runs.suspend_all(records.runs()))
+
+
+def _choose_by_booleans(asl: Any, original: Callable[..., tuple[Any, str]]) -> Callable[..., tuple[Any, str]]:
+    """A JSONata condition is a boolean or an error, and without a match the state's own ``Output`` counts.
+
+    https://states-language.net/#choice-state
+    """
+
+    def choose(state: dict[str, Any], raw_input: Any, ctx: dict[str, Any]) -> tuple[Any, str]:
+        if asl._state_query_language(state, ctx) != "JSONata":
+            return original(state, raw_input, ctx)
+        for choice in state.get("Choices", []):
+            chosen = asl._apply_jsonata_template(choice.get("Condition"), raw_input, ctx)
+            if not isinstance(chosen, bool):
+                raise asl._ExecutionError(
+                    "States.QueryEvaluationError",
+                    f"The Condition {choice.get('Condition')} must be a boolean, but is {json.dumps(chosen)}",
+                )
+            if chosen:
+                return _left(asl, choice, raw_input, ctx), choice["Next"]
+        if "Default" not in state:
+            raise asl._ExecutionError("States.NoChoiceMatched", "No choice rule matched and no Default")
+        return _left(asl, state, raw_input, ctx), state["Default"]
+
+    return choose
+
+
+def _left(asl: Any, part: dict[str, Any], raw_input: Any, ctx: dict[str, Any]) -> Any:
+    output = asl._apply_jsonata_output(part, raw_input, ctx, default=raw_input)
+    asl._apply_state_assign(part, raw_input, ctx)
+    return output
 
 
 def _assign_together(asl: Any) -> Any:
