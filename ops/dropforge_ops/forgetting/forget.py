@@ -40,7 +40,7 @@ class StoredVersion:
 
 @dataclass(frozen=True)
 class Held:
-    """A version that holds the key, and in which rows (counted from 1), or how many."""
+    """A version that holds the key, and in how many rows."""
 
     version: StoredVersion
     rows: int

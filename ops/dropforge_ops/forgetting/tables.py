@@ -42,7 +42,7 @@ def rows_of(file: BinaryIO, subject: Subject, column: str | None = None) -> list
         column: the file's own column of keys, where it is not called as in the contract.
 
     Raises:
-        Unreadable: none of these formats, or there is no such column.
+        Unreadable: none of these formats, or there is no such column. An empty file holds nobody.
     """
     name = column or subject.column.name
     head = file.read(4)
@@ -95,6 +95,8 @@ class _Raw(io.RawIOBase):
 
 def _text_rows(text: io.TextIOWrapper, subject: Subject, name: str) -> Iterator[int]:
     first = text.readline()
+    if not first:
+        return
     if first.lstrip().startswith(("{", "[")):
         yield from _json_rows(first, text, subject, name)
         return

@@ -271,10 +271,11 @@ NUMBER = Subject(Column("id", "integer", "key"), "17")
         (b'"radius","id"\n"1,5","17"\n"a\nb","17"\n2,3\n', [1, 2]),
         (b'{"id": 17}\n\n{"id": "17"}\n{"id": 17.0}\n{"id": 3}\n', [1, 2, 3]),
         (parquet([17, 3, 17]), [1, 3]),
+        (b"", []),
     ],
     ids=[
         *("csv", "bom", "gzip", "gzip members", "zstd", "utf-16", "semicolons", "tabs", "quotes"),
-        *("json lines", "parquet"),
+        *("json lines", "parquet", "empty"),
     ],
 )
 def test_every_format_of_a_drop_is_looked_into(content: bytes, rows: list[int]) -> None:
@@ -283,8 +284,8 @@ def test_every_format_of_a_drop_is_looked_into(content: bytes, rows: list[int]) 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"x,y\n1,2\n", b'{"id": 1', b"[1,\n2]\n", b"PAR1", parquet([1])[:20]],
-    ids=["empty", "no such column", "half a row", "an array", "a mark alone", "half a file"],
+    [b"x,y\n1,2\n", b'{"id": 1', b"[1,\n2]\n", b"PAR1", parquet([1])[:20]],
+    ids=["no such column", "half a row", "an array", "a mark alone", "half a file"],
 )
 def test_what_has_no_such_column_or_format_is_unreadable(content: bytes) -> None:
     with pytest.raises(Unreadable):
