@@ -94,10 +94,14 @@ def shape(value: Any, words: frozenset[str]) -> Any:
     return "number"
 
 
+def _order(entry: Entry) -> tuple[bool, str]:
+    return entry.by != HOST, json.dumps(entry.value, sort_keys=True)
+
+
 def distinct(entries: Iterable[Entry], most: int, words: frozenset[str]) -> list[Entry]:
-    """One entry of each shape, the host's first, at most so many."""
+    """One entry of each shape, the host's first, at most so many; the same in whatever order tests ran."""
     found: dict[Any, Entry] = {}
-    for entry in sorted(entries, key=lambda each: each.by != HOST):
+    for entry in sorted(entries, key=_order):
         found.setdefault(shape(entry.value, words), entry)
     return list(found.values())[:most]
 
@@ -105,7 +109,7 @@ def distinct(entries: Iterable[Entry], most: int, words: frozenset[str]) -> list
 def distinct_errors(entries: Iterable[Entry], most: int) -> list[Entry]:
     """One entry of each error and beginning of its cause, for Choice states look into causes."""
     found: dict[Any, Entry] = {}
-    for entry in sorted(entries, key=lambda each: each.by != HOST):
+    for entry in sorted(entries, key=_order):
         words = re.findall(r"[A-Za-z]+", str(entry.value.get("Cause")))[:8]
         found.setdefault((entry.value["Error"], *words), entry)
     return list(found.values())[:most]

@@ -93,7 +93,7 @@ PREVIOUS = {**PLAN, "version": 2, "token": 2, "endpoint_config": "model-v2-2", "
 PREVIOUS |= {"previous_config": "model-v1-1", "previous_version": 1}
 
 
-def serving(config: str, status: str = "InService", **more: str) -> dict[str, Any]:
+def serving(config: str, status: str = "InService", **more: Any) -> dict[str, Any]:
     return {"EndpointName": "model", "EndpointStatus": status, "EndpointConfigName": config, **more}
 
 
@@ -521,9 +521,118 @@ def test_waits_for_another_change_and_replaces_a_failed_endpoint():
     busy = serving("model-v1-1", "Updating")
     done = replacing(FindEndpoint=[busy, busy, serving("model-v1-1", "Failed", FailureReason="x"), NOT_FOUND])
     assert done.states[-1] == "Deployed"
-    assert {"DeleteFailedEndpoint", "CreateEndpoint"} <= set(done.states)
+    assert {"DeleteEndpoint", "CreateEndpoint"} <= set(done.states)
     stuck = late(done, "FindEndpoint", {"FindEndpoint": busy})
     assert (stuck.status, stuck.error) == ("FAILED", "DeploymentFailed")
+
+
+BROKEN = Failure("SmokeTestFailed", '{"errorMessage":"row 1"}')
+INSTANCES = {"ProductionVariants": [{"VariantName": "live", "CurrentInstanceCount": 1}]}
+SERVERLESS = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
+FUNCTIONS = {
+    "ProductionVariants": [
+        {"VariantName": "live", "CurrentInstanceCount": 0, "CurrentServerlessConfig": SERVERLESS}
+    ]
+}
+
+
+def config_of(serverless: bool) -> dict[str, Any]:
+    kind = {"ServerlessConfig": SERVERLESS} if serverless else {"InstanceType": "ml.t2.medium"}
+    return {"EndpointConfigName": "model-v1-1", "ProductionVariants": [{"VariantName": "live", **kind}]}
+
+
+def test_a_real_time_endpoint_becomes_serverless_behind_an_announced_gap():
+    running = serving("model-v1-1", **INSTANCES)
+    done = replacing(FindEndpoint=[running, serving("model-v1-1", "Deleting"), NOT_FOUND])
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "Deployed")
+    assert "UpdateEndpoint" not in done.states
+    gap = [state for state in done.states if state in ("AnnounceGap", "DeleteEndpoint", "CreateEndpoint")]
+    assert gap == ["AnnounceGap", "DeleteEndpoint", "CreateEndpoint"]
+    assert "503" in done.requests["AnnounceGap"][0]["Message"]
+    unannounced = replacing(FindEndpoint=[running, NOT_FOUND], AnnounceGap=Failure("AccessDenied", None))
+    assert unannounced.states[-1] == "Deployed"
+
+
+@pytest.mark.parametrize(
+    ("mode", "running"), [("serverless", FUNCTIONS), ("real-time", INSTANCES), ("real-time", FUNCTIONS)]
+)
+def test_no_gap_where_sagemaker_can_update(mode, running):
+    changes = {"FindEndpoint": serving("model-v1-1", **running), "DescribeEndpoint": serving("model-v2-2")}
+    done = deploy({"EndpointMode": mode}, PlanDeployment=invoked(PREVIOUS), **changes)
+    assert "UpdateEndpoint" in done.states
+    assert "DeleteEndpoint" not in done.states
+
+
+def test_a_real_time_endpoint_that_cannot_be_deleted_keeps_serving():
+    running = serving("model-v1-1", **INSTANCES)
+    refused = Failure("SageMaker.SageMakerException", "Cannot update in-progress endpoint.")
+    done = replacing(FindEndpoint=running, DeleteEndpoint=refused, DescribePreviousConfig=config_of(False))
+    assert (done.status, done.error) == ("FAILED", refused.error)
+    assert done.states.count("AnnounceGap") == 1
+    assert "RestoreFailed" not in done.states
+    assert "keeps serving" in done.requests["NotifyDeploymentFailed"][0]["Message"]
+
+
+@pytest.mark.parametrize("came", ["not at all", "failed", "wrong"])
+def test_after_a_gap_what_was_live_is_made_anew(came):
+    """The endpoint was deleted: no update leads back to what was live."""
+    there = {
+        "not at all": [NOT_FOUND],
+        "failed": [serving("model-v2-2", "Failed"), serving("model-v2-2", "Deleting"), NOT_FOUND],
+        "wrong": [serving("model-v2-2", **FUNCTIONS)],
+    }[came]
+    back = [serving("model-v1-1", "Creating"), serving("model-v1-1", **INSTANCES)]
+    changes: dict[str, Any] = {
+        "FindEndpoint": [serving("model-v1-1", **INSTANCES), NOT_FOUND],
+        "DescribePreviousConfig": config_of(False),
+        "DescribeForRestore": [*there, *back],
+    }
+    if came == "not at all":
+        limit = Failure("SageMaker.ResourceLimitExceededException", "no serverless endpoint more")
+        done = replacing(CreateEndpoint=limit, **changes)
+    else:
+        done = replacing(SmokeTest=BROKEN, **changes)
+    assert done.status == "FAILED"
+    assert "RestoreFailed" not in done.states
+    assert ("DeleteForRestore" in done.states) == (came == "failed")
+    assert ("RestoreEndpoint" in done.states) == (came == "wrong")
+    if came != "wrong":
+        (request,) = done.requests["CreatePreviousEndpoint"]
+        assert request["EndpointConfigName"] == "model-v1-1"
+    assert "serves again" in done.requests["NotifyDeploymentFailed"][0]["Message"]
+
+
+def test_going_back_from_real_time_to_serverless_is_a_gap_as_well():
+    wrong = serving("model-v2-2", **INSTANCES)
+    back = [serving("model-v2-2", "Deleting"), NOT_FOUND, serving("model-v1-1", **FUNCTIONS)]
+    done = deploy(
+        {"EndpointMode": "real-time"},
+        PlanDeployment=invoked(PREVIOUS),
+        FindEndpoint=serving("model-v1-1", **FUNCTIONS),
+        DescribeEndpoint=serving("model-v2-2"),
+        SmokeTest=BROKEN,
+        DescribePreviousConfig=config_of(True),
+        DescribeForRestore=[wrong, *back],
+    )
+    assert {"UpdateEndpoint", "DeleteForRestore", "CreatePreviousEndpoint"} <= set(done.states)
+    assert not {"RestoreEndpoint", "RestoreFailed"} & set(done.states)
+
+
+def test_what_was_live_is_made_anew_once():
+    failed = serving("model-v1-1", "Failed")
+    done = replacing(SmokeTest=BROKEN, DescribeForRestore=[failed, NOT_FOUND, failed])
+    assert done.states.count("CreatePreviousEndpoint") == 1
+    assert "RestoreFailed" in done.states
+    assert "could not be brought back" in done.requests["NotifyDeploymentFailed"][0]["Message"]
+    throttled = Failure("SageMaker.SageMakerException", "Rate exceeded")
+    done = replacing(SmokeTest=BROKEN, DescribeForRestore=[throttled, serving("model-v1-1")])
+    assert "RestoreFailed" not in done.states
+    for state in ("DeleteForRestore", "CreatePreviousEndpoint"):
+        for error in ("AccessDenied", "SageMaker.SageMakerException", "SageMaker.AmazonSageMakerException"):
+            done = replacing(
+                SmokeTest=BROKEN, DescribeForRestore=[failed, NOT_FOUND], **{state: Failure(error, None)}
+            )
+            assert (done.error, "RestoreFailed" in done.states) == ("SmokeTestFailed", True), (state, error)
 
 
 def late(done: Walk, state: str, results: dict[str, Any]) -> Walk:
@@ -563,9 +672,6 @@ def test_a_silent_rollback_by_sagemaker_is_a_failure():
     assert (done.status, done.error) == ("FAILED", "DeploymentFailed")
     assert "unhealthy" in done.cause
     assert "SettleFailed" in done.states
-
-
-BROKEN = Failure("SmokeTestFailed", '{"errorMessage":"row 1"}')
 
 
 def test_a_failed_smoke_test_restores_what_was_live():
@@ -627,7 +733,7 @@ def test_breakage_of_a_clean_up_does_not_hide_the_outcome():
         broken = deploy(SmokeTest=BROKEN, **{state: refused})
         assert broken.status == "FAILED"
         assert state == "CreateEndpoint" or broken.error == "SmokeTestFailed"
-    assert replacing(FindEndpoint=serving("x", "Failed"), DeleteFailedEndpoint=refused).status == "FAILED"
+    assert replacing(FindEndpoint=serving("x", "Failed"), DeleteEndpoint=refused).status == "FAILED"
     untold = {"DescribeForRestore": refused, "RestoreFailed": refused}
     assert replacing(SmokeTest=BROKEN, **untold).error == "SmokeTestFailed"
 

@@ -116,6 +116,15 @@ def _kill_cells(group: Group) -> Iterator[Cell]:
             yield Cell(f"kills in {group.name}", scenario, state, fault, scenario.outcome)
 
 
+_RESTORING = (
+    "DescribePreviousConfig",
+    "DescribeForRestore",
+    "RestoreEndpoint",
+    "DeleteForRestore",
+    "CreatePreviousEndpoint",
+)
+
+
 def _expected(scenario: Scenario, state: str, described: Mapping[str, Any], fault: Fault) -> Outcome:
     undisturbed, resource = scenario.outcome, described["Resource"]
     if state == "TrainModel" and fault.kind == "timeout":
@@ -146,7 +155,7 @@ def _expected(scenario: Scenario, state: str, described: Mapping[str, Any], faul
             return replace(undisturbed, run_error="ExecutionEnded")
         closing = state.startswith("Close")
         return Outcome(refused, "failed", "ExecutionEnded" if closing else refused, "run-failed")
-    if state in ("DescribeForRestore", "RestoreEndpoint"):
+    if state in _RESTORING:
         return replace(undisturbed, told="restore-failed")
     if state in ("FindModel", "FindEndpointConfig", "FindChange"):
         refused = "SageMaker.AmazonSageMakerException"

@@ -214,6 +214,37 @@ def _over_a_failed_one(bed: Bed) -> str:
     return execution
 
 
+def _over_a_real_time_one(bed: Bed) -> str:
+    """The endpoint is a real-time one, as it was before EndpointMode was changed."""
+    sagemaker, config = bed.stack.sagemaker, f"{bed.name}-v0-real-time"
+    with bed.caller.paused():
+        live = bed.stack.ledger.live()
+        _delete_endpoint(bed)
+        variant = {
+            "VariantName": "live",
+            "ModelName": live.model_name if live else "",
+            "InstanceType": "ml.t2.medium",
+            "InitialInstanceCount": 1,
+        }
+        sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
+        sagemaker.create_endpoint(EndpointName=bed.name, EndpointConfigName=config)
+        wait_for("real-time endpoint", lambda: _status(bed) == "InService", PATIENCE_S)
+        execution = _deployed(_other_version(bed), "late-approval", bed)
+        wait_for("answer", bed.predicts, PATIENCE_S)
+        sagemaker.delete_endpoint_config(EndpointConfigName=config)
+    return execution
+
+
+def _replaced_by_one_that_fails(bed: Bed) -> str:
+    """The endpoint is gone, and there is no capacity for the one that is to take its place."""
+    with bed.caller.paused():
+        _delete_endpoint(bed)
+        sagemaker_fault(bed, "CreateEndpoint", "CapacityError")
+        execution = _deployed(2, "late-approval", bed)
+        wait_for("answer", bed.predicts, PATIENCE_S)
+    return execution
+
+
 def _status(bed: Bed) -> str:
     status: str = bed.stack.sagemaker.describe_endpoint(EndpointName=bed.name)["EndpointStatus"]
     return status
@@ -467,8 +498,15 @@ GROUPS: Sequence[Group] = (
             Scenario(
                 "an endpoint that failed",
                 "deployment",
-                ("DeleteFailedEndpoint",),
+                ("DeleteEndpoint",),
                 _over_a_failed_one,
+                _REDEPLOYED,
+            ),
+            Scenario(
+                "an endpoint of the other kind",
+                "deployment",
+                ("AnnounceGap",),
+                _over_a_real_time_one,
                 _REDEPLOYED,
             ),
         ],
@@ -480,9 +518,22 @@ GROUPS: Sequence[Group] = (
             Scenario(
                 "a smoke test that fails",
                 "deployment",
-                ("DescribeForRestore", "RestoreEndpoint", "SettleFailed", "NotifyDeploymentFailed"),
+                (
+                    "DescribePreviousConfig",
+                    "DescribeForRestore",
+                    "RestoreEndpoint",
+                    "SettleFailed",
+                    "NotifyDeploymentFailed",
+                ),
                 lambda bed: _deployed(2, "late-approval", bed),
                 _SMOKE_FAILED,
+            ),
+            Scenario(
+                "an endpoint that fails where there was none",
+                "deployment",
+                ("DeleteForRestore", "CreatePreviousEndpoint"),
+                _replaced_by_one_that_fails,
+                Outcome(error="DeploymentFailed", told="deployment-failed"),
             ),
             Scenario(
                 "a restore that fails",

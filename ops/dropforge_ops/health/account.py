@@ -9,7 +9,7 @@ from typing import Any
 from dropforge_ops.health.findings import Check, Finding, Status
 from dropforge_ops.target import Target
 
-NAMES = ("credentials", "region", "image", "Lambda quota", "SageMaker quotas")
+NAMES = ("credentials", "region", "endpoint mode", "image", "Lambda quota", "SageMaker quotas")
 _SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"
 # The functions of a stack at their busiest: predictions beside a run, a batch and the watch.
 _LAMBDA_CONCURRENCY = 10
@@ -25,6 +25,7 @@ def checks(target: Target, parameters: Mapping[str, str], root: Path | None) -> 
     """The other checks; ``parameters`` are the stack's, or the template's defaults."""
     return [
         Check("region", lambda: _region(target)),
+        Check("endpoint mode", lambda: _endpoint_mode(target, parameters, root)),
         Check("image", lambda: _image(target, parameters, root)),
         Check("Lambda quota", lambda: _lambda(target), unreadable=Status.WARN),
         Check("SageMaker quotas", lambda: _sagemaker(target, parameters), unreadable=Status.WARN),
@@ -41,6 +42,28 @@ def _region(target: Target) -> Finding:
         return Finding("region", Status.OK, region)
     return Finding(
         "region", Status.FAIL, "no region is set", "Give one with --region, or set it in the profile."
+    )
+
+
+def _endpoint_mode(target: Target, parameters: Mapping[str, str], root: Path | None) -> Finding:
+    mode = parameters.get("EndpointMode")
+    if mode != "serverless":
+        return Finding("endpoint mode", Status.OK, f"{mode}")
+    if root is None:
+        return Finding(
+            "endpoint mode", Status.SKIP, "not in the project's folder, whose template lists the regions"
+        )
+    from dropforge_local.template import load_template  # noqa: PLC0415 - PyYAML, which few commands need
+
+    (assertion,) = load_template(root / "template.yaml")["Rules"]["ServerlessNeedsItsRegion"]["Assertions"]
+    without, _ = assertion["Assert"]["Fn::Not"][0]["Fn::Contains"]
+    if target.session.region_name not in without:
+        return Finding("endpoint mode", Status.OK, f"serverless, in {target.session.region_name}")
+    return Finding(
+        "endpoint mode",
+        Status.FAIL,
+        f"SageMaker has no serverless inference in {target.session.region_name}",
+        "Deploy with EndpointMode=real-time, or in another region.",
     )
 
 

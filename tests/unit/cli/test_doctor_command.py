@@ -132,6 +132,17 @@ def test_a_region_without_an_image_fails(on_aws, on_stack, monkeypatch):
     assert findings(on_stack("doctor", "--json"))["image"]["status"] == "ok"
 
 
+def test_a_region_without_serverless_inference_fails_for_serverless_endpoints(on_aws, on_stack, monkeypatch):
+    parameters = on_aws.target.client("cloudformation").parameters
+    for mode, status in (("serverless", "ok"), ("real-time", "ok")):
+        parameters["EndpointMode"] = mode
+        assert findings(on_stack("doctor", "--json"))["endpoint mode"]["status"] == status
+    monkeypatch.setattr(Session, "region_name", "eu-south-2")
+    for mode, status in (("serverless", "fail"), ("real-time", "ok")):
+        parameters["EndpointMode"] = mode
+        assert findings(on_stack("doctor", "--json"))["endpoint mode"]["status"] == status
+
+
 def test_an_unconfirmed_mail_and_nobody_at_all_are_warnings(on_aws, on_stack):
     waiting = {"SubscriptionArn": "PendingConfirmation", "Endpoint": "team@example.com"}
     topic = on_aws.target.client("sns").answers
