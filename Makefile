@@ -16,7 +16,7 @@ TESTS ?= tests
 # Much of a test on the local host is waiting: four processes keep two cores busy.
 WORKERS ?= 4
 
-.PHONY: help setup demo up test screenshots faults realworld bench check audit scan sam-local record docs format lock build deploy changes smoke stack-drift teardown clean
+.PHONY: help setup demo up test screenshots faults realworld bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean
 
 ON_LINUX := demo up test screenshots faults realworld bench sam-local serving-stack record ordinary-user
 ifneq ($(filter $(ON_LINUX),$(MAKECMDGOALS)),)
@@ -81,6 +81,9 @@ audit: setup ## what every role may do and what it needs, both ways; the scans; 
 
 sam-local: build ## every function in a container with every example event; SKIP where no engine can run
 	python -m sam_local $(SAM_VERSION) $(ARGS)
+
+serving-stack: setup ## SageMaker's own serving stack with a trained archive, beside the local model server
+	@python -m serving_stack
 
 record: setup ## make the recordings anew that check and audit compare with: runs the workflow tests
 	python -m proof record

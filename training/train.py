@@ -47,6 +47,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+import build_backend
 import compiling
 import dropforge.domain
 import inference
@@ -352,8 +353,9 @@ def write_model(
     shutil.copytree(domain, package / "domain", ignore=shutil.ignore_patterns("__pycache__"))
     # Without it a dropforge that is installed beside the archive would be imported instead.
     (package / "__init__.py").touch()
-    for name in ("inference.py", "model.py"):
+    for name in ("inference.py", "model.py", "build_backend.py"):
         shutil.copyfile(CODE / name, folder / "code" / name)
+    (folder / "code" / "pyproject.toml").write_text(build_backend.PYPROJECT)
     files = manifest.file_digests(folder)
     digest = manifest.model_digest(files)
     content = {

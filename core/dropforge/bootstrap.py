@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Throttling and 5xx are retried with jitter by the SDK first, then by the state machine's Retry.
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=60)
-_TRAINING_MODULES = ("train", "inference", "model", "compiling")
+_TRAINING_MODULES = ("train", "inference", "model", "compiling", "build_backend")
 
 
 @functools.cache

@@ -22,6 +22,7 @@ _LEASE_S = 14400
 class FunctionSettings(Settings):
     ledger_table: str
     endpoint_name: str
+    aws_region: str
 
 
 @logger.inject_lambda_context
@@ -34,6 +35,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         requested_by=event["requested_by"],
         execution_arn=event["execution_arn"],
         endpoint_name=settings.endpoint_name,
+        region=settings.aws_region,
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),
         lease_s=_LEASE_S,

@@ -208,6 +208,7 @@ class World:
             requested_by="ann",
             execution_arn=self.running(deployment, DEPLOYMENT),
             endpoint_name=ENDPOINT,
+            region=IMAGE.region,
             ledger=self.ledger,
             store=self.store,
             lease_s=LEASE_S,

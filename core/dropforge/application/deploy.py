@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.archive_copies import check_digest, copies, make_copy
+from dropforge.application.serving_environment import serving_environment
 from dropforge.domain.errors import (
     ArtifactChanged,
     ArtifactMissing,
@@ -51,6 +52,11 @@ class Plan:
     smoke_uri: str
     previous_config: str | None
     previous_version: int | None
+    environment: dict[str, str] = field(default_factory=dict)
+    """The container's, whole: a package that an earlier release registered lacks what it needs to start.
+
+    Empty in a deployment that an earlier release planned; that one's state machine doesn't ask for it.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,6 +70,7 @@ def plan_deployment(
     requested_by: str | None,
     execution_arn: str,
     endpoint_name: str,
+    region: str,
     ledger: Ledger,
     store: ObjectStore,
     lease_s: int,
@@ -120,6 +127,7 @@ def plan_deployment(
         smoke_uri=model.smoke_uri,
         previous_config=live.endpoint_config if live else None,
         previous_version=live.version if live else None,
+        environment=serving_environment(region, model.model_digest),
     )
 
 

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from dropforge.application.archive_copies import copy_uri, make_copy
+from dropforge.application.serving_environment import serving_environment
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.manifest import DIGEST_VARIABLE
 from dropforge.domain.moments import iso
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Approval, ModelVersion, Stage
@@ -24,22 +24,10 @@ _CLIENT_TOKEN_CHARACTERS = 36
 
 @dataclass(frozen=True)
 class ServingImage:
-    """What SageMaker runs to serve the model: the container image, and how it finds ``inference.py``."""
+    """What SageMaker runs to serve the model: the container image, and the region that it runs in."""
 
     uri: str
     region: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The scikit-learn container's own settings; it unpacks the archive to ``/opt/ml/model``."""
-        return {
-            "SAGEMAKER_PROGRAM": "inference.py",
-            "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
-            "SAGEMAKER_REGION": self.region,
-            "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
-            # One worker: a serverless endpoint scales by instances, and memory is what it is billed by.
-            "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
-        }
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ def register_model(
             description=f"Trained by run {run_id}",
             image=image.uri,
             model_data_url=archive,
-            environment={**image.environment, DIGEST_VARIABLE: judgement["model_digest"]},
+            environment=serving_environment(image.region, judgement["model_digest"]),
             evaluation_uri=judgement["evaluation_uri"],
             diagnostics_uri=judgement.get("diagnostics_uri"),
             profile_uri=prepared["profile_uri"],

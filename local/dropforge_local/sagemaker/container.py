@@ -209,6 +209,11 @@ class Container:
         if not outside.is_file():
             return None
         searched = [] if "-P" in command[: command.index(script)] else [outside.parent]
+        searched += [
+            root.outside(folder) if folder.startswith("/opt/ml/") else Path(folder)
+            for folder in declared.get("PYTHONPATH", "").split(os.pathsep)
+            if folder
+        ]
         environment = root.environment(image, declared)
         own = (environment.keys() - image.environment().keys() - {"HOME"}) | declared.keys()
         if not image.libraries.stand_for(searched, own):

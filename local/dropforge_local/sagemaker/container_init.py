@@ -51,6 +51,26 @@ _NOT_EXECUTABLE = 126
 _NOT_FOUND = 127
 
 
+def mount(
+    source: str, target: str, kind: str | None, *, recursive: bool = False, private: bool = False
+) -> None:
+    """Mount a file system, or with ``private`` keep what is mounted below the target to this namespace.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _mount(source, target, kind, recursive * _MS_REC | private * _MS_PRIVATE)
+
+
+def bind(source: str, target: str) -> None:
+    """Show a file or folder, and what is mounted below it, at another place too.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _mount(source, target, None, _MS_BIND | _MS_REC)
+
+
 def _mount(source: str, target: str, kind: str | None, flags: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(source.encode(), target.encode(), kind.encode() if kind else None, flags, None) != 0:
@@ -76,30 +96,40 @@ def enter_namespaces(root: str, network: bool) -> None:
     user, group = os.getuid(), os.getgid()
     flags = os.CLONE_NEWUSER | os.CLONE_NEWNS
     os.unshare(flags if network else flags | os.CLONE_NEWNET)
+    map_to_root(user, group)
+    mount("none", "/", None, recursive=True, private=True)
+    show_ml(root)
+
+
+def map_to_root(user: int, group: int) -> None:
+    """Be root in the user namespace that this process has just made, and outside whom it was before."""
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"0 {user} 1")
     _write("/proc/self/gid_map", f"0 {group} 1")
-    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+
+
+def show_ml(root: str) -> None:
+    """Show ``<root>/opt/ml`` as ``/opt/ml`` in this mount namespace; the rest of ``/opt`` stays visible."""
     if os.path.isdir("/opt/ml"):
-        _mount(f"{root}/opt/ml", "/opt/ml", None, _MS_BIND)
+        bind(f"{root}/opt/ml", "/opt/ml")
         return
     # /opt has no folder to mount on, and may not be ours to write: show a copy of it that has one.
     view = f"{root}/view"
     os.makedirs(view, exist_ok=True)
-    _mount("tmpfs", view, "tmpfs", 0)
+    mount("tmpfs", view, "tmpfs")
     for entry in os.scandir("/opt"):
         target = f"{view}/{entry.name}"
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), target)
         elif entry.is_dir():
             os.mkdir(target)
-            _mount(entry.path, target, None, _MS_BIND | _MS_REC)
+            bind(entry.path, target)
         else:
             _write(target, "")
-            _mount(entry.path, target, None, _MS_BIND)
+            bind(entry.path, target)
     os.mkdir(f"{view}/ml")
-    _mount(f"{root}/opt/ml", f"{view}/ml", None, _MS_BIND)
-    _mount(view, "/opt", None, _MS_BIND | _MS_REC)
+    bind(f"{root}/opt/ml", f"{view}/ml")
+    bind(view, "/opt")
 
 
 class _Filter(ctypes.Structure):
@@ -156,6 +186,7 @@ def _run(script: str, argv: list[str]) -> NoReturn:
     sys.executable = shutil.which(argv[0]) or sys.executable
     sys.orig_argv = argv
     sys.argv = argv[argv.index(script) :]
+    sys.path[:0] = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     if "-P" not in argv[: argv.index(script)]:
         sys.path.insert(0, os.path.dirname(script))
     sys.excepthook = _show_script_alone

@@ -23,6 +23,11 @@ _SERVER = Path(__file__).with_name("model_server.py")
 _BACKLOG = 2048
 
 
+def server_command(listening: int, *, isolated: bool) -> list[str]:
+    """What a container runs to serve on a socket that listens already; `isolated` if it has no network."""
+    return ["python3", "-P", str(_SERVER), str(listening), *(["--isolated"] if isolated else [])]
+
+
 class Instance:
     """One model server: its container, its socket, and how many requests it is answering.
 
@@ -112,7 +117,7 @@ class Instance:
         container = Container(
             self._context.image,
             self._root,
-            ["python3", "-P", str(_SERVER), str(self._socket.fileno())],
+            server_command(self._socket.fileno(), isolated=self._isolated),
             self._environment,
             network=not self._isolated,
             keep=(self._socket.fileno(),),

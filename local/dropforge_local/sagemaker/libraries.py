@@ -111,18 +111,20 @@ class LoadedLibraries:
         """Whether a container would have loaded the same.
 
         Args:
-            folders: those that its script searches before the image's.
+            folders: those that its script searches before the image's, of PYTHONPATH too.
             own: the environment variables of which other containers lack the name or the value, but for its
                 home, which a forked process puts right.
         """
         server = self._server
         if server is None or not server.alive:
             return False
-        names = {entry.name.partition(".")[0] for folder in folders for entry in os.scandir(folder)}
+        there = [folder for folder in folders if folder.is_dir()]
+        names = {entry.name.partition(".")[0] for folder in there for entry in os.scandir(folder)}
         return not (
             names & server.loaded
             or own & (self._common | server.variables_read.keys())
-            or any(name.startswith(_READ_AT_START) for name in own)
+            # Of these, the forked process follows this one itself.
+            or any(name.startswith(_READ_AT_START) for name in own if name != "PYTHONPATH")
         )
 
     def fork(

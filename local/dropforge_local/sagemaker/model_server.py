@@ -1,13 +1,14 @@
 """The model server of a container: behaves as the scikit-learn image's own does, in front of the user's code.
 
-Run as a script inside the container: ``model_server.py <listening file descriptor>``. Settings are the
-image's environment variables: ``SAGEMAKER_PROGRAM``, ``SAGEMAKER_SUBMIT_DIRECTORY``,
-``SAGEMAKER_MODEL_SERVER_WORKERS``, ``SAGEMAKER_MODEL_SERVER_TIMEOUT``, ``SAGEMAKER_CONTAINER_LOG_LEVEL`` and
-``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``.
+Run as a script inside the container: ``model_server.py <listening file descriptor> [--isolated]``, the latter
+in a container without a network. Settings are the image's environment variables: ``SAGEMAKER_PROGRAM``,
+``SAGEMAKER_SUBMIT_DIRECTORY``, ``SAGEMAKER_MODEL_SERVER_WORKERS``, ``SAGEMAKER_MODEL_SERVER_TIMEOUT``,
+``SAGEMAKER_CONTAINER_LOG_LEVEL`` and ``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``.
 
 As in the image, an exception in the user's functions is answered with status 500, whatever it is; only a
 ``flask.Response`` from ``transform_fn`` or ``output_fn`` chooses a status. Unlike in the image, a model that
-can't be loaded ends the server at once, because then no health check can succeed.
+can't be loaded ends the server at once, because then no health check can succeed. And nothing is installed:
+what the image's pip would fail at is refused. ``docs/what-aws-decides.md`` lists what differs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import logging
 import os
 import sys
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +36,7 @@ logger = logging.getLogger("model_server")
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 _TEXT_TYPES = (JSON, CSV)
+_OFF = ("0", "false", "f", "no", "n", "off")
 _LOADED = threading.Event()
 
 Transform = Callable[[Any, Any, str, str], Any]
@@ -167,11 +170,30 @@ def missing_requirements(path: Path) -> list[str]:
     return missing
 
 
-def import_program() -> ModuleType:
+def asks_the_package_index(code: Path) -> bool:
+    """Whether the image's ``pip install .``, which it runs at each start, fetches what it builds with.
+
+    It does so unless the code's pyproject.toml requires nothing for its build, or the model's environment
+    turns isolated builds off; pip reads the variable as the value of ``--no-build-isolation``'s opposite.
+    """
+    if os.environ.get("PIP_NO_BUILD_ISOLATION", "1").lower() in _OFF:
+        return False
+    try:
+        project = tomllib.loads((code / "pyproject.toml").read_text())
+    except FileNotFoundError:
+        return True
+    return bool(project.get("build-system", {}).get("requires", ["setuptools"]))
+
+
+def import_program(*, isolated: bool = False) -> ModuleType:
     """The user's module, from ``/opt/ml/code``, where the host put a copy as the image makes one.
 
+    Args:
+        isolated: the container has no network.
+
     Raises:
-        RuntimeError: a setting is missing or the module needs packages that aren't there.
+        RuntimeError: a setting is missing, the module needs packages that aren't there, or its installation
+            needs the network.
     """
     program = os.environ.get("SAGEMAKER_PROGRAM")
     if not program:
@@ -179,7 +201,18 @@ def import_program() -> ModuleType:
     code = ml_root() / "code"
     if not code.is_dir():
         code = Path(os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", code))
+    if isolated and asks_the_package_index(code):
+        raise RuntimeError(
+            "InstallModuleError: at each start, the image's pip builds the model's code and fetches "
+            "setuptools from the package index, and this container has no network. Set "
+            "PIP_NO_BUILD_ISOLATION=0 in the model's environment, or have the code's pyproject.toml require nothing for its build."
+        )
     requirements = code / "requirements.txt"
+    if isolated and requirements.is_file() and os.environ.get("PIP_TARGET"):
+        raise RuntimeError(
+            "InstallModuleError: pip, told to install to PIP_TARGET, fetches all that requirements.txt asks "
+            "for, also what the image has, and this container has no network. Leave the file out."
+        )
     if requirements.is_file() and (missing := missing_requirements(requirements)):
         raise RuntimeError(
             "requirements.txt asks for packages that this machine doesn't have, and the local host installs "
@@ -189,9 +222,9 @@ def import_program() -> ModuleType:
     return importlib.import_module(Path(program).stem)
 
 
-def load_app() -> flask.Flask:
+def load_app(*, isolated: bool = False) -> flask.Flask:
     """Import the user's module, load the model, build the application."""
-    module = import_program()
+    module = import_program(isolated=isolated)
     transform = transform_of(module)
     model_fn = getattr(module, "model_fn", None)
     if model_fn is None:
@@ -213,8 +246,9 @@ def _keep_alive(_arbiter: Any, worker: Any) -> None:
 class Server(BaseApplication):
     """gunicorn on a socket that the host listens on already."""
 
-    def __init__(self, listening: int) -> None:
+    def __init__(self, listening: int, *, isolated: bool) -> None:
         self._listening = listening
+        self._isolated = isolated
         super().__init__()
 
     def load_config(self) -> None:
@@ -226,12 +260,14 @@ class Server(BaseApplication):
             "graceful_timeout": 10,
             "post_fork": _keep_alive,
             "loglevel": "warning",
+            # Nobody steers a container's server, and all of one user's would share a socket.
+            "control_socket_disable": True,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
 
     def load(self) -> flask.Flask:
-        app = load_app()
+        app = load_app(isolated=self._isolated)
         _LOADED.set()
         return app
 
@@ -240,7 +276,7 @@ def main() -> None:
     """Serve until told to end."""
     level = int(os.environ.get("SAGEMAKER_CONTAINER_LOG_LEVEL") or logging.INFO)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s - %(name)s - %(message)s")
-    Server(int(sys.argv[1])).run()
+    Server(int(sys.argv[1]), isolated="--isolated" in sys.argv[2:]).run()
 
 
 if __name__ == "__main__":

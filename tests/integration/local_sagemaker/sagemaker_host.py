@@ -168,6 +168,7 @@ SERVING = {
     "SAGEMAKER_PROGRAM": "inference.py",
     "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
     "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+    "PIP_NO_BUILD_ISOLATION": "0",
 }
 
 

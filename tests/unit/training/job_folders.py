@@ -89,7 +89,7 @@ def write_job(
     )
     code = root / "input" / "data" / "code"
     code.mkdir(exist_ok=True)
-    for name in ("train.py", "inference.py", "model.py", "compiling.py"):
+    for name in ("train.py", "inference.py", "model.py", "compiling.py", "build_backend.py"):
         shutil.copy(TRAINING / name, code / name)
     if model_py is not None:
         (code / "model.py").write_text(model_py)
@@ -128,7 +128,7 @@ for root in sys.argv[1:]:
         if end.code:
             raise
     for name in list(sys.modules):
-        if name.partition(".")[0] in ("compiling", "dropforge", "inference", "model"):
+        if name.partition(".")[0] in ("build_backend", "compiling", "dropforge", "inference", "model"):
             del sys.modules[name]
 """
 

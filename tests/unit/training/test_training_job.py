@@ -55,6 +55,8 @@ def test_writes_the_documented_files_and_no_others(trained, name):
         "model.json",
         "code/inference.py",
         "code/model.py",
+        "code/build_backend.py",
+        "code/pyproject.toml",
     }
     assert {path.name for path in (root / "output" / "data").iterdir()} == {
         "holdout.npz",

@@ -1,0 +1,164 @@
+"""The starts: which archive, with what settings, as whom and where; and what has to come of each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.unit.training.job_folders import builtin, run_job, write_job
+
+from dropforge.application.serving_environment import serving_environment
+from dropforge.domain import manifest
+
+REGION = "us-east-1"
+NOBODY = 65534
+HEALTHY, ENDED, UNHEALTHY = "healthy", "ended", "unhealthy"
+_ADDED = (
+    *("SAGEMAKER_USE_NGINX", "PYTHONPATH"),
+    *("PIP_NO_BUILD_ISOLATION", "PIP_DISABLE_PIP_VERSION_CHECK", "PIP_TARGET"),
+)
+"""What a package of the previous release lacks."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A model's folder as the archive unpacks it."""
+
+    name: str
+    folder: Path
+
+    def environment(self) -> dict[str, str]:
+        """What is registered with it."""
+        digest = json.loads((self.folder / manifest.FILE_NAME).read_text())["model_digest"]
+        return serving_environment(REGION, digest)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One start: what, as whom, where; and what has to come of it."""
+
+    archive: Archive
+    settings: str
+    environment: dict[str, str]
+    user: int
+    network: bool
+    with_nginx: bool = False
+    outcome: str = HEALTHY
+    said: str = ""
+    """What the log has to say where the start fails."""
+    asks: bool = False
+    """Whether the package index is asked."""
+    locally: bool = True
+    """Whether the local model server runs it too."""
+
+
+def train(work: Path) -> tuple[Archive, Archive, dict[str, Any]]:
+    """Train; returns the archive, the same one as the previous release wrote it, and the smoke rows.
+
+    Raises:
+        RuntimeError: training failed.
+    """
+    contract, frame = builtin("wine")
+    job = work / "job"
+    job.mkdir()
+    write_job(job, contract, frame)
+    done = run_job(job)
+    if done.returncode != 0:
+        raise RuntimeError(f"training failed: {done.stderr[-2000:]}")
+    previous = work / "previous"
+    shutil.copytree(job / "model", previous)
+    for name in ("pyproject.toml", "build_backend.py"):
+        (previous / "code" / name).unlink()
+    _write_digests(previous)
+    smoke = json.loads((job / "output" / "data" / "smoke.json").read_bytes())
+    return Archive("today's", job / "model"), Archive("previous", previous), smoke
+
+
+def changed(archive: Archive, name: str, folder: Path, **files: str) -> Archive:
+    """The archive with files of its ``code`` replaced and digests to match."""
+    shutil.copytree(archive.folder, folder)
+    for file, text in files.items():
+        (folder / "code" / file.replace("__", ".")).write_text(text)
+    _write_digests(folder)
+    return Archive(name, folder)
+
+
+def _write_digests(folder: Path) -> None:
+    said = json.loads((folder / manifest.FILE_NAME).read_text())
+    files = manifest.file_digests(folder)
+    said |= {"files": files, "model_digest": manifest.model_digest(files)}
+    (folder / manifest.FILE_NAME).write_text(json.dumps(said))
+
+
+def cells_for(today: Archive, previous: Archive, work: Path) -> Iterator[Cell]:
+    """Every start."""
+    everywhere = [(user, network) for user in (0, NOBODY) for network in (True, False)]
+    now = "as registered"
+    for archive in (today, previous):
+        for user, network in everywhere:
+            yield Cell(archive, now, archive.environment(), user, network)
+    behind = {**today.environment(), "SAGEMAKER_USE_NGINX": "true"}
+    for network in (True, False):
+        yield Cell(today, "with nginx", behind, 0, network, with_nginx=True)
+    yield Cell(
+        today,
+        "with nginx",
+        behind,
+        NOBODY,
+        network=False,
+        with_nginx=True,
+        outcome=ENDED,
+        said="PermissionError",
+        locally=False,
+    )
+    # A model that an earlier release made keeps its environment until it is deployed again.
+    before = _before(previous)
+    then = "previous release's"
+    failed = "InstallModuleError"
+    yield Cell(previous, then, before, 0, network=True, asks=True)
+    yield Cell(previous, then, before, 0, network=False, outcome=ENDED, said=failed)
+    yield Cell(
+        previous,
+        then,
+        before,
+        NOBODY,
+        network=True,
+        asks=True,
+        outcome=ENDED,
+        said=failed,
+        locally=False,
+    )
+    broken = changed(today, "import fails", work / "import", inference__py="raise RuntimeError('not here')\n")
+    yield Cell(broken, now, broken.environment(), 0, network=False, outcome=ENDED, said="ImportModuleError")
+    tampered = {**today.environment(), manifest.DIGEST_VARIABLE: "0" * 64}
+    other = replace(today, name="another model's")
+    yield Cell(other, now, tampered, 0, network=False, outcome=UNHEALTHY, said="was registered")
+    yield from needing_packages(today, work)
+
+
+def needing_packages(today: Archive, work: Path) -> Iterator[Cell]:
+    """Archives whose code asks for packages: one that is there, one that isn't."""
+    there = changed(today, "needs numpy", work / "there", requirements__txt="numpy>=2\n")
+    yield Cell(there, "as registered", there.environment(), 0, network=False, outcome=ENDED, said="pip")
+    absent = changed(today, "needs more", work / "absent", requirements__txt="narwhals-of-nobody==1\n")
+    yield Cell(absent, "as registered", absent.environment(), 0, network=False, outcome=ENDED, said="pip")
+
+
+def alone(archive: Archive) -> Cell:
+    """The plainest start of an archive: as root, without a network."""
+    return Cell(archive, "as registered", archive.environment(), 0, network=False, locally=False)
+
+
+def as_before(archive: Archive) -> Cell:
+    """The same as the previous release registered it, with what makes pip do without a network."""
+    return replace(alone(archive), environment={**_before(archive), "PIP_NO_BUILD_ISOLATION": "0"})
+
+
+def _before(archive: Archive) -> dict[str, str]:
+    """What the previous release registered with an archive; and without nginx, which may not be here."""
+    registered = {name: value for name, value in archive.environment().items() if name not in _ADDED}
+    return {**registered, "SAGEMAKER_USE_NGINX": "false"}
