@@ -281,7 +281,11 @@ def nginx() -> str:
     try:
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             quiet: dict[str, Any] = {"cwd": folder, "capture_output": True, "timeout": 120}
-            subprocess.run(["apt-get", "download", "nginx"], check=True, **quiet)
+            download = ["apt-get", "download", "nginx"]
+            if subprocess.run(download, check=False, **quiet).returncode != 0:
+                # A machine that has installed nothing yet has no list of packages; only root may fetch one.
+                subprocess.run(["apt-get", "-qq", "update"], check=False, **quiet)
+                subprocess.run(download, check=True, **quiet)
             (package,) = Path(folder).glob("nginx_*.deb")
             subprocess.run(["dpkg-deb", "-x", str(package), str(CACHE / "nginx")], check=True, **quiet)
     except (OSError, subprocess.SubprocessError, ValueError) as error:

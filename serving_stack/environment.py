@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-_REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 _ENTRY = Path(__file__).with_name("image_entry.py")
 _CACHE = REPOSITORY / ".dropforge" / "cache"
 _INSTALL_S = 900
@@ -28,7 +28,7 @@ def serving_environment_folder() -> Path:
     Raises:
         CannotInstall: a package can't be had, or no C compiler is there for sagemaker-containers.
     """
-    wanted = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = _CACHE / f"serving-stack-{wanted}"
     python = folder / "bin" / "python"
     if not (folder / "complete").is_file():
@@ -42,7 +42,7 @@ def serving_environment_folder() -> Path:
             # sagemaker-containers asks for Flask 1.1.1; the image overrides that.
             [
                 *("pip", "install", "--quiet", "--no-deps", "--python", str(python)),
-                *("--build-constraints", str(_REQUIREMENTS), "--requirements", str(_REQUIREMENTS)),
+                *("--build-constraints", str(REQUIREMENTS), "--requirements", str(REQUIREMENTS)),
             ],
         ):
             command = [sys.executable, "-m", "uv", *arguments]

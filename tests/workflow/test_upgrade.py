@@ -99,3 +99,6 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     before = stack.wait_for_live(1)
     assert before.model_data_url.startswith(f"s3://{stack.bucket}/models/")
     assert stack.predict(rows) == answered
+    # Nor does it say what AWS's serving stack needs to start: the deployment does.
+    (container,) = stack.sagemaker.describe_model(ModelName=before.model_name)["Containers"]
+    assert {"PIP_NO_BUILD_ISOLATION", "PIP_TARGET", "PYTHONPATH"} <= container["Environment"].keys()

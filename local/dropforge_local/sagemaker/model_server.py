@@ -205,7 +205,8 @@ def import_program(*, isolated: bool = False) -> ModuleType:
         raise RuntimeError(
             "InstallModuleError: at each start, the image's pip builds the model's code and fetches "
             "setuptools from the package index, and this container has no network. Set "
-            "PIP_NO_BUILD_ISOLATION=0 in the model's environment, or have the code's pyproject.toml require nothing for its build."
+            "PIP_NO_BUILD_ISOLATION=0 in the model's environment, or have the code's pyproject.toml "
+            "require nothing for its build."
         )
     requirements = code / "requirements.txt"
     if isolated and requirements.is_file() and os.environ.get("PIP_TARGET"):

@@ -85,6 +85,31 @@ def test_a_script_finds_itself_as_in_a_new_process(
     assert json.loads(forked[1]) == json.loads(new[1])
 
 
+def test_a_script_searches_the_folders_of_pythonpath_as_in_a_new_process(
+    tmp_path: Path, loaded: Image
+) -> None:
+    source = _LOOK_AROUND.replace("import helper", "import sys, beside as helper")
+    searched = {"PYTHONPATH": "/opt/ml/model/code:/tmp/installed"}
+    seen = []
+    for name, image in (("new", image_in(tmp_path)), ("forked", loaded)):
+        script = Script(tmp_path / name, image, source)
+        (script.root.ml / "model" / "code").mkdir(parents=True)
+        (script.root.ml / "model" / "code" / "beside.py").touch()
+        seen.append(script.run("-P", **searched))
+    new, forked = seen
+    assert (new[0], forked[0]) == (False, True)
+    assert json.loads(forked[1]) == json.loads(new[1])
+
+
+def test_a_module_on_pythonpath_that_stands_before_a_library_is_the_one_loaded(
+    tmp_path: Path, loaded: Image
+) -> None:
+    script = Script(tmp_path / "own", loaded, "import flask\nprint(flask.MINE)")
+    (script.root.ml / "model").mkdir()
+    (script.root.ml / "model" / "flask.py").write_text("MINE = 'mine'")
+    assert script.run("-P", PYTHONPATH="/opt/ml/model") == (False, "mine\n", 0)
+
+
 @pytest.mark.parametrize(
     "source",
     [

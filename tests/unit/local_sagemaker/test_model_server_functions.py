@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import flask
 import numpy as np
 import pytest
 
+import build_backend
 from dropforge_local.sagemaker.model_server import (
     UnsupportedContentType,
     build_app,
@@ -131,3 +133,56 @@ def test_requirements_that_are_met_are_no_problem(tmp_path: Path) -> None:
     missing = missing_requirements(path)
     assert missing[0].startswith("numpy<1 (installed:")
     assert missing[1:] == ["no-such-thing", "-r other.txt"]
+
+
+def code_in(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> Path:
+    """A container's code folder, found as the image's serving stack finds it."""
+    code = folder / "code"
+    code.mkdir()
+    for name, text in {"served_code__py": "LOADED = True\n", **files}.items():
+        (code / name.replace("__", ".")).write_text(text)
+    monkeypatch.setenv("ML_ROOT", str(folder))
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "served_code.py")
+    monkeypatch.delenv("PIP_NO_BUILD_ISOLATION", raising=False)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "served_code", raising=False)
+    return code
+
+
+@pytest.mark.parametrize("setting", [None, "1", "true"])
+def test_without_a_network_code_whose_build_needs_the_package_index_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str | None
+) -> None:
+    code_in(tmp_path, monkeypatch)
+    if setting is not None:
+        monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", setting)
+    with pytest.raises(RuntimeError, match="InstallModuleError"):
+        import_program(isolated=True)
+    assert import_program().LOADED
+
+
+@pytest.mark.parametrize("setting", ["0", "false", "OFF"])
+def test_without_isolated_builds_code_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    code_in(tmp_path, monkeypatch)
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", setting)
+    assert import_program(isolated=True).LOADED
+
+
+def test_code_whose_build_requires_nothing_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code_in(tmp_path, monkeypatch, pyproject__toml=build_backend.PYPROJECT)
+    assert import_program(isolated=True).LOADED
+
+
+def test_without_a_network_requirements_for_a_folder_of_their_own_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code_in(tmp_path, monkeypatch, requirements__txt="numpy>=2\n")
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")
+    assert import_program(isolated=True).LOADED
+    monkeypatch.setenv("PIP_TARGET", "/tmp/installed")
+    with pytest.raises(RuntimeError, match=r"requirements\.txt"):
+        import_program(isolated=True)

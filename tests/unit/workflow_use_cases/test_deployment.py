@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 from tests.fakes.records import DEPLOYMENT, ENDPOINT, a_drop, at, execution
-from tests.fakes.world import LEASE_S, World
+from tests.fakes.world import IMAGE, LEASE_S, World
 
 from dropforge.application.deploy import promote_model
+from dropforge.application.serving_environment import serving_environment
 from dropforge.domain.errors import (
     ArtifactChanged,
     ArtifactMissing,
@@ -49,6 +50,12 @@ def test_plans_the_first_deployment():
     assert plan.endpoint_config == plan.model_name == f"{ENDPOINT}-v1-{plan.token}"
     assert world.ledger.get_run(a_drop(1).run_id).status is RunStatus.DEPLOYING
     assert json.loads(json.dumps(plan.to_dict())) == plan.to_dict()
+
+
+def test_tells_the_container_all_that_it_needs_whatever_its_package_says():
+    world = approved()
+    digest = world.ledger.get_model(1).model_digest
+    assert world.plan(1).environment == serving_environment(IMAGE.region, digest)
 
 
 def test_plans_what_to_go_back_to():

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 from tests.fakes.records import DEPLOYMENT, TRAINING, a_drop, at, iso
-from tests.fakes.world import LEASE_S, World
+from tests.fakes.world import IMAGE, LEASE_S, World
 
+from dropforge.application.serving_environment import serving_environment
 from dropforge.domain.errors import ArtifactChanged, InvalidEvent, LostLock, ServiceUnavailable
 from dropforge.domain.records import Approval, LockName, RunStatus
 
@@ -35,10 +36,8 @@ def test_registers_a_package_with_its_lineage_and_waits():
     assert registered.package.status == "PendingManualApproval"
     assert registered.request.metadata["run_id"] == admission.run.run_id
     assert registered.request.generated_by == admission.run.execution_arn
-    assert registered.request.environment["SAGEMAKER_PROGRAM"] == "inference.py"
-    assert registered.request.environment["DROPFORGE_MODEL_DIGEST"] == (
-        world.ledger.get_model(version).model_digest
-    )
+    digest = world.ledger.get_model(version).model_digest
+    assert registered.request.environment == serving_environment(IMAGE.region, digest)
     assert world.ledger.get_model(version).approval is Approval.PENDING
     assert world.ledger.get_run(admission.run.run_id).status is RunStatus.AWAITING_APPROVAL
 
