@@ -30,6 +30,8 @@ def why_not(cell: Cell, nginx_binary: str | None) -> str | None:
         return "only root can start it as another user"
     if not root and not has_namespaces(sys.executable):
         return "needs root, or user namespaces"
+    if cell.with_nginx and not root:
+        return "nginx becomes another user, which only root may"
     if cell.with_nginx and nginx_binary is None:
         return "nginx can't be installed"
     return None
