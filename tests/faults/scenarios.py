@@ -231,7 +231,6 @@ def _over_a_real_time_one(bed: Bed) -> str:
         wait_for("real-time endpoint", lambda: _status(bed) == "InService", PATIENCE_S)
         execution = _deployed(_other_version(bed), "late-approval", bed)
         wait_for("answer", bed.predicts, PATIENCE_S)
-        sagemaker.delete_endpoint_config(EndpointConfigName=config)
     return execution
 
 
