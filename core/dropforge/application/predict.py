@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import Any
 from dropforge.application.predict_refusals import Refusal, invalid_shape, no_live_model, too_many
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import ModelError
-from dropforge.domain.instance_rules import InvalidInstances, checked_values
+from dropforge.domain.instance_rules import InvalidInstances, listed, read_instances
 from dropforge.domain.moments import iso
 from dropforge.domain.predictions import (
     Label,
@@ -23,6 +22,7 @@ from dropforge.domain.predictions import (
     prediction_id,
 )
 from dropforge.domain.serving import LiveModel, LiveModels, Scorer
+from dropforge.domain.values import WrongValue, class_of
 
 MAXIMUM_INSTANCES = 500
 MAXIMUM_LOGGED_BYTES = 300_000
@@ -188,11 +188,12 @@ class PredictionService:
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What is to be logged of each instance, and its prediction."""
         contract = model.contract
-        checked_values(contract, instances)
-        kept = [logged_inputs(contract, instance, model.salt) for instance in instances]
+        # The model and the log get what the values mean: a model of an earlier release reads fewer spellings.
+        read = read_instances(contract, instances)
+        kept = [logged_inputs(contract, instance, model.salt) for instance in read]
         _check_size(kept)
         names = [column.name for column in contract.features]
-        body = _request_body([{name: instance[name] for name in names} for instance in instances])
+        body = _request_body([{name: instance[name] for name in names} for instance in read])
         try:
             answer = json.loads(self.scorer.invoke(model.live.endpoint_name, body))
         except ModelError as error:
@@ -260,10 +261,10 @@ def _labels(contract: Contract, outcomes: Sequence[Any]) -> dict[str, Label]:
     problems: list[dict[str, Any]] = []
     field = "label" if contract.classes is not None else "value"
     for index, outcome in enumerate(outcomes):
-        found = _problem_of(contract, field, outcome)
-        if found is None:
-            known = labels.setdefault(outcome["id"], outcome[field])
-            found = None if known == outcome[field] else "another outcome of the same id is in this request"
+        label, found = _label_of(contract, field, outcome)
+        if label is not None:
+            known = labels.setdefault(outcome["id"], label)
+            found = None if known == label else "another outcome of the same id is in this request"
         if found is not None:
             problems.append({"outcome": index, "id": _id_of(outcome), "problem": found})
     if problems:
@@ -273,22 +274,21 @@ def _labels(contract: Contract, outcomes: Sequence[Any]) -> dict[str, Label]:
     return labels
 
 
-def _problem_of(contract: Contract, field: str, outcome: Any) -> str | None:
+def _label_of(contract: Contract, field: str, outcome: Any) -> tuple[Label | None, str | None]:
+    """What an outcome says of the target, read as in drops; or what is wrong with it."""
     wanted = f'must be {{"id": "<prediction id>", "{field}": …}}'
     if not isinstance(outcome, dict) or outcome.keys() != {"id", field} or not isinstance(outcome["id"], str):
-        return wanted
-    value = outcome[field]
-    if contract.classes is not None:
-        if not isinstance(value, str) or value not in contract.classes:
-            return f"label must be one of the classes {', '.join(contract.classes)}"
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "value must be a number"
+        return None, wanted
     try:
-        finite = math.isfinite(float(value))
-    except OverflowError:
-        finite = False
-    return None if finite else "value must be a finite number"
+        value = contract.reader(contract.target).read(outcome[field])
+    except WrongValue as problem:
+        return None, f"{field} {problem}"
+    if contract.classes is None:
+        return (None, "value must be a number") if value is None else (float(value), None)
+    label = class_of(value)
+    if label not in contract.classes:
+        return None, f"label must be one of the classes {listed(contract.classes)}"
+    return label, None
 
 
 def _id_of(outcome: Any) -> str | None:

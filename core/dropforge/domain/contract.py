@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from dropforge.domain.errors import InvalidContract
+from dropforge.domain.values import ColumnReader, format_problem
 
 FORMAT = 1
 COLUMN_TYPES = ("number", "integer", "boolean", "category", "text", "timestamp")
@@ -183,6 +184,18 @@ class Contract:
         """Whether the contract knows a column of that name, whatever its role."""
         return name in self._by_name
 
+    def reader(self, name: str) -> ColumnReader:
+        """Return what reads the values of the column of that name.
+
+        Raises:
+            KeyError: the contract has no such column.
+        """
+        return self._readers[name]
+
+    @cached_property
+    def _readers(self) -> Mapping[str, ColumnReader]:
+        return {column.name: ColumnReader(column, self.classes) for column in self.columns}
+
     @cached_property
     def _by_name(self) -> Mapping[str, Column]:
         return {column.name: column for column in self.columns}
@@ -277,6 +290,8 @@ def _column_problems(column: Column) -> Iterable[str]:
         yield f"role {column.role!r} is none of {', '.join(ROLES)}"
     if column.privacy is not None and column.privacy not in PRIVACIES:
         yield f"privacy {column.privacy!r} is none of {', '.join(PRIVACIES)}"
+    if column.format is not None and (problem := format_problem(column.type, column.format)):
+        yield problem
     if column.role == "feature" and column.type == "text":
         yield "a text column can't be a feature; give it the role ignored or the type category"
     if column.role in ("target", "key") and column.nullable:

@@ -1,14 +1,17 @@
 """How the first drop becomes a contract. The rules:
 
 - A column is a number, integer or date if every value is one; or if at most the tolerated share is not and
-  there are more than `MEASURED_DISTINCT` different values, so that stray words ("?", "unknown") in a measured
+  there are more than `MEASURED_DISTINCT` different values, so that stray words ("unknown") in a measured
   column cost their rows instead of the column. Few different values with a word among them are categories.
-- Leading zeros (``007``) or integers beyond 64 bits in any value make a column text: as numbers, different
-  identifiers would become equal.
+  Placeholders ("?", "-") beside numbers and dates are missing values.
+- Numbers and dates may be written as people export them; the column then has a format (see `formats`).
+- Leading zeros without a point (``007``) or integers beyond 64 bits in any value make a column text: as
+  numbers, different identifiers would become equal.
 - true/false in any usual case, with 0/1 among them, is boolean; 0/1 alone is integer.
-- Other values are a category up to `MAXIMUM_CATEGORIES` different ones, and unless most rows have a value of
-  their own; beyond that they are text, which is not learned from.
-- Constant columns, columns without values, row numbers and identifiers are ignored, each with a note.
+- Other values are a category, unless most rows have a value of their own or there are more different ones
+  than are counted; those are text, which is not learned from.
+- Constant columns, columns without values, row numbers, exported indexes and identifiers are ignored, each
+  with a note.
 """
 
 from __future__ import annotations
@@ -26,12 +29,10 @@ from dropforge.domain.errors import (
     UnsuitableTarget,
     UnsupportedColumn,
 )
+from dropforge.domain.formats import MEASURED_DISTINCT, Locale, Reading, code_format, reading_of
 from dropforge.domain.row_rules import finite_number, label_of, whole_number
 from dropforge.domain.survey import ColumnSurvey, TableSurvey
 
-MAXIMUM_CATEGORIES = 255
-"""scikit-learn's histogram gradient boosting takes at most 255 categories per column (max_bins)."""
-MEASURED_DISTINCT = 32
 MAXIMUM_CLASSES = 100
 FEW_INTEGERS = 20
 ROWS_PER_INTEGER = 10
@@ -39,6 +40,10 @@ ROWS_PER_INTEGER = 10
 MINIMUM_CLASS_ROWS = 10
 """With 10 rows, the chance that none of them lands in the 80 % for training is 10^-7."""
 
+NO_VALUES, ONE_VALUE = "it has no values", "it has the same value in every row"
+"""Notes of ignored columns that later drops may fill."""
+
+_INDEX_NAME = re.compile(r"^(Unnamed: \d+|__index_level_\d+__|level_\d+)$")
 _IDENTIFIER_NAME = re.compile(r"(^|[\s_.-])(id|uuid|guid|index|key|no|nr)$", re.IGNORECASE)
 _CAMEL_IDENTIFIER = re.compile(r"[a-z](Id|ID)$")
 
@@ -69,15 +74,24 @@ def infer_contract(
     """
     _require_columns(survey, target, key)
     notes: list[str] = []
-    task, classes, target_type = _infer_target(target, survey.columns[target], task, tolerated, notes)
+    locale = Locale.of(survey)
+    reading = reading_of(target, survey.columns[target], tolerated, locale)
+    task, classes, target_type = _infer_target(
+        target, survey.columns[target], reading, task, tolerated, notes
+    )
     columns = []
     for name, seen in survey.columns.items():
         if name == target:
-            columns.append(Column(name, target_type, "target"))
+            told = reading if target_type == reading.kind else Reading(target_type, missing=reading.missing)
+            columns.append(
+                Column(
+                    *(name, target_type, "target"), missing=told.missing, format=told.format, note=told.note
+                )
+            )
         elif name == key:
-            columns.append(Column(name, _key_type(seen), "key"))
+            columns.append(_key_column(name, seen))
         else:
-            columns.append(_infer_column(name, seen, survey.rows, tolerated, notes))
+            columns.append(_infer_column(name, seen, survey, tolerated, locale, notes))
     if not any(column.role == "feature" for column in columns):
         raise TooFewRows(
             f"No column is left to learn {target!r} from: {'; '.join(notes) or 'there is no other column'}. "
@@ -111,34 +125,61 @@ def _missing_column(role: str, name: str, present: Mapping[str, object], source:
     hint = ""
     if present and all(finite_number(column.strip()) is not None for column in present):
         hint = " The first line looks like data: the file needs a header line that names the columns."
+    alike = [column for column in present if column.strip().casefold() == name.strip().casefold()]
+    if alike:
+        hint += f" Did you mean {alike[0]!r}?"
     return (
         f"{source}: the {role} column {name!r} is not among the columns ({listed}).{hint} "
         f"Name the {role} as in the file, or drop a file that has it."
     )
 
 
-def _infer_column(name: str, seen: ColumnSurvey, rows: int, tolerated: float, notes: list[str]) -> Column:
+def _infer_column(
+    name: str, seen: ColumnSurvey, survey: TableSurvey, tolerated: float, locale: Locale, notes: list[str]
+) -> Column:
     def ignored(kind: str, why: str) -> Column:
         notes.append(f"column {name!r} is ignored: {why}")
-        return Column(name, kind, "ignored", nullable=True)
+        return Column(name, kind, "ignored", nullable=True, note=why)
 
-    missing = rows - seen.values
+    missing = survey.rows - seen.values
     if seen.values == 0:
-        return ignored("text", "it has no values")
-    kind = _kind(seen, tolerated)
+        return ignored("text", NO_VALUES)
+    reading = reading_of(name, seen, tolerated, locale)
+    kind = reading.kind
     if seen.distinct_texts == 1 and not missing:
-        return ignored(kind, "it has the same value in every row")
+        return ignored(kind, ONE_VALUE)
+    if kind in ("integer", "number") and _is_exported_index(name, seen, survey):
+        return ignored(kind, "by its name, it is the index that a tool wrote beside the data")
     if kind == "integer" and not missing and seen.sequence.is_row_number:
         return ignored(kind, "it counts the rows")
     if kind == "integer" and _identifies(name, seen):
         return ignored(kind, "by its name and its values, it identifies rows")
     if kind == "text":
-        return ignored(kind, _why_text(seen))
+        return ignored(kind, reading.note or _why_text(seen))
     if kind in ("number", "integer", "timestamp"):
-        strays = seen.values - (seen.timestamps if kind == "timestamp" else seen.numbers)
-        if strays:
-            notes.append(f"column {name!r} is a {kind}: {strays} of {seen.values} values are not")
-    return Column(name, kind, nullable=missing > 0)
+        if reading.strays:
+            notes.append(f"column {name!r} is a {kind}: {reading.strays} of {seen.values} values are not")
+        missing += reading.placeholders
+    if reading.note:
+        notes.append(f"column {name!r}: {reading.note}")
+    return Column(
+        name,
+        kind,
+        nullable=missing > 0,
+        missing=reading.missing,
+        format=reading.format,
+        note=reading.note,
+    )
+
+
+def _is_exported_index(name: str, seen: ColumnSurvey, survey: TableSurvey) -> bool:
+    """Whether a tool wrote its row labels as a column: whole numbers under a name of its own making."""
+    if seen.whole != seen.values:
+        return False
+    if _INDEX_NAME.search(name):
+        return True
+    # A column without a name, in front of others that have one.
+    return name == next(iter(survey.columns)) == "column_1" and "column_2" not in survey.columns
 
 
 def _identifies(name: str, seen: ColumnSurvey) -> bool:
@@ -157,42 +198,24 @@ def _why_text(seen: ColumnSurvey) -> str:
     return why
 
 
-def _kind(seen: ColumnSurvey, tolerated: float) -> str:
-    """Return the type that the values have, without regard to the column's role."""
-    codes = seen.leading_zeros or (seen.huge_integers and not seen.fractions)
-    if not codes:
-        if seen.boolean_words and seen.boolean_words + seen.boolean_digits == seen.values:
-            return "boolean"
-        if _mostly(seen.numbers, seen, tolerated):
-            return "integer" if seen.integers == seen.numbers else "number"
-        if _mostly(seen.timestamps, seen, tolerated):
-            return "timestamp"
-    distinct = seen.distinct_texts
-    own_values = distinct > FEW_INTEGERS and distinct * 2 > seen.values
-    return "text" if seen.texts is None or distinct > MAXIMUM_CATEGORIES or own_values else "category"
-
-
-def _mostly(matching: int, seen: ColumnSurvey, tolerated: float) -> bool:
-    if matching == seen.values:
-        return matching > 0
-    enough = matching >= seen.values * (1 - tolerated)
-    return enough and seen.distinct_texts - (seen.values - matching) > MEASURED_DISTINCT
-
-
-def _key_type(seen: ColumnSurvey) -> str:
-    plain = seen.values and seen.integers == seen.values and not seen.leading_zeros
-    return "integer" if plain else "text"
+def _key_column(name: str, seen: ColumnSurvey) -> Column:
+    if seen.values and seen.whole == seen.values and not seen.leading_zeros:
+        return Column(name, "integer", "key")
+    missing = None if seen.spelled else ()
+    return Column(name, "text", "key", missing=missing, format=code_format(seen))
 
 
 def _infer_target(
-    name: str, seen: ColumnSurvey, task: str, tolerated: float, notes: list[str]
+    name: str, seen: ColumnSurvey, reading: Reading, task: str, tolerated: float, notes: list[str]
 ) -> tuple[str, tuple[str, ...] | None, str]:
     """Return task, classes and type of the target."""
     if seen.values == 0:
         raise ConstantTarget(f"The target {name!r} has no value in any row; drop rows that are labelled.")
-    kind = _kind(seen, tolerated)
+    kind = reading.kind
     if kind == "text":
         kind = "category"
+    if reading.note:
+        notes.append(f"the target {name!r}: {reading.note}")
     if seen.distinct_texts == 1:
         only = next(iter(seen.texts or {"": 0}))
         raise ConstantTarget(
@@ -203,13 +226,17 @@ def _infer_target(
         raise UnsuitableTarget(
             f"The target {name!r} holds dates; turn it into a number (such as days until) or a class."
         )
-    if task == "regression" or (task == "auto" and not _is_class(kind, seen)):
+    is_written = reading.format is not None and kind in ("number", "integer")
+    if task == "regression" or (task == "auto" and (is_written or not _is_class(kind, seen))):
         if kind not in ("number", "integer"):
             raise UnsuitableTarget(
                 f"A regression needs a number, but the target {name!r} is a {kind}; "
                 "name another target or let the task be auto."
             )
         return "regression", None, kind
+    if is_written:
+        # Amounts that are classes: their labels are the words of the data.
+        kind = "category"
     task, classes = _classes(name, _label_counts(name, kind, seen), task, tolerated, notes)
     return task, classes, kind
 

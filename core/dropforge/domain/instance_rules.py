@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dropforge.domain.contract import INT64_MAX, INT64_MIN, Column, Contract
+from dropforge.domain.contract import Column, Contract
 from dropforge.domain.errors import InvalidRequest
+from dropforge.domain.values import Value, WrongValue, json_of, kind_of, shortened
 
 MAXIMUM_PROBLEMS = 1000
 """Problems named in one answer; a further entry says how many more there are."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-
-
-class _Refused(Exception):
-    """A value breaks its column's rules; the text says how."""
+LISTED = 20
+"""Allowed values named in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +51,69 @@ class InvalidInstances(InvalidRequest):
 
 
 def parse_json(body: bytes) -> Any:
-    """Read a JSON document; NaN and infinities are no JSON.
+    """Read a JSON document; NaN and infinities are no JSON, and no member may stand twice.
 
     Raises:
         ValueError: the body is no JSON in UTF-8, or is nested too deep.
     """
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(
+            body.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_members
+        )
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 
 
-def checked_values(contract: Contract, instances: Sequence[Any]) -> dict[str, list[Any]]:
-    """Check instances against the contract and return its features' values, each of len(instances).
+def read_instances(contract: Contract, instances: Sequence[Any]) -> list[dict[str, Any]]:
+    """Check instances against the contract and return what their values mean, as JSON that means the same.
 
-    Every feature must be there; one that is nullable may be null. The key and ignored columns may be sent
-    along and are not looked at. The target and unknown columns are refused. Numbers, booleans and timestamps
-    (microseconds since 1970-01-01 UTC) are floats, NaN where missing; categories are strings or None.
+    Every feature must be there; one that is nullable may be null. The key may be sent along, whatever it is;
+    ignored columns may as well, and are left out. The target and unknown columns are refused.
 
     Raises:
         InvalidInstances: with every problem of every instance.
     """
+    values = _read(contract, instances)
+    features = [(column, values[column.name]) for column in contract.features]
+    found = [
+        {column.name: json_of(column, read[index]) for column, read in features}
+        for index in range(len(instances))
+    ]
+    if contract.key is not None:
+        for instance, read in zip(instances, found, strict=True):
+            if contract.key in instance:
+                read[contract.key] = _key_of(contract, instance[contract.key])
+    return found
+
+
+def checked_values(contract: Contract, instances: Sequence[Any]) -> dict[str, list[Any]]:
+    """Check instances as `read_instances` does and return the features' values, each of len(instances).
+
+    Numbers, booleans and timestamps (microseconds since 1970-01-01 UTC) are floats, NaN where missing;
+    categories are strings or None.
+
+    Raises:
+        InvalidInstances: with every problem of every instance.
+    """
+    values = _read(contract, instances)
+    return {
+        column.name: values[column.name]
+        if column.type in ("category", "text")
+        else [math.nan if value is None else float(value) for value in values[column.name]]
+        for column in contract.features
+    }
+
+
+def _read(contract: Contract, instances: Sequence[Any]) -> dict[str, list[Any]]:
     if not instances:
         raise InvalidInstances([Problem(None, None, "there are no instances to predict")])
     problems: list[Problem] = []
-    readers = [(column, _reader_of(column)) for column in contract.features]
+    readers = [(column.name, _reader_of(contract, column)) for column in contract.features]
     accepted = {c.name for c in contract.columns if c.role != "target"}
     values: dict[str, list[Any]] = {column.name: [] for column in contract.features}
     for index, instance in enumerate(instances):
         if not isinstance(instance, dict):
-            problems.append(Problem(index, None, f"must be an object, not {_kind(instance)}"))
+            problems.append(Problem(index, None, f"must be an object, not {kind_of(instance)}"))
             continue
         problems += [
             Problem(
@@ -97,116 +126,75 @@ def checked_values(contract: Contract, instances: Sequence[Any]) -> dict[str, li
             for name in instance
             if name not in accepted
         ]
-        for column, read in readers:
+        for name, read in readers:
             try:
-                values[column.name].append(read(instance))
-            except _Refused as problem:
-                problems.append(Problem(index, column.name, str(problem)))
+                values[name].append(read(instance))
+            except WrongValue as problem:
+                problems.append(Problem(index, name, str(problem)))
     if problems:
         raise InvalidInstances(problems)
     return values
 
 
-def _reader_of(column: Column) -> Callable[[Mapping[str, Any]], Any]:
-    """Return a function that takes the column's checked value out of an instance or raises _Refused."""
-    name, nullable, check = column.name, column.nullable, _CHECKS[column.type]
+def _reader_of(contract: Contract, column: Column) -> Callable[[Mapping[str, Any]], Value]:
+    """Return a function that takes the column's checked value out of an instance or raises WrongValue."""
+    name, reader = column.name, contract.reader(column.name)
+    is_bounded = column.minimum is not None or column.maximum is not None
+    categories = None if column.categories is None else frozenset(column.categories)
 
-    def read(instance: Mapping[str, Any]) -> Any:
+    def read(instance: Mapping[str, Any]) -> Value:
         if name not in instance:
-            raise _Refused("is missing" + ("; send null where the value is unknown" if nullable else ""))
-        value = instance[name]
+            raise WrongValue(
+                "is missing" + ("; send null where the value is unknown" if column.nullable else "")
+            )
+        value = reader.read(instance[name])
         if value is None:
-            if not nullable:
-                raise _Refused("must not be null")
-            return None if column.type in ("category", "text") else math.nan
-        return check(column, value)
+            if not column.nullable:
+                written = instance[name]
+                raise WrongValue(
+                    "must not be null" if written is None else f"must not be missing, as {written!r} is"
+                )
+        elif is_bounded:
+            _check_range(column, value)
+        elif categories is not None and value not in categories:
+            raise WrongValue(
+                f"{shortened(str(value))} is none of the categories {listed(column.categories or ())}"
+            )
+        return value
 
     return read
 
 
-def _check_number(column: Column, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Refused(f"must be a number, not {_kind(value)}")
+def _key_of(contract: Contract, written: Any) -> Any:
+    """What the key means; as it stands where it can't be one, because nothing is predicted from it."""
+    name = contract.key or ""
     try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise _Refused("must be a finite number")
-    _check_range(column, value)
-    return number
+        return json_of(contract.column(name), contract.reader(name).read(written))
+    except WrongValue:
+        return written
 
 
-def _check_integer(column: Column, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Refused(f"must be an integer, not {_kind(value)}")
-    if isinstance(value, float) and not value.is_integer():
-        raise _Refused(f"must be an integer, not {value!r}")
-    if not INT64_MIN <= value <= INT64_MAX:
-        raise _Refused("must be a 64-bit integer")
-    _check_range(column, value)
-    return float(value)
-
-
-def _check_range(column: Column, value: float) -> None:
+def _check_range(column: Column, value: Any) -> None:
     if column.minimum is not None and value < column.minimum:
-        raise _Refused(f"{value!r} is below the minimum {column.minimum!r}")
+        raise WrongValue(f"{value!r} is below the minimum {column.minimum!r}")
     if column.maximum is not None and value > column.maximum:
-        raise _Refused(f"{value!r} is above the maximum {column.maximum!r}")
+        raise WrongValue(f"{value!r} is above the maximum {column.maximum!r}")
 
 
-def _check_boolean(_column: Column, value: Any) -> float:
-    if not isinstance(value, bool):
-        raise _Refused(f"must be true or false, not {_kind(value)}")
-    return float(value)
+def listed(values: Sequence[str]) -> str:
+    """Return allowed values as messages show them."""
+    shown = ", ".join(values[:LISTED])
+    return shown if len(values) <= LISTED else f"{shown} and {len(values) - LISTED} more"
 
 
-def _check_text(column: Column, value: Any) -> str:
-    if not isinstance(value, str):
-        raise _Refused(f"must be a string, not {_kind(value)}")
-    if column.categories is not None and value not in column.categories:
-        raise _Refused(f"{_shortened(value)} is none of the categories {', '.join(column.categories)}")
-    return value
-
-
-def _check_timestamp(_column: Column, value: Any) -> float:
-    if not isinstance(value, str):
-        raise _Refused(f"must be a timestamp in ISO 8601, not {_kind(value)}")
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise _Refused(f"{_shortened(value)} is no timestamp in ISO 8601") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return float((moment - EPOCH) // MICROSECOND)
-
-
-_CHECKS: Mapping[str, Callable[[Column, Any], Any]] = {
-    "number": _check_number,
-    "integer": _check_integer,
-    "boolean": _check_boolean,
-    "category": _check_text,
-    "text": _check_text,
-    "timestamp": _check_timestamp,
-}
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the member {shortened(twice)} stands twice in an object")
+    return found
 
 
 def _refuse_constant(spelling: str) -> None:
     raise ValueError(f"{spelling} is no JSON number")
-
-
-def _kind(value: Any) -> str:
-    names: Iterable[tuple[type, str]] = (
-        (bool, "a boolean"),
-        (int, "a number"),
-        (float, "a number"),
-        (str, "a string"),
-        (list, "a list"),
-        (dict, "an object"),
-    )
-    kind = next((name for type_, name in names if isinstance(value, type_)), "null")
-    return f"the string {_shortened(value)}" if isinstance(value, str) else kind
-
-
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "…")

@@ -15,14 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropforge.domain.contract import INT64_MAX, Column, Contract
-from dropforge.domain.instance_rules import (
-    EPOCH,
-    MICROSECOND,
-    InvalidInstances,
-    Problem,
-    checked_values,
-    parse_json,
-)
+from dropforge.domain.instance_rules import InvalidInstances, Problem, checked_values, parse_json
+from dropforge.domain.values import BLANKS, json_of
 
 
 def columns_of_json(contract: Contract, body: bytes) -> dict[str, NDArray[Any]]:
@@ -46,7 +40,7 @@ def columns_of_json(contract: Contract, body: bytes) -> dict[str, NDArray[Any]]:
 
 
 def columns_of_csv(contract: Contract, body: bytes) -> dict[str, NDArray[Any]]:
-    """Read CSV with a header line into column arrays. An empty field is a missing value.
+    """Read CSV with a header line into column arrays.
 
     Raises:
         InvalidInstances: no such CSV, or a row breaks the contract.
@@ -56,7 +50,7 @@ def columns_of_csv(contract: Contract, body: bytes) -> dict[str, NDArray[Any]]:
     except (ValueError, csv.Error) as error:
         raise InvalidInstances([Problem(None, None, f"the body is no CSV in UTF-8: {error}")]) from error
     rows = [row for row in rows if row]
-    header = rows[0] if rows else []
+    header = [name.strip(BLANKS) for name in rows[0]] if rows else []
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise InvalidInstances([Problem(None, name, "stands twice in the header") for name in twice])
@@ -66,9 +60,7 @@ def columns_of_csv(contract: Contract, body: bytes) -> dict[str, NDArray[Any]]:
         if len(row) != len(header):
             problems.append(Problem(index, None, f"has {len(row)} fields where the header has {len(header)}"))
             continue
-        instances.append(
-            {name: _from_text(contract, name, text) for name, text in zip(header, row, strict=True)}
-        )
+        instances.append(dict(zip(header, row, strict=True)))
     if problems:
         raise InvalidInstances(problems)
     return columns_of(contract, instances)
@@ -93,7 +85,7 @@ def json_value(column: Column, value: Any) -> Any:
     if column.type == "integer":
         return min(int(value), INT64_MAX)  # float64 has no number just below 2**63
     if column.type == "timestamp":
-        return (EPOCH + MICROSECOND * int(value)).isoformat()
+        return json_of(column, int(value))
     return str(value) if column.type in ("category", "text") else float(value)
 
 
@@ -103,28 +95,3 @@ def _array(column: Column, values: list[Any]) -> NDArray[Any]:
         array[:] = values
         return array
     return np.array(values, dtype=np.float64)
-
-
-_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-
-
-def _from_text(contract: Contract, name: str, text: str) -> Any:
-    """Read a CSV field as its column's JSON value; what can't be read stays text and is refused later."""
-    if text == "":
-        return None
-    kind = contract.column(name).type if contract.has_column(name) else "text"
-    try:
-        if kind == "integer":
-            return _integer(text)
-        if kind == "number":
-            return float(text)
-    except ValueError:
-        return text
-    return _BOOLEANS.get(text, text) if kind == "boolean" else text
-
-
-def _integer(text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)

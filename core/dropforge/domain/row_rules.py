@@ -25,13 +25,8 @@ INTEGER_PATTERN = r"^[+-]?[0-9]+$"
 WHOLE_PATTERN = r"^[+-]?[0-9]+(\.0*)?$"
 NUMBER_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 LEADING_ZERO_PATTERN = r"^[+-]?0[0-9]"
-TIMESTAMP_PATTERN = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?$"
-)
-"""ISO 8601; a time without an offset is UTC. Other orders of day and month can't be told apart."""
-ZONED_PATTERN = r":.*(Z|[+-][0-9]{2}:?[0-9]{2})$"
-
+PADDED_PATTERN = r"^[+-]?0[0-9]+$"
+"""Codes; with a point behind them, zeros only fill a number up."""
 RULE_FIELDS = "number of fields"
 RULE_JSON = "JSON"
 RULE_NESTED = "nested value"
@@ -61,7 +56,7 @@ def label_of(value: float) -> str:
     """
     if isinstance(value, float) and not value.is_integer():
         return repr(value)
-    return str(int(value))
+    return str(int(value))  # Of a float beyond 2**53 all digits, as of the integer that it is.
 
 
 def whole_number(text: str) -> int | None:

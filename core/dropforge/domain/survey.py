@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-DISTINCT_TEXTS = 1024
-"""How many distinct values are counted exactly; above every bound that inference asks about."""
+DISTINCT_TEXTS = 10_000
+"""How many distinct values are counted exactly; a column with more is no category."""
 LONGEST_CATEGORY = 256
 """Characters beyond which a value is prose rather than a category."""
 IDENTIFIER_SAMPLE = 65_536
@@ -19,8 +19,9 @@ IDENTIFIER_SAMPLE = 65_536
 
 _COUNTS = (
     *("values", "numbers", "integers", "fractions", "huge_integers", "leading_zeros"),
-    *("boolean_words", "boolean_digits", "timestamps"),
+    *("boolean_words", "boolean_digits", "timestamps", "whole", "amounts"),
 )
+_TALLIES = ("spellings", "placeholders", "formats", "units", "widths")
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,14 @@ class Identifiers:
 class ColumnSurvey:
     """Evidence about one column; every count is of rows that have a value.
 
-    ``integers`` (64-bit, written without a point) are also counted in ``numbers`` (finite). ``texts`` maps
-    distinct values to their counts and is None once there are more than `DISTINCT_TEXTS` or one is too long.
+    ``integers`` (64-bit, written without a point) are also counted in ``numbers`` (finite). ``whole`` are the
+    numbers of a file's own type that could be integers, ``amounts`` the numbers with whatever people export
+    around them. ``texts`` maps distinct values to their counts and is None once there are more than
+    `DISTINCT_TEXTS` or one is too long.
+
+    Counts by text: ``spellings`` of missing values, which are none of `values`; ``placeholders``, which are;
+    ``formats`` that values of numbers and dates fit; ``units`` beside amounts; ``widths`` of integers in
+    digits. ``spelled`` says whether any object had to spell missing values out.
     """
 
     values: int = 0
@@ -107,6 +114,14 @@ class ColumnSurvey:
     boolean_words: int = 0
     boolean_digits: int = 0
     timestamps: int = 0
+    whole: int = 0
+    amounts: int = 0
+    spelled: bool = False
+    spellings: dict[str, int] = field(default_factory=dict)
+    placeholders: dict[str, int] = field(default_factory=dict)
+    formats: dict[str, int] = field(default_factory=dict)
+    units: dict[str, int] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
     texts: dict[str, int] | None = field(default_factory=dict)
     sequence: Sequence = field(default_factory=Sequence)
     identifiers: Identifiers = field(default_factory=Identifiers)
@@ -115,6 +130,11 @@ class ColumnSurvey:
         """Add what was seen in the rows that follow."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(later, name))
+        for name in _TALLIES:
+            tally = getattr(self, name)
+            for text, count in getattr(later, name).items():
+                tally[text] = tally.get(text, 0) + count
+        self.spelled |= later.spelled
         self._add_texts(later.texts)
         self.sequence = self.sequence.followed_by(later.sequence)
         self.identifiers.add(later.identifiers)
@@ -130,12 +150,12 @@ class ColumnSurvey:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evidence as JSON, for `from_dict`; identifiers, which are large, travel apart."""
-        fields = {name: getattr(self, name) for name in _COUNTS}
+        fields = {name: getattr(self, name) for name in (*_COUNTS, *_TALLIES, "spelled")}
         return {**fields, "texts": self.texts, "sequence": astuple(self.sequence)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], identifiers: Identifiers) -> ColumnSurvey:
-        counts = {name: raw[name] for name in _COUNTS}
+        counts = {name: raw[name] for name in (*_COUNTS, *_TALLIES, "spelled")}
         return cls(**counts, texts=raw["texts"], sequence=Sequence(*raw["sequence"]), identifiers=identifiers)
 
     @property

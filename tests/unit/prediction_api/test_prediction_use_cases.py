@@ -93,7 +93,7 @@ def test_names_every_problem_of_every_instance(service):
         (1, "weight"): "must be a number, not the string 'heavy'",
         (1, "ward"): "'c' is none of the categories a, b",
         (1, "smoker"): "is missing",
-        (1, "seen"): "'noon' is no timestamp in ISO 8601",
+        (1, "seen"): "must be a timestamp in ISO 8601, not the string 'noon'",
         (2, None): "must be an object, not a number",
     }
     assert service.log.records == {}
@@ -271,7 +271,8 @@ def test_what_is_refused_does_not_lose_the_rest(service, ids):
         ("x", 'must be {"id"'),
         ({"id": "x", "label": "maybe"}, "label must be one of the classes no, yes"),
         ({"id": "x", "label": True}, "label must be one of the classes no, yes"),
-        ({"id": "x", "label": ["no"]}, "label must be one of the classes no, yes"),
+        ({"id": "x", "label": ["no"]}, "label must be a string, not a list"),
+        ({"id": "x", "label": " NA "}, "label must be one of the classes no, yes"),
     ],
 )
 def test_refuses_what_is_no_outcome_and_records_none_of_the_request(service, ids, outcome, problem):
@@ -282,12 +283,13 @@ def test_refuses_what_is_no_outcome_and_records_none_of_the_request(service, ids
     assert service.log.get(ids[0]).outcome is None
 
 
-@pytest.mark.parametrize("value", ["1", True, None, float("inf"), 10**400])
+@pytest.mark.parametrize("value", ["one", "NA", True, None, float("inf"), 10**400])
 def test_the_outcome_of_a_regression_is_a_finite_number(value):
     service = service_for(REGRESSION)
     identifier = service.predict([{"x": 1}], STAMP)["predictions"][0]["id"]
     assert refusal_of(service.record_outcomes, [{"id": identifier, "value": value}], NOW).status == 422
-    assert service.record_outcomes([{"id": identifier, "value": 3}], NOW) == {"recorded": 1}
+    assert service.record_outcomes([{"id": identifier, "value": " 3 "}], NOW) == {"recorded": 1}
+    assert service.log.get(identifier).outcome == 3.0
 
 
 def test_one_id_with_two_outcomes_in_a_request_is_refused(service, ids):

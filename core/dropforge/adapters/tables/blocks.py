@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dropforge.domain.values import NumberFormat
+
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
@@ -36,10 +38,29 @@ class Block:
     bad: Sequence[BadRecord] = field(default_factory=tuple)
     names: Collection[str] = field(default_factory=tuple)
     """Every column that the rows name, wanted or not, in formats whose rows name their columns."""
+    spells_missing: bool = False
+    """Whether the format has no other way to say that a value is missing than to spell it out."""
 
     @property
     def rows(self) -> int:
         return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """How columns are best read, where their values allow it.
+
+    Attributes:
+        kinds: a number, or encoded text. Text that doesn't allow it comes as text.
+        usual_missing: whether the usual texts mean a missing value in every column, so that a parser may look
+            for them.
+        number_formats: columns of formats in which JSON's numbers are no plain text: the format that they
+            have to be written in; None where numbers are no values.
+    """
+
+    kinds: Mapping[str, pa.DataType] = field(default_factory=dict)
+    usual_missing: bool = False
+    number_formats: Mapping[str, NumberFormat | None] = field(default_factory=dict)
 
 
 Piece = Callable[[], Block]
@@ -62,17 +83,16 @@ class Table(Protocol):
         """
         ...
 
-    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Piece]:
         """Cut the object into blocks, in order; the work of reading one is left to its piece.
 
         Args:
             wanted: the columns to read; None for all.
-            hints: as which type a column is best read where its values allow it: a number, or encoded text.
-                Text that doesn't allow it comes as text.
+            hints: how to read them.
         """
         ...
 
-    def blocks(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Block]:
+    def blocks(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Block]:
         """Read the blocks that hold a record, one after the other."""
         ...
 
@@ -80,10 +100,10 @@ class Table(Protocol):
 class BlockTable:
     """Reads in one thread what `pieces` cuts."""
 
-    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Piece]:
         raise NotImplementedError
 
-    def blocks(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Block]:
+    def blocks(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Block]:
         return (block for piece in self.pieces(wanted, hints) if (block := piece()).records)
 
 

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dropforge.adapters.tables.blocks import BadRecord, Block
+from dropforge.adapters.tables.blocks import BadRecord, Block, Hints
 from dropforge.adapters.tables.buffers import Mask, extremes, is_present, is_true, looked_up, without
 from dropforge.adapters.tables.conversion import (
     ARROW_TYPES,
     ENCODED_TEXT,
     Converted,
     as_text,
-    convert,
+    converter_of,
     encode,
     text_buffers,
 )
@@ -33,6 +33,7 @@ from dropforge.domain.row_rules import (
     shown,
 )
 from dropforge.domain.splitting import RowHash, UInt64, hash_bits, hash_texts
+from dropforge.domain.values import NumberFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,23 @@ def wanted_columns(contract: Contract) -> list[str]:
     return [c.name for c in contract.columns if c.role != "ignored" or contract.key is None or c.name in by]
 
 
-def reading_hints(contract: Contract) -> Mapping[str, pa.DataType]:
-    """Return the columns that a parser may read as numbers at once, or encoded as few different texts."""
-    hints: dict[str, pa.DataType] = {}
-    for column in contract.prepared:
-        if column.type in NUMERIC_TYPES:
-            hints[column.name] = ARROW_TYPES[column.type]
+def reading_hints(contract: Contract) -> Hints:
+    """Say which columns a parser may read as numbers at once, or encoded as few different texts."""
+    kinds: dict[str, pa.DataType] = {}
+    formats: dict[str, NumberFormat | None] = {}
+    readers = [(column, contract.reader(column.name)) for column in contract.prepared]
+    for column, reader in readers:
+        # A parser would take the identifier 03 for 3.
+        is_identifier = column.type == "integer" and column.role == "key"
+        if column.type in NUMERIC_TYPES and column.format is None and not is_identifier:
+            kinds[column.name] = ARROW_TYPES[column.type]
         elif column.type in ("category", "boolean"):
-            hints[column.name] = ENCODED_TEXT
-    return hints
+            kinds[column.name] = ENCODED_TEXT
+        if column.type in NUMERIC_TYPES and column.format is not None:
+            formats[column.name] = NumberFormat.of(column.format)
+        elif reader.is_code:
+            formats[column.name] = None
+    return Hints(kinds, all(reader.reads_usual_spellings for _, reader in readers), formats)
 
 
 def check_block(block: Block, contract: Contract) -> CheckedBlock:
@@ -161,7 +170,7 @@ def check_columns(block: Block, columns: Sequence[Column], contract: Contract) -
         converted = (
             Converted(pa.nulls(block.rows, ARROW_TYPES[column.type]))
             if raw is None
-            else convert(raw, column.type)
+            else converter_of(contract.reader(column.name)).convert(raw)
         )
         typed[column.name] = converted.values
         final = _labels(converted.values, column) if _is_label(column, contract) else converted.values

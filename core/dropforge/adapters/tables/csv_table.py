@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Piece, rows_without
+from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Hints, Piece, rows_without
 from dropforge.adapters.tables.bounds import limited
 from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, read_header
 from dropforge.adapters.tables.csv_records import CACHED_BYTES, is_plain, lines_in, whole_records
@@ -41,7 +41,7 @@ class CsvTable(BlockTable):
         sample = _read_fully(stream, SAMPLE_BYTES)
         self._header, self.delimiter, end = read_header(sample, len(sample) < SAMPLE_BYTES, name)
         self._pending = sample[end:]
-        self._missing = _EMPTY
+        self._missing, self._usual_missing = _EMPTY, False
         self.columns = self._header
 
     @property
@@ -56,9 +56,10 @@ class CsvTable(BlockTable):
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {}
 
-    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Piece]:
         names = self._header if wanted is None else [n for n in self._header if n in wanted]
-        kinds = {name: hints.get(name, pa.string()) for name in names}
+        kinds = {name: hints.kinds.get(name, pa.string()) for name in names}
+        self._usual_missing = hints.usual_missing
         lines = 0
         done: list[memoryview] = []
         for data in whole_records(
@@ -91,13 +92,19 @@ class CsvTable(BlockTable):
         except pa.ArrowInvalid:
             table, bad = self._read(data, {name: _unless_number(kind) for name, kind in attempt.items()})
             for name, kind in kinds.items():
-                if _is_number(kind) and not _reads_as(_without_spellings(table[name]), kind):
+                if _is_number(kind) and not _reads_as(self._without_missing(table[name]), kind):
                     kinds[name] = pa.string()
         records = table.num_rows + len(bad)
         columns = {name: _one_chunk(table[name]) for name in kinds}
-        if self._missing is _EMPTY and any(_spells_missing(column) for column in columns.values()):
+        looks_further = self._usual_missing and self._missing is _EMPTY
+        if looks_further and any(_spells_missing(column) for column in columns.values()):
             self._missing = _SPELLINGS
-        return Block(columns, rows_without(records, bad), records, bad)
+        return Block(columns, rows_without(records, bad), records, bad, spells_missing=True)
+
+    def _without_missing(self, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+        if not self._usual_missing:
+            return texts
+        return pc.if_else(pc.is_in(texts, value_set=_SPELLED), pa.scalar(None, pa.string()), texts)
 
     def _read(self, data: memoryview, kinds: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[BadRecord]]:
         bad: list[BadRecord] = []
@@ -135,10 +142,6 @@ def _spells_missing(values: pa.Array) -> bool:
     if not pa.types.is_string(values.type):
         return False
     return bool(pc.any(pc.is_in(values.slice(0, _LOOKED_AT), value_set=_SPELLED)).as_py())
-
-
-def _without_spellings(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.if_else(pc.is_in(texts, value_set=_SPELLED), pa.scalar(None, pa.string()), texts)
 
 
 def _is_number(kind: pa.DataType) -> bool:

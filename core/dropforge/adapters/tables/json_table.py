@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Piece, rows_without
+from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Hints, Piece, rows_without
 from dropforge.adapters.tables.bounds import limited, line_start
 from dropforge.adapters.tables.csv_header import decode
 from dropforge.adapters.tables.csv_records import MAXIMUM_RECORD_BYTES, lines_in
 from dropforge.domain.errors import UnreadableData
-from dropforge.domain.row_rules import RULE_JSON, RULE_NESTED
+from dropforge.domain.row_rules import RULE_JSON, RULE_NESTED, RULE_TYPE, label_of
+from dropforge.domain.values import NumberFormat
 
 
 class _Repeated(ValueError):
@@ -50,11 +52,11 @@ class JsonLinesTable(BlockTable):
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {}
 
-    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Piece]:
         kept = None if wanted is None else set(wanted)
         lines = 0
         for data in self._lines():
-            yield partial(self._parse, data, kept, lines)
+            yield partial(self._parse, data, kept, lines, hints.number_formats)
             lines += lines_in(data)
 
     def _lines(self) -> Iterator[bytes]:
@@ -73,7 +75,13 @@ class JsonLinesTable(BlockTable):
         if pending:
             yield pending
 
-    def _parse(self, data: bytes, kept: set[str] | None, lines_before: int) -> Block:
+    def _parse(
+        self,
+        data: bytes,
+        kept: set[str] | None,
+        lines_before: int,
+        formats: Mapping[str, NumberFormat | None],
+    ) -> Block:
         text = decode(data, self._name, lines_before + 1)
         seen: dict[str, None] = {}
         rows: list[dict[str, str | None]] = []
@@ -82,7 +90,7 @@ class JsonLinesTable(BlockTable):
         for line in text.split("\n"):
             if not line.strip():
                 continue
-            parsed = _row(line, position)
+            parsed = _row(line, position, formats)
             if isinstance(parsed, BadRecord):
                 bad.append(parsed)
             else:
@@ -94,11 +102,34 @@ class JsonLinesTable(BlockTable):
         return Block(columns, rows_without(position, bad), position, bad, tuple(seen))
 
 
-def _row(line: str, position: int) -> dict[str, str | None] | BadRecord:
+class _Number(str):
+    """A number of JSON as text, of which it can still be told that it was none."""
+
+    __slots__ = ()
+
+
+def _integer(written: str) -> str:
+    return _Number("0" if written == "-0" else written)
+
+
+def _float(written: str) -> str:
+    """The text of a number with a point or an exponent; of a whole one as an integer's, as everywhere."""
+    number = float(written)
+    # What no float can hold reaches the contract's rules undamaged.
+    return _Number(label_of(number) if math.isfinite(number) else written)
+
+
+def _constant(written: str) -> str | None:
+    return None if written == "NaN" else _Number(written)
+
+
+def _row(
+    line: str, position: int, formats: Mapping[str, NumberFormat | None]
+) -> dict[str, str | None] | BadRecord:
     try:
         # Numbers stay text: 1e400 and 20-digit integers must reach the contract's rules undamaged.
         parsed = json.loads(
-            line, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_unique
+            line, parse_int=_integer, parse_float=_float, parse_constant=_constant, object_pairs_hook=_unique
         )
     except (ValueError, RecursionError):
         return BadRecord(position, RULE_JSON, None, line)
@@ -113,6 +144,11 @@ def _row(line: str, position: int) -> dict[str, str | None] | BadRecord:
             return BadRecord(position, RULE_JSON, None, line)
         if isinstance(value, bool):
             row[column] = "true" if value else "false"
+        elif column in formats and isinstance(value, _Number):
+            written = formats[column]
+            if written is None:
+                return BadRecord(position, RULE_TYPE, column, value)
+            row[column] = written.write(value)
         elif value is None or _is_unicode(value):
             row[column] = value
         else:

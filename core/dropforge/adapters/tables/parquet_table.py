@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropforge.adapters.tables.blocks import Block, BlockTable, Piece
+from dropforge.adapters.tables.blocks import Block, BlockTable, Hints, Piece
 from dropforge.adapters.tables.csv_header import refuse_duplicates
 from dropforge.domain.errors import UnreadableData, UnsupportedColumn
 
@@ -37,7 +37,13 @@ class ParquetTable(BlockTable):
     def __init__(self, stream: BinaryIO, name: str, block_bytes: int) -> None:
         self._name, self._block_bytes = name, block_bytes
         try:
-            self._file = pq.ParquetFile(stream, buffer_size=_FETCH_BYTES, pre_buffer=False)
+            self._file = pq.ParquetFile(
+                stream,
+                buffer_size=_FETCH_BYTES,
+                pre_buffer=False,
+                # In nanoseconds, which is the default, years from 2262 on wrap around.
+                coerce_int96_timestamp_unit="us",
+            )
             self._schema = self._file.schema_arrow
         except pa.ArrowNotImplementedError as error:
             # Which column it is can't be asked either.
@@ -70,7 +76,7 @@ class ParquetTable(BlockTable):
     def native_types(self) -> Mapping[str, pa.DataType]:
         return {name: _value_type(self._schema.field(index).type) for name, index in self._index.items()}
 
-    def pieces(self, wanted: Sequence[str] | None, hints: Mapping[str, pa.DataType]) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Piece]:
         names = [name for name in self._index if wanted is None or name in wanted]
         stored = [self._schema.names[self._index[name]] for name in names]
         try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
-from dropforge.adapters.tables.blocks import Block, Piece, Table
+from dropforge.adapters.tables.blocks import Block, Hints, Piece, Table
 from dropforge.adapters.tables.checking import CheckedBlock, check_block, reading_hints, wanted_columns
 from dropforge.adapters.tables.conversion import fits
 from dropforge.adapters.tables.csv_table import CsvTable
@@ -48,7 +48,7 @@ def survey_table(table: Table, uri: str, workers: int) -> SpanSurvey:
     found = SpanSurvey(table.columns)
     for name in table.columns or ():
         found.seen.add_column(name, uri)
-    calls = (partial(_surveyed, piece, uri) for piece in table.pieces(None, {}))
+    calls = (partial(_surveyed, piece, uri) for piece in table.pieces(None, Hints()))
     for block, seen in ordered(calls, workers):
         if block.bad and not found.records:
             found.first_bad = block.bad[0].text
@@ -68,7 +68,7 @@ def check_table(table: Table, uri: str, contract: Contract, workers: int) -> Ite
         retyped = [
             f"~ column {column.name!r} was {column.type}, is {native[column.name]}"
             for column in contract.prepared
-            if column.name in native and not fits(native[column.name], column.type)
+            if column.name in native and not fits(native[column.name], contract.reader(column.name))
         ]
         hold_to_schema(uri, table.columns, retyped, contract)
     pieces = table.pieces(wanted_columns(contract), reading_hints(contract))
