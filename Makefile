@@ -16,7 +16,7 @@ TESTS ?= tests
 # Much of a test on the local host is waiting: four processes keep two cores busy.
 WORKERS ?= 4
 
-.PHONY: help setup demo up test screenshots faults realworld bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean
+.PHONY: help setup demo up test ordinary-user screenshots faults realworld bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean
 
 ON_LINUX := demo up test screenshots faults realworld bench sam-local serving-stack record ordinary-user
 ifneq ($(filter $(ON_LINUX),$(MAKECMDGOALS)),)
@@ -40,6 +40,10 @@ up: setup ## the same host, kept running; Ctrl-C stops it, its state survives
 test: setup ## every test
 	@scripts/find_chromium.sh >/dev/null
 	pytest -n $(WORKERS) --dist loadgroup $(TESTS)
+
+ordinary-user: setup ## as root: the demo, with and without user namespaces, and every test, as a user who is new here
+	@scripts/find_chromium.sh >/dev/null
+	@scripts/ordinary_user.sh
 
 screenshots: setup ## pictures of every page of the console, to docs/images
 	@python -m tests.browser.screenshots
