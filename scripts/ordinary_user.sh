@@ -88,7 +88,7 @@ given "${namespaces[@]}" 2>/dev/null || refused() { given "$@"; }
 if refused "${namespaces[@]}" 2>/dev/null; then fail "The kernel gives namespaces where it should refuse them."; fi
 demo refused false
 refused make test TESTS="${WITHOUT_NAMESPACES[*]}" | tee "$work/tests"
-without=$(tail -n 1 "$work/tests")
+without=$(tail -n 1 "$work/tests" | tr -d "=")
 
 for setting in kernel.apparmor_restrict_unprivileged_userns=0 kernel.unprivileged_userns_clone=1 \
   user.max_user_namespaces=10000; do
@@ -100,6 +100,6 @@ done
 given "${namespaces[@]}" || fail "An ordinary user can't be given namespaces here: this needs a machine or a privileged container."
 demo given true
 
-echo "As a new user: 2 of 2 demos succeeded, with namespaces refused and given; tests where they are refused: $without"
-echo "All tests, where they are given:"
+echo "As a new user: 2 of 2 demos succeeded, with user namespaces refused and given. Tests where they are refused:$without"
+echo "All tests where they are given:"
 given make test
