@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dropforge.domain.ports import ObjectStore
     from dropforge.domain.predictions import PredictionLog
     from dropforge.domain.preparing import Tables
-    from dropforge.domain.services import Endpoints, Registry, Workflows
+    from dropforge.domain.services import Endpoints, Jobs, Registry, Workflows
     from dropforge.domain.training_code import TrainingCode
 
 # Throttling and 5xx are retried with jitter by the SDK first, then by the state machine's Retry.
@@ -116,6 +116,12 @@ def endpoints() -> Endpoints:
         functools.partial(_client, "sagemaker-runtime"),
         functools.partial(_client, "cloudwatch"),
     )
+
+
+def jobs() -> Jobs:
+    from dropforge.adapters.sagemaker import SageMakerJobs
+
+    return SageMakerJobs(_client("sagemaker"))
 
 
 @functools.cache

@@ -21,6 +21,8 @@ class FunctionSettings(Settings):
     ledger_table: str
     training_machine_arn: str
     deployment_machine_arn: str
+    batch_machine_arn: str
+    model_name: str
     endpoint_idle_hours: float
 
 
@@ -31,8 +33,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         ledger=bootstrap.ledger(settings.ledger_table),
         workflows=bootstrap.workflows(),
         endpoints=bootstrap.endpoints(),
+        jobs=bootstrap.jobs(),
+        model_name=settings.model_name,
         training_machine_arn=settings.training_machine_arn,
         deployment_machine_arn=settings.deployment_machine_arn,
+        batch_machine_arn=settings.batch_machine_arn,
         now=bootstrap.now(),
         event=event,
         idle=timedelta(hours=settings.endpoint_idle_hours) if settings.endpoint_idle_hours else None,

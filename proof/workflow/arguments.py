@@ -9,7 +9,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from proof.findings import Finding
 from proof.product import Product, is_expression, states_of
-from proof.workflow.operations import Operation, UnknownResource, operation_of
+from proof.workflow.operations import REMEDY, Operation, UnknownResource, operation_of
 
 # Members that Step Functions takes as JSON, whatever the operation says.
 _ANY_JSON = {
@@ -61,6 +61,8 @@ def _calls(state: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 def _problems(operation: Operation, arguments: Any) -> Iterator[tuple[str, str]]:
     if is_expression(arguments):
         return
+    for name in sorted(arguments.keys() - (operation.supported or arguments.keys())):
+        yield f".{name}", f"no published list of the optimised integration's members has it; {REMEDY}"
     skipped = {member for name, member in _ANY_JSON if name == operation.name}
     yield from _against(operation.input_shape, arguments, "", skipped)
 

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ParamValidationError
 from botocore.validate import validate_parameters
 
-from proof.workflow.operations import operation_of
+from proof.workflow.operations import REMEDY, operation_of
 
 
 class InvalidRequest(Exception):
@@ -24,6 +24,11 @@ def check_request(resource: str, request: dict[str, Any]) -> None:
     """
     operation = operation_of(resource)
     shape = operation.input_shape
+    refused = request.keys() - (operation.supported or request.keys())
+    _insist(
+        not refused,
+        f"no published list of the optimised {operation.name} has {', '.join(sorted(refused))}; {REMEDY}",
+    )
     if operation.name == "CreateTrainingJob":
         _insist(
             bool(re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", request["TrainingJobName"])),

@@ -37,14 +37,16 @@ PLAN = {
     "rows_to_score": 2,
     "rows_rejected": 1,
 }
-# The optimized integration's answer: times are epoch milliseconds, tags a map.
+BEGUN = {"TransformJobArn": COLLECT["transform_job_arn"]}
+# The SDK integration's answer: what the API answers, times as text; tags are not in it.
 TRANSFORMED = {
     "TransformJobName": f"model-b-{BATCH_ID}-a0",
-    "TransformJobArn": COLLECT["transform_job_arn"],
+    **BEGUN,
     "TransformJobStatus": "Completed",
-    "CreationTime": 1795251600000,
-    "Tags": {"dropforge:model": "model"},
+    "CreationTime": "2026-11-21T09:00:00.123Z",
 }
+RUNNING = {**TRANSFORMED, "TransformJobStatus": "InProgress"}
+STOPPED = {**TRANSFORMED, "TransformJobStatus": "Stopped"}
 COLLECTED = {
     "outcome": "scored",
     "result_uri": "s3://dropforge-data-123456789012/batch/out/may/new-patients.csv",
@@ -61,7 +63,7 @@ def invoked(payload: Any) -> dict[str, Any]:
 
 RESULTS: dict[str, Any] = {
     "PlanBatch": invoked(PLAN),
-    "TransformBatch": TRANSFORMED,
+    "TransformBatch": BEGUN,
     "DescribeTransformJob": TRANSFORMED,
     "CollectBatch": invoked(COLLECTED),
 }
@@ -101,6 +103,7 @@ def test_a_dropped_file_is_planned_transformed_and_collected():
     (collected,) = done.requests["CollectBatch"]
     assert collected["Payload"] == COLLECT
     (job,) = done.requests["TransformBatch"]
+    assert job["Environment"] == {"DROPFORGE_EXECUTION_ARN": EXECUTION}
     assert job["ModelName"] == "model-v4-7"
     assert job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] == f"{WORK}input/requests.jsonl"
     assert job["TransformOutput"]["S3OutputPath"] == f"{WORK}output/a0"
@@ -145,61 +148,74 @@ def test_a_missing_quota_tries_each_type_twice_and_then_fails():
     assert (done.status, done.error) == ("FAILED", "SageMaker.ResourceLimitExceededException")
 
 
+def failed(reason: str) -> dict[str, Any]:
+    return {**TRANSFORMED, "TransformJobStatus": "Failed", "FailureReason": reason}
+
+
 def test_missing_capacity_tries_the_next_type_and_collects_its_output():
-    cause = json.dumps(
-        {"TransformJobStatus": "Failed", "FailureReason": "CapacityError: Unable to provision"}
-    )
-    done = score(TransformBatch=[Failure("States.TaskFailed", cause), TRANSFORMED])
+    done = score(DescribeTransformJob=[failed("CapacityError: Unable to provision"), TRANSFORMED])
     assert done.states[-1] == "Scored"
     assert done.requests["CollectBatch"][0]["Payload"]["output_uri"] == f"{WORK}output/a1/"
 
 
-def test_a_failed_job_fails_with_its_reason_and_where_to_look():
-    reason = 'ClientError: See job logs for "more" information'
-    cause = json.dumps({"TransformJobStatus": "Failed", "FailureReason": reason})
-    done = score(TransformBatch=Failure("States.TaskFailed", cause))
+def test_capacity_that_stays_missing_fails_with_the_jobs_reason():
+    done = score(DescribeTransformJob=failed("CapacityError: Unable to provision"))
+    assert len(done.requests["TransformBatch"]) == 4
     assert (done.status, done.error) == ("FAILED", "TransformFailed")
-    assert "ClientError: See job logs for" in done.cause
+    assert "CapacityError: Unable to provision" in done.cause
+
+
+def test_an_instance_type_that_the_region_lacks_is_no_capacity():
+    refusal = Failure(
+        "SageMaker.SageMakerException",
+        "The requested resource transform-job/ml.m5.large is not available in this region",
+    )
+    assert score(TransformBatch=[refusal, BEGUN]).states[-1] == "Scored"
+    done = score(TransformBatch=refusal)
+    assert len(done.requests["TransformBatch"]) == 4
+    assert "not available in this region" in done.cause
+
+
+def test_a_failed_job_fails_with_its_reason_and_where_to_look():
+    done = score(DescribeTransformJob=failed('ClientError: See job logs for "more" information'))
+    assert (done.status, done.error) == ("FAILED", "TransformFailed")
+    assert 'ClientError: See job logs for "more" information' in done.cause
     assert "/aws/sagemaker/TransformJobs" in done.cause
     assert "StopTransformJob" not in done.states
 
 
-@pytest.mark.parametrize("gap", ["", " "])
-def test_a_job_that_was_stopped_is_not_a_failure(gap):
-    stopped = f'{{"TransformJobStatus":{gap}"Stopped"}}'
-    assert score(TransformBatch=Failure("States.TaskFailed", stopped)).states[-1] == "Stopped"
-    done = score(TransformBatch={**TRANSFORMED, "TransformJobStatus": "Stopped"})
+def test_a_job_that_was_stopped_is_not_a_failure():
+    done = score(DescribeTransformJob=STOPPED)
     assert (done.status, done.states[-1]) == ("SUCCEEDED", "Stopped")
 
 
 def test_a_job_that_outran_its_time_is_stopped_and_fails_with_a_remedy():
-    done = score(TransformBatch=Failure("States.Timeout", None))
+    done = score(DescribeTransformJob=RUNNING)
+    assert 3600 - 30 <= sum(done.waits) <= 3600
     assert done.requests["StopTransformJob"] == [{"TransformJobName": TRANSFORMED["TransformJobName"]}]
     assert (done.status, done.error) == ("FAILED", "TransformTimedOut")
     assert "BatchMaxRuntimeSeconds" in done.cause
 
 
+def test_a_job_whose_beginning_failed_may_be_there_and_is_stopped():
+    done = score(TransformBatch=Failure("States.Timeout", None))
+    assert done.requests["StopTransformJob"] == [{"TransformJobName": TRANSFORMED["TransformJobName"]}]
+    assert (done.status, done.error) == ("FAILED", "States.Timeout")
+
+
 def test_follows_a_job_that_an_unanswered_call_had_made():
     in_use = Failure("SageMaker.ResourceInUseException", "Job name must be unique")
-    running = {**TRANSFORMED, "TransformJobStatus": "InProgress"}
-    done = score(TransformBatch=in_use, DescribeTransformJob=[running, running, TRANSFORMED])
-    assert (done.states[-1], done.waits) == ("Scored", [30, 30])
-    failed = {**TRANSFORMED, "TransformJobStatus": "Failed", "FailureReason": "AlgorithmError: x"}
-    done = score(TransformBatch=in_use, DescribeTransformJob=failed)
+    done = score(TransformBatch=in_use, DescribeTransformJob=[RUNNING, RUNNING, TRANSFORMED])
+    assert (done.states[-1], done.waits) == ("Scored", [1, 1])
+    done = score(TransformBatch=in_use, DescribeTransformJob=failed("AlgorithmError: x"))
     assert done.error == "TransformFailed"
     assert "AlgorithmError: x" in done.cause
-    held = score(TransformBatch=in_use).inputs["DescribeTransformJob"]
-    held = {**held, "transform": {**held["transform"], "polls": 118}}
-    done = score(held, "DescribeTransformJob", DescribeTransformJob=running)
-    assert (done.error, done.waits) == ("TransformTimedOut", [30, 30])
 
 
 @pytest.mark.parametrize("cause", [None, "", "not JSON"])
 @pytest.mark.parametrize("state", ["PlanBatch", "TransformBatch", "DescribeTransformJob", "CollectBatch"])
 def test_breakage_anywhere_is_told_and_fails_with_its_class(state, cause):
     changes: dict[str, Any] = {state: Failure("AccessDenied", cause)}
-    if state == "DescribeTransformJob":
-        changes["TransformBatch"] = Failure("SageMaker.ResourceInUseException", "taken")
     done = score(**changes)
     assert (done.status, done.error, done.cause) == ("FAILED", "AccessDenied", cause or "")
     assert "batch/in/may/new-patients.csv" in done.requests["NotifyFailure"][0]["Message"]
@@ -219,16 +235,17 @@ def test_a_functions_message_is_what_people_read():
 def test_what_comes_after_the_outcome_never_changes_it(state):
     refused = {state: Failure("AccessDenied", None)}
     assert score(**refused).status == "SUCCEEDED"
-    stopped = {**TRANSFORMED, "TransformJobStatus": "Stopped"}
-    assert score(TransformBatch=stopped, **refused).states[-1] == "Stopped"
-    assert score(TransformBatch=Failure("States.Timeout", None), **refused).error == "TransformTimedOut"
+    assert score(DescribeTransformJob=STOPPED, **refused).states[-1] == "Stopped"
+    assert score(TransformBatch=Failure("States.Timeout", None), **refused).error == "States.Timeout"
 
 
 def test_the_ways_above_go_through_every_state():
     # Each in one walk, so that this test stands on its own in any process.
     test_follows_a_job_that_an_unanswered_call_had_made()
     test_a_missing_quota_tries_each_type_twice_and_then_fails()
-    test_a_job_that_was_stopped_is_not_a_failure("")
+    test_a_job_that_was_stopped_is_not_a_failure()
+    test_a_failed_job_fails_with_its_reason_and_where_to_look()
+    test_a_job_that_outran_its_time_is_stopped_and_fails_with_a_remedy()
     test_what_is_not_planned_ends_well_and_starts_nothing("duplicate")
     test_an_older_file_of_the_same_name_ends_well_without_a_word()
     assert set(STATES) - VISITED == set()

@@ -55,23 +55,23 @@ ADMISSION = {
     "metric_definitions": [{"Name": "validation:auc", "Regex": "validation:auc=([-+0-9.eE]+);"}],
     "champion": None,
 }
-# The optimized integration's answer: times are epoch milliseconds, tags a map.
+BEGUN = {"TrainingJobArn": f"arn:aws:sagemaker:{ACCOUNT}:training-job/{JOB}"}
+# The SDK integration's answer: what the API answers, times as text; tags are not in it.
 TRAINED = {
     "TrainingJobName": JOB,
-    "TrainingJobArn": f"arn:aws:sagemaker:{ACCOUNT}:training-job/{JOB}",
+    **BEGUN,
     "TrainingJobStatus": "Completed",
     "SecondaryStatus": "Completed",
     "ModelArtifacts": {"S3ModelArtifacts": f"{FOLDER}{JOB}/output/model.tar.gz"},
     "OutputDataConfig": {"S3OutputPath": FOLDER, "KmsKeyId": ""},
-    "CreationTime": 1795251600000,
-    "Tags": {"dropforge:model": "model"},
+    "CreationTime": "2026-11-21T09:00:00.123Z",
 }
 DECIDED = {"decision": "approved", "version": 1, "by": "ann", "reason": "fine"}
 CLOSING = {"run_id": REGISTER["run_id"], "status": "closed", "error_class": "", "message": ""}
 RESULTS: dict[str, Any] = {
     "AdmitRun": invoked(ADMISSION),
     "PrepareData": invoked(REGISTER["prepared"]),
-    "TrainModel": TRAINED,
+    "TrainModel": BEGUN,
     "DescribeTrainingJob": TRAINED,
     "JudgeModel": invoked(REGISTER["judgement"]),
     "RegisterModel": invoked(
@@ -129,8 +129,13 @@ def go(
     return done
 
 
-def train(start: Any = None, **changes: Any) -> Walk:
-    return go("training", {**RESULTS, **changes}, start or event("s3_object_created"))
+def train(start: Any = None, TrainingMaxRuntimeSeconds: str = "3600", **changes: Any) -> Walk:
+    return go(
+        "training",
+        {**RESULTS, **changes},
+        start or event("s3_object_created"),
+        TrainingMaxRuntimeSeconds=TrainingMaxRuntimeSeconds,
+    )
 
 
 def deploy(substitutions: dict[str, str] | None = None, **changes: Any) -> Walk:
@@ -346,67 +351,104 @@ def test_a_missing_quota_tries_each_type_twice_and_then_fails():
     assert done.status == "FAILED"
 
 
+def running(status: str, **more: Any) -> dict[str, Any]:
+    described = {**TRAINED, "TrainingJobStatus": status, "SecondaryStatus": "Training", **more}
+    del described["ModelArtifacts"]
+    return described
+
+
+NO_CAPACITY = running(
+    "Failed", FailureReason="CapacityError: Unable to provision requested ML compute capacity."
+)
+
+
 def test_missing_capacity_tries_the_next_type():
-    cause = json.dumps({"TrainingJobStatus": "Failed", "FailureReason": "CapacityError: Unable to provision"})
-    done = train(TrainModel=[Failure("States.TaskFailed", cause), TRAINED])
+    done = train(DescribeTrainingJob=[NO_CAPACITY, TRAINED])
     assert done.states[-1] == "ModelDeployed"
     assert done.requests["JudgeModel"][0]["Payload"]["lineage"]["instance_type"] == "ml.m4.xlarge"
 
 
-@pytest.mark.parametrize(
-    "cause", [None, "", "not JSON", '{"TrainingJobStatus":"Failed","FailureReason":"x"}']
-)
-@pytest.mark.parametrize(
-    "error", ["States.TaskFailed", "States.Timeout", "SageMaker.AmazonSageMakerException"]
-)
-def test_a_broken_training_job_fails_the_run(error, cause):
-    closing = {**CLOSING, "error_class": "TrainingFailed", "message": "x"}
+def test_an_instance_type_that_the_region_lacks_is_no_capacity():
+    refusal = Failure(
+        "SageMaker.SageMakerException",
+        "The requested resource training-job/ml.m5.large is not available in this region "
+        "(Service: SageMaker, Status Code: 400, Request ID: 1)",
+    )
+    done = train(TrainModel=[refusal, BEGUN])
+    assert done.states[-1] == "ModelDeployed"
+    done = train(TrainModel=refusal)
+    assert len(done.requests["TrainModel"]) == 4
+    assert "StopTrainingJob" not in done.states
+    assert "not available in this region" in done.requests["CloseFailed"][0]["Payload"]["error"]["Cause"]
+
+
+def test_a_training_job_that_fails_fails_the_run_with_its_reason():
+    done = train(DescribeTrainingJob=running("Failed", FailureReason="AlgorithmError: x"))
+    assert done.requests["CloseFailed"][0]["Payload"]["error"] == {
+        "Error": "TrainingFailed",
+        "Cause": "AlgorithmError: x",
+    }
+    assert "StopTrainingJob" not in done.states
+
+
+@pytest.mark.parametrize("cause", [None, "", "not JSON"])
+@pytest.mark.parametrize("error", ["States.Timeout", "SageMaker.SageMakerException"])
+def test_a_job_whose_beginning_failed_may_be_there_and_is_stopped(error, cause):
+    closing = {**CLOSING, "error_class": error, "message": "x"}
     done = train(TrainModel=Failure(error, cause), CloseFailed=invoked(closing))
-    assert (done.status, done.error, done.cause) == ("FAILED", "TrainingFailed", "x")
+    assert done.requests["StopTrainingJob"] == [{"TrainingJobName": JOB}]
+    assert (done.status, done.error, done.cause) == ("FAILED", error, "x")
 
 
-@pytest.mark.parametrize("gap", ["", " "])
-def test_a_training_job_that_was_stopped_is_not_a_failure(gap):
-    stopped = f'{{"TrainingJobStatus":{gap}"Stopped","SecondaryStatus":{gap}"Stopped"}}'
-    assert train(TrainModel=Failure("States.TaskFailed", stopped)).states[-1] == "Stopped"
-    result = {**TRAINED, "TrainingJobStatus": "Stopped", "SecondaryStatus": "Stopped"}
-    del result["ModelArtifacts"]
-    assert train(TrainModel=result).states[-1] == "Stopped"
+def test_a_training_job_that_was_stopped_is_not_a_failure():
+    done = train(DescribeTrainingJob=running("Stopped", SecondaryStatus="Stopped"))
+    assert done.states[-1] == "Stopped"
 
 
 def test_a_training_job_that_outran_its_time_is_a_failure_with_a_remedy():
-    result = {**TRAINED, "TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"}
-    caught = Failure("States.TaskFailed", json.dumps(result))
-    for outcome in (result, caught):
-        done = train(TrainModel=outcome)
-        assert done.status == "FAILED"
-        assert "TrainingMaxRuntimeSeconds" in done.requests["CloseFailed"][0]["Payload"]["error"]["Cause"]
-
-
-def running(status: str, **more: Any) -> dict[str, Any]:
-    return {**TRAINED, "TrainingJobStatus": status, "SecondaryStatus": "Training", **more}
+    done = train(DescribeTrainingJob=running("Stopped", SecondaryStatus="MaxRuntimeExceeded"))
+    assert done.status == "FAILED"
+    assert "TrainingMaxRuntimeSeconds" in done.requests["CloseFailed"][0]["Payload"]["error"]["Cause"]
 
 
 def test_follows_a_job_that_an_unanswered_call_had_made():
     in_use = Failure("SageMaker.ResourceInUseException", "Training job names must be unique")
-    without_model = running("InProgress")
-    del without_model["ModelArtifacts"]
-    done = train(TrainModel=in_use, DescribeTrainingJob=[without_model, without_model, TRAINED])
+    done = train(TrainModel=in_use, DescribeTrainingJob=[running("InProgress"), TRAINED])
     assert done.states[-1] == "ModelDeployed"
-    assert done.waits == [30, 30]
-    failed = running("Failed", FailureReason="AlgorithmError: x")
-    done = train(TrainModel=in_use, DescribeTrainingJob=failed)
-    assert done.requests["CloseFailed"][0]["Payload"]["error"]["Cause"] == "AlgorithmError: x"
+    assert len(done.requests["TrainModel"]) == 1
+
+
+def test_looks_at_a_job_soon_then_every_half_minute_then_after_a_share_of_its_time():
+    done = train(
+        DescribeTrainingJob=[running("InProgress")] * 100 + [TRAINED], TrainingMaxRuntimeSeconds="86400"
+    )
+    assert done.states[-1] == "ModelDeployed"
+    assert done.waits[:12] == [1, 1, 2, 3, 5, 7, 10, 13, 17, 21, 26, 30]
+    assert done.waits[-1] == 30
+    start = train().inputs["DescribeTrainingJob"]
+    late = {**start, "training": {**start["training"], "polls": 500, "waited_s": 40_000}}
+    done = go(
+        "training",
+        {**RESULTS, "DescribeTrainingJob": [running("InProgress"), TRAINED]},
+        late,
+        "DescribeTrainingJob",
+        TrainingMaxRuntimeSeconds="86400",
+    )
+    assert done.waits == [200]
 
 
 def test_follows_a_job_no_longer_than_it_may_run():
-    in_use = Failure("SageMaker.ResourceInUseException", "Training job names must be unique")
-    results = {**RESULTS, "TrainModel": in_use, "DescribeTrainingJob": running("InProgress")}
-    held = train(TrainModel=in_use).inputs["DescribeTrainingJob"]
-    held = {**held, "training": {**held["training"], "polls": 238}}
-    done = go("training", results, held, "DescribeTrainingJob")
+    done = train(DescribeTrainingJob=running("InProgress"))
+    assert 7200 - 30 <= sum(done.waits) <= 7200
     assert done.requests["CloseFailed"][0]["Payload"]["error"]["Error"] == "States.Timeout"
-    assert done.waits == [30, 30]
+    assert done.requests["StopTrainingJob"] == [{"TrainingJobName": JOB}]
+
+
+def test_the_time_of_one_attempt_is_not_taken_from_the_next():
+    looks = [running("InProgress")] * 150 + [NO_CAPACITY] + [running("InProgress")] * 150 + [TRAINED]
+    done = train(DescribeTrainingJob=looks)
+    assert done.states[-1] == "ModelDeployed"
+    assert sum(done.waits) > 7200
 
 
 FAILING = (
@@ -442,17 +484,13 @@ def test_breakage_while_closing_still_ends_in_a_failure_with_the_cause(cause):
         "CloseReplayed": {"AdmitRun": admitted(trigger="replay")},
         "CloseRejected": {"AwaitApproval": {**DECIDED, "decision": "rejected"}},
         "CloseSuperseded": {"AwaitApproval": {**DECIDED, "decision": "superseded"}},
-        "CloseStopped": {"TrainModel": Failure("States.TaskFailed", '{"TrainingJobStatus":"Stopped"}')},
+        "CloseStopped": {"DescribeTrainingJob": running("Stopped", SecondaryStatus="Stopped")},
     }.items():
         done = train(**before, **{state: failure})
         assert done.status == "FAILED", state
         assert done.error in ("AccessDenied", "EmptyData"), state
-    for state in ("CheckApproval", "DescribeTrainingJob"):
-        start = {
-            "CheckApproval": {"AwaitApproval": Failure("States.Timeout", None)},
-            "DescribeTrainingJob": {"TrainModel": Failure("SageMaker.ResourceInUseException", "")},
-        }[state]
-        assert train(**start, **{state: failure}).status == "FAILED"
+    assert train(DescribeTrainingJob=failure).status == "FAILED"
+    assert train(AwaitApproval=Failure("States.Timeout", None), CheckApproval=failure).status == "FAILED"
 
 
 def test_a_notification_that_fails_changes_no_outcome():
@@ -741,7 +779,7 @@ def test_breakage_of_a_clean_up_does_not_hide_the_outcome():
 def test_attempts_of_a_run_have_names_of_their_own():
     names = [
         train(
-            TrainModel=[Failure("SageMaker.ResourceLimitExceededException", "")] * failures + [TRAINED]
+            TrainModel=[Failure("SageMaker.ResourceLimitExceededException", "")] * failures + [BEGUN]
         ).requests["TrainModel"][-1]["TrainingJobName"]
         for failures in range(4)
     ]

@@ -162,6 +162,7 @@ _REFERENCES = {
     "DataBucket": "dropforge-data-123456789012",
     "TrainingStateMachine": f"{_MACHINE}-training",
     "DeploymentStateMachine": f"{_MACHINE}-deployment",
+    "BatchStateMachine": f"{_MACHINE}-batch",
 }
 
 

@@ -68,6 +68,8 @@ class SageMakerClient(_Client):
         self.endpoints: dict[str, dict[str, Any]] = {}
         self.configs: dict[str, datetime] = {}
         self.models: dict[str, datetime] = {}
+        self.training_jobs: dict[str, dict[str, Any]] = {}
+        self.transform_jobs: dict[str, dict[str, Any]] = {}
 
     def do_create_model_package(self, **request: Any) -> dict[str, Any]:
         token = request.pop("ClientToken")
@@ -104,7 +106,41 @@ class SageMakerClient(_Client):
             raise _refused("DeleteModel", "ValidationException", f'Could not find model "{ModelName}".')
         return {}
 
+    def do_describe_training_job(self, TrainingJobName: str) -> dict[str, Any]:
+        return self.training_jobs[TrainingJobName]
+
+    def do_describe_transform_job(self, TransformJobName: str) -> dict[str, Any]:
+        return self.transform_jobs[TransformJobName]
+
+    def do_stop_training_job(self, TrainingJobName: str) -> dict[str, Any]:
+        return self._stop("Training", self.training_jobs, TrainingJobName)
+
+    def do_stop_transform_job(self, TransformJobName: str) -> dict[str, Any]:
+        return self._stop("Transform", self.transform_jobs, TransformJobName)
+
+    def _stop(self, noun: str, jobs: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+        operation = f"Stop{noun}Job"
+        if name not in jobs:
+            raise _refused(operation, "ResourceNotFound", "Requested resource not found.")
+        if (status := jobs[name][f"{noun}JobStatus"]) != "InProgress":
+            message = f"The request was rejected because the {noun.lower()} job is in status {status}."
+            raise _refused(operation, "ValidationException", message)
+        jobs[name][f"{noun}JobStatus"] = "Stopping"
+        return {}
+
+    def begin(self, noun: str, name: str, environment: dict[str, str], status: str = "InProgress") -> None:
+        """A training or transform job as SageMaker describes it."""
+        jobs = {"Training": self.training_jobs, "Transform": self.transform_jobs}[noun]
+        jobs[name] = {
+            f"{noun}JobName": name,
+            f"{noun}JobStatus": status,
+            "CreationTime": datetime(2026, 1, 1, tzinfo=UTC),
+            "Environment": environment,
+        }
+
     def get_paginator(self, name: str) -> Any:
+        if name in ("list_training_jobs", "list_transform_jobs"):
+            return self._jobs("Training" if name == "list_training_jobs" else "Transform")
         kind, member, held = {
             "list_endpoint_configs": ("EndpointConfigs", "EndpointConfigName", self.configs),
             "list_models": ("Models", "ModelName", self.models),
@@ -120,6 +156,22 @@ class SageMakerClient(_Client):
                     if request["NameContains"] in each and made < request["CreationTimeBefore"]
                 ]
                 return [{kind: list(page)} for page in itertools.batched(found, 2)] or [{kind: []}]
+
+        return Paginator()
+
+    def _jobs(self, noun: str) -> Any:
+        jobs = {"Training": self.training_jobs, "Transform": self.transform_jobs}[noun]
+
+        class Paginator:
+            def paginate(self, **request: Any) -> Any:
+                check_request("sagemaker", f"List{noun}Jobs", request)
+                found = [
+                    {key: each[key] for key in (f"{noun}JobName", f"{noun}JobStatus", "CreationTime")}
+                    for name, each in sorted(jobs.items())
+                    if request["NameContains"] in name and each[f"{noun}JobStatus"] == request["StatusEquals"]
+                ]
+                pages = list(itertools.batched(found, 2)) or [()]
+                return [{f"{noun}JobSummaries": list(page)} for page in pages]
 
         return Paginator()
 

@@ -12,6 +12,7 @@ from dropforge.domain.triggers import Drop
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TRAINING = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge-training"
 DEPLOYMENT = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge-deployment"
+BATCH = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge-batch"
 GROUP = "model"
 ENDPOINT = "model"
 BUCKET = "data"

@@ -11,7 +11,7 @@ from typing import Any
 from tests.fakes.records import GROUP, package_arn
 
 from dropforge.domain.errors import ServiceRejected, SmokeTestFailed
-from dropforge.domain.services import EndpointState, ExecutionState, NewPackage, Package
+from dropforge.domain.services import EndpointState, ExecutionState, NewPackage, Package, RunningJob
 
 
 @dataclass
@@ -194,3 +194,22 @@ class FakeEndpoints:
 
     def delete_model(self, name: str) -> None:
         self.models.pop(name, None)
+
+
+class FakeJobs:
+    """Jobs in progress, by name."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, RunningJob] = {}
+
+    def snapshot(self) -> dict[str, Any]:
+        return dict(self.running)
+
+    def begin(self, job: RunningJob) -> None:
+        self.running[job.name] = job
+
+    def in_progress(self, name_prefix: str) -> list[RunningJob]:
+        return [job for name, job in self.running.items() if name.startswith(name_prefix)]
+
+    def stop(self, job: RunningJob) -> None:
+        self.running.pop(job.name, None)

@@ -13,8 +13,19 @@ from typing import Any
 
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.predictions import REGRESSION, FakePredictionLog
-from tests.fakes.records import BUCKET, DEPLOYMENT, ENDPOINT, GROUP, TRAINING, a_drop, at, execution, s3_event
-from tests.fakes.services import Execution, FakeEndpoints, FakeRegistry, FakeWorkflows
+from tests.fakes.records import (
+    BATCH,
+    BUCKET,
+    DEPLOYMENT,
+    ENDPOINT,
+    GROUP,
+    TRAINING,
+    a_drop,
+    at,
+    execution,
+    s3_event,
+)
+from tests.fakes.services import Execution, FakeEndpoints, FakeJobs, FakeRegistry, FakeWorkflows
 from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
@@ -41,7 +52,7 @@ CODE = TrainingCode({"train.py": b"train", "model.py": b"model", "dropforge/doma
 CONTRACT = REGRESSION.to_json().encode()
 IMAGE = ServingImage("123456789012.dkr.ecr.us-east-1.amazonaws.com/scikit-learn:1", "us-east-1")
 _T0, _T10, _T20, _T30, _T40, _T50, _T60, _T70 = (at(seconds) for seconds in (0, 10, 20, 30, 40, 50, 60, 70))
-_PORTS = ("ledger", "store", "workflows", "registry", "endpoints")
+_PORTS = ("ledger", "store", "workflows", "registry", "endpoints", "jobs")
 
 
 class Crash(Exception):
@@ -57,6 +68,7 @@ class World:
     workflows: Any = field(default_factory=FakeWorkflows)
     registry: Any = field(default_factory=FakeRegistry)
     endpoints: Any = field(default_factory=FakeEndpoints)
+    jobs: Any = field(default_factory=FakeJobs)
     log: Any = field(default_factory=FakePredictionLog)
     training_data: str = "new-drops"
     labelled_predictions: bool = True
@@ -252,8 +264,11 @@ class World:
             ledger=self.ledger,
             workflows=self.workflows,
             endpoints=self.endpoints,
+            jobs=self.jobs,
+            model_name=GROUP,
             training_machine_arn=TRAINING,
             deployment_machine_arn=DEPLOYMENT,
+            batch_machine_arn=BATCH,
             now=now,
             event=event,
             idle=idle,

@@ -121,9 +121,6 @@ _RESTORING = ("DescribePreviousConfig", "DescribeForRestore", "RestoreEndpoint")
 
 def _expected(scenario: Scenario, state: str, described: Mapping[str, Any], fault: Fault) -> Outcome:
     undisturbed, resource = scenario.outcome, described["Resource"]
-    if state == "TrainModel" and fault.kind == "timeout":
-        # The job is stopped: nobody knows any more what became of it.
-        return Outcome("States.Timeout", "failed", "States.Timeout", "run-failed")
     if not fault.is_permanent:
         return undisturbed
     if ":sns:" in resource:

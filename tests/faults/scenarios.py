@@ -325,6 +325,7 @@ GROUPS: Sequence[Group] = (
                     "AdmitRun",
                     "PrepareData",
                     "TrainModel",
+                    "DescribeTrainingJob",
                     "JudgeModel",
                     "RegisterModel",
                     "NotifyApprovalNeeded",
@@ -353,20 +354,12 @@ GROUPS: Sequence[Group] = (
         "jobs",
         [
             Scenario(
-                "a job that is there already",
-                "training",
-                ("DescribeTrainingJob",),
-                _update,
-                _SUCCEEDED,
-                [Rule("TrainModel", "twice")],
-            ),
-            Scenario(
                 "a job that nobody waits for any more",
                 "training",
                 ("StopTrainingJob",),
                 _dropped,
-                Outcome(error="States.Timeout", run="failed", run_error="States.Timeout", told="run-failed"),
-                [Rule("TrainModel", "hang")],
+                Outcome(error="AccessDenied", run="failed", run_error="AccessDenied", told="run-failed"),
+                [Rule("DescribeTrainingJob", "before", *_DENIED)],
             ),
             Scenario(
                 "a stopped job",

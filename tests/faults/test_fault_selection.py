@@ -18,6 +18,7 @@ pytestmark = pytest.mark.workflow
 _SELECTED = (
     "training.AdmitRun x permanent",
     "training.TrainModel x duplicate",
+    "training.DescribeTrainingJob x permanent",
     "training.CloseFailed x permanent",
     "deployment.PlanDeployment x crash-after",
     "deployment.FindEndpoint x throttle",

@@ -40,9 +40,7 @@ def test_the_product_itself_has_no_fault(product: Product) -> None:
 
 
 def test_a_typo_in_the_arn_of_a_resource(product: Product) -> None:
-    planted = product.with_definition(
-        TRAINING, "sagemaker:createTrainingJob.sync", "sagemaker:createTrainJob.sync"
-    )
+    planted = product.with_definition(TRAINING, "sagemaker:createTrainingJob", "sagemaker:createTrainJob")
     found = checked(planted)
     assert ("resource", f"{TRAINING} TrainModel") in {(each.check, each.where) for each in found}
     assert any("createTrainJob" in each.message for each in found)
@@ -95,6 +93,17 @@ def test_a_wrong_name_of_an_argument(product: Product) -> None:
     )
     assert found.where == f"{TRAINING} TrainModel"
     assert "AlgorithmSpecification.TrainingInputMod" in found.message
+
+
+def test_a_member_that_no_published_list_of_an_optimised_integration_has(product: Product) -> None:
+    planted = product.with_definition(
+        TRAINING, "aws-sdk:sagemaker:createTrainingJob", "sagemaker:createTrainingJob.sync"
+    )
+    found = [each for each in checked(planted) if each.check == "argument"]
+    assert {each.where for each in found} == {f"{TRAINING} TrainModel"}
+    said = " ".join(each.message for each in found)
+    for member in ("EnableInterContainerTrafficEncryption", "EnableNetworkIsolation", "Environment"):
+        assert f".{member}: no published list" in said
 
 
 def test_an_unused_grant(product: Product) -> None:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,23 @@ class Batches:
         listed = self.stack.sagemaker.list_transform_jobs(NameContains=f"{self.stack.model_name}-b-")
         found: list[Mapping[str, Any]] = listed["TransformJobSummaries"]
         return found
+
+    def running(self) -> str:
+        """The name of a transform job that is in progress. Looks often: it must not end meanwhile."""
+
+        def look() -> str | None:
+            found = [each for each in self.jobs() if each["TransformJobStatus"] == "InProgress"]
+            return found[0]["TransformJobName"] if found else None
+
+        job = looked_for(look, PATIENCE_S, first_pause_s=0.05, last_pause_s=0.05)
+        assert job, "no transform job"
+        return job
+
+
+def many_rows(content: bytes) -> bytes:
+    """More rows than are scored while a test looks for the job."""
+    lines = content.splitlines(keepends=True)
+    return b"".join([lines[0], *lines[1:] * 40])
 
 
 def as_predicted(row: Mapping[str, str]) -> dict[str, Any]:
@@ -177,20 +195,31 @@ def test_quota_and_throttling_are_waited_out_and_a_stopped_job_is_no_failure(
     assert batches.read("capacity.csv") == batches.read("throttled.csv")
 
     # More rows than are scored before somebody stops the job.
-    lines = content.decode().splitlines(keepends=True)
-    batches.drop("large.csv", "".join([lines[0], *lines[1:] * 40]).encode())
-
-    def running() -> str | None:
-        found = [each for each in batches.jobs() if each["TransformJobStatus"] == "InProgress"]
-        return found[0]["TransformJobName"] if found else None
-
-    # Looks often: the job must not end meanwhile.
-    job = looked_for(running, PATIENCE_S, first_pause_s=0.05, last_pause_s=0.05)
-    assert job, "no transform job"
-    stack.sagemaker.stop_transform_job(TransformJobName=job)
+    batches.drop("large.csv", many_rows(content))
+    stack.sagemaker.stop_transform_job(TransformJobName=batches.running())
     done = batches.ended(before + 3)
     assert (done["status"], stack.states(done["executionArn"])[-1]) == ("SUCCEEDED", "Stopped")
     stack.wait_for_notification("batch-stopped")
+
+
+def test_a_stopped_execution_leaves_no_job_that_costs(stack: Stack, samples: Mapping[str, Path]) -> None:
+    stack.live_or_first(samples["breast-cancer"])
+    batches = Batches(stack)
+    batches.drop("abandoned.csv", many_rows(samples["breast-cancer"].read_bytes()))
+    name = batches.running()
+
+    def job() -> Mapping[str, Any]:
+        described: Mapping[str, Any] = stack.sagemaker.describe_transform_job(TransformJobName=name)
+        return described
+
+    execution = job()["Environment"]["DROPFORGE_EXECUTION_ARN"]
+    stack.stepfunctions.stop_execution(executionArn=execution)
+    stopped_at = time.monotonic()
+
+    wait_for("end of the job", lambda: job()["TransformJobStatus"] != "InProgress")
+    assert time.monotonic() - stopped_at < 120
+    assert stack.execution(execution)["status"] == "ABORTED"
+    wait_for("a stopped job", lambda: job()["TransformJobStatus"] == "Stopped")
 
 
 def test_what_runs_make_is_encrypted_with_the_stacks_own_key(

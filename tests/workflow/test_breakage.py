@@ -6,9 +6,12 @@ last, and each deploys its own.
 
 from __future__ import annotations
 
+import json
 import textwrap
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -188,3 +191,38 @@ def test_a_training_script_that_breaks_fails_the_run_with_its_reason(
     assert said in run.error["message"]
     assert stack.ledger.held_lease("training") is None  # type: ignore[arg-type]
     assert len(stack.ledger.list_models()) == versions
+
+
+@pytest.mark.parametrize(("limit_s", "status"), [(2_678_400, "ABORTED"), (30, "TIMED_OUT")])
+def test_an_execution_that_is_stopped_or_times_out_leaves_no_job_that_costs(
+    limit_s: int,
+    status: str,
+    stack_of: Callable[[str], Stack],
+    samples: Mapping[str, Path],
+    product_copy: Path,
+) -> None:
+    stack = stack_of("wine")
+    runs, _ = stack.counts()
+    template = change_script(product_copy, "import time\ntime.sleep(600)", "train.py")
+    path = template.parent / "statemachine" / "training.asl.json"
+    definition = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**definition, "TimeoutSeconds": limit_s}), encoding="utf-8")
+    stack.update(template)
+
+    stack.drop(samples["wine"], "wine.csv")
+    run = wait_for("the run", lambda: sorted(stack.runs(), key=lambda run: run.started_at)[runs:])[0]
+    name = f"{stack.model_name}-{run.run_id}-a0"
+
+    def job() -> Mapping[str, Any] | None:
+        listed = stack.sagemaker.list_training_jobs(NameContains=name)["TrainingJobSummaries"]
+        return listed[0] if listed else None
+
+    wait_for("the job", lambda: (found := job()) and found["TrainingJobStatus"] == "InProgress")
+    if status == "ABORTED":
+        stack.stepfunctions.stop_execution(executionArn=run.execution_arn)
+    assert stack.wait_for_execution(run.execution_arn)["status"] == status
+    ended_at = time.monotonic()
+
+    wait_for("a stopped job", lambda: (found := job()) and found["TrainingJobStatus"] == "Stopped", 120.0)
+    assert time.monotonic() - ended_at < 120
+    stack.wait_for_failed_run(number=runs + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from dropforge.adapters.aws_errors import code_of, translated
 from dropforge.domain.errors import SmokeTestFailed
-from dropforge.domain.services import EndpointState, NewPackage, Package
+from dropforge.domain.services import EndpointState, NewPackage, Package, RunningJob
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -23,6 +23,8 @@ _REASON_CHARACTERS = 1024
 VARIANT = "live"
 """The endpoint's only variant, as statemachine/deployment.asl.json names it."""
 _HOUR_S = 3600
+EXECUTION_VARIABLE = "DROPFORGE_EXECUTION_ARN"
+"""The variable in a job's environment that names the execution which began it, as in the state machines."""
 
 
 class SageMakerRegistry:
@@ -216,6 +218,61 @@ class SageMakerEndpoints:
             except ClientError as error:
                 if not _is_not_found(error):
                     raise
+
+
+class SageMakerJobs:
+    """See ``dropforge.domain.services.Jobs``."""
+
+    def __init__(self, client: SageMakerClient) -> None:
+        self._client = client
+
+    def in_progress(self, name_prefix: str) -> list[RunningJob]:
+        with translated("listing jobs"):
+            found = [*self._training_jobs(name_prefix), *self._transform_jobs(name_prefix)]
+        return [job for job in found if job.execution_arn]
+
+    def stop(self, job: RunningJob) -> None:
+        with translated(f"stopping the {job.kind} job {job.name}"):
+            try:
+                if job.kind == "training":
+                    self._client.stop_training_job(TrainingJobName=job.name)
+                else:
+                    self._client.stop_transform_job(TransformJobName=job.name)
+            except ClientError as error:
+                if not _has_ended(error):
+                    raise
+
+    def _training_jobs(self, name_prefix: str) -> Iterator[RunningJob]:
+        pages = self._client.get_paginator("list_training_jobs").paginate(
+            NameContains=name_prefix, StatusEquals="InProgress"
+        )
+        for each in (job for page in pages for job in page["TrainingJobSummaries"]):
+            name = each["TrainingJobName"]
+            if name.startswith(name_prefix):
+                environment = self._client.describe_training_job(TrainingJobName=name).get("Environment", {})
+                yield RunningJob(
+                    "training", name, each["CreationTime"], environment.get(EXECUTION_VARIABLE, "")
+                )
+
+    def _transform_jobs(self, name_prefix: str) -> Iterator[RunningJob]:
+        pages = self._client.get_paginator("list_transform_jobs").paginate(
+            NameContains=name_prefix, StatusEquals="InProgress"
+        )
+        for each in (job for page in pages for job in page["TransformJobSummaries"]):
+            name = each["TransformJobName"]
+            if name.startswith(name_prefix):
+                environment = self._client.describe_transform_job(TransformJobName=name).get(
+                    "Environment", {}
+                )
+                yield RunningJob(
+                    "transform", name, each["CreationTime"], environment.get(EXECUTION_VARIABLE, "")
+                )
+
+
+def _has_ended(error: ClientError) -> bool:
+    """Whether a job can't be stopped because it is gone, stopped or stopping already."""
+    message = error.response.get("Error", {}).get("Message", "").lower()
+    return _is_not_found(error) or (code_of(error) == _NOT_FOUND_CODE and "in status" in message)
 
 
 def _is_not_found(error: ClientError) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.records import Approval, Live, LockName, RunStatus
-from dropforge.domain.services import Endpoints, Workflows
+from dropforge.domain.services import Endpoints, Jobs, Workflows
 from dropforge.domain.triggers import parse_trigger
 
 # What fails again at once is not started again at once: a name stands for a quarter of an hour.
@@ -33,6 +33,7 @@ class Repairs:
     started: list[str] = field(default_factory=list)
     drops_recovered: list[str] = field(default_factory=list)
     put_to_sleep: list[str] = field(default_factory=list)
+    jobs_stopped: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -42,6 +43,7 @@ class Repairs:
             "started": self.started,
             "drops_recovered": self.drops_recovered,
             "put_to_sleep": self.put_to_sleep,
+            "jobs_stopped": self.jobs_stopped,
         }
 
 
@@ -50,13 +52,16 @@ def reconcile(
     ledger: Ledger,
     workflows: Workflows,
     endpoints: Endpoints,
+    jobs: Jobs,
+    model_name: str,
     training_machine_arn: str,
     deployment_machine_arn: str,
+    batch_machine_arn: str,
     now: datetime,
     event: Mapping[str, Any] | None = None,
     idle: timedelta | None = None,
 ) -> Repairs:
-    """Settle runs whose execution has ended, free their locks, start what waits, repair the endpoint.
+    """Stop jobs and settle runs whose execution has ended, free locks, start what waits, repair the endpoint.
 
     With ``idle`` an endpoint without a request for so long is put to sleep, and stays so until something is
     deployed; without, one that sleeps is brought back.
@@ -70,6 +75,7 @@ def reconcile(
     """
     repairs = Repairs()
     stamp = f"r{int(now.timestamp()) // _ATTEMPT_S}"
+    _stop_abandoned_jobs(jobs, model_name, (training_machine_arn, batch_machine_arn), workflows, repairs, now)
     _recover_drop(event or {}, ledger, training_machine_arn, repairs, now)
     _settle_runs(ledger, workflows, repairs, now)
     training = ledger.held_lease(LockName.TRAINING)
@@ -127,6 +133,23 @@ def _is_over(execution_arn: str, since: str, workflows: Workflows, now: datetime
     """Whether the execution is gone for good: one that Step Functions doesn't know yet is not."""
     state = workflows.state(execution_arn)
     return state == "ended" or (state == "unknown" and now - from_iso(since) > _UNKNOWN_FOR)
+
+
+def _stop_abandoned_jobs(
+    jobs: Jobs,
+    model_name: str,
+    machine_arns: Sequence[str],
+    workflows: Workflows,
+    repairs: Repairs,
+    now: datetime,
+) -> None:
+    """Nobody waits any more for the job of an execution that is over, and it would cost until its own end."""
+    for job in jobs.in_progress(f"{model_name}-"):
+        machine_arn = job.execution_arn.replace(":execution:", ":stateMachine:").rpartition(":")[0]
+        # A model of a longer name has jobs whose names begin alike.
+        if machine_arn in machine_arns and _is_over(job.execution_arn, iso(job.created_at), workflows, now):
+            jobs.stop(job)
+            repairs.jobs_stopped.append(job.name)
 
 
 def _recover_drop(

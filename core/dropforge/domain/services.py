@@ -120,3 +120,25 @@ class Endpoints(Protocol):
     def delete_model(self, name: str) -> None:
         """Delete the model; one that is gone already is fine."""
         ...
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A training or transform job in progress, and the execution that began it."""
+
+    kind: Literal["training", "transform"]
+    name: str
+    created_at: datetime
+    execution_arn: str
+
+
+class Jobs(Protocol):
+    """SageMaker's jobs."""
+
+    def in_progress(self, name_prefix: str) -> list[RunningJob]:
+        """The jobs in progress whose names begin so, except those that no execution of ours began."""
+        ...
+
+    def stop(self, job: RunningJob) -> None:
+        """Have SageMaker end the job, which takes up to two minutes; one that has ended is fine."""
+        ...

@@ -28,6 +28,8 @@ DEPLOYMENT_PATH: Final = ("Deployed", ("UpdateEndpoint", "DescribeEndpoint"))
 BATCH_PATH: Final = ("Scored", ())
 # WaitForEndpoint, DescribeEndpoint, IsEndpointReady and CountPoll, once more for every look at the endpoint.
 _STATES_A_POLL: Final = 4
+# Describe, HasEnded, Wait.
+_STATES_A_LOOK: Final = 3
 # Of the ledger: what a run writes and reads from admission to promotion, each item twice for its index.
 _LEDGER_WRITES_A_RUN: Final = 80
 _LEDGER_READS_A_RUN: Final = 120
@@ -158,25 +160,35 @@ def monthly_bill(
     return Bill(tuple(lines))
 
 
-def deployment_polls(rates: Rates) -> int:
-    """How often a deployment looks at an endpoint that is being updated.
+def polls_until(seconds: float) -> int:
+    """How often a machine looks at what takes so long, an endpoint's update or a job.
 
-    >>> from dropforge.pricing.rates import load_rates
-    >>> deployment_polls(load_rates()) < 30
-    True
+    >>> polls_until(300)
+    16
     """
     waited_s, polls = 0.0, 0
-    while waited_s < rates["endpoint.update_s"]:
-        waited_s += min(1 + polls**2 // 4, 30)
+    while waited_s < seconds:
+        waited_s += min(1 + polls**2 // 4, max(30, waited_s // 200))
         polls += 1
     return polls
 
 
-def run_transitions(template: StackTemplate, rates: Rates) -> int:
-    """The transitions of a run that is approved at once, with its deployment. The start counts as one."""
-    training = shortest_path(template.machines["TrainingStateMachine"], *TRAINING_PATH)
+def run_transitions(template: StackTemplate, rates: Rates, training_s: float | None = None) -> int:
+    """The transitions of a run that is approved at once, with its deployment. The start counts as one.
+
+    Args:
+        training_s: how long its job takes; by default as long as that of a small table.
+    """
     deployment = shortest_path(template.machines["DeploymentStateMachine"], *DEPLOYMENT_PATH)
-    return len(training) + len(deployment) + _STATES_A_POLL * (deployment_polls(rates) - 1) + 2
+    polls = polls_until(rates["endpoint.update_s"])
+    job_s = training_seconds(0, rates) if training_s is None else training_s
+    return training_transitions(template, job_s) + len(deployment) + _STATES_A_POLL * (polls - 1) + 1
+
+
+def training_transitions(template: StackTemplate, training_s: float) -> int:
+    """Those of the training machine alone. The start counts as one."""
+    training = shortest_path(template.machines["TrainingStateMachine"], *TRAINING_PATH)
+    return len(training) + _STATES_A_LOOK * (polls_until(training_s) - 1) + 1
 
 
 @dataclass(frozen=True)
@@ -292,11 +304,28 @@ class _Stack:
     def _drops_a_run(self) -> float:
         return self.usage.drops / self.usage.runs if self.usage.runs else 0.0
 
+    @property
+    def _training_s(self) -> float:
+        """How long a training job takes."""
+        megabytes = self.usage.gb_per_drop * self._drops_a_run * _MB_A_GB
+        limit_s = self.template.number("TrainingMaxRuntimeSeconds")
+        return min(training_seconds(megabytes, self.rates), limit_s)
+
+    @property
+    def _batch_s(self) -> float:
+        """How long a transform job takes."""
+        rows = self.usage.gb_per_batch * 1e6 / max(self.usage.kb_per_row, 1e-9)
+        # A list of rows is scored far faster than as many requests: at least ten times.
+        seconds = self.rates["train.start_s"] + rows * self.rates["endpoint.s_per_request"] / 10
+        return min(seconds, self.template.number("BatchMaxRuntimeSeconds"))
+
     def _workflow(self) -> Iterator[_Item]:
         usage, machines = self.usage, self.template.machines
-        training = len(shortest_path(machines["TrainingStateMachine"], *TRAINING_PATH)) + 1
+        training = training_transitions(self.template, self._training_s)
         batch = len(shortest_path(machines["BatchStateMachine"], *BATCH_PATH)) + 1
-        deployment = run_transitions(self.template, self.rates) - training
+        batch += _STATES_A_LOOK * (polls_until(self._batch_s) - 1)
+        deployment = run_transitions(self.template, self.rates, self._training_s) - training
+        looks = polls_until(self.rates["endpoint.update_s"])
         key = "states.transition"
         yield _Item("Step Functions", "runs", key, usage.runs * training, f"{training} each")
         yield _Item(
@@ -304,7 +333,7 @@ class _Stack:
             "deployments",
             key,
             usage.promotions * deployment,
-            f"{deployment} each, looking at the endpoint {deployment_polls(self.rates)} times",
+            f"{deployment} each, looking at the endpoint {looks} times",
         )
         yield _Item("Step Functions", "batches", key, usage.batches * batch, f"{batch} each")
         yield _Item("Step Functions", "scheduled runs with nothing new", key, self._scheduled_runs * 4)
@@ -312,9 +341,7 @@ class _Stack:
     def _training(self) -> Iterator[_Item]:
         usage = self.usage
         instance = self._first_instance("TrainingInstanceTypes")
-        megabytes = usage.gb_per_drop * self._drops_a_run * _MB_A_GB
-        limit_s = self.template.number("TrainingMaxRuntimeSeconds")
-        seconds = min(training_seconds(megabytes, self.rates), limit_s)
+        seconds = self._training_s
         yield _Item(
             "SageMaker",
             f"training on {instance}",
@@ -335,10 +362,7 @@ class _Stack:
         if not usage.batches:
             return
         instance = self._first_instance("BatchInstanceTypes")
-        rows = usage.gb_per_batch * 1e6 / max(usage.kb_per_row, 1e-9)
-        # A list of rows is scored far faster than as many requests: at least ten times.
-        seconds = self.rates["train.start_s"] + rows * self.rates["endpoint.s_per_request"] / 10
-        seconds = min(seconds, self.template.number("BatchMaxRuntimeSeconds"))
+        seconds = self._batch_s
         yield _Item(
             "SageMaker",
             f"batch scoring on {instance}",

@@ -263,6 +263,22 @@ def test_of_a_training_job_only_metrics_are_shown_since_a_model_may_print_data()
     assert metric_line({"timestamp": 0, "message": "fitting row 3: Ada Lovelace"}) is None
 
 
+@pytest.mark.parametrize("call", ["create", "describe"])
+def test_a_jobs_metrics_are_shown_in_the_states_that_begin_and_follow_it_whenever_it_logged_them(call):
+    asked: list[dict[str, Any]] = []
+
+    def answer(**request: Any) -> dict[str, Any]:
+        asked.append(request)
+        return {"events": [{"timestamp": 0, "message": "validation:auc=0.97;"}]}
+
+    target: Any = SimpleNamespace(client={"logs": SimpleNamespace(filter_log_events=answer)}.__getitem__)
+    given = json.dumps({"training": {"job_name": "model-r-a0"}})
+    state = State("S", "Task", "", f"arn:aws:states:::aws-sdk:sagemaker:{call}TrainingJob", None)
+    found = read_log(target, state, read_stays(history(entered("S", given)), "arn", "S")[0], "r")
+    assert [line.message for line in found.lines] == ["validation:auc"]
+    assert asked == [{"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": "model-r-a0/"}]
+
+
 def test_a_log_group_that_is_not_there_yet_is_said_to_be():
     def refuse(**_: Any) -> Any:
         raise ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": ""}}, "FilterLogEvents")

@@ -47,6 +47,8 @@ ENVIRONMENT = {
     "LEDGER_TABLE": TABLE,
     "TRAINING_MACHINE_ARN": f"{_MACHINE}-training",
     "DEPLOYMENT_MACHINE_ARN": f"{_MACHINE}-deployment",
+    "BATCH_MACHINE_ARN": f"{_MACHINE}-batch",
+    "MODEL_NAME": "model",
     "TRAINING_MAX_RUNTIME_S": "3600",
     "TRAINING_INSTANCE_TYPES": "ml.m5.large,ml.m4.xlarge",
     "TRAINING_DATA": "new-drops",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import boto3
 import pytest
@@ -11,10 +12,10 @@ from botocore.stub import Stubber
 from tests.fakes.aws_clients import SageMakerClient, SageMakerRuntimeClient, StepFunctionsClient
 from tests.fakes.records import TRAINING, at, execution
 
-from dropforge.adapters.sagemaker import SageMakerEndpoints, SageMakerRegistry
+from dropforge.adapters.sagemaker import SageMakerEndpoints, SageMakerJobs, SageMakerRegistry
 from dropforge.adapters.step_functions import StepFunctionsWorkflows
 from dropforge.domain.errors import AccessDenied, ServiceRejected, ServiceUnavailable, SmokeTestFailed
-from dropforge.domain.services import EndpointState, NewPackage
+from dropforge.domain.services import EndpointState, NewPackage, RunningJob
 
 
 def refusal(code: str, message: str = "no", status: int = 400, **more) -> ClientError:
@@ -177,6 +178,42 @@ def test_adds_up_the_requests_that_the_live_variant_got_hour_by_hour():
             },
         )
         assert hosting(None, None, cloudwatch).requests_since("model", at(0), at(7200)) == 5.0
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+BEGAN = {"DROPFORGE_EXECUTION_ARN": execution("x")}
+
+
+def test_finds_the_jobs_in_progress_with_the_executions_that_began_them():
+    client = SageMakerClient()
+    for number in range(3):
+        client.begin("Training", f"model-r{number}-a0", BEGAN)
+    client.begin("Training", "model-r4-a0", BEGAN, status="Completed")
+    client.begin("Training", "other-model-r5-a0", BEGAN)
+    client.begin("Training", "model-made-by-hand", {})
+    client.begin("Transform", "model-b-x-a0", BEGAN)
+    found = SageMakerJobs(client).in_progress("model-")
+    assert [(job.kind, job.name) for job in found] == [
+        ("training", "model-r0-a0"),
+        ("training", "model-r1-a0"),
+        ("training", "model-r2-a0"),
+        ("transform", "model-b-x-a0"),
+    ]
+    assert {job.execution_arn for job in found} == {execution("x")}
+
+
+def test_stops_a_job_and_takes_one_that_has_ended_as_done():
+    client = SageMakerClient()
+    jobs = SageMakerJobs(client)
+    client.begin("Training", "model-r-a0", BEGAN)
+    client.begin("Transform", "model-b-x-a0", BEGAN)
+    for job in jobs.in_progress("model-"):
+        jobs.stop(job)
+        jobs.stop(job)
+    assert client.training_jobs["model-r-a0"]["TrainingJobStatus"] == "Stopping"
+    assert client.transform_jobs["model-b-x-a0"]["TransformJobStatus"] == "Stopping"
+    jobs.stop(RunningJob("training", "model-gone", datetime(2026, 1, 1, tzinfo=UTC), execution("x")))
 
 
 @pytest.mark.parametrize(

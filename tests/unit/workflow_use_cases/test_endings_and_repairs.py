@@ -4,13 +4,13 @@ import json
 from datetime import timedelta
 
 import pytest
-from tests.fakes.records import DEPLOYMENT, ENDPOINT, TRAINING, a_drop, at, execution
+from tests.fakes.records import BATCH, DEPLOYMENT, ENDPOINT, TRAINING, a_drop, at, execution
 from tests.fakes.world import LEASE_S, World
 
 from dropforge.application.close_run import readable_error
 from dropforge.application.idle_endpoint import SLEEPER
 from dropforge.domain.records import Approval, LockName, RunStatus
-from dropforge.domain.services import EndpointState
+from dropforge.domain.services import EndpointState, RunningJob
 
 
 def started(world, machine):
@@ -172,6 +172,27 @@ def test_settles_the_run_of_a_dead_execution_and_passes_its_lock_on():
     assert (repairs.runs_failed, repairs.locks_freed) == ([dead.run.run_id], ["training"])
     (follow_up,) = started(world, TRAINING)
     assert world.admit(follow_up.payload, execution(follow_up.name), now=at(80)).outcome == "admitted"
+
+
+@pytest.mark.parametrize(("kind", "machine"), [("training", TRAINING), ("transform", BATCH)])
+def test_stops_the_job_of_an_execution_that_is_over_and_no_other(kind, machine):
+    world = World()
+    another = "arn:aws:states:us-east-1:123456789012:stateMachine:model-2-training"
+    over, going, foreign = (world.running(*each) for each in (("a", machine), ("b", machine), ("c", another)))
+    for name, arn in (("model-r1-a0", over), ("model-r2-a0", going), ("model-2-r1-a0", foreign)):
+        world.jobs.begin(RunningJob(kind, name, at(0), arn))
+    world.end(over)
+    world.end(foreign)
+    assert world.reconcile().jobs_stopped == ["model-r1-a0"]
+    assert world.jobs.running.keys() == {"model-r2-a0", "model-2-r1-a0"}
+    assert world.reconcile().jobs_stopped == []
+
+
+def test_a_job_of_an_execution_that_step_functions_does_not_know_yet_goes_on_for_an_hour():
+    world = World()
+    world.jobs.begin(RunningJob("training", "model-r1-a0", at(0), execution("new")))
+    assert world.reconcile(now=at(60)).jobs_stopped == []
+    assert world.reconcile(now=at(3601)).jobs_stopped == ["model-r1-a0"]
 
 
 def test_frees_the_lock_of_an_execution_that_died_before_it_opened_a_run():

@@ -23,6 +23,7 @@ _MOST_LOG_PAGES: Final = 5
 # Lines arrive a little before and after Step Functions' own clock says so.
 _SLACK: Final = timedelta(seconds=5)
 _TRAINING_GROUP: Final = "/aws/sagemaker/TrainingJobs"
+_TRAINING_CALL = re.compile(r":(create|describe)TrainingJob\b")
 
 
 @dataclass(frozen=True)
@@ -89,19 +90,20 @@ def read_stays(sfn: Any, execution_arn: str, state: str) -> tuple[Stay, ...]:
 def read_log(target: Target, state: State, stay: Stay, run_id: str) -> LogLines:
     """The structured lines that were logged during a stay: of this run, the oldest first.
 
-    What a training script or a library prints may hold data, so of a training job only its metrics are
-    shown; the whole log is in CloudWatch.
+    A training job goes on beside the states that begin and follow it, so both show what it has logged so far.
+    What a training script or a library prints may hold data, so only the job's metrics are shown; the whole
+    log is in CloudWatch.
     """
     if state.function is not None:
         configuration = target.client("lambda").get_function_configuration(FunctionName=state.function)
         name = state.function.rsplit(":", 1)[-1]
         group = (configuration.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{name}"
-        return _lines(target, group, stay, lambda event: function_line(event, run_id))
-    if state.resource is not None and "createTrainingJob" in state.resource:
+        return _lines(target, group, lambda event: function_line(event, run_id), **_window(stay))
+    if state.resource is not None and _TRAINING_CALL.search(state.resource):
         job = _training_job(stay.given)
         if job is None:
             return LogLines(missing="The state's input names no training job.")
-        return _lines(target, _TRAINING_GROUP, stay, metric_line, logStreamNamePrefix=f"{job}/")
+        return _lines(target, _TRAINING_GROUP, metric_line, logStreamNamePrefix=f"{job}/")
     return LogLines(missing="This state calls no function and trains nothing, so it logs nothing.")
 
 
@@ -175,13 +177,13 @@ def metric_line(event: Mapping[str, Any]) -> LogLine | None:
     return LogLine(_time_of(event), "METRIC", match["name"], {"value": match["value"]})
 
 
-def _lines(target: Target, group: str, stay: Stay, read: Any, **request: Any) -> LogLines:
+def _window(stay: Stay) -> dict[str, int]:
     begin, end = stay.entered_at - _SLACK, (stay.left_at or datetime.now(UTC)) + _SLACK
-    request |= {
-        "logGroupName": group,
-        "startTime": int(begin.timestamp() * 1000),
-        "endTime": int(end.timestamp() * 1000),
-    }
+    return {"startTime": int(begin.timestamp() * 1000), "endTime": int(end.timestamp() * 1000)}
+
+
+def _lines(target: Target, group: str, read: Any, **request: Any) -> LogLines:
+    request["logGroupName"] = group
     found: list[LogLine] = []
     try:
         for _ in range(_MOST_LOG_PAGES):
