@@ -254,8 +254,16 @@ class LocalHost:
         }
         self.administer("DropforgeHost.SetFault", rule)
 
+    def limit_functions(self, at_once: int) -> None:
+        """Run no more functions at once than this from now on, and throttle the others, as a small account.
+
+        Raises:
+            InvalidFault: it is less than 1.
+        """
+        self.administer("DropforgeHost.LimitFunctions", {"AtOnce": at_once})
+
     def clear_faults(self) -> None:
-        """Drop every rule that ``inject`` made; what is held goes on."""
+        """Drop every rule that ``inject`` made, and the limit; what is held goes on."""
         self.administer("DropforgeHost.ClearFaults", {})
 
     def faults(self) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ def _broken_retry(state: Mapping[str, Any], retry: Mapping[str, Any]) -> Iterato
     if not (
         1 <= retry.get("MaxAttempts", 0) <= 60
         and retry.get("BackoffRate", 0) > 1
-        and retry.get("MaxDelaySeconds", 61) <= 60
+        and retry.get("MaxDelaySeconds", 121) <= 120
         and retry.get("JitterStrategy") == "FULL"
     ):
         yield f"the Retry of {', '.join(retry['ErrorEquals'])} is not bounded and spread out"
@@ -101,11 +101,16 @@ def _broken_retry(state: Mapping[str, Any], retry: Mapping[str, Any]) -> Iterato
 
 
 # What the Lambda service itself fails with in passing; every call of a function waits it out.
-_PASSING = {"ServiceUnavailable", "Lambda.TooManyRequestsException", "Sandbox.Timedout"}
+_THROTTLED = "Lambda.TooManyRequestsException"
+_PASSING = {"ServiceUnavailable", _THROTTLED}
+_TIMED_OUT = "Sandbox.Timedout"
+# A function that had the longest time that Lambda gives has it again for nothing, and is paid for again.
+_LONGEST_S = 900
 
 
 def check_tasks(product: Product) -> Iterator[Finding]:
     """A function's passing failures are retried, and no task but the first loses the data before it."""
+    functions = product.functions()
     for machine in product.machines():
         definition = machine.definition()
         for name, state in states_of(definition):
@@ -113,8 +118,11 @@ def check_tasks(product: Product) -> Iterator[Finding]:
                 continue
             where = f"{machine.path} {name}"
             retried = {error for retry in state.get("Retry", []) for error in retry["ErrorEquals"]}
-            if "lambda:invoke" in state["Resource"] and not retried >= _PASSING:
-                yield Finding("convention", where, f"does not retry {', '.join(sorted(_PASSING - retried))}")
+            if "lambda:invoke" in state["Resource"]:
+                name_of_function = state["Arguments"]["FunctionName"].strip("${}")
+                function = functions.get(name_of_function, {})
+                for message in _broken_call(state, retried, function.get("Timeout", 0)):
+                    yield Finding("convention", where, message)
             outputs = [
                 state.get("Output", ""),
                 *(catch.get("Output", "") for catch in state.get("Catch", [])),
@@ -123,6 +131,24 @@ def check_tasks(product: Product) -> Iterator[Finding]:
                 del outputs[0]
             if "." not in name and not all("$states.input" in output for output in outputs):
                 yield Finding("convention", where, "leaves data behind that do not hold what came before")
+
+
+def _broken_call(state: Mapping[str, Any], retried: set[str], function_s: int) -> Iterator[str]:
+    """What a task that calls a function lacks.
+
+    Args:
+        function_s: the function's own Timeout.
+    """
+    passing = _PASSING if function_s >= _LONGEST_S else {*_PASSING, _TIMED_OUT}
+    if not retried >= passing:
+        yield f"does not retry {', '.join(sorted(passing - retried))}"
+    if function_s >= _LONGEST_S and _TIMED_OUT in retried:
+        yield f"retries {_TIMED_OUT} of a function that had {function_s} s"
+    limit_s = state.get("TimeoutSeconds", 0)
+    if isinstance(limit_s, int) and limit_s <= function_s:
+        yield f"gives up after {limit_s} s, when its function's own {function_s} s have not been told yet"
+    if any(_THROTTLED in each["ErrorEquals"] and len(each["ErrorEquals"]) > 1 for each in state["Retry"]):
+        yield f"does not count {_THROTTLED} apart: what others use passes later than what is broken"
 
 
 def check_substituted_texts(product: Product) -> Iterator[Finding]:

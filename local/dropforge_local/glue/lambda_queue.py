@@ -26,6 +26,9 @@ _log = logging.getLogger("dropforge.lambda")
 _ATTEMPTS = 3
 _WAITS_S = (60.0, 120.0)
 _MAX_AGE_S = 6 * 3600.0
+# What is throttled stays in the queue and counts as no attempt: tried again after a second, then ever later,
+# up to five minutes. https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+_FIRST_THROTTLE_S, _LAST_THROTTLE_S = 1.0, 300.0
 
 
 def install(settings: HostSettings, journal: Journal, installed: Installed) -> None:  # noqa: PLR0915 - closures
@@ -53,7 +56,12 @@ def install(settings: HostSettings, journal: Journal, installed: Installed) -> N
                     break
                 time.sleep(wait_s)
             result = lambda_svc._execute_function_with_config_scope(func, event)
-            if not result.get("error"):
+            pause_s = _FIRST_THROTTLE_S
+            while result.get("throttle") and time.monotonic() + pause_s * settings.wait_scale < give_up_at:
+                time.sleep(pause_s * settings.wait_scale)
+                pause_s = min(2 * pause_s, _LAST_THROTTLE_S)
+                result = lambda_svc._execute_function_with_config_scope(func, event)
+            if not (result.get("error") or result.get("throttle")):
                 journal.end_invocation(number)
                 return
         on_failure = (policy.get("DestinationConfig") or {}).get("OnFailure") or {}

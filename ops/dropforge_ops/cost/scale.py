@@ -174,7 +174,7 @@ class _Shape:
         if self.waves > 1:
             found.append(
                 f"Lambda: {self.functions:,} chunks, {self.at_once:,} at once (ScaleOutConcurrency; "
-                f"an account has {LAMBDA_CONCURRENCY:,}), in {self.waves:,} waves"
+                f"an account has up to {LAMBDA_CONCURRENCY:,}, a new one often 10), in {self.waves:,} waves"
             )
         written = self.at_once * _SPLITS * part / rates["prepare.block_mb"] / max(self.seconds, 1e-9)
         if written > S3_WRITES_A_SECOND:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,14 @@ from dropforge_ops.target import Target
 
 NAMES = ("credentials", "region", "endpoint mode", "image", "Lambda quota", "SageMaker quotas")
 _SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"
-# The functions of a stack at their busiest: predictions beside a run, a batch and the watch.
-_LAMBDA_CONCURRENCY = 10
-_QUOTAS_PAGE = "https://console.aws.amazon.com/servicequotas/home/services/{service}/quotas"
+# What runs beside the chunks of a large drop: predictions, a batch, the watch, the reconciliation, a decision.
+_FUNCTIONS_BESIDE = 5
+_REQUEST = (
+    "aws service-quotas request-service-quota-increase --service-code {} --quota-code {} --desired-value {}"
+)
+# "Concurrent executions", https://docs.aws.amazon.com/general/latest/gr/lambda-service.html; docs say 1,000,
+# new accounts often have 10.
+_LAMBDA_CODE, _LAMBDA_USUAL = "L-B99A9384", 1000
 
 
 def credentials(target: Target) -> Check:
@@ -27,7 +33,7 @@ def checks(target: Target, parameters: Mapping[str, str], root: Path | None) -> 
         Check("region", lambda: _region(target)),
         Check("endpoint mode", lambda: _endpoint_mode(target, parameters, root)),
         Check("image", lambda: _image(target, parameters, root)),
-        Check("Lambda quota", lambda: _lambda(target), unreadable=Status.WARN),
+        Check("Lambda quota", lambda: _lambda(target, parameters), unreadable=Status.WARN),
         Check("SageMaker quotas", lambda: _sagemaker(target, parameters), unreadable=Status.WARN),
     ]
 
@@ -87,47 +93,72 @@ def _image(target: Target, parameters: Mapping[str, str], root: Path | None) -> 
     )
 
 
-def _lambda(target: Target) -> Finding:
+def _lambda(target: Target, parameters: Mapping[str, str]) -> Finding:
     limit = target.client("lambda").get_account_settings()["AccountLimit"]
     free = int(limit["UnreservedConcurrentExecutions"])
+    chunks = int(float(parameters.get("ScaleOutConcurrency") or 1))
+    needed = chunks + _FUNCTIONS_BESIDE
     said = f"{free} of {limit['ConcurrentExecutions']} concurrent executions are unreserved"
-    if free >= _LAMBDA_CONCURRENCY:
+    if free >= needed:
         return Finding("Lambda quota", Status.OK, said)
+    request = _REQUEST.format("lambda", _LAMBDA_CODE, max(_LAMBDA_USUAL, needed))
+    lower = max(1, free - _FUNCTIONS_BESIDE)
+    until = f" Until then deploy with ScaleOutConcurrency={lower}." if lower < chunks else ""
     return Finding(
         "Lambda quota",
         Status.WARN,
-        f"{said}; a busy stack needs {_LAMBDA_CONCURRENCY}",
-        f"Ask for 'Concurrent executions': {_QUOTAS_PAGE.format(service='lambda')}",
+        f"{said}; {chunks} chunks of a large drop at once (ScaleOutConcurrency) and the other functions need "
+        f"{needed}. What is throttled waits and is tried again, so runs and predictions get slow",
+        f"Ask for more: {request}.{until}",
     )
+
+
+@dataclass(frozen=True)
+class _Quota:
+    name: str
+    code: str
+    value: float
 
 
 def _sagemaker(target: Target, parameters: Mapping[str, str]) -> Iterable[Finding]:
     wanted = dict(_wanted(parameters))
-    quotas = dict(
-        _quotas(target.client("service-quotas"), {name for names in wanted.values() for name in names})
-    )
-    for use, names in wanted.items():
-        values = {name: quotas.get(name, 0.0) for name in names}
-        said = ", ".join(
-            f"{name.split(' for ')[0] if len(names) > 1 else name}: {value:g}"
-            for name, value in values.items()
+    known = {
+        quota.name: quota
+        for quota in _quotas(
+            target.client("service-quotas"), {name for names in wanted.values() for name in names}
         )
-        enough = any(values.values())
+    }
+    for use, names in wanted.items():
+        quotas = [known.get(name, _Quota(name, "", 0.0)) for name in names]
+        said = ", ".join(
+            f"{each.name.split(' for ')[0] if len(names) > 1 else each.name}: {each.value:g}"
+            for each in quotas
+        )
+        if any(each.value for each in quotas):
+            # A type whose quota is 0 is passed over, like one without capacity.
+            yield Finding(f"quota for {use}", Status.OK, said)
+            continue
+        first = quotas[0]
+        request = _REQUEST.format("sagemaker", first.code or f"<code of '{first.name}'>", 1)
+        only = " Only batch scoring needs it." if use == _BATCHES else ""
         yield Finding(
             f"quota for {use}",
-            Status.OK if enough else Status.FAIL,
+            Status.WARN if use == _BATCHES else Status.FAIL,
             said,
-            None if enough else f"Ask for more than 0 of one: {_QUOTAS_PAGE.format(service='sagemaker')}",
+            f"Ask for more than 0 of one: {request}.{only}",
         )
+
+
+_BATCHES = "batches"
 
 
 def _wanted(parameters: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Of which quotas one is needed, by use. Without a quota a job waits for ever."""
+    """Of which quotas one is needed, by use. Without any the run, the batch or the deployment fails."""
     yield (
         "training",
         [f"{each} for training job usage" for each in _types(parameters, "TrainingInstanceTypes")],
     )
-    yield "batches", [f"{each} for transform job usage" for each in _types(parameters, "BatchInstanceTypes")]
+    yield _BATCHES, [f"{each} for transform job usage" for each in _types(parameters, "BatchInstanceTypes")]
     if parameters.get("EndpointMode") == "real-time":
         yield (
             "the endpoint",
@@ -141,10 +172,10 @@ def _types(parameters: Mapping[str, str], name: str) -> list[str]:
     return [each.strip() for each in parameters.get(name, "").split(",") if each.strip()]
 
 
-def _quotas(client: Any, names: set[str]) -> Iterator[tuple[str, float]]:
+def _quotas(client: Any, names: set[str]) -> Iterator[_Quota]:
     """The account's values; where it has none of its own, AWS's defaults."""
     for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
         for page in client.get_paginator(operation).paginate(ServiceCode="sagemaker"):
             for quota in page["Quotas"]:
                 if quota["QuotaName"] in names:
-                    yield quota["QuotaName"], float(quota["Value"])
+                    yield _Quota(quota["QuotaName"], quota.get("QuotaCode", ""), float(quota["Value"]))

@@ -68,7 +68,10 @@ def on_aws(whole):
 
 
 def give_quotas(stack, values):
-    listed = [{"QuotaName": name, "Value": value} for name, value in values.items()]
+    listed = [
+        {"QuotaName": name, "QuotaCode": f"L-{number:08X}", "Value": value}
+        for number, (name, value) in enumerate(values.items())
+    ]
     stack.target.client("service-quotas").answers["list_service_quotas"] = {"Quotas": listed}
 
 
@@ -102,8 +105,37 @@ def test_a_quota_of_nought_fails_before_a_job_waits_for_ever(on_aws, on_stack):
     outcome = on_stack("doctor", "--json")
     assert outcome.exit_code == 1
     assert findings(outcome)["quota for training"]["status"] == "fail"
-    assert "servicequotas" in findings(outcome)["quota for training"]["remedy"]
+    assert (
+        "request-service-quota-increase --service-code sagemaker"
+        in (findings(outcome)["quota for training"]["remedy"])
+    )
     assert outcome.json["error"]["exit_code"] == 1
+
+
+def test_the_request_to_make_names_the_quotas_code(on_aws, on_stack):
+    give_quotas(on_aws, {f"{INSTANCE} for training job usage": 0.0, SERVERLESS: 5.0})
+    found = findings(on_stack("doctor", "--json"))
+    assert "--quota-code L-00000000 --desired-value 1" in found["quota for training"]["remedy"]
+
+
+def test_a_quota_that_only_batches_need_is_no_fault_of_a_stack_without_them(on_aws, on_stack):
+    give_quotas(on_aws, {SERVERLESS: 5.0, f"{INSTANCE} for training job usage": 1.0})
+    outcome = on_stack("doctor", "--json")
+    assert outcome.exit_code == 0
+    assert findings(outcome)["quota for batches"]["status"] == "warn"
+
+
+def test_a_new_accounts_functions_are_compared_with_the_chunks_at_once(on_aws, on_stack):
+    on_aws.target.client("lambda").concurrency = 10
+    parameters = on_aws.target.client("cloudformation").parameters
+    parameters["ScaleOutConcurrency"] = "5"
+    assert findings(on_stack("doctor", "--json"))["Lambda quota"]["status"] == "ok"
+    parameters["ScaleOutConcurrency"] = "40"
+    found = findings(on_stack("doctor", "--json"))["Lambda quota"]
+    assert found["status"] == "warn"
+    assert "need 45" in found["detail"]
+    assert "--quota-code L-B99A9384 --desired-value 1000" in found["remedy"]
+    assert "ScaleOutConcurrency=5" in found["remedy"]
 
 
 def test_a_real_time_endpoint_needs_the_quota_of_its_instance(on_aws, on_stack):

@@ -63,8 +63,8 @@ def test_preparation_is_cut_as_the_templates_scale_out_parameters_say() -> None:
         1,
         math.ceil(100_000 / TEMPLATE.number("ScaleOutChunkMegabytes")),
     ]
-    half = StackTemplate(TEMPLATE.document, TEMPLATE.machines, {"ScaleOutConcurrency": "20"})
-    slower = simulate(half, load_prices(), load_rates(), sizes_gb=[100])
+    fewer = StackTemplate(TEMPLATE.document, TEMPLATE.machines, {"ScaleOutConcurrency": "2"})
+    slower = simulate(fewer, load_prices(), load_rates(), sizes_gb=[100])
     assert slower[0].preparation_s > 1.5 * steps[1].preparation_s
 
 

@@ -144,13 +144,28 @@ class TaskFaults:
         return None
 
 
+def limit_of(request: dict[str, Any]) -> int:
+    """How many functions the account runs at once, of ``{"AtOnce": n}``.
+
+    Raises:
+        InvalidRule: it is no whole number of at least 1.
+    """
+    at_once = request.get("AtOnce")
+    if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
+        raise InvalidRule(f"AtOnce is a whole number of at least 1, not {at_once!r}.")
+    return at_once
+
+
 def mount(faults: TaskFaults, calls: Calls) -> None:
-    """Serve ``DropforgeHost.SetFault``, ``ClearFaults``, ``ListFaults``, ``ListCalls``, as services are."""
+    """Serve SetFault, LimitFunctions, ClearFaults, ListFaults and ListCalls of ``DropforgeHost``."""
     from ministack import app  # noqa: PLC0415
     from ministack.core import router  # noqa: PLC0415
+    from ministack.services import lambda_svc  # noqa: PLC0415
 
     require(app, "SERVICE_HANDLERS")
     require(router, "SERVICE_PATTERNS")
+    require(lambda_svc, "_ACCOUNT_CONCURRENCY_CAP", "_acquire_execution_slot")
+    usual_cap = lambda_svc._ACCOUNT_CONCURRENCY_CAP
 
     def answer(operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
         try:
@@ -158,8 +173,11 @@ def mount(faults: TaskFaults, calls: Calls) -> None:
             match operation:
                 case "SetFault":
                     faults.set(Rule.from_dict(request))
+                case "LimitFunctions":
+                    lambda_svc._ACCOUNT_CONCURRENCY_CAP = limit_of(request)
                 case "ClearFaults":
                     faults.clear()
+                    lambda_svc._ACCOUNT_CONCURRENCY_CAP = usual_cap
                 case "ListFaults":
                     return 200, {"Faults": faults.rules()}
                 case "ListCalls":
