@@ -11,6 +11,7 @@ from typing import Any
 
 from scripts.reference.markdown import cell, code, first_sentence, table
 
+from dropforge.domain.cloudwatch_metrics import BY_VERSION, METRICS_BY_VERSION
 from dropforge.domain.cloudwatch_metrics import METRICS as EMITTED
 from dropforge.domain.metric_registry import DEFAULT_METRIC, METRICS
 from dropforge_local.template import load_template, resource_property
@@ -109,6 +110,9 @@ def metrics(root: Path) -> str:
             "## Metrics in CloudWatch",
             "Namespace `Dropforge`, dimension `Model`.",
             table(["metric", "meaning"], [[code(name), said] for name, said in EMITTED.items()]),
+            f"Namespace `Dropforge`, dimensions {' and '.join(map(code, BY_VERSION))}; counted only where "
+            "there is something to count.",
+            table(["metric", "meaning"], [[code(name), said] for name, said in METRICS_BY_VERSION.items()]),
             "## Alarms",
             "What to do about each stands in the [runbook](../runbook.md).",
             table(["alarm", "meaning", "looks at", "goes off"], list(_alarms(template))),

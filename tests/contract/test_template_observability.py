@@ -11,7 +11,7 @@ import pytest
 from tests.contract.state_machine import ROOT, source
 
 from dropforge.domain import cloudwatch_metrics
-from dropforge.domain.cloudwatch_metrics import METRICS
+from dropforge.domain.cloudwatch_metrics import BY_VERSION, METRICS, METRICS_BY_VERSION
 from dropforge.metrics import emit
 from dropforge_local.template import load_template
 
@@ -80,7 +80,8 @@ def test_whoever_emits_is_told_the_namespace_and_the_model() -> None:
         for name, each in RESOURCES.items()
         if "METRICS_NAMESPACE" in each.get("Properties", {}).get("Environment", {}).get("Variables", {})
     }
-    assert given == {"CheckApprovalFunction": NAMESPACE, "WatchModelFunction": NAMESPACE}
+    emitting = ("CheckApprovalFunction", "PredictFunction", "WatchModelFunction")
+    assert given == dict.fromkeys(emitting, NAMESPACE)
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["POWERTOOLS_SERVICE_NAME"] == {"Ref": "ModelName"}
 
@@ -95,8 +96,8 @@ def metrics_of(alarm: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 def check_exists(namespace: str, name: str, dimensions: Mapping[str, Any]) -> None:
     if namespace == NAMESPACE:
-        assert name in METRICS
-        assert tuple(dimensions) == ("Model",)
+        assert tuple(dimensions) == (BY_VERSION if name in METRICS_BY_VERSION else ("Model",))
+        assert name in METRICS_BY_VERSION or name in METRICS
         return
     known, names = AWS_METRICS[namespace]
     assert name in names
@@ -190,9 +191,10 @@ def test_the_dashboard_is_valid_and_its_widgets_do_not_overlap() -> None:
     assert sum(map(len, WIDGETS.values())) == len(BODY["widgets"])
 
 
-def test_the_dashboard_shows_every_alarm() -> None:
+def test_the_dashboard_shows_every_alarm_that_each_stack_has() -> None:
     (widget,) = WIDGETS["alarm"]
-    assert sorted(widget["alarms"]) == sorted(f"{name}.Arn" for name in ALARMS)
+    always = [name for name in ALARMS if "Condition" not in RESOURCES[name]]
+    assert sorted(widget["alarms"]) == sorted(f"{name}.Arn" for name in always)
 
 
 def test_the_dashboard_shows_metrics_that_somebody_writes_and_is_one_of_the_free_ones() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.contract.test_template import RESOURCES, TEMPLATE
+
+from dropforge.domain.cloudwatch_metrics import BY_VERSION, SERVER_ERRORS
 
 PREDICT = RESOURCES["PredictFunction"]["Properties"]
 
@@ -19,14 +22,28 @@ def test_the_api_calls_the_alias_that_is_rolled_out():
     assert permission["FunctionName"] == {"Ref": "PredictFunction.Alias"}
 
 
-def test_a_rollout_goes_back_when_the_new_version_fails():
-    preference = PREDICT["DeploymentPreference"]
-    assert preference["Alarms"] == [{"Ref": "PredictErrorsAlarm"}]
-    alarm = RESOURCES["PredictErrorsAlarm"]["Properties"]
-    dimensions = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
-    assert dimensions["Resource"] == {"Fn::Sub": "${PredictFunction}:live"}
+@pytest.mark.parametrize("name", ["PredictErrorsAlarm", "PredictReleaseAlarm"])
+def test_a_rollout_goes_back_when_the_new_version_fails_or_answers_that_it_does(name):
+    stepwise, at_once = PREDICT["DeploymentPreference"]["Alarms"]["Fn::If"][1:]
+    assert {"Ref": name} in stepwise
+    assert at_once == [{"Ref": "PredictErrorsAlarm"}]
+    alarm = RESOURCES[name]["Properties"]
     # It has to go off within the five minutes of the shortest canary.
     assert alarm["Period"] * alarm["EvaluationPeriods"] <= 60
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 0)
+
+
+def test_each_alarm_looks_at_what_is_rolled_out_and_at_nothing_else():
+    def dimensions(name):
+        return {each["Name"]: each["Value"] for each in RESOURCES[name]["Properties"]["Dimensions"]}
+
+    assert dimensions("PredictErrorsAlarm")["Resource"] == {"Fn::Sub": "${PredictFunction}:live"}
+    release = dimensions("PredictReleaseAlarm")
+    assert tuple(release) == BY_VERSION
+    assert release["FunctionName"] == {"Ref": "PredictFunction"}
+    assert release["FunctionVersion"] == {"Fn::GetAtt": ["PredictFunction", "Version.Version"]}
+    assert RESOURCES["PredictReleaseAlarm"]["Properties"]["MetricName"] == SERVER_ERRORS
+    assert RESOURCES["PredictReleaseAlarm"]["Condition"] == "RollsOutInSteps"
 
 
 def test_a_new_layer_or_a_new_parameter_makes_a_new_version_too():

@@ -35,6 +35,11 @@ class Exchange:
     response: dict[str, Any]
     log: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def breaks_release(self) -> bool:
+        """Whether the answer speaks against the code that gave it; 503 tells of the endpoint's state."""
+        return self.response["statusCode"] >= 500 and self.response["statusCode"] != 503
+
 
 def exchange(
     event: Mapping[str, Any],

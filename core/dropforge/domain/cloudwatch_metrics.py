@@ -1,4 +1,4 @@
-"""The metrics that dropforge puts into CloudWatch, by the dimension ``Model``.
+"""The metrics that dropforge puts into CloudWatch, by the dimension ``Model`` or by a function's version.
 
 Only what alarms look at, or a person over weeks, is a metric: CloudWatch bills each. All else is logged.
 """
@@ -20,4 +20,13 @@ METRICS: Final[Mapping[str, str]] = {
     MISSING_DATA: "0 or 1 per window with enough data: a column has more missing values.",
     LIVE_QUALITY: "The gate's metric on live predictions with outcomes, in its own unit.",
     APPROVALS_OVERDUE: "1 whenever a run gives up waiting for a decision.",
+}
+
+SERVER_ERRORS: Final = "ServerErrors"
+BY_VERSION: Final = ("FunctionName", "FunctionVersion")
+"""The dimensions of what the predict function counts: a rollout compares versions of one function."""
+
+METRICS_BY_VERSION: Final[Mapping[str, str]] = {
+    SERVER_ERRORS: "1 for each answer of 5XX but 503 that a version of the predict function gives; "
+    "503 tells of the endpoint.",
 }

@@ -68,6 +68,7 @@ def install(settings: HostSettings) -> Installed:
         s3_events,
         s3_ranges,
         sagemaker_mount,
+        sam_transform,
         schedules,
         seams,
         service_metrics,
@@ -94,12 +95,13 @@ def install(settings: HostSettings) -> Installed:
     schedules.install()
     rest_api.install()
     web_firewall.install()
-    deployment_groups.install()
+    deployment_groups.install(settings)
     budgets.install()
     s3_events.install()
     s3_ranges.install()
     sagemaker = sagemaker_mount.install(settings, metrics, authorization.sagemaker_check(roles), installed)
     cloudformation.install(sagemaker, installed)
+    sam_transform.install()
     workflow_mount.install(settings, journal, sagemaker, roles, installed)
     dynamodb_expressions.install()
     dynamodb_log.install(journal)

@@ -157,6 +157,7 @@ def _count_errors_of_aliases(config: dict[str, Any], is_error: bool) -> None:
 
     name, version = config.get("FunctionName", ""), config.get("Version", "$LATEST")
     for alias, each in lambda_svc._functions.get(name, {}).get("aliases", {}).items():
-        if each.get("FunctionVersion") == version:
+        weights = (each.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
+        if version in (each.get("FunctionVersion"), *weights):
             dimensions = {"FunctionName": name, "Resource": f"{name}:{alias}"}
             cloudwatch.record_metric("AWS/Lambda", "Errors", int(is_error), "Count", dimensions)

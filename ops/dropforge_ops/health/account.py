@@ -12,7 +12,7 @@ from dropforge_ops.target import Target
 
 NAMES = ("credentials", "region", "endpoint mode", "image", "Lambda quota", "SageMaker quotas")
 _SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"
-# What runs beside the chunks of a large drop: predictions, a batch, the watch, the reconciliation, a decision.
+# What runs beside the chunks of a large drop: predictions, a batch, the watch, reconciling, a decision.
 _FUNCTIONS_BESIDE = 5
 _REQUEST = (
     "aws service-quotas request-service-quota-increase --service-code {} --quota-code {} --desired-value {}"

@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from tests.fakes.functions import load
+
+from dropforge.domain.errors import ServiceUnavailable
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
@@ -50,6 +54,7 @@ def lines():
         "PREDICTIONS_TABLE": "predictions",
         "PREDICTION_RETENTION_DAYS": "90",
         "POWERTOOLS_SERVICE_NAME": "model",
+        "METRICS_NAMESPACE": "Dropforge",
     }
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -60,6 +65,37 @@ def lines():
         check=True,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_counts_an_answer_that_speaks_against_the_version_and_no_other(monkeypatch, capsys):
+    class Broken:
+        def health(self):
+            raise RuntimeError("what a release breaks")
+
+    monkeypatch.setenv("METRICS_NAMESPACE", "Dropforge")
+    for name, value in (("LEDGER_TABLE", "l"), ("PREDICTIONS_TABLE", "p")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PREDICTION_RETENTION_DAYS", "90")
+    app = load("predict")
+    context = SimpleNamespace(aws_request_id="1", function_name="f", function_version="7")
+
+    def logged(service: object) -> dict:
+        monkeypatch.setattr(app, "_service", lambda: service)
+        app.handler({"httpMethod": "GET", "resource": "/health"}, context)
+        return json.loads(capsys.readouterr().out)
+
+    log = logged(Broken())
+    (directive,) = log["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "Dropforge"
+    assert directive["Dimensions"] == [["FunctionName", "FunctionVersion"]]
+    assert [each["Name"] for each in directive["Metrics"]] == ["ServerErrors"]
+    assert (log["FunctionName"], log["FunctionVersion"], log["ServerErrors"]) == ("f", "7", 1)
+    for answered in (SimpleNamespace(health=dict), SimpleNamespace(health=busy)):
+        assert "_aws" not in logged(answered)
+
+
+def busy() -> dict:
+    raise ServiceUnavailable("the endpoint is starting")
 
 
 def test_loads_neither_the_sdk_nor_an_array_library(lines):

@@ -1,0 +1,48 @@
+"""SAM's transform gets the stack's parameters, as on AWS; MiniStack leaves their defaults.
+
+Whether a new version of a function is published, and how its alias moves, may stand in a parameter.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from typing import Any
+
+from dropforge_local.glue.seams import require_parameters
+
+_values: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("values", default=None)
+
+
+def install() -> None:
+    """Hand the values of an operation's parameters on to the transform."""
+    from ministack.services.cloudformation import changesets, engine, handlers  # noqa: PLC0415
+
+    require_parameters(engine._apply_transforms, "template", "provided_params", "previous_params")
+    require_parameters(engine._transform_parameters, "template", "provided_params", "previous_params")
+    apply = engine._apply_transforms
+
+    def apply_transforms(template: dict[str, Any], provided: Any = None, previous: Any = None) -> Any:
+        _give_values()
+        token = _values.set(engine._transform_parameters(template, provided, previous))
+        try:
+            return apply(template, provided, previous)
+        finally:
+            _values.reset(token)
+
+    for module in (changesets, engine, handlers):
+        module._apply_transforms = apply_transforms
+
+
+def _give_values() -> None:
+    """Have the translator take them. It is imported with the first template: it takes a second to load."""
+    from samtranslator.translator import transform as translator  # noqa: PLC0415
+
+    translate = translator.transform
+    if getattr(translate, "takes_values", False):
+        return
+
+    def with_values(template: dict[str, Any], parameters: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        return translate(template, {**(_values.get() or {}), **parameters}, *rest, **more)
+
+    with_values.takes_values = True  # type: ignore[attr-defined]
+    translator.transform = with_values
