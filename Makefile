@@ -105,9 +105,10 @@ build: setup ## sam validate and sam build
 	$(SAM) validate --lint
 	$(SAM) build
 
-# The environment's parameters, those given on top, and the release, as arguments of sam deploy.
+# The environment's parameters, those given on top, the release and the tags, as arguments of sam deploy.
 SAM_DEPLOY = lines=$$(python scripts/deploy_parameters.py $(ENV) $(PARAMETERS)) && mapfile -t parameters <<<"$$lines" && \
-  $(SAM) deploy --config-env $(ENV) --no-fail-on-empty-changeset --parameter-overrides "$${parameters[@]}"
+  lines=$$(python scripts/deploy_parameters.py --tags $(ENV) $(PARAMETERS)) && mapfile -t tags <<<"$$lines" && \
+  $(SAM) deploy --config-env $(ENV) --no-fail-on-empty-changeset --parameter-overrides "$${parameters[@]}" --tags "$${tags[@]}"
 # Of the environment's stack on AWS, as deploy is, also while a local host runs for this folder.
 ON_AWS = stack=$$(python scripts/environment_stack.py $(ENV)) && \
   region=$$(python -c 'import boto3; print(boto3.Session().region_name or str())') && \

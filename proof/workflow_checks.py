@@ -10,6 +10,7 @@ from proof.workflow import (
     arguments,
     data,
     error_names,
+    history,
     policies,
     reference_engine,
     references,
@@ -35,10 +36,11 @@ CHECKS: tuple[Callable[[Product], Iterator[Finding]], ...] = (
     policies.check,
     sizes.check,
     data.check,
+    history.check,
     reference_engine.check,
 )
 # These walk through recorded data.
-WALKING = (data.check, reference_engine.check)
+WALKING = (data.check, history.check, reference_engine.check)
 
 
 def all_findings(product: Product) -> list[Finding]:

@@ -1,9 +1,12 @@
-"""Print the parameters of one environment, one a line, with those given on the command line on top.
+"""Print the parameters of one environment, or its tags, one a line, with those given on top.
 
 ``Release`` is added: the digest of the predict function's code, its layer, the template and all parameters. A
 deployment publishes a new version of the function where it changes, and CodeDeploy rolls that out.
 
+With ``--tags`` first, the tags are printed instead: the environment's, and the model's by ``ModelName``.
+
 python scripts/deploy_parameters.py dev TargetColumn=diagnosis IdColumn=id
+python scripts/deploy_parameters.py --tags dev TargetColumn=diagnosis ModelName=tumours
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dropforge_ops.environments import CONFIG, environment_parameters
+from dropforge_local.template import load_template
+from dropforge_ops.environments import CONFIG, environment_parameters, environment_tags
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +26,14 @@ def merged(environment: str, given: Sequence[str]) -> list[str]:
     """``Name=value`` for every parameter; the given ones win."""
     values = environment_parameters(environment, given, ROOT / CONFIG)
     return [f"{name}={value}" for name, value in values.items()]
+
+
+def tags(environment: str, given: Sequence[str]) -> list[str]:
+    """``key=value`` for every tag of the deployment."""
+    values = environment_parameters(environment, given, ROOT / CONFIG)
+    default = load_template(ROOT / "template.yaml")["Parameters"]["ModelName"]["Default"]
+    found = environment_tags(environment, values.get("ModelName", default), ROOT / CONFIG)
+    return [f"{key}={value}" for key, value in found.items()]
 
 
 def release(parameters: Sequence[str], root: Path = ROOT) -> str:
@@ -43,8 +55,12 @@ def release(parameters: Sequence[str], root: Path = ROOT) -> str:
 
 
 def main() -> int:
+    arguments = sys.argv[1:]
     try:
-        parameters = merged(sys.argv[1], sys.argv[2:])
+        if arguments[0] == "--tags":
+            print("\n".join(tags(arguments[1], arguments[2:])))
+            return 0
+        parameters = merged(arguments[0], arguments[1:])
     except (IndexError, ValueError) as error:
         print(f"{error}" if str(error) else __doc__, file=sys.stderr)
         return 2

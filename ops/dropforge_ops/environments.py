@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CONFIG = "samconfig.toml"
+MODEL_TAG = "dropforge:model"
+"""What budgets and teardown find a model's resources by."""
 
 
 def environment_parameters(environment: str, given: Sequence[str], config: Path) -> dict[str, str]:
@@ -30,6 +32,22 @@ def environment_parameters(environment: str, given: Sequence[str], config: Path)
             raise ValueError(f"{each!r} is no parameter; write Name=value.")
         values[name] = value
     return values
+
+
+def environment_tags(environment: str, model: str, config: Path) -> dict[str, str]:
+    """The environment's tags, with the model that is deployed; ``sam deploy --tags`` replaces them.
+
+    Raises:
+        ValueError: a tag is no ``key=value``.
+    """
+    stated = _deploy(tomllib.loads(config.read_text(encoding="utf-8"))[environment]).get("tags", "")
+    values: dict[str, str] = {}
+    for each in shlex.split(stated):
+        key, equals, value = each.partition("=")
+        if not (key and equals):
+            raise ValueError(f"The tag {each!r} of {environment} in {CONFIG} is no key=value.")
+        values[key] = value
+    return {**values, MODEL_TAG: model}
 
 
 def stack_of(environment: str, config: Path) -> str:

@@ -30,7 +30,7 @@ from proof.workflow.walk import BrokenState, Failure, context_of, step
 _READ = re.compile(r"\$states\.(input|result)((?:\.[A-Za-z_]\w*)+)")
 # Kinds of data that are followed through one state, and of those the ones that its failures are tried on.
 # Data with members that none had before are followed in any case.
-_MOST_KINDS, _MOST_CHOICES, _MOST_FAILING = 6, 80, 1
+_MOST_KINDS, _MOST_CHOICES, _MOST_FAILING = 12, 160, 1
 _REMEDY = "run the workflow tests anew with `make record`, or add a walk of it to tests/contract"
 
 

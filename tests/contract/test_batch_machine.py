@@ -195,6 +195,10 @@ def test_a_job_that_outran_its_time_is_stopped_and_fails_with_a_remedy():
     assert done.requests["StopTransformJob"] == [{"TransformJobName": TRANSFORMED["TransformJobName"]}]
     assert (done.status, done.error) == ("FAILED", "TransformTimedOut")
     assert "BatchMaxRuntimeSeconds" in done.cause
+    late = score().inputs["DescribeTransformJob"]
+    late = {**late, "transform": {**late["transform"], "polls": 500, "waited_s": 500_000}}
+    done = score(late, "DescribeTransformJob", DescribeTransformJob=RUNNING)
+    assert (done.error, done.waits) == ("TransformTimedOut", [])
 
 
 def test_a_job_whose_beginning_failed_may_be_there_and_is_stopped():
@@ -210,6 +214,8 @@ def test_follows_a_job_that_an_unanswered_call_had_made():
     done = score(TransformBatch=in_use, DescribeTransformJob=failed("AlgorithmError: x"))
     assert done.error == "TransformFailed"
     assert "AlgorithmError: x" in done.cause
+    again = score(done.inputs["ClassifyTransformFailure"], "ClassifyTransformFailure")
+    assert (again.error, again.cause) == (done.error, done.cause)
 
 
 @pytest.mark.parametrize("cause", [None, "", "not JSON"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scripts.deploy_parameters import ROOT, main, merged, release
+from scripts.deploy_parameters import ROOT, main, merged, release, tags
 
 from dropforge_local.template import load_template
 
@@ -16,6 +16,16 @@ def test_given_parameters_win_and_the_environments_stay():
         "RetireGraceHours=1",
         "TargetColumn=y",
     ]
+
+
+def test_the_models_tag_is_the_model_that_is_deployed():
+    assert tags("dev", ["TargetColumn=y"]) == ["dropforge:model=dev"]
+    assert tags("dev", ["TargetColumn=y", "ModelName=wine"]) == ["dropforge:model=wine"]
+    assert tags("default", []) == ["dropforge:model=model"]
+
+
+def test_make_deploy_passes_the_tags_on():
+    assert '--tags "$${tags[@]}"' in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("environment", "given"), [("nowhere", []), ("dev", ["TargetColumn"])])

@@ -434,18 +434,18 @@ def test_looks_at_a_job_soon_then_every_half_minute_then_after_a_share_of_its_ti
         "DescribeTrainingJob",
         TrainingMaxRuntimeSeconds="86400",
     )
-    assert done.waits == [200]
+    assert done.waits == [400]
 
 
 def test_follows_a_job_no_longer_than_it_may_run():
     done = train(DescribeTrainingJob=running("InProgress"))
-    assert 7200 - 30 <= sum(done.waits) <= 7200
+    assert 7200 - 75 <= sum(done.waits) <= 7200
     assert done.requests["CloseFailed"][0]["Payload"]["error"]["Error"] == "States.Timeout"
     assert done.requests["StopTrainingJob"] == [{"TrainingJobName": JOB}]
 
 
 def test_the_time_of_one_attempt_is_not_taken_from_the_next():
-    looks = [running("InProgress")] * 150 + [NO_CAPACITY] + [running("InProgress")] * 150 + [TRAINED]
+    looks = [running("InProgress")] * 150 + [NO_CAPACITY] + [running("InProgress")] * 65 + [TRAINED]
     done = train(DescribeTrainingJob=looks)
     assert done.states[-1] == "ModelDeployed"
     assert sum(done.waits) > 7200

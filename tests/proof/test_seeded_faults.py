@@ -9,7 +9,7 @@ import re
 import pytest
 from proof.findings import Finding
 from proof.product import Product
-from proof.workflow import data
+from proof.workflow import data, history
 
 from proof import api_checks, iam_checks, workflow_checks
 
@@ -104,6 +104,48 @@ def test_a_member_that_no_published_list_of_an_optimised_integration_has(product
     said = " ".join(each.message for each in found)
     for member in ("EnableInterContainerTrafficEncryption", "EnableNetworkIsolation", "Environment"):
         assert f".{member}: no published list" in said
+
+
+def test_a_loop_that_fills_the_history(product: Product) -> None:
+    planted = product.with_definition(TRAINING, "$floor($job.waited_s / 100)", "0")
+    found = only(list(history.check(planted)), "history")
+    assert found.where == TRAINING
+    assert "25,000" in found.message
+
+
+def test_reminders_without_end_fill_the_history(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        history, "next_reminder_s", lambda reminder_s, _, remaining_s: min(reminder_s, remaining_s)
+    )
+    planted = product.with_definition(TRAINING, "Tell the reviewers", "Tell those who review")
+    assert only(list(history.check(planted)), "history").where == TRAINING
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"ServiceUnavailable",', '"ServiceUnavailable", "Sandbox.Timedout",', "had 900 s"),
+        ('"TimeoutSeconds": 960', '"TimeoutSeconds": 900', "own 900 s have not been told"),
+        (
+            '"ErrorEquals": ["Lambda.TooManyRequestsException"]',
+            '"ErrorEquals": ["Lambda.TooManyRequestsException", "Lambda.Unknown"]',
+            "apart",
+        ),
+    ],
+)
+def test_a_call_that_is_paid_for_twice_or_gives_up_too_soon(
+    product: Product, old: str, new: str, says: str
+) -> None:
+    definition = json.loads(product.definitions[TRAINING])
+    state = json.dumps(definition["States"]["PrepareData"])
+    assert old in state
+    definition["States"]["PrepareData"] = json.loads(state.replace(old, new))
+    planted = dataclasses.replace(
+        product, definitions={**product.definitions, TRAINING: json.dumps(definition)}
+    )
+    found = [each for each in checked(planted) if each.check == "convention"]
+    assert {each.where for each in found} == {f"{TRAINING} PrepareData"}
+    assert any(says in each.message for each in found)
 
 
 def test_an_unused_grant(product: Product) -> None:

@@ -242,6 +242,36 @@ def test_a_schedule_with_nothing_new_ends_at_once(stack_of: Callable[[str], Stac
     assert len(stack.runs()) == runs
 
 
+def test_an_account_that_runs_ten_functions_at_once_is_enough_for_more_chunks_than_that(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    stack.live_or_first(samples["wine"])
+    runs, versions = stack.counts()
+    # More at once than the account allows, as a stack of an earlier release goes on with.
+    stack.update(TEMPLATE, ScaleOutMegabytes="0", ScaleOutChunkMegabytes="0.0003", ScaleOutConcurrency="40")
+    stack.host.limit_functions(10)
+    try:
+        stack.drop(samples["wine"], "wine.csv")
+        stack.wait_for_version(versions + 1)
+    finally:
+        stack.host.clear_faults()
+        stack.update(TEMPLATE)
+    run = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, number=runs + 1)
+
+    throttles = stack.host.client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/Lambda",
+        MetricName="Throttles",
+        Dimensions=[{"Name": "FunctionName", "Value": stack.resources()["PrepareChunkFunction"]}],
+        StartTime=datetime.now(UTC) - timedelta(hours=1),
+        EndTime=datetime.now(UTC) + timedelta(minutes=1),
+        Period=3600,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    assert sum(each["Sum"] for each in throttles) > 0, "the account was never busy"
+    assert stack.states(run.execution_arn).count("PrepareChunks") == 4
+
+
 def test_large_drops_are_prepared_in_chunks_to_the_same_rows_and_a_changed_schema_is_accepted_by_command(
     stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
@@ -277,35 +307,6 @@ def test_large_drops_are_prepared_in_chunks_to_the_same_rows_and_a_changed_schem
     assert again == ["incoming/renamed.csv"]
     contract = stack.read_json(f"s3://{stack.bucket}/runs/{accepted.run_id}/contract/schema.json")
     assert "ethanol" in [column["name"] for column in contract["columns"]]
-
-
-def test_an_account_that_runs_ten_functions_at_once_is_enough_for_more_chunks_than_that(
-    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
-) -> None:
-    stack = stack_of("wine")
-    runs, versions = stack.counts()
-    # More at once than the account allows, as a stack of an earlier release goes on with.
-    stack.update(TEMPLATE, ScaleOutMegabytes="0", ScaleOutChunkMegabytes="0.0003", ScaleOutConcurrency="40")
-    stack.host.limit_functions(10)
-    try:
-        stack.drop(samples["wine"], "wine.csv")
-        stack.wait_for_version(versions + 1)
-    finally:
-        stack.host.clear_faults()
-        stack.update(TEMPLATE)
-    run = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, number=runs + 1)
-
-    throttles = stack.host.client("cloudwatch").get_metric_statistics(
-        Namespace="AWS/Lambda",
-        MetricName="Throttles",
-        Dimensions=[{"Name": "FunctionName", "Value": stack.resources()["PrepareChunkFunction"]}],
-        StartTime=datetime.now(UTC) - timedelta(hours=1),
-        EndTime=datetime.now(UTC) + timedelta(minutes=1),
-        Period=3600,
-        Statistics=["Sum"],
-    )["Datapoints"]
-    assert sum(each["Sum"] for each in throttles) > 0, "the account was never busy"
-    assert stack.states(run.execution_arn).count("PrepareChunks") == 4
 
 
 def rows_under(stack: Stack, prefix: str) -> dict[str, list[dict[str, Any]]]:

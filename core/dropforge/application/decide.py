@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.deploy import REJECTION
+from dropforge.domain.approvals import next_reminder_s
 from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
@@ -76,10 +77,11 @@ def check_approval(*, version: int, reminder_s: int, ledger: Ledger, now: dateti
     """
     model = _existing(ledger, version)
     remaining_s = int((from_iso(model.due_at) - now).total_seconds()) if model.due_at else reminder_s
+    waited_s = int((now - from_iso(model.registered_at)).total_seconds())
     if model.approval is Approval.PENDING and remaining_s > 0:
         return {
             "outcome": "waiting",
-            "wait_s": min(reminder_s, remaining_s),
+            "wait_s": next_reminder_s(reminder_s, waited_s, remaining_s),
             **_decision(model).to_dict(),
         }
     model = ledger.expire_waiting(version, now=now)

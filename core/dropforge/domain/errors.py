@@ -71,6 +71,10 @@ class UnsupportedFormat(DataError):
     """The file's extension or compression is none of the supported ones."""
 
 
+class ExpandsTooFar(DataError):
+    """A compressed file holds more than one function can prepare in its time, however small it is itself."""
+
+
 class UnsupportedColumn(DataError):
     """A column has a type that has no tabular meaning here, for example a nested Parquet column."""
 

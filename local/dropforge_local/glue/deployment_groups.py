@@ -57,7 +57,7 @@ class Style:
             yield share / 100, self.minutes * 60
 
 
-def install(settings: HostSettings) -> None:
+def install(settings: HostSettings) -> None:  # noqa: PLR0915 - closures
     """Register the types, move an alias as its group says, and send its calls by its weights."""
     from ministack.services import cloudformation, cloudwatch, lambda_svc  # noqa: PLC0415
     from ministack.services.cloudformation import engine, provisioners, stacks  # noqa: PLC0415

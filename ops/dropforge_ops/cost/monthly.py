@@ -164,11 +164,11 @@ def polls_until(seconds: float) -> int:
     """How often a machine looks at what takes so long, an endpoint's update or a job.
 
     >>> polls_until(300)
-    16
+    18
     """
     waited_s, polls = 0.0, 0
     while waited_s < seconds:
-        waited_s += min(1 + polls**2 // 4, max(30, waited_s // 200))
+        waited_s += 1 + polls**2 // 4 if polls < 11 else max(30, waited_s // 100)
         polls += 1
     return polls
 

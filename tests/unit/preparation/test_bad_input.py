@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import struct
 import zipfile
 from decimal import Decimal
@@ -16,6 +17,7 @@ import pytest
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.preparation.dropping import csv_table, prepare, request_for
 
+from dropforge.adapters.tables import source
 from dropforge.adapters.tables.engine import StreamedTables
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract
@@ -23,6 +25,7 @@ from dropforge.domain.errors import (
     ConstantTarget,
     DuplicateColumn,
     EmptyData,
+    ExpandsTooFar,
     MissingKey,
     MissingTarget,
     ObjectMissing,
@@ -509,3 +512,18 @@ def test_damaged_parquet_pages_are_named():
     content[20:200] = struct.pack("180s", b"\xff" * 180)
     with pytest.raises(UnreadableData, match="damaged or truncated Parquet"):
         prepare(("x.parquet", bytes(content)))
+
+
+@pytest.mark.parametrize("name", ["bomb.csv.gz", "bomb.csv.zst"])
+def test_a_compressed_file_that_holds_more_than_a_function_can_prepare_is_refused(name, monkeypatch):
+    monkeypatch.setattr(source, "MAXIMUM_EXPANDED_BYTES", 1_000_000)
+    plain = b"a,b\n" + b"1,2\n" * 500_000
+    packed = gzip.compress(plain) if name.endswith(".gz") else pa.compress(plain, "zstd", asbytes=True)
+    with (
+        source.open_source(io.BytesIO(packed), name) as opened,
+        pytest.raises(ExpandsTooFar, match="several"),
+    ):
+        shutil.copyfileobj(opened.stream, io.BytesIO())
+    monkeypatch.setattr(source, "MAXIMUM_EXPANDED_BYTES", len(plain))
+    with source.open_source(io.BytesIO(packed), name) as opened:
+        assert len(opened.stream.read()) == len(plain)
