@@ -23,6 +23,10 @@ from dropforge.domain.survey import TableSurvey
 
 _JSON = "application/json"
 _REASONS_SHOWN = 5
+LONGEST_MESSAGE = 4000
+"""Characters; a state's cause may have 32,768, and an e-mail should be read."""
+_MESSAGE_END = 600
+"""What to do stands at a message's end."""
 
 
 class Preparation:
@@ -114,9 +118,23 @@ class Preparation:
                 lambda seen: infer(self.request.settings, seen),
                 self._store,
             )
+        error = self._bounded(error)
         self.report.failure = error
         self._write("report.json", self.report.to_json())
         return error
+
+    def _bounded(self, error: DataError) -> DataError:
+        """Return the error with a message that states and events hold; the whole one lies beside the report.
+
+        A table of thousands of columns has as many differences to tell of.
+        """
+        message = str(error)
+        if len(message) <= LONGEST_MESSAGE:
+            return error
+        self._write("failure.txt", message.encode())
+        end = message[-_MESSAGE_END:]
+        start = message[: LONGEST_MESSAGE - _MESSAGE_END]
+        return type(error)(f"{start} … {end} The whole message is in {self.request.prefix}failure.txt.")
 
     def finished(self, written: Written) -> PreparedData:
         """Write report and profile, and return the answer."""

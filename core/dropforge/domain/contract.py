@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -263,7 +264,8 @@ def _message(problems: Iterable[str]) -> str:
 
 def _problems_of(contract: Contract) -> Iterable[str]:
     names = [column.name for column in contract.columns]
-    yield from (f"column {name!r} stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    yield from (f"column {name!r} stands twice" for name in repeated)
     for column in contract.columns:
         yield from (f"column {column.name!r}: {problem}" for problem in _column_problems(column))
     yield from _role_problems(contract)

@@ -181,6 +181,7 @@ def _refuse_other_columns(uri: str, seen: TableSurvey, before: TableSurvey) -> N
 
 
 def _column_lines(expected: Sequence[str], given: Sequence[str]) -> list[str]:
-    return [f"- column {name!r} is missing" for name in expected if name not in given] + [
-        f"+ column {name!r} is new" for name in given if name not in expected
+    was, now = set(expected), set(given)
+    return [f"- column {name!r} is missing" for name in expected if name not in now] + [
+        f"+ column {name!r} is new" for name in given if name not in was
     ]

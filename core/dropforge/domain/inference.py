@@ -92,6 +92,11 @@ def infer_contract(
             columns.append(_key_column(name, seen))
         else:
             columns.append(_infer_column(name, seen, survey, tolerated, locale, notes))
+    notes += [
+        f"column {column.name!r}: read as missing: {listed}"
+        for column in columns
+        if (listed := _missing_listed(survey.columns[column.name], column))
+    ]
     if not any(column.role == "feature" for column in columns):
         raise TooFewRows(
             f"No column is left to learn {target!r} from: {'; '.join(notes) or 'there is no other column'}. "
@@ -101,6 +106,14 @@ def infer_contract(
     features = tuple(column.name for column in columns if column.role == "feature")
     split_by = features if key is None else None
     return Inferred(Contract(target, key, task, classes, tuple(columns), split_by), tuple(notes))
+
+
+def _missing_listed(seen: ColumnSurvey, column: Column) -> str:
+    """The texts that were read as missing, with their counts; empty where none was spelled out."""
+    counts = dict(seen.spellings)
+    if column.missing is not None:
+        counts |= {text: count for text, count in seen.placeholders.items() if text in column.missing}
+    return ", ".join(f"{text!r} ({count})" for text, count in sorted(counts.items()))
 
 
 def refuse_missing(target: str, key: str | None, present: Mapping[str, object], source: str) -> None:

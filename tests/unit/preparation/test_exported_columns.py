@@ -298,3 +298,33 @@ def test_an_edited_list_of_missing_texts_holds_in_every_format():
     assert Contract.from_json(store.read("s3://data/contract/schema.json")).column("v").missing == ("-999",)
     for run, content in (("b", table_of(v=["1", "2.5", "-999"])),):
         assert set(prepare(content, store=store, run_id=run).values("v")) == {1.0, 2.5, None}
+
+
+# --- sizes --------------------------------------------------------------------------------------------
+
+
+def test_a_header_of_any_usual_length_is_read():
+    names = [f"measurement_number_{n}_{'of_a_long_series_' * 30}" for n in range(150)]
+    rows = "".join(",".join([*(str(i % 7 + n) for n in range(150)), "ab"[i % 2]]) + "\n" for i in range(60))
+    content = f"{','.join(names)},y\n{rows}".encode()
+    assert content.index(b"\n") > 1 << 16
+    assert len(prepare(content).contract.features) == 150
+
+
+def test_a_long_message_is_cut_and_the_whole_one_kept():
+    store = prepare(table_of(v=["a", "b"])).store
+    names = ",".join(f"new column number {n}" for n in range(4000))
+    values = ",".join("1" for _ in range(4000))
+    content = f"v,measured,y,{names}\n" + f"a,1.5,yes,{values}\n" * 3
+    with pytest.raises(SchemaChanged) as caught:
+        prepare(content.encode(), store=store, run_id="b")
+    assert len(str(caught.value)) < 5000
+    assert "s3://data/runs/b/failure.txt" in str(caught.value)
+    whole = store.read("s3://data/runs/b/failure.txt").decode()
+    assert "new column number 3999" in whole
+    assert json.loads(store.read("s3://data/runs/b/report.json"))["failure"]["message"] == str(caught.value)
+
+
+def test_what_was_read_as_missing_is_told_by_spelling():
+    notes = prepare(table_of(v=["1", "2.5", "NA", "n/a", "?"])).report["notes"]
+    assert "column 'v': read as missing: '?' (80), 'NA' (80), 'n/a' (80)" in notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 
 from dropforge.adapters.tables.csv_records import cut
 from dropforge.domain.errors import DuplicateColumn, EmptyData, UnreadableData
@@ -59,6 +60,12 @@ def _rows(sample: str, delimiter: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter))
 
 
+def holds_header(sample: bytes) -> bool:
+    """Whether the first line that isn't blank ends in the first bytes of a file."""
+    text = sample.lstrip(b"\r\n")
+    return b"\n" in text or b"\r" in text
+
+
 def read_header(sample: bytes, whole: bool, name: str) -> tuple[list[str], str, int]:
     """Return the columns, the delimiter, and where the header ends in `sample`.
 
@@ -102,7 +109,7 @@ def _first_record_end(data: bytes, start: int, delimiter: bytes) -> int:
 
 def refuse_duplicates(columns: list[str], name: str) -> None:
     """Raise DuplicateColumn if two columns have one name."""
-    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    repeated = sorted(column for column, count in Counter(columns).items() if count > 1)
     if repeated:
         listed = ", ".join(repr(column) for column in repeated)
         raise DuplicateColumn(f"{name}: more than one column is named {listed}; rename all but one.")

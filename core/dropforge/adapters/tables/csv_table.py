@@ -14,8 +14,14 @@ import pyarrow.csv as pacsv
 
 from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Hints, Piece, rows_without
 from dropforge.adapters.tables.bounds import limited
-from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, read_header
-from dropforge.adapters.tables.csv_records import CACHED_BYTES, is_plain, lines_in, whole_records
+from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, holds_header, read_header
+from dropforge.adapters.tables.csv_records import (
+    CACHED_BYTES,
+    MAXIMUM_RECORD_BYTES,
+    is_plain,
+    lines_in,
+    whole_records,
+)
 from dropforge.domain.row_rules import MISSING_SPELLINGS, RULE_FIELDS
 
 _EMPTY, _SPELLINGS = [""], sorted(MISSING_SPELLINGS)
@@ -38,8 +44,10 @@ class CsvTable(BlockTable):
 
     def __init__(self, stream: BinaryIO, name: str, block_bytes: int) -> None:
         self._stream, self._name, self._block_bytes = stream, name, block_bytes
-        sample = _read_fully(stream, SAMPLE_BYTES)
-        self._header, self.delimiter, end = read_header(sample, len(sample) < SAMPLE_BYTES, name)
+        sample, wanted = _read_fully(stream, SAMPLE_BYTES), SAMPLE_BYTES
+        while len(sample) == wanted and not holds_header(sample) and wanted < MAXIMUM_RECORD_BYTES:
+            sample, wanted = sample + _read_fully(stream, wanted), 2 * wanted
+        self._header, self.delimiter, end = read_header(sample, len(sample) < wanted, name)
         self._pending = sample[end:]
         self._missing, self._usual_missing = _EMPTY, False
         self.columns = self._header
