@@ -121,7 +121,7 @@ class _Quota:
 
 
 def _sagemaker(target: Target, parameters: Mapping[str, str]) -> Iterable[Finding]:
-    wanted = dict(_wanted(parameters))
+    wanted = {use: names for use, names in _wanted(parameters) if names}
     known = {
         quota.name: quota
         for quota in _quotas(
