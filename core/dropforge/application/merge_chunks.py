@@ -288,6 +288,9 @@ class _Merge:
         report, contract = preparation.report, preparation.contract
         report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
         report.duplicates, splits, _ = self._kept(contract)
+        if report.notes is None and preparation.filled:
+            # Examining all rows once more, which the command needs, would take as long as checking them did.
+            report.filled = tuple(preparation.filled), None
         outline = self._store.read(f"{self._scratch.uri}outline")
         written = self._tables.merged(self._folders("write"), splits, contract, outline)
         prepared = preparation.finished(written)

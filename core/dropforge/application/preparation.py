@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from dropforge.application.contract_proposals import explained
+from dropforge.application.contract_proposals import PROPOSED, explained
 from dropforge.application.pinned_contract import infer
 from dropforge.application.preparation_report import Report, profile_json
 from dropforge.application.preparation_request import PreparedData, PrepareRequest
-from dropforge.domain.contract import Contract
+from dropforge.domain.contract import NO_VALUES, ONE_VALUE, Contract
+from dropforge.domain.contract_change import accept_command
 from dropforge.domain.errors import DataError, SchemaChanged, TooFewRows, TooManyRejects
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import CheckCounts, SplitCounts, Written
@@ -122,6 +123,26 @@ class Preparation:
         self.report.failure = error
         self._write("report.json", self.report.to_json())
         return error
+
+    @property
+    def filled(self) -> list[str]:
+        """The columns that said nothing in the first drop, and do so in these."""
+        least = {NO_VALUES: 1, ONE_VALUE: 2}
+        found = self.report.counts.filled
+        columns = [self.contract.column(name) for name in self.contract.unfilled]
+        return [c.name for c in columns if len(found.get(c.name, ())) >= least[c.note or ""]]
+
+    def propose_filled(self, survey: TableSurvey) -> None:
+        """Tell of columns that these drops fill, with the contract that would take them in."""
+        inferred = infer(self.request.settings, survey).contract
+        taken = {name: inferred.column(name) for name in self.filled if inferred.has_column(name)}
+        taken = {name: column for name, column in taken.items() if column.role == "feature"}
+        if not taken:
+            return
+        columns = tuple(taken.get(column.name, column) for column in self.contract.columns)
+        proposed = replace(self.contract, columns=columns)
+        self._write(PROPOSED, proposed.to_json().encode())
+        self.report.filled = tuple(taken), accept_command(self.request.run_id, proposed)
 
     def _bounded(self, error: DataError) -> DataError:
         """Return the error with a message that states and events hold; the whole one lies beside the report.

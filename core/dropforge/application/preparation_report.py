@@ -30,6 +30,8 @@ class Report:
     duplicates: Duplicates = field(default_factory=Duplicates)
     replaced: tuple[str, ...] = ()
     """Objects that are not read, because a newer version of each is."""
+    filled: tuple[tuple[str, ...], str | None] | None = None
+    """Columns that said nothing in the first drop and do now, and the command that takes them in, if any."""
     splits: SplitCounts | None = None
     failure: Exception | None = None
 
@@ -48,6 +50,17 @@ class Report:
             )
         for source in self.replaced:
             yield f"{source} is not read: a newer version of the object replaces its rows."
+        if self.filled is not None:
+            names, command = self.filled
+            yield (
+                f"{', '.join(map(repr, names))}: ignored, because the first drop had nothing to learn "
+                "there, and filled by these drops. "
+                + (
+                    "Give it its type and the role feature in contract/schema.json to take it in."
+                    if command is None
+                    else f"Take it in with: {command}"
+                )
+            )
         if self.counts.unlabelled:
             yield (
                 f"{self.counts.unlabelled} of {self.counts.read} rows have no {self.contract.target!r}; "

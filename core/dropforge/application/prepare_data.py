@@ -68,6 +68,8 @@ def _prepare(
             report.splits = staged.split_counts()
             preparation.refuse_splits()
             written = staged.write(request.prefix)
+            if notes is None and preparation.filled:
+                preparation.propose_filled(tables.survey(request.read))
     except DataError as error:
         refused = preparation.refused(error, lambda: _survey_of_change(request, tables))
         if refused is error:

@@ -28,6 +28,9 @@ PRIVACIES = ("drop", "hash")
 ROW_KEY = "dropforge_row_key"
 """Column of the prepared Parquet that holds the row's stable hash; no data column may have this name."""
 
+NO_VALUES, ONE_VALUE = "it has no values", "it has the same value in every row"
+"""Notes of ignored columns that later drops may fill."""
+
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _COLUMN_FIELDS = (
@@ -162,6 +165,12 @@ class Contract:
         rules = [(c.name, c.type, c.role == "ignored", c.missing, c.format) for c in read]
         # All of a row but by its key: the order of the columns never mattered.
         return (self.splits_by_key, self.split_by == (), rules)
+
+    @cached_property
+    def unfilled(self) -> tuple[str, ...]:
+        """The columns that are ignored because the first drop said nothing in them; later ones may fill them."""
+        ignored = [column for column in self.columns if column.role == "ignored"]
+        return tuple(column.name for column in ignored if column.note in (NO_VALUES, ONE_VALUE))
 
     @property
     def target_column(self) -> Column:

@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dropforge.domain.contract import ROW_KEY, Column, Contract
+from dropforge.domain.contract import NO_VALUES, ONE_VALUE, ROW_KEY, Column, Contract
 from dropforge.domain.errors import (
     ConstantTarget,
     MissingKey,
@@ -39,9 +39,6 @@ ROWS_PER_INTEGER = 10
 """An integer target is a class if it has at most 20 values and on average at least 10 rows for each."""
 MINIMUM_CLASS_ROWS = 10
 """With 10 rows, the chance that none of them lands in the 80 % for training is 10^-7."""
-
-NO_VALUES, ONE_VALUE = "it has no values", "it has the same value in every row"
-"""Notes of ignored columns that later drops may fill."""
 
 _INDEX_NAME = re.compile(r"^(Unnamed: \d+|__index_level_\d+__|level_\d+)$")
 _IDENTIFIER_NAME = re.compile(r"(^|[\s_.-])(id|uuid|guid|index|key|no|nr)$", re.IGNORECASE)

@@ -61,10 +61,20 @@ class ObjectCounts:
 
 @dataclass
 class CheckCounts:
-    """What checking found. `reasons` is keyed by rule and column (None: the record as a whole)."""
+    """What checking found.
+
+    Attributes:
+        reasons: keyed by rule and column (None: the record as a whole).
+        filled: up to two different values of each column that said nothing in the first drop.
+    """
 
     objects: dict[str, ObjectCounts] = field(default_factory=dict)
     reasons: dict[tuple[str, str | None], Reason] = field(default_factory=dict)
+    filled: dict[str, list[str]] = field(default_factory=dict)
+
+    def fill(self, name: str, values: Sequence[str]) -> None:
+        """Note values of a column that said nothing in the first drop."""
+        self.filled[name] = list(dict.fromkeys([*self.filled.get(name, ()), *values]))[:2]
 
     @property
     def read(self) -> int:
@@ -91,6 +101,8 @@ class CheckCounts:
             for example in more.examples[: EXAMPLES_PER_REASON - len(reason.examples)]:
                 before = self.objects.get(example.source, ObjectCounts()).read
                 reason.examples.append(replace(example, row=example.row + before))
+        for name, values in later.filled.items():
+            self.fill(name, values)
         for source, counts in later.objects.items():
             total = self.objects.setdefault(source, ObjectCounts())
             total.read += counts.read
@@ -105,6 +117,7 @@ class CheckCounts:
                 [rule, column, reason.count, [example.to_dict() for example in reason.examples]]
                 for (rule, column), reason in self.reasons.items()
             ],
+            "filled": self.filled,
         }
 
     @classmethod
@@ -115,6 +128,7 @@ class CheckCounts:
                 (rule, column): Reason(count, [Example.from_dict(each) for each in examples])
                 for rule, column, count, examples in raw["reasons"]
             },
+            {name: list(values) for name, values in raw["filled"].items()},
         )
 
 

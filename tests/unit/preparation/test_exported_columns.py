@@ -328,3 +328,22 @@ def test_a_long_message_is_cut_and_the_whole_one_kept():
 def test_what_was_read_as_missing_is_told_by_spelling():
     notes = prepare(table_of(v=["1", "2.5", "NA", "n/a", "?"])).report["notes"]
     assert "column 'v': read as missing: '?' (80), 'NA' (80), 'n/a' (80)" in notes
+
+
+@pytest.mark.parametrize("before", ["", "same"])
+@pytest.mark.parametrize("key", [None, "id"])
+def test_a_column_that_a_later_drop_fills_is_told_with_the_command_that_takes_it_in(before, key):
+    def drop(values: list[str]) -> bytes:
+        rows = [f"{i},{values[i % len(values)]},{i}.5,{'ab'[i * 7 % 5 < 2]}" for i in range(400)]
+        return ("id,late,x,y\n" + "\n".join(rows) + "\n").encode()
+
+    store = prepare(drop([before]), key=key).store
+    assert prepare(drop([before]), key=key, store=store, run_id="b").report["remarks"] == []
+    outcome = prepare(drop(["red", "green", "blue"]), key=key, store=store, run_id="c")
+    (remark,) = [each for each in outcome.report["remarks"] if "late" in each]
+    proposed = Contract.from_json(store.read("s3://data/runs/c/contract/proposed.json"))
+    assert remark.endswith(f"dropforge contract accept c --hash {proposed.hash[:12]}")
+    assert (proposed.column("late").type, proposed.column("late").role) == ("category", "feature")
+    store.write("s3://data/contract/schema.json", proposed.to_json().encode())
+    again = prepare(drop(["red", "green", "blue"]), key=key, store=store, run_id="d")
+    assert set(again.values("late")) == {"red", "green", "blue"}

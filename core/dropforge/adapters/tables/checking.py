@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,8 @@ class CheckedBlock:
     records: int
     names: Collection[str] = ()
     """As of the block."""
+    filled: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Up to two different values of the contract's unfilled columns."""
 
 
 def prepared_schema(contract: Contract) -> pa.Schema:
@@ -80,9 +82,9 @@ def prepared_schema(contract: Contract) -> pa.Schema:
 
 
 def wanted_columns(contract: Contract) -> list[str]:
-    """Return the columns to read: ignored ones too where they take part in a row's hashes."""
-    by = contract.split_by or ()
-    return [c.name for c in contract.columns if c.role != "ignored" or contract.key is None or c.name in by]
+    """Return the columns to read: ignored ones too that take part in a row's hashes or may be filled."""
+    read = {*(contract.split_by or ()), *contract.unfilled}
+    return [c.name for c in contract.columns if c.role != "ignored" or contract.key is None or c.name in read]
 
 
 def reading_hints(contract: Contract) -> Hints:
@@ -121,6 +123,11 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
         unlabelled,
         block.records,
         block.names,
+        {
+            name: pc.unique(_ignored_text(block.columns[name]).drop_null()).slice(0, 2).to_pylist()
+            for name in contract.unfilled
+            if name in block.columns
+        },
     )
 
 

@@ -15,6 +15,8 @@ def count_block(counts: CheckCounts, source: str, checked: CheckedBlock) -> None
         places = group.positions[: EXAMPLES_PER_REASON - len(reason.examples)]
         for position, value in zip(places, group.values, strict=False):
             reason.examples.append(Example(source, total.read + int(position) + 1, value.as_py()))
+    for name, values in checked.filled.items():
+        counts.fill(name, values)
     total.read += checked.records
     total.rejected += checked.rejected_rows
     total.unlabelled += checked.unlabelled_rows
