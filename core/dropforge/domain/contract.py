@@ -168,7 +168,7 @@ class Contract:
 
     @cached_property
     def unfilled(self) -> tuple[str, ...]:
-        """The columns that are ignored because the first drop said nothing in them; later ones may fill them."""
+        """The ignored columns in which the first drop said nothing; later ones may fill them."""
         ignored = [column for column in self.columns if column.role == "ignored"]
         return tuple(column.name for column in ignored if column.note in (NO_VALUES, ONE_VALUE))
 
