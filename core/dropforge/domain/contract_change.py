@@ -39,8 +39,8 @@ def propose(pinned: Contract, inferred: Contract, survey: TableSurvey) -> Propos
         if inferred.has_column(column.name)
         and (
             (
-                inferred.column(column.name).type != column.type
-                and _no_longer(column.type, survey.columns[column.name])
+                _written(inferred.column(column.name)) != _written(column)
+                and _no_longer(column, survey.columns[column.name])
             )
             or (column.role == "target" and _other_classes(pinned, inferred))
         )
@@ -108,7 +108,24 @@ def retyped_lines(pinned: Contract, proposal: Proposal) -> Iterable[str]:
     """One line per column whose values no longer are of the pinned type."""
     for name in proposal.retyped:
         before, after = pinned.column(name), proposal.contract.column(name)
-        yield f"~ column {name!r} was {before.type}, is {after.type}"
+        if _written(before) == _written(after) and before.role == "target":
+            classes = _classes_line(pinned.classes or (), proposal.contract.classes or ())
+            yield f"~ the values of {name!r} {classes}"
+        else:
+            yield f"~ column {name!r} was {_written(before)}, is {_written(after)}"
+
+
+def _written(column: Column) -> str:
+    """The type of a column, and how its values are written where that is not the plain way."""
+    return column.type if column.format is None else f"{column.type} written as {column.format}"
+
+
+def _classes_line(before: Sequence[str], after: Sequence[str]) -> str:
+    was, now = (", ".join(map(repr, classes[:10])) for classes in (before, after))
+    line = f"were {was}, are {now}"
+    if {label.casefold() for label in before} & {label.casefold() for label in after}:
+        line += "; some differ in upper and lower case only, which counts: write them as before"
+    return line
 
 
 def _followed(pinned: Column, inferred: Column, retyped: bool) -> Column:
@@ -129,7 +146,13 @@ def _other_classes(pinned: Contract, inferred: Contract) -> bool:
     return not set(pinned.classes) & set(inferred.classes)
 
 
-def _no_longer(kind: str, seen: ColumnSurvey) -> bool:
+def _no_longer(pinned: Column, seen: ColumnSurvey) -> bool:
+    """Whether at most half of the values can be read as the pinned column says."""
+    if pinned.format is not None and pinned.type not in ("category", "text"):
+        written = [count for sample, count in seen.formats.items() if sample in pinned.format]
+        fitting = max(written, default=0) + seen.timestamps * (pinned.type == "timestamp")
+        return seen.values > 0 and fitting * 2 <= seen.values
+    kind = pinned.type
     fitting = {
         "number": seen.numbers,
         "integer": seen.integers,

@@ -347,3 +347,35 @@ def test_a_column_that_a_later_drop_fills_is_told_with_the_command_that_takes_it
     store.write("s3://data/contract/schema.json", proposed.to_json().encode())
     again = prepare(drop(["red", "green", "blue"]), key=key, store=store, run_id="d")
     assert set(again.values("late")) == {"red", "green", "blue"}
+
+
+def test_a_new_format_in_a_later_drop_is_told_as_one():
+    store = prepare(table_of(v=["1273.95", "25479", "5.5"])).store
+    with pytest.raises(SchemaChanged, match=r"'v' was number, is number written as \$1,234.5"):
+        prepare(table_of(v=["$1,273.95", "$25,479", "$5"]), store=store, run_id="b")
+    proposed = Contract.from_json(store.read("s3://data/runs/b/contract/proposed.json"))
+    assert proposed.column("v").format == "$1,234.5"
+
+
+def test_labels_that_differ_in_case_are_explained_by_their_values():
+    content = table_of(v=["a", "b"])
+    store = prepare(content).store
+    with pytest.raises(SchemaChanged, match=r"values of 'y' were 'no', 'yes', are 'NO', 'YES'; .* case only"):
+        prepare(content.replace(b"yes", b"YES").replace(b"no", b"NO"), store=store, run_id="b")
+
+
+def test_a_contract_of_before_formats_reads_as_it_did():
+    column = {"role": "feature", "nullable": True, "minimum": None, "maximum": None, "categories": None}
+    raw = {
+        **{"format": 1, "target": "y", "key": None, "task": "binary", "classes": ["no", "yes"]},
+        "columns": [
+            {"name": "v", "type": "number", **column},
+            {"name": "y", "type": "category", **column, "role": "target", "nullable": False},
+        ],
+    }
+    contract = Contract.from_json(json.dumps(raw))
+    # Written down from the release that had no formats.
+    assert contract.hash == "46068fd2a6b82efa946f35e22a763d6e03d9a20f32c1765b19ec292db7f5a96f"
+    assert contract.split_by is None
+    assert contract.reader("v").read("NA") is None is contract.reader("v").read("")
+    assert "missing" not in contract.to_dict()["columns"][0]
