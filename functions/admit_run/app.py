@@ -31,6 +31,7 @@ class FunctionSettings(Settings):
     training_max_runtime_s: int
     training_instance_types: str
     training_data: str
+    training_window_days: int
     deployment_machine_arn: str
     predictions_table: str
     prediction_retention_days: int
@@ -50,6 +51,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         data_bucket=settings.data_bucket,
         lease_s=_PREPARATION_AND_JUDGING_S + attempts * (settings.training_max_runtime_s + _QUEUE_S),
         training_data=settings.training_data,
+        window_days=settings.training_window_days,
         labelled_predictions=settings.labelled_predictions == "include",
         prediction_retention=timedelta(days=settings.prediction_retention_days),
         alarms=AlarmPolicy(

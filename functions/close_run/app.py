@@ -33,6 +33,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         error=event["error"],
         details=event["details"],
         ledger=bootstrap.ledger(settings.ledger_table),
+        store=bootstrap.object_store(),
         workflows=bootstrap.workflows(),
         training_machine_arn=settings.training_machine_arn,
         deployment_machine_arn=settings.deployment_machine_arn,

@@ -39,23 +39,23 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     settings = FunctionSettings.from_env(os.environ)
     store = bootstrap.object_store()
     data_uri = f"s3://{settings.data_bucket}"
-    objects = gather(
+    manifest = gather(
         event["manifest_uri"],
         bootstrap.prediction_log(settings.predictions_table, settings.prediction_retention_days),
         store,
         contract_uri=pinned_contract_uri(data_uri),
     )
-    request = PrepareRequest(
-        run_id=event["run_id"],
-        objects=objects,
-        data_uri=data_uri,
-        settings=PrepareSettings(
+    request = PrepareRequest.of(
+        manifest,
+        data_uri,
+        PrepareSettings(
             target=settings.target_column,
             key=settings.id_column,
             task=settings.task_type,
             maximum_reject_rate=settings.maximum_reject_rate,
             minimum_rows=settings.minimum_rows,
         ),
+        live_rows=event.get("live_rows"),
     )
     policy = ScaleOut(
         above_bytes=settings.scale_out_megabytes * 1e6,

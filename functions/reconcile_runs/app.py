@@ -31,6 +31,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     settings = FunctionSettings.from_env(os.environ)
     repairs = reconcile(
         ledger=bootstrap.ledger(settings.ledger_table),
+        store=bootstrap.object_store(),
         workflows=bootstrap.workflows(),
         endpoints=bootstrap.endpoints(),
         jobs=bootstrap.jobs(),

@@ -9,8 +9,9 @@ from dropforge.domain.records import Run, RunStatus
 # dropforge's own errors say in their message what to do; these come from AWS, or carry another's words.
 REMEDIES: Final[dict[str, str]] = {
     "TrainingFailed": "Mend training/model.py or the data, then 'dropforge runs start'.",
-    "ExecutionEnded": "Start it again with 'dropforge runs start'.",
-    "ServiceUnavailable": "Try again with 'dropforge runs start'.",
+    "ExecutionEnded": "It is tried again by itself; 'dropforge runs start' does so now.",
+    "ExecutionStopped": "'dropforge runs start' trains on its drops, and so does the next run.",
+    "ServiceUnavailable": "It is tried again by itself; 'dropforge runs start' does so now.",
     "SageMaker.ResourceLimitExceededException": "Raise the quota, or name other TrainingInstanceTypes.",
     "States.Timeout": "'dropforge runs RUN' shows which state took too long; then 'dropforge runs start'.",
     "Sandbox.Timedout": "A function ran out of its time; drop less data at a time.",

@@ -16,6 +16,7 @@ from dropforge_ops.commands.demo import demo
 from dropforge_ops.commands.doctor import doctor
 from dropforge_ops.commands.drift import drift
 from dropforge_ops.commands.drop import drop
+from dropforge_ops.commands.drops import list_drops, retry_drops
 from dropforge_ops.commands.forget import forget
 from dropforge_ops.commands.models import models
 from dropforge_ops.commands.outcome import outcome
@@ -26,7 +27,7 @@ from dropforge_ops.commands.samples import samples
 from dropforge_ops.commands.teardown import teardown
 from dropforge_ops.commands.up import up
 from dropforge_ops.commands.wake import wake
-from dropforge_ops.cost_group import CostGroup
+from dropforge_ops.default_verb import group_with
 from dropforge_ops.errors import ExitCode
 from dropforge_ops.invocation import command
 from dropforge_ops.runs_group import RunsGroup
@@ -80,6 +81,16 @@ for _name, _function in _RUNS_COMMANDS.items():
     command(runs_app, _name)(_function)
 app.add_typer(runs_app, name="runs")
 
+drops_app = typer.Typer(
+    cls=group_with("list"),
+    help="What became of each dropped file; 'drops retry' brings back what was set aside.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_DROPS_COMMANDS: dict[str, Callable[..., None]] = {"list": list_drops, "retry": retry_drops}
+for _name, _function in _DROPS_COMMANDS.items():
+    command(drops_app, _name)(_function)
+app.add_typer(drops_app, name="drops")
+
 contract_app = typer.Typer(
     help="What drops have to look like, and accepting that they look different now.",
     no_args_is_help=True,
@@ -95,7 +106,7 @@ for _name, _function in _CONTRACT_COMMANDS.items():
 app.add_typer(contract_app, name="contract")
 
 cost_app = typer.Typer(
-    cls=CostGroup,
+    cls=group_with("month"),
     help="What a month costs; 'estimate' prices a run before it runs.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

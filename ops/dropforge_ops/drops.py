@@ -12,11 +12,15 @@ from typing import Any
 
 from boto3.s3.transfer import TransferConfig
 
+from dropforge.domain.drop_life import RecordedDrop
+from dropforge.domain.drop_names import why_no_data
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.moments import from_iso
-from dropforge.domain.records import LockName, RecordedDrop, Run
+from dropforge.domain.records import LockName, Run
+from dropforge.domain.run_manifest import RunManifest
 from dropforge.domain.triggers import Drop, parse_trigger
 from dropforge.ledger_table.reader import LedgerReader
+from dropforge_ops.documents import Documents
 from dropforge_ops.errors import UsageError
 
 INCOMING = "incoming/"
@@ -88,6 +92,9 @@ def keys_of(paths: Iterable[Path], prefix: str | None, below: str = INCOMING) ->
             problems.append(f"{path}: {problem}")
             continue
         key = str(PurePosixPath(below) / folder / path.name)
+        reason = why_no_data(key)
+        if reason and PurePosixPath(below) == PurePosixPath(INCOMING):
+            problems.append(f"{path}: {reason} is passed over as no data; give the file another name")
         if len(key.encode()) > _KEY_BYTES:
             problems.append(f"{path}: its key would have more than {_KEY_BYTES} bytes")
         if key in keys.values():
@@ -134,12 +141,13 @@ def upload(s3: Any, bucket: str, path: Path, key: str, progress: Callable[[int],
 class Coverage:
     """Finds the runs that cover some uploads; every `look` examines only runs that are new.
 
-    A run lists the drops it claimed, so the answer is right whichever execution the drop's event started:
-    the drop's own run, or a later one that it was coalesced into.
+    A run's manifest names the drops it took, so the answer is right whichever execution the drop's event
+    started: the drop's own run, or a later one that it was coalesced into.
     """
 
     uploads: list[Upload]
     ledger: LedgerReader
+    documents: Documents
     sfn: Any
     training_machine: str
     found: dict[str, Run] = field(default_factory=dict)
@@ -154,7 +162,7 @@ class Coverage:
                 self._examine(run)
         missing = self.missing
         if missing:
-            for recorded in self.ledger.pending_drops():
+            for recorded in self.ledger.waiting_drops():
                 for each in missing:
                     if each.is_of(recorded.drop, from_iso(recorded.received_at)):
                         self.received[each.uri] = recorded
@@ -169,11 +177,8 @@ class Coverage:
 
     def started_it(self, each: Upload) -> bool:
         """Whether this upload's own event started its run, rather than an earlier or later one's."""
-        drop_ids = self.found[each.uri].drop_ids
         recorded = self.received.get(each.uri)
-        if recorded is None or recorded.drop.drop_id not in drop_ids:
-            return False
-        return recorded.drop.run_id == self.found[each.uri].run_id
+        return recorded is not None and recorded.drop.run_id == self.found[each.uri].run_id
 
     def training_run(self) -> str | None:
         """The run that trains now and that a waiting drop waits for."""
@@ -214,9 +219,9 @@ class Coverage:
     def _examine(self, run: Run) -> None:
         oldest = min(each.began_at for each in self.uploads) - _CLOCK_SKEW
         self._examined.add(run.run_id)
-        if not run.drop_ids or from_iso(run.started_at) < oldest:
+        if not run.drops or from_iso(run.started_at) < oldest:
             return
-        for recorded in self.ledger.get_drops(run.drop_ids):
+        for recorded in self.ledger.get_drops(drops_taken(run, self.documents)):
             for each in self.uploads:
                 if each.is_of(recorded.drop, from_iso(recorded.received_at)):
                     self.found[each.uri] = run
@@ -225,6 +230,14 @@ class Coverage:
     def _is_mine(self, text: str | None, started_at: datetime) -> bool:
         drop = drop_of_input(text)
         return drop is not None and any(each.is_of(drop, started_at) for each in self.missing)
+
+
+def drops_taken(run: Run, documents: Documents) -> list[str]:
+    """The ids of the drops that a run took."""
+    if run.drop_ids:
+        return run.drop_ids
+    found = documents.find(run.manifest_uri)
+    return [] if found is None else RunManifest.from_dict(found.content).taken
 
 
 def drop_of_input(text: str | None) -> Drop | None:

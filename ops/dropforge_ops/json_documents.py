@@ -118,6 +118,17 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "message": "the same in a sentence",
         "run": "the run's record, or null",
     },
+    "drops list": {
+        "counts": "how many drops stand in each state",
+        "drops": "the newest first; each a drop's record, with drop_id, key, version_id, written_at, state, "
+        "run_id, version, reason, due_at and failures",
+    },
+    "drops retry": {
+        "execution_arn": "the execution that was started",
+        "outcome": "admitted, or why not",
+        "message": "the same in a sentence",
+        "run": "the run's record, or null",
+    },
     "runs replay": {
         "run_id": "the original",
         "replay_run_id": "the replay",

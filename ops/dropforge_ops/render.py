@@ -151,10 +151,17 @@ def why(run: Run) -> str:
 
 
 def files(run: Run) -> str:
-    """The names of the files that a run covers, the first two of them."""
+    """The names of the objects that a run trains on, the first two of them, and its labelled predictions."""
     names = [key.rsplit("/", 1)[-1] for key in run.keys[:2]]
-    more = max(len(run.drop_ids), len(run.keys)) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+    more = run.objects - len(names)
+    shown = [", ".join(names) + (f" and {more} more" if more > 0 else "")] if names else []
+    if run.labelled is not None:
+        shown.append(
+            f"{run.labelled['rows']:,} labelled predictions"
+            if "rows" in run.labelled
+            else "labelled predictions"
+        )
+    return " and ".join(shown)
 
 
 def say(console: Console, text: str) -> None:

@@ -17,6 +17,7 @@ from dropforge_ops.progress import Follower, Visit
 from dropforge_ops.render import (
     duration,
     facts,
+    files,
     interval,
     moment,
     number,
@@ -88,7 +89,8 @@ def show(details: RunDetails, out: Console) -> None:
             ("run", run.run_id),
             ("status", status(run.status)),
             ("trigger", run.trigger + (f" of {run.replay_of}" if run.replay_of else "")),
-            ("files", ", ".join(run.keys)),
+            ("trains on", files(run)),
+            ("of them new", run.drops or None),
             ("requested by", run.requested_by),
             ("started", moment(run.started_at)),
             ("took", duration(run_seconds(run))),
@@ -96,6 +98,8 @@ def show(details: RunDetails, out: Console) -> None:
             ("execution", f"{details.execution_status}  {run.execution_arn}"),
         ],
     )
+    for note in run.notes:
+        say(out, f"note: {note}")
     _show_error(run, out)
     _show_states(details.visits, out)
     _show_rows(details.report, out)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from dropforge.domain.drop_life import DropState, RecordedDrop, superseded
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
+from dropforge.domain.ledger import DropChange, DropReceipt
 from dropforge.domain.moments import iso
 from dropforge.domain.records import (
     Approval,
-    DropReceipt,
     Lease,
     Live,
     LockName,
     ModelVersion,
-    RecordedDrop,
     Run,
     RunStatus,
     Stage,
@@ -31,6 +32,10 @@ class FakeLedger:
     def __init__(self) -> None:
         self._guard = threading.RLock()
         self.drops: dict[str, RecordedDrop] = {}
+        self.newest: dict[str, str] = {}
+        self.markers: dict[str, str] = {}
+        self.unsettled: set[str] = set()
+        self.format = 1
         self.last_duplicate_by: dict[str, str] = {}
         self.tokens: dict[LockName, int] = {}
         self.leases: dict[LockName, Lease] = {}
@@ -44,9 +49,12 @@ class FakeLedger:
         """Everything that is stored, as plain values, but the tokens' counter: it may skip."""
         return {
             "drops": {
-                drop_id: (each.run_id, each.duplicates, each.received_by)
+                drop_id: {**each.to_dict(), "received_at": "", "due_at": ""}
                 for drop_id, each in self.drops.items()
             },
+            "newest": self.newest,
+            "markers": self.markers,
+            "unsettled": sorted(self.unsettled),
             "leases": {str(name): lease.to_dict() for name, lease in self.leases.items()},
             "runs": {run_id: run.to_dict() for run_id, run in self.runs.items()},
             "models": {version: model.to_dict() for version, model in self.models.items()},
@@ -59,26 +67,93 @@ class FakeLedger:
 
     # --- drops ----------------------------------------------------------------------------------
 
-    def record_drop(self, drop: Drop, *, received_by: str, now: datetime) -> DropReceipt:
+    def record_drop(
+        self,
+        drop: Drop,
+        *,
+        received_by: str,
+        now: datetime,
+        due_at: str = "",
+        waits_for: str | None = None,
+    ) -> DropReceipt:
         with self._guard:
             known = self.drops.get(drop.drop_id)
             if known is None:
-                self.drops[drop.drop_id] = RecordedDrop(drop, iso(now), received_by, None, 0)
-                return DropReceipt(is_new=True, is_mine=True, run_id=None)
+                fresh = RecordedDrop(drop, iso(now), received_by, due_at=due_at, waits_for=waits_for)
+                newest = self.drops.get(self.newest.get(drop.key, ""))
+                if newest is not None and newest.drop.sequence > drop.sequence:
+                    fresh = superseded(fresh, newest.drop_id)
+                else:
+                    self.newest[drop.key] = drop.drop_id
+                    if newest is not None:
+                        self.drops[newest.drop_id] = superseded(newest, drop.drop_id)
+                self.drops[drop.drop_id] = fresh
+                return DropReceipt(fresh, is_new=True, is_mine=True)
             if known.received_by == received_by:
-                return DropReceipt(is_new=False, is_mine=True, run_id=known.run_id)
+                return DropReceipt(known, is_new=False, is_mine=True)
             if self.last_duplicate_by.get(drop.drop_id) != received_by:
                 self.last_duplicate_by[drop.drop_id] = received_by
                 self.drops[drop.drop_id] = replace(known, duplicates=known.duplicates + 1)
-            return DropReceipt(is_new=False, is_mine=False, run_id=known.run_id)
+            return DropReceipt(known, is_new=False, is_mine=False)
 
-    def pending_drops(self) -> list[RecordedDrop]:
+    def waiting_drops(self) -> list[RecordedDrop]:
         with self._guard:
-            waiting = [each for each in self.drops.values() if each.run_id is None]
-        return sorted(waiting, key=lambda each: (each.received_at, each.drop.drop_id))
+            waiting = [each for each in self.drops.values() if each.state is DropState.WAITING]
+        return sorted(waiting, key=lambda each: (each.received_at, each.drop_id))
+
+    def newest_due(self, now: datetime) -> str | None:
+        due = [each.drop_id for each in self.waiting_drops() if each.due_at <= iso(now)]
+        return due[-1] if due else None
 
     def get_drop(self, drop_id: str) -> RecordedDrop | None:
         return self.drops.get(drop_id)
+
+    def list_drops(self) -> Iterator[RecordedDrop]:
+        with self._guard:
+            return iter(list(self.drops.values()))
+
+    def newest_versions(self, object_keys: Iterable[str]) -> dict[str, str]:
+        with self._guard:
+            return {key: self.newest[key] for key in object_keys if key in self.newest}
+
+    def change_drops(
+        self, drop_ids: Iterable[str], change: DropChange, *, token: int | None = None
+    ) -> list[RecordedDrop]:
+        with self._guard:
+            known = [self.drops[each] for each in dict.fromkeys(drop_ids) if each in self.drops]
+            changed = [change(each, self.newest.get(each.drop.key)) for each in known]
+            if token is not None and changed != known:
+                self._require(LockName.TRAINING, token)
+            self.drops |= {each.drop_id: each for each in changed}
+            return changed
+
+    def folder_completed_at(self, marker_keys: Iterable[str]) -> str | None:
+        return max((self.markers[key] for key in marker_keys if key in self.markers), default=None)
+
+    def complete_folder(self, marker_key: str, written_at: str) -> None:
+        self.markers[marker_key] = written_at
+
+    def unsettled_runs(self) -> list[str]:
+        return sorted(self.unsettled)
+
+    def mark_settled(self, run_id: str, **changes: Any) -> None:
+        with self._guard:
+            self.unsettled.discard(run_id)
+            if changes:
+                self.runs[run_id] = Run.from_dict({**self.runs[run_id].to_dict(), **changes})
+
+    def drop_format(self) -> int:
+        return self.format
+
+    def note_newest(self, drops: Iterable[RecordedDrop]) -> None:
+        for each in drops:
+            self.newest.setdefault(each.drop.key, each.drop_id)
+
+    def mark_unsettled(self, run_ids: Iterable[str]) -> None:
+        self.unsettled.update(run_ids)
+
+    def set_drop_format(self, number: int) -> None:
+        self.format = number
 
     # --- locks ----------------------------------------------------------------------------------
 
@@ -115,19 +190,13 @@ class FakeLedger:
             if known is None:
                 self._require(LockName.TRAINING, run.token)
                 self.runs[run.run_id] = known = run
-            elif known.execution_arn != run.execution_arn:
-                return known
-            for drop_id in known.drop_ids:
-                drop = self.drops.get(drop_id)
-                if drop is not None and drop.run_id is None:
-                    self._require(LockName.TRAINING, run.token)
-                    self.drops[drop_id] = replace(drop, run_id=run.run_id)
+                self.unsettled.add(run.run_id)
             return known
 
     def get_run(self, run_id: str) -> Run | None:
         return self.runs.get(run_id)
 
-    def list_runs(self, limit: int = 100) -> list[Run]:
+    def list_runs(self, limit: int | None = 100) -> list[Run]:
         with self._guard:
             return sorted(self.runs.values(), key=lambda run: run.started_at, reverse=True)[:limit]
 

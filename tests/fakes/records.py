@@ -39,6 +39,7 @@ def a_drop(number: int = 1, **changes: Any) -> Drop:
         "etag": f"{number:032x}",
         "sequencer": f"{number:018X}",
         "size": 100 + number,
+        "written_at": iso(at(number)),
     }
     return Drop(**{**fields, **changes})
 
@@ -51,7 +52,7 @@ def s3_event(drop: Drop) -> dict[str, Any]:
         "detail-type": "Object Created",
         "source": "aws.s3",
         "account": "123456789012",
-        "time": "2026-01-02T03:04:05Z",
+        "time": drop.written_at,
         "region": "us-east-1",
         "resources": [f"arn:aws:s3:::{drop.bucket}"],
         "detail": {

@@ -71,6 +71,7 @@ class World:
     jobs: Any = field(default_factory=FakeJobs)
     log: Any = field(default_factory=FakePredictionLog)
     training_data: str = "new-drops"
+    window_days: int = 0
     labelled_predictions: bool = True
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
     cost: CostCap = field(default_factory=CostCap)
@@ -110,6 +111,7 @@ class World:
                 data_bucket=BUCKET,
                 lease_s=LEASE_S,
                 training_data=self.training_data,
+                window_days=self.window_days,
                 labelled_predictions=self.labelled_predictions,
                 alarms=self.alarms,
                 cost=self.cost,
@@ -154,8 +156,8 @@ class World:
             },
             image=IMAGE,
             ledger=self.ledger,
-            registry=self.registry,
             store=self.store,
+            registry=self.registry,
             workflows=self.workflows,
             training_machine_arn=TRAINING,
             now=now,
@@ -198,6 +200,7 @@ class World:
             error=error,
             details=details,
             ledger=self.ledger,
+            store=self.store,
             workflows=self.workflows,
             training_machine_arn=TRAINING,
             deployment_machine_arn=DEPLOYMENT,
@@ -262,6 +265,7 @@ class World:
     ) -> Repairs:
         return reconcile(
             ledger=self.ledger,
+            store=self.store,
             workflows=self.workflows,
             endpoints=self.endpoints,
             jobs=self.jobs,

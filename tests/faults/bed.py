@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dropforge.domain.records import Run
 from dropforge_local.host import LocalHost
 from dropforge_ops.samples import SAMPLES
-from tests.workflow.stack import Stack, wait_for
+from tests.workflow.stack import Stack, other_rows, wait_for
 
 Found = TypeVar("Found")
 
@@ -84,6 +85,7 @@ class Bed:
     data: Path
     parameters: dict[str, str] = field(default_factory=dict)
     reported: set[str] = field(default_factory=set)
+    _drops: Iterator[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
         described = SAMPLES[SAMPLE]
@@ -151,7 +153,8 @@ class Bed:
 
     def drop(self, content: bytes | None = None) -> str:
         """Drop the sample (or other content) and return the execution that it starts."""
-        body = self.data.read_bytes() if content is None else content
+        # The same rows would give the live model once more, which nobody is asked about.
+        body = other_rows(self.data.read_bytes(), next(self._drops)) if content is None else content
         return self.started_by("training", lambda: self.stack.drop(body, "wine.csv"))
 
     def start_deployment(self, version: int | None, reason: str) -> str:

@@ -7,7 +7,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from dropforge.domain.drop_life import DropState
 from dropforge.domain.records import Approval, Live, LockName, RunStatus, Stage
+from dropforge.domain.run_endings import ending_of
+from dropforge.domain.run_manifest import RunManifest
 from tests.faults.bed import Bed
 
 SETTLES_WITHIN_S = 40.0
@@ -60,24 +63,39 @@ def _runs(bed: Bed, running: set[str]) -> list[str]:
 
 
 def _drops(bed: Bed) -> list[str]:
-    """Every version under ``incoming/`` is claimed by one run, once."""
-    claims: dict[str, list[str]] = {}
+    """What became of each version under ``incoming/``: it stands in one state, and that state is true."""
+    drops = {each.drop_id: each for each in bed.stack.ledger.list_drops()}
+    holding: dict[str, list[str]] = {}
     for run in bed.stack.ledger.list_runs(limit=1000):
-        for drop_id in run.drop_ids:
-            claims.setdefault(drop_id, []).append(run.run_id)
-    problems = [f"drop {drop} is claimed by {runs}" for drop, runs in claims.items() if len(runs) > 1]
-    problems += [f"drop {each.drop.key} waits for a run" for each in bed.stack.ledger.pending_drops()]
+        ending = ending_of(run, {})
+        if ending is None or ending.trained:
+            for drop_id in RunManifest.from_dict(bed.stack.read_json(run.manifest_uri)).taken:
+                holding.setdefault(drop_id, []).append(run.run_id)
+    waiting = {each.drop_id for each in bed.stack.ledger.waiting_drops()}
+    problems = []
+    for drop_id, each in drops.items():
+        name, runs = f"{each.drop.key} ({each.drop.version_id})", holding.get(drop_id, [])
+        if (drop_id in waiting) != (each.state is DropState.WAITING):
+            problems.append(f"{name} is {each.state}, and its place among those that wait says otherwise")
+        match each.state:
+            case DropState.WAITING if not each.failures:
+                problems.append(f"{name} waits for a run")
+            case DropState.WAITING | DropState.SET_ASIDE if runs:
+                problems.append(f"{name} is {each.state}, but {runs} trained on it")
+            case DropState.IN_RUN:
+                problems.append(f"{name} is still held by {each.run_id}")
+            case DropState.TRAINED if runs != [each.run_id]:
+                problems.append(f"{name} was trained on by {each.run_id}, and by {runs}")
+            case DropState.SUPERSEDED if drops[each.superseded_by or ""].drop.sequence <= each.drop.sequence:
+                problems.append(f"{name} is superseded by an older version")
+            case DropState.SET_ASIDE if not each.reason:
+                problems.append(f"{name} is set aside without a reason")
     pages = bed.stack.s3.get_paginator("list_object_versions").paginate(
         Bucket=bed.stack.bucket, Prefix="incoming/"
     )
     versions = {each["VersionId"] for page in pages for each in page.get("Versions", [])}
-    claimed = set()
-    for drop_id in claims:
-        recorded = bed.stack.ledger.get_drop(drop_id)
-        if recorded is not None and recorded.drop.version_id is not None:
-            claimed.add(recorded.drop.version_id)
-    problems += [f"version {each} under incoming/ is lost" for each in sorted(versions - claimed)]
-    return problems
+    known = {each.drop.version_id for each in drops.values()}
+    return problems + [f"version {each} under incoming/ is lost" for each in sorted(versions - known)]
 
 
 def _locks(bed: Bed) -> list[str]:

@@ -25,7 +25,7 @@ ASKED_MS = 1_795_251_600_000
 def test_one_subjects_rows_and_predictions_go_and_its_drop_and_version_are_named(
     deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
 ) -> None:
-    stack = deploy_sample(SAMPLE, DropRetentionDays="30")
+    stack = deploy_sample(SAMPLE, DropRetentionDays="30", TrainingData="new-drops")
     stack.drop(samples[SAMPLE], f"{SAMPLE}.csv")
     version = stack.wait_for_version(1)
     key = samples[SAMPLE].read_text().splitlines()[1].split(",")[0]

@@ -48,7 +48,7 @@ def test_a_drop_delivered_again_starts_nothing_at_any_time_later(
     assert stack.wait_for_execution(again)["status"] == "SUCCEEDED"
     assert stack.states(again)[-1] == "NotAdmitted"
     assert len(stack.runs()) == runs
-    drop = stack.ledger.get_drop(run.drop_ids[0])
+    drop = stack.ledger.get_drop(stack.ledger.newest_versions(run.keys)[run.keys[0]])
     assert drop is not None
     assert drop.duplicates == 1
 
@@ -150,8 +150,8 @@ def test_drops_during_a_run_are_covered_by_exactly_one_more_run_which_supersedes
     stack.wait_for_version(versions + 2)
 
     first, second = sorted(stack.runs(), key=lambda run: run.started_at)[runs:]
-    assert first.keys == ["incoming/first.csv"]
-    assert sorted(second.keys) == ["incoming/second.csv", "incoming/third.csv"]
+    assert stack.taken(first) == ["incoming/first.csv"]
+    assert stack.taken(second) == ["incoming/second.csv", "incoming/third.csv"]
     assert second.trigger == "follow-up"
     ended = stack.wait_for_run(RunStatus.SUPERSEDED, number=runs + 1)
     assert stack.wait_for_execution(ended.execution_arn)["status"] == "SUCCEEDED"
@@ -160,7 +160,7 @@ def test_drops_during_a_run_are_covered_by_exactly_one_more_run_which_supersedes
     assert model.approval is Approval.SUPERSEDED
     package = stack.sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
     assert package["ModelApprovalStatus"] == "Rejected"
-    assert package["ApprovalDescription"] == f"superseded by version {versions + 2}"
+    assert package["ApprovalDescription"].startswith(f"superseded by version {versions + 2}")
 
 
 def test_an_execution_stopped_by_hand_leaves_no_lock_and_what_waits_runs(
@@ -172,7 +172,7 @@ def test_an_execution_stopped_by_hand_leaves_no_lock_and_what_waits_runs(
     wait_for("the first run", lambda: len(stack.runs()) > runs)
     run = sorted(stack.runs(), key=lambda each: each.started_at)[-1]
     stack.drop(samples["wine"], "second.csv")
-    wait_for("the second drop", stack.ledger.pending_drops)
+    wait_for("the second drop", stack.ledger.waiting_drops)
 
     stack.stepfunctions.stop_execution(executionArn=run.execution_arn)
     stack.wait_for_version(versions + 1, ignoring=run.run_id)
@@ -180,8 +180,8 @@ def test_an_execution_stopped_by_hand_leaves_no_lock_and_what_waits_runs(
     first, second = sorted(stack.runs(), key=lambda each: each.started_at)[runs:]
     assert first.status is RunStatus.FAILED
     assert first.error is not None
-    assert first.error["class"] == "ExecutionEnded"
-    assert second.keys == ["incoming/second.csv"]
+    assert first.error["class"] == "ExecutionStopped"
+    assert stack.taken(second) == ["incoming/first.csv", "incoming/second.csv"], "what it held comes along"
     jobs = stack.sagemaker.list_training_jobs(NameContains=stack.model_name, StatusEquals="InProgress")
     assert jobs["TrainingJobSummaries"] == []
 

@@ -66,7 +66,7 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     stack.drop(second, "march.csv")
     wait_for(
         "a drop that waits",
-        lambda: any(each.drop.key.endswith("march.csv") for each in stack.ledger.pending_drops()),
+        lambda: any(each.drop.key.endswith("march.csv") for each in stack.ledger.waiting_drops()),
     )
 
     stack.update(ROOT / "template.yaml")

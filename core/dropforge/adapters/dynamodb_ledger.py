@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.exceptions import ClientError
 
 from dropforge.adapters.aws_errors import code_of, translate, translated
+from dropforge.domain.drop_life import DropState, RecordedDrop, superseded
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
+from dropforge.domain.ledger import DropChange, DropReceipt
 from dropforge.domain.moments import iso
 from dropforge.domain.records import (
     Approval,
-    DropReceipt,
     Lease,
     Live,
     LockName,
@@ -37,8 +38,14 @@ if TYPE_CHECKING:
 
 _CONFLICT_ATTEMPTS = 8
 _CONFLICT_PAUSE_S = 0.05
-# TransactWriteItems takes 100 actions: two per drop, one checks the lock, and one writes the run.
+# TransactWriteItems takes 100 actions: two per drop, and one checks the lock.
 _DROPS_PER_TRANSACTION = 49
+
+
+def _marker(recorded: RecordedDrop) -> dict[str, Any]:
+    """What stands among those that wait."""
+    key = keys.pending(recorded.received_at, recorded.drop_id)
+    return {**key, "drop_id": recorded.drop_id, "due_at": recorded.due_at}
 
 
 class _TranslatedCalls:
@@ -70,34 +77,144 @@ class DynamoDbLedger(LedgerReader):
 
     # --- drops ----------------------------------------------------------------------------------
 
-    def record_drop(self, drop: Drop, *, received_by: str, now: datetime) -> DropReceipt:
-        at = iso(now)
-        item = {
-            **keys.drop(drop.drop_id),
-            **drop.to_dict(),
-            "received_at": at,
-            "received_by": received_by,
-            "duplicates": 0,
-        }
-        marker = {**keys.pending(at, drop.drop_id), "drop_id": drop.drop_id}
-        if self._transact(
-            [self._put(item, "attribute_not_exists(pk)"), self._put(marker)],
-            "recording a drop",
-        ):
-            return DropReceipt(is_new=True, is_mine=True, run_id=None)
-        known = self._get(keys.drop(drop.drop_id))
-        if known is None:
-            raise ServiceUnavailable("A drop vanished while it was recorded; the next try settles it.")
-        if known["received_by"] == received_by:
-            return DropReceipt(is_new=False, is_mine=True, run_id=known.get("run_id"))
+    def record_drop(
+        self,
+        drop: Drop,
+        *,
+        received_by: str,
+        now: datetime,
+        due_at: str = "",
+        waits_for: str | None = None,
+    ) -> DropReceipt:
+        fresh = RecordedDrop(drop, iso(now), received_by, due_at=due_at, waits_for=waits_for)
+        for _ in range(_CONFLICT_ATTEMPTS):
+            known = self.get_drop(drop.drop_id)
+            if known is not None:
+                return self._known_drop(known, received_by, now)
+            newest = self._newest_version(drop.key)
+            is_late = newest is not None and newest.drop.sequence > drop.sequence
+            recorded = superseded(fresh, newest.drop_id) if newest is not None and is_late else fresh
+            if self._transact(list(self._recording(recorded, newest)), "recording a drop"):
+                return DropReceipt(recorded, is_new=True, is_mine=True)
+        raise ServiceUnavailable(f"Other versions of {drop.key} were recorded at the same time; try again.")
+
+    def _known_drop(self, known: RecordedDrop, received_by: str, now: datetime) -> DropReceipt:
+        if known.received_by == received_by:
+            return DropReceipt(known, is_new=False, is_mine=True)
         with suppress(ConditionFailed):  # the same execution's retry is not another delivery
             self._update(
-                keys.drop(drop.drop_id),
+                keys.drop(known.drop_id),
                 "SET duplicates = duplicates + :one, last_duplicate_at = :at, last_duplicate_by = :by",
-                {":one": 1, ":at": at, ":by": received_by},
+                {":one": 1, ":at": iso(now), ":by": received_by},
                 condition="attribute_not_exists(last_duplicate_by) OR last_duplicate_by <> :by",
             )
-        return DropReceipt(is_new=False, is_mine=False, run_id=known.get("run_id"))
+        return DropReceipt(known, is_new=False, is_mine=False)
+
+    def _newest_version(self, key: str) -> RecordedDrop | None:
+        known = self.newest_versions([key])
+        return self.get_drop(known[key]) if known else None
+
+    def _recording(self, recorded: RecordedDrop, newest: RecordedDrop | None) -> Iterator[dict[str, Any]]:
+        """The actions that record a drop, given the newest version of its object that is known."""
+        yield self._put({**keys.drop(recorded.drop_id), **recorded.to_dict()}, "attribute_not_exists(pk)")
+        if recorded.state is not DropState.WAITING:
+            return
+        yield self._put(_marker(recorded))
+        pointer = {**keys.newest(recorded.drop.key), "drop_id": recorded.drop_id}
+        if newest is None:
+            yield self._put(pointer, "attribute_not_exists(pk)")
+            return
+        yield self._put(pointer, "drop_id = :known", values={":known": newest.drop_id})
+        yield from self._change(newest, superseded(newest, recorded.drop_id))
+
+    def change_drops(
+        self, drop_ids: Iterable[str], change: DropChange, *, token: int | None = None
+    ) -> list[RecordedDrop]:
+        wanted = list(dict.fromkeys(drop_ids))
+        batches = [
+            wanted[start : start + _DROPS_PER_TRANSACTION]
+            for start in range(0, len(wanted), _DROPS_PER_TRANSACTION)
+        ]
+        return [each for batch in batches for each in self._change_some(batch, change, token)]
+
+    def _change_some(self, drop_ids: list[str], change: DropChange, token: int | None) -> list[RecordedDrop]:
+        for _ in range(_CONFLICT_ATTEMPTS):
+            known = self.get_drops(drop_ids)
+            newest = self.newest_versions(each.drop.key for each in known)
+            changed = [(each, change(each, newest.get(each.drop.key))) for each in known]
+            actions = [action for before, after in changed for action in self._change(before, after)]
+            lock = [] if token is None else [self._check_lock(LockName.TRAINING, token)]
+            if not actions or self._transact([*lock, *actions], "moving drops"):
+                return [after for _, after in changed]
+            if token is not None and not self._holds(token):
+                raise LostLock(_lost(LockName.TRAINING, token))
+        raise ServiceUnavailable(
+            "Other writers moved the same drops again and again; the next try settles it."
+        )
+
+    def _change(self, before: RecordedDrop, after: RecordedDrop) -> Iterator[dict[str, Any]]:
+        """The actions that move a drop on, if it still stands where it was read: with it goes its marker."""
+        if after == before:
+            return
+        was, becomes = before.to_dict(), after.to_dict()
+        values = {name: value for name, value in becomes.items() if value != was[name]}
+        gone = [name for name, value in values.items() if value is None]
+        given = {name: value for name, value in values.items() if value is not None}
+        # An item from before drops had a state has none.
+        condition = "(#state = :was OR attribute_not_exists(#state)) AND " + (
+            "run_id = :by" if before.run_id else "attribute_not_exists(run_id)"
+        )
+        yield self._conditional_update(
+            keys.drop(before.drop_id),
+            ("SET " + ", ".join(f"#{name} = :{name}" for name in given) if given else "")
+            + (" REMOVE " + ", ".join(f"#{name}" for name in gone) if gone else ""),
+            {
+                **{f":{name}": value for name, value in given.items()},
+                ":was": str(before.state),
+                **({":by": before.run_id} if before.run_id else {}),
+            },
+            condition=condition,
+            names={f"#{name}": name for name in {*values, "state"}},
+        )
+        if after.state is DropState.WAITING:
+            yield self._put(_marker(after))
+        elif before.state is DropState.WAITING:
+            yield self._delete(keys.pending(before.received_at, before.drop_id))
+
+    def _holds(self, token: int) -> bool:
+        held = self.held_lease(LockName.TRAINING)
+        return held is not None and held.token == token
+
+    def complete_folder(self, marker_key: str, written_at: str) -> None:
+        self._update(keys.folder_marker(marker_key), "SET written_at = :at", {":at": written_at})
+
+    def note_newest(self, drops: Iterable[RecordedDrop]) -> None:
+        for each in drops:
+            pointer = {**keys.newest(each.drop.key), "drop_id": each.drop_id}
+            self._transact([self._put(pointer, "attribute_not_exists(pk)")], "noting the newest version")
+
+    def mark_unsettled(self, run_ids: Iterable[str]) -> None:
+        for run_id in run_ids:
+            self._transact([self._put(keys.unsettled(run_id))], "noting what a run holds")
+
+    def mark_settled(self, run_id: str, **changes: Any) -> None:
+        actions = [self._delete(keys.unsettled(run_id))]
+        if changes:
+            actions.append(
+                self._conditional_update(
+                    keys.run(run_id),
+                    "SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+                    {f":{name}": value for name, value in changes.items()},
+                    condition="attribute_exists(pk)",
+                    names={f"#{name}": name for name in changes},
+                )
+            )
+        self._transact(actions, "settling a run")
+
+    def set_drop_format(self, number: int) -> None:
+        self._update(
+            keys.DROP_FORMAT, "SET #format = :format", {":format": number}, names={"#format": "format"}
+        )
 
     # --- locks ----------------------------------------------------------------------------------
 
@@ -146,47 +263,18 @@ class DynamoDbLedger(LedgerReader):
 
     def open_run(self, run: Run) -> Run:
         item = {**keys.run(run.run_id), **run.to_dict(), "kind": keys.RUN_KIND, "at": run.started_at}
-        # The run and its first claims are one transaction: a drop is never claimed by a run that isn't there.
         opened = self._transact(
             [
                 self._check_lock(LockName.TRAINING, run.token),
                 self._put(item, "attribute_not_exists(pk)"),
-                *self._claims(run, run.drop_ids[:_DROPS_PER_TRANSACTION]),
+                self._put(keys.unsettled(run.run_id)),
             ],
             "opening a run",
         )
         known = run if opened else self.get_run(run.run_id)
         if known is None:
             raise LostLock(_lost(LockName.TRAINING, run.token))
-        if known.execution_arn == run.execution_arn:
-            for start in range(0, len(known.drop_ids), _DROPS_PER_TRANSACTION):
-                self._claim(known, run.token, known.drop_ids[start : start + _DROPS_PER_TRANSACTION])
         return known
-
-    def _claim(self, run: Run, token: int, drop_ids: Iterable[str]) -> None:
-        claims = self._claims(run, drop_ids)
-        if not claims:
-            return
-        if not self._transact([self._check_lock(LockName.TRAINING, token), *claims], "claiming drops"):
-            raise LostLock(_lost(LockName.TRAINING, token))
-
-    def _claims(self, run: Run, drop_ids: Iterable[str]) -> list[dict[str, Any]]:
-        """The actions that claim those of the drops which no run covers yet."""
-        actions = []
-        for drop_id in drop_ids:
-            known = self.get_drop(drop_id)
-            if known is None or known.run_id is not None:
-                continue
-            actions.append(
-                self._conditional_update(
-                    keys.drop(drop_id),
-                    "SET run_id = :run",
-                    {":run": run.run_id},
-                    condition="attribute_not_exists(run_id)",
-                )
-            )
-            actions.append(self._delete(keys.pending(known.received_at, drop_id)))
-        return actions
 
     def advance_run(self, run_id: str, status: RunStatus, **changes: Any) -> Run:
         values = {"status": str(status), **changes}

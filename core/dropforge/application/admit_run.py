@@ -10,20 +10,28 @@ from typing import Any
 
 from dropforge.application.answer_alarm import AlarmPolicy, fall_back, why_not
 from dropforge.application.cost_cap import CostCap
-from dropforge.application.labelled_predictions import LabelledWindow
+from dropforge.application.labelled_predictions import LabelledWindow, is_labelled
+from dropforge.application.receive_drop import Received, receive_drop, what_is_held
+from dropforge.application.settle_drops import read_manifest, read_remarks, settle_runs
 from dropforge.application.training_lock import release_training_lock
 from dropforge.application.untrained_predictions import window_since_last_training
+from dropforge.domain.drop_life import DropState, RecordedDrop, brought_back, superseded, taken
 from dropforge.domain.errors import InvalidEvent, PermanentError
-from dropforge.domain.ledger import Ledger, newest
+from dropforge.domain.ledger import Ledger
 from dropforge.domain.metric_registry import METRIC_DEFINITIONS
 from dropforge.domain.moments import iso
-from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog
-from dropforge.domain.records import Lease, Live, LockName, RecordedDrop, Run, RunStatus
+from dropforge.domain.records import Lease, Live, LockName, ModelVersion, Run, RunStatus
+from dropforge.domain.run_endings import ending_of
+from dropforge.domain.run_manifest import NAME as MANIFEST_NAME
+from dropforge.domain.run_manifest import ManifestObject, RunManifest
 from dropforge.domain.services import Workflows
 from dropforge.domain.training_code import TrainingCode
-from dropforge.domain.triggers import Trigger, parse_trigger, run_id_of_execution
+from dropforge.domain.training_data import ALL, manifest_objects, so_far, sort_out
+from dropforge.domain.triggers import Drop, Trigger, parse_trigger, run_id_of_execution
 
+EVERY = "*"
 _KEYS_SHOWN = 5
 TOO_EXPENSIVE = "too-expensive"
 _RETRAININGS = ("alarm", "schedule", "manual")
@@ -38,7 +46,8 @@ class AdmitPolicy:
 
     Attributes:
         lease_s: how long a run may train before its lock counts as abandoned.
-        training_data: ``new-drops``, or ``all-drops``: also what was trained on before.
+        training_data: ``all-drops``, also what was trained on before, or ``new-drops``.
+        window_days: of what was trained on before, only what was written so recently counts; 0 for all.
         labelled_predictions: whether a retraining (by alarm, by schedule, by hand) also takes the predictions
             whose outcome was reported since the last one.
         prediction_retention: how long predictions are kept.
@@ -48,7 +57,8 @@ class AdmitPolicy:
 
     data_bucket: str
     lease_s: int
-    training_data: str = "new-drops"
+    training_data: str = ALL
+    window_days: int = 0
     labelled_predictions: bool = True
     prediction_retention: timedelta = timedelta(days=90)
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
@@ -57,8 +67,10 @@ class AdmitPolicy:
 
 @dataclass(frozen=True)
 class Admission:
-    """``outcome`` is ``admitted``, ``duplicate``, ``coalesced``, ``nothing-new``, ``not-answered`` or
-    ``too-expensive``.
+    """``outcome`` is ``admitted``, ``duplicate``, ``coalesced``, ``superseded``, ``waits``, ``no-data``,
+    ``nothing-new``, ``not-answered`` or ``too-expensive``.
+
+    ``superseded`` is a version of which a newer one is known, ``waits`` a part of an incomplete folder.
 
     ``not-answered`` is an alarm that no run answers; ``message`` says why. A run that is too expensive is
     open, holds its drops and the lock, and is to be closed with ``error``.
@@ -69,6 +81,7 @@ class Admission:
     run: Run | None = None
     code: TrainingCode | None = None
     champion: Live | None = None
+    champion_version: ModelVersion | None = None
     error: PermanentError | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +104,8 @@ class Admission:
             "code_uri": self.code.uri(self.run.manifest_uri),
             "code_sha256": self.code.sha256,
             "metric_definitions": list(METRIC_DEFINITIONS),
+            "notes": self.run.notes,
+            "live_rows": None if self.champion_version is None else self.champion_version.rows,
             "champion": None
             if champion is None
             else {
@@ -98,6 +113,7 @@ class Admission:
                 "model_package_arn": champion.model_package_arn,
                 "model_data_url": champion.model_data_url,
                 "model_sha256": champion.model_sha256,
+                "model_digest": None if self.champion_version is None else self.champion_version.model_digest,
             },
         }
 
@@ -130,16 +146,14 @@ class AdmissionDesk:
         trigger = parse_trigger(event)
         if trigger.replay_of is not None:
             # Before the lock is taken: a replay of nothing must not keep others from training.
-            self._manifest_of(trigger.replay_of)
-        if trigger.drop is not None and trigger.drop.key.endswith("/"):
-            return Admission("nothing-new", f"{trigger.drop.key} is a folder's marker, which holds no data.")
+            read_manifest(self._run(trigger.replay_of), self.store)
         if trigger.drop is not None:
-            receipt = self.ledger.record_drop(trigger.drop, received_by=execution_arn, now=now)
-            if not receipt.is_mine:
-                covered = f"run {receipt.run_id} covers it" if receipt.run_id else "a run will cover it"
-                return Admission(
-                    "duplicate", f"s3://{trigger.drop.bucket}/{trigger.drop.key} is known; {covered}."
-                )
+            found = receive_drop(trigger.drop, received_by=execution_arn, ledger=self.ledger, now=now)
+            outcome = _without_a_run(found, trigger.drop, now)
+            if outcome is not None:
+                return outcome
+        if trigger.bring_back:
+            self._bring_back(trigger.bring_back, now)
         if trigger.alarm is not None:
             known = self.ledger.get_run(trigger.alarm.run_id)
             if known is not None and known.execution_arn != execution_arn:
@@ -166,11 +180,10 @@ class AdmissionDesk:
 
     def _train(self, trigger: Trigger, execution_arn: str, now: datetime) -> Admission:
         """Take the training lock and open the run, or say why there is none."""
-        waiting = self.ledger.pending_drops()
         lease = self.ledger.acquire(
             LockName.TRAINING,
             holder=execution_arn,
-            subject=_run_id(trigger, waiting, execution_arn),
+            subject=self._run_id(trigger, execution_arn, now),
             now=now,
             lease_s=self.policy.lease_s,
         )
@@ -184,26 +197,76 @@ class AdmissionDesk:
                 ledger=self.ledger,
                 workflows=self.workflows,
                 training_machine_arn=self.training_machine_arn,
+                now=now,
             )
             return Admission(outcome, message)
 
+        settle_runs(ledger=self.ledger, store=self.store, now=now)
         run = self.ledger.get_run(lease.subject)
         if run is None:
             labelled = self._labelled(trigger, now)
-            drops, objects = self._objects(trigger, has_labelled=labelled is not None)
-            if not objects and labelled is None:
-                return step_back("nothing-new", _NOTHING_NEW)
-            run = _run(trigger, lease, drops, objects, labelled, bucket=self.policy.data_bucket, now=now)
-            self.store.write(run.manifest_uri, _manifest(run, objects), content_type="application/json")
-        # Also where the run is there already: a call that was cut off may have left drops unclaimed.
+            waiting = sort_out(self.ledger.waiting_drops(), now)
+            for each, newer in waiting.outdated:
+                self.ledger.change_drops([each.drop_id], lambda old, _, by=newer: superseded(old, by))  # type: ignore[misc]
+            manifest = self._manifest(trigger, lease.subject, waiting.ready, labelled, now)
+            if not manifest.objects and labelled is None:
+                held = f" {what_is_held(list(waiting.held))}" if waiting.held else ""
+                return step_back("nothing-new", f"{_NOTHING_NEW}{held}")
+            run = self._new_run(trigger, lease, manifest, now)
+            self.store.write(run.manifest_uri, manifest.to_json(), content_type="application/json")
         run = self.ledger.open_run(run)
         if run.execution_arn != execution_arn or run.token != lease.token:
             return step_back("coalesced", f"Run {run.run_id} has covered this meanwhile.")
-        refusal = self.policy.cost.refusal(self._manifest_of(run.run_id))
+        # Also where the run is there already: a call that was cut off may have left drops untaken.
+        manifest = self._take(run)
+        if not manifest.objects and run.labelled is None:
+            self.ledger.advance_run(run.run_id, RunStatus.SUPERSEDED, ended_at=iso(now))
+            return step_back("nothing-new", "Newer versions of all its objects came meanwhile.")
+        refusal = self.policy.cost.refusal(list(manifest.refs))
         if refusal is not None:
             return Admission(TOO_EXPENSIVE, str(refusal), run, self.code, error=refusal)
         self.code.publish(self.store, run.manifest_uri)
-        return Admission("admitted", _admitted(run), run, self.code, self.ledger.live())
+        live = self.ledger.live()
+        champion = None if live is None else self.ledger.get_model(live.version)
+        return Admission("admitted", _admitted(run), run, self.code, live, champion)
+
+    def _take(self, run: Run) -> RunManifest:
+        """Take the drops that the run's manifest names; the manifest without those that can't be taken.
+
+        A newer version may have come since they were looked at.
+        """
+        manifest = read_manifest(run, self.store)
+        stand = self.ledger.change_drops(
+            manifest.taken, lambda each, _: taken(each, run.run_id), token=run.token
+        )
+        missed = frozenset(each.drop_id for each in stand if each.run_id != run.run_id)
+        if missed:
+            manifest = manifest.without(missed)
+            self.store.write(run.manifest_uri, manifest.to_json(), content_type="application/json")
+        return manifest
+
+    def _bring_back(self, keys: Sequence[str], now: datetime) -> None:
+        """Let drops wait again that were set aside, or that wait for whatever; all of them for ``*``."""
+        settle_runs(ledger=self.ledger, store=self.store, now=now)
+        if EVERY in keys:
+            drop_ids = [
+                each.drop_id for each in self.ledger.list_drops() if each.state is DropState.SET_ASIDE
+            ]
+        else:
+            drop_ids = list(self.ledger.newest_versions(keys).values())
+        self.ledger.change_drops(drop_ids, lambda each, newest: brought_back(each, newest, now))
+
+    def _run_id(self, trigger: Trigger, execution_arn: str, now: datetime) -> str:
+        """Named after the drop or the alarm's transition; a follow-up after the newest drop that is due."""
+        if trigger.drop is not None:
+            return trigger.drop.run_id
+        if trigger.alarm is not None:
+            return trigger.alarm.run_id
+        due = self.ledger.newest_due(now) if trigger.kind == "follow-up" else None
+        newest = None if due is None else self.ledger.get_drop(due)
+        if newest is not None and self.ledger.get_run(newest.drop.run_id) is None:
+            return newest.drop.run_id
+        return run_id_of_execution(trigger.kind, execution_arn.rsplit(":", 1)[-1])
 
     def _labelled(self, trigger: Trigger, now: datetime) -> LabelledWindow | None:
         """The labelled predictions that a retraining takes; None where there are none."""
@@ -213,39 +276,118 @@ class AdmissionDesk:
         window = window_since_last_training(self.ledger, self.store, retention=retention, now=now)
         return window if window is not None and window.has_new(self.log) else None
 
-    def _objects(self, trigger: Trigger, *, has_labelled: bool) -> tuple[list[RecordedDrop], list[ObjectRef]]:
-        """The drops that this run claims and the objects that it trains on, the newest first."""
-        if trigger.kind == "replay":
-            return [], self._manifest_of(trigger.replay_of or "")
-        # Read again under the lock: a drop recorded after the first look is covered as well.
-        drops = sorted(self.ledger.pending_drops(), key=lambda each: each.received_at, reverse=True)
-        objects = [
-            ObjectRef(each.drop.bucket, each.drop.key, each.drop.version_id, each.drop.etag, each.drop.size)
-            for each in drops
-        ]
-        has_new = bool(objects) or has_labelled
-        wants_earlier = self.policy.training_data == "all-drops" and (has_new or trigger.kind == "manual")
-        if wants_earlier or (trigger.kind == "manual" and not has_new):
+    def _manifest(
+        self,
+        trigger: Trigger,
+        run_id: str,
+        ready: Sequence[RecordedDrop],
+        labelled: LabelledWindow | None,
+        now: datetime,
+    ) -> RunManifest:
+        """What this run trains on; without an object where it has no reason to."""
+        if trigger.replay_of is not None:
+            replayed = self._run(trigger.replay_of)
+            again = self._again(replayed)
+            return RunManifest(run_id, trigger.kind, again, trigger.replay_of)
+        choice = trigger.data or ("all" if self.policy.training_data == ALL else "new")
+        taken_now = [] if choice == "last-run" else list(ready)
+        has_new = bool(taken_now) or labelled is not None
+        # Whoever starts a run by hand wants one, also where nothing is new.
+        if not has_new and trigger.kind != "manual":
+            return RunManifest(run_id, trigger.kind, ())
+        if choice == "all":
+            drops = so_far(self.ledger.list_drops(), taken_now, now, self.policy.window_days)
+            objects = (*manifest_objects(taken_now, drops), *self._earlier_outcomes())
+        elif taken_now:
+            objects = tuple(manifest_objects(taken_now, ()))
+        else:
+            # Outcomes alone, or nothing new at all: with what the last run was trained on.
             last = self._last_trained()
-            if last is not None:
-                seen = {each.identity for each in objects}
-                objects += [each for each in self._manifest_of(last) if each.identity not in seen]
-        return drops, objects
+            objects = () if last is None else self._again(last)
+        # The labelled predictions are told as they stand then: preparation pins their rows.
+        window = None if labelled is None else labelled.to_dict()
+        return RunManifest(run_id, trigger.kind, objects, labelled=window)
 
-    def _last_trained(self) -> str | None:
-        """The newest run whose data were good enough to train on."""
+    def _again(self, run: Run) -> tuple[ManifestObject, ...]:
+        """What a run was trained on, as objects that are not new."""
+        unfit = frozenset(read_remarks(run, self.store).set_aside)
+        objects = read_manifest(run, self.store).without(unfit).objects
+        return tuple(replace(each, is_new=False) for each in objects)
+
+    def _earlier_outcomes(self) -> tuple[ManifestObject, ...]:
+        """The labelled predictions that earlier runs were trained on: the last one's manifest has them."""
+        last = self._last_trained() if self.policy.labelled_predictions else None
+        if last is None:
+            return ()
+        objects = read_manifest(last, self.store).objects
+        return tuple(replace(each, is_new=False) for each in objects if is_labelled(each.ref.key))
+
+    def _last_trained(self) -> Run | None:
+        """The newest run that was trained on its data."""
         for run in self.ledger.list_runs():
-            if run.replay_of is None and run.status not in (RunStatus.RUNNING, RunStatus.FAILED):
-                return run.run_id
+            ending = ending_of(run, {})
+            if run.replay_of is None and ending is not None and ending.trained and run.objects:
+                return run
         return None
 
-    def _manifest_of(self, run_id: str) -> list[ObjectRef]:
+    def _new_run(self, trigger: Trigger, lease: Lease, manifest: RunManifest, now: datetime) -> Run:
+        return Run(
+            run_id=lease.subject,
+            status=RunStatus.RUNNING,
+            trigger=trigger.kind,
+            execution_arn=lease.holder,
+            token=lease.token,
+            started_at=iso(now),
+            manifest_uri=f"s3://{self.policy.data_bucket}/runs/{lease.subject}/{MANIFEST_NAME}",
+            keys=[each.ref.key for each in manifest.objects[:_KEYS_SHOWN]],
+            drop_count=len(manifest.taken),
+            drop_bytes=sum(each.ref.size or 0 for each in manifest.objects if each.is_new),
+            object_count=len(manifest.objects),
+            newest_at=manifest.newest_at,
+            requested_by=trigger.requested_by,
+            replay_of=trigger.replay_of,
+            labelled=None if manifest.labelled is None else dict(manifest.labelled),
+            notes=self._notes(trigger, manifest),
+        )
+
+    def _notes(self, trigger: Trigger, manifest: RunManifest) -> list[str]:
+        """What whoever decides on the model should know of its data."""
+        live = self.ledger.live()
+        of_live = None if live is None else self.ledger.get_run(live.run_id)
+        if live is None or of_live is None or of_live.newest_at is None or manifest.newest_at is None:
+            return []
+        if trigger.replay_of is not None or manifest.labelled or manifest.newest_at > of_live.newest_at:
+            return []
+        is_older = manifest.newest_at < of_live.newest_at
+        return [
+            f"No object of this run is newer than those of the live version {live.version}: its newest was "
+            f"written at {manifest.newest_at}, {'the live one' if is_older else 'as was the live one'}"
+            f"{f's at {of_live.newest_at}' if is_older else 's'}."
+        ]
+
+    def _run(self, run_id: str) -> Run:
         run = self.ledger.get_run(run_id)
         if run is None:
             raise InvalidEvent(f"There is no run {run_id!r}. 'dropforge runs' lists those there are.")
-        return [
-            ObjectRef.from_dict(each) for each in json.loads(self.store.read(run.manifest_uri))["objects"]
-        ]
+        return run
+
+
+def _without_a_run(found: Received, drop: Drop, now: datetime) -> Admission | None:
+    """What the written object leads to where that is no run; None where a run may start."""
+    uri = f"s3://{drop.bucket}/{drop.key}"
+    if found.why_no_data is not None:
+        return Admission("no-data", f"{uri} is passed over: it has {found.why_no_data}.")
+    if found.receipt is None:
+        return None
+    recorded = found.receipt.recorded
+    if not found.receipt.is_mine:
+        covered = f"run {recorded.run_id} covers it" if recorded.run_id else "a run will cover it"
+        return Admission("duplicate", f"{uri} is known; {covered}.")
+    if recorded.state is DropState.SUPERSEDED:
+        return Admission("superseded", f"A newer version of {uri} is known; this one is passed over.")
+    if recorded.state is DropState.WAITING and recorded.is_held(now):
+        return Admission("waits", what_is_held([recorded]))
+    return None
 
 
 def _another_trains(trigger: Trigger) -> str:
@@ -254,55 +396,7 @@ def _another_trains(trigger: Trigger) -> str:
     return "Another run is training; one more run will follow and cover what it leaves."
 
 
-def _run_id(trigger: Trigger, waiting: Sequence[RecordedDrop], execution_arn: str) -> str:
-    """Named after the drop or the alarm's transition; a follow-up after the newest drop that waits."""
-    if trigger.drop is not None:
-        return trigger.drop.run_id
-    if trigger.alarm is not None:
-        return trigger.alarm.run_id
-    if trigger.kind == "follow-up" and waiting:
-        return newest(waiting).drop.run_id
-    return run_id_of_execution(trigger.kind, execution_arn.rsplit(":", 1)[-1])
-
-
-def _run(
-    trigger: Trigger,
-    lease: Lease,
-    drops: Sequence[RecordedDrop],
-    objects: Sequence[ObjectRef],
-    labelled: LabelledWindow | None,
-    *,
-    bucket: str,
-    now: datetime,
-) -> Run:
-    return Run(
-        run_id=lease.subject,
-        status=RunStatus.RUNNING,
-        trigger=trigger.kind,
-        execution_arn=lease.holder,
-        token=lease.token,
-        started_at=iso(now),
-        manifest_uri=f"s3://{bucket}/runs/{lease.subject}/manifest.json",
-        drop_ids=[each.drop.drop_id for each in drops],
-        keys=[each.key for each in objects[:_KEYS_SHOWN]],
-        requested_by=trigger.requested_by,
-        replay_of=trigger.replay_of,
-        labelled=None if labelled is None else labelled.to_dict(),
-    )
-
-
-def _manifest(run: Run, objects: Sequence[ObjectRef]) -> bytes:
-    document = {
-        "format": 1,
-        "run_id": run.run_id,
-        "trigger": run.trigger,
-        "replay_of": run.replay_of,
-        "objects": [each.to_dict() for each in objects],
-        **({} if run.labelled is None else {"labelled": run.labelled}),
-    }
-    return json.dumps(document, indent=1).encode()
-
-
 def _admitted(run: Run) -> str:
     labelled = "" if run.labelled is None else " and on predictions whose outcome was reported"
-    return f"Run {run.run_id} trains on {len(run.drop_ids) or len(run.keys)} object(s){labelled}."
+    new = f", {run.drop_count} of them new" if run.object_count > run.drop_count else ""
+    return f"Run {run.run_id} trains on {run.object_count} object(s){new}{labelled}."

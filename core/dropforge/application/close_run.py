@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from dropforge.application.decide import LATE_APPROVAL, start_deployment
-from dropforge.application.training_lock import release_training_lock
+from dropforge.application.settle_drops import settle_run
+from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
-from dropforge.domain.records import Approval, RunStatus
+from dropforge.domain.ports import ObjectStore
+from dropforge.domain.records import Approval, LockName, RunStatus
 from dropforge.domain.services import Workflows
 
 _MESSAGE_CHARACTERS = 2000
@@ -25,12 +27,13 @@ def close_run(
     error: Mapping[str, Any] | None,
     details: Mapping[str, Any],
     ledger: Ledger,
+    store: ObjectStore,
     workflows: Workflows,
     training_machine_arn: str,
     deployment_machine_arn: str,
     now: datetime,
 ) -> dict[str, Any]:
-    """Record how the run ended, free the training lock, and start the follow-up if drops wait.
+    """Record how the run ended, free the training lock, let go of its drops, and start what is due.
 
     A version that was approved after its run had heard of a rejection is deployed from here: while the run
     was ending, whoever applied the approval left it to the run.
@@ -38,12 +41,20 @@ def close_run(
     ``error`` is what Step Functions caught (``Error``, ``Cause``). Safe to run twice.
 
     Returns:
-        ``status``, ``error_class`` and ``message``, for the notification and the Fail state.
+        ``status``, ``error_class`` and ``message``, for the notification and the Fail state; ``drops`` says
+        which of its drops wait again or were set aside.
     """
     readable = None if error is None else readable_error(error)
     run = ledger.advance_run(run_id, status, ended_at=iso(now), error=readable, **details)
-    release_training_lock(
-        token=token, ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn
+    # The lock first: whoever still claims drops for this run can't do so after they were let go.
+    ledger.release(LockName.TRAINING, token=token)
+    settlement = settle_run(run, ledger=ledger, store=store, now=now)
+    start_follow_up(
+        ledger=ledger,
+        workflows=workflows,
+        training_machine_arn=training_machine_arn,
+        after=f"t{token}",
+        now=now,
     )
     if run.status in (RunStatus.REJECTED, RunStatus.SUPERSEDED) and run.version is not None:
         model = ledger.get_model(run.version)
@@ -55,6 +66,7 @@ def close_run(
         "status": str(run.status),
         "error_class": shown.get("class", ""),
         "message": shown.get("message", ""),
+        "drops": settlement.in_words(),
     }
 
 

@@ -20,7 +20,7 @@ from dropforge.domain.errors import (
     UnsafeArchive,
 )
 from dropforge.domain.evaluation import evaluation
-from dropforge.domain.gate import GatePolicy, Judgement, judge
+from dropforge.domain.gate import GatePolicy, Judgement, judge, refused_as_the_same
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metrics import Scored
 from dropforge.domain.ports import ObjectStore
@@ -39,6 +39,8 @@ class Champion:
 
     model_package_arn: str
     model_sha256: str
+    model_digest: str | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,12 @@ class JudgeRequest:
             policy=GatePolicy.from_dict(raw.get("policy") or {}),
             champion=None
             if champion is None
-            else Champion(champion["model_package_arn"], champion["model_sha256"]),
+            else Champion(
+                champion["model_package_arn"],
+                champion["model_sha256"],
+                champion.get("model_digest"),
+                champion.get("version"),
+            ),
             lineage=dict(raw.get("lineage") or {}),
         )
 
@@ -126,6 +133,8 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
             "holdout.npz and training_report.json disagree on whether a champion was scored."
         )
     judgement = judge(holdout, request.policy, champion_reason)
+    if request.champion is not None and request.champion.model_digest == report["model_digest"]:
+        judgement = refused_as_the_same(judgement, request.champion.version)
     champion = _champion_summary(request.champion, judgement, champion_reason)
     folder = f"{request.models_prefix}/{request.run_id}"
     names = ("evaluation", "diagnostics", "judgement", "smoke", "lineage")

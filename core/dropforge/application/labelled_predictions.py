@@ -6,19 +6,21 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import IO, Any, BinaryIO, cast
 
 from dropforge.domain.contract import NUMERIC_TYPES, Contract
 from dropforge.domain.errors import EmptyData
 from dropforge.domain.moments import from_iso
-from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog, PredictionRecord
+from dropforge.domain.run_manifest import ManifestObject, RunManifest
 
 # An outcome's time is taken before it is written, by a function that ends within half a minute; so it may
 # appear that late. A row that two runs train on is the same row in both.
 _OVERLAP = timedelta(seconds=60)
+_NAME = "labelled/predictions.jsonl"
 _SPOOLED_BYTES = 16 * 1024 * 1024
 
 
@@ -55,10 +57,13 @@ class LabelledWindow:
         return log.labelled(start, until, since=since, until=until)
 
 
-def gather(
-    manifest_uri: str, log: PredictionLog, store: ObjectStore, *, contract_uri: str
-) -> tuple[ObjectRef, ...]:
-    """Return the objects that a run trains on, with its labelled predictions as one more object.
+def is_labelled(key: str) -> bool:
+    """Whether the object of this key holds the labelled predictions of a run."""
+    return key.startswith("runs/") and key.endswith(f"/{_NAME}")
+
+
+def gather(manifest_uri: str, log: PredictionLog, store: ObjectStore, *, contract_uri: str) -> RunManifest:
+    """Return what a run trains on, with its labelled predictions as one more object.
 
     Effect: the rows are written beside the manifest as JSON lines, and the manifest is pinned to that object,
     so that a second call, and a replay, read exactly those rows.
@@ -66,14 +71,13 @@ def gather(
     Raises:
         EmptyData: there is neither a drop nor a labelled prediction.
     """
-    manifest = json.loads(store.read(manifest_uri))
-    objects = [ObjectRef.from_dict(each) for each in manifest["objects"]]
-    wanted = manifest.get("labelled")
+    manifest = RunManifest.from_json(store.read(manifest_uri))
+    wanted = manifest.labelled
     if wanted is None or "rows" in wanted or not store.exists(contract_uri):
-        return tuple(objects)
+        return manifest
     contract = Contract.from_json(store.read(contract_uri))
-    folder = manifest_uri.rpartition("/")[0]
-    uri = f"{folder}/labelled/predictions.jsonl"
+    uri = f"{manifest_uri.rpartition('/')[0]}/{_NAME}"
+    objects = manifest.objects
     with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as lines:
         rows = _write(lines, LabelledWindow.from_dict(wanted).read(log), contract)
         if rows:
@@ -81,19 +85,15 @@ def gather(
             store.upload(uri, cast("BinaryIO", lines), "application/x-ndjson")
     if rows:
         # First, as the newest object: of rows with one key, its lowest counts, which is the last prediction.
-        objects.insert(0, store.pinned(uri))
+        objects = (ManifestObject(store.pinned(uri), written_at=wanted["until"]), *objects)
     if not objects:
         raise EmptyData(
             f"{manifest_uri} names no drop, and no prediction of its time has an outcome any more. Drop a "
             "file, or report outcomes, and start again."
         )
-    pinned = {
-        **manifest,
-        "objects": [each.to_dict() for each in objects],
-        "labelled": {**wanted, "rows": rows},
-    }
-    store.write(manifest_uri, json.dumps(pinned, indent=1).encode(), "application/json")
-    return tuple(objects)
+    pinned = replace(manifest, objects=objects, labelled={**wanted, "rows": rows})
+    store.write(manifest_uri, pinned.to_json(), "application/json")
+    return pinned
 
 
 def _write(out: IO[bytes], records: Iterator[PredictionRecord], contract: Contract) -> int:

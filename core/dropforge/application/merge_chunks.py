@@ -13,24 +13,35 @@ from dropforge.application.pinned_contract import follows, infer, pinned_contrac
 from dropforge.application.preparation import Preparation
 from dropforge.application.prepare_chunk import refusal
 from dropforge.application.scale_out import (
+    SIFTED_BYTES,
     Plan,
     Scratch,
     begin_check,
+    begin_sift,
     preparation_of,
     read_items,
     read_origins,
     settle_contract,
     spans_of,
+    without_objects,
     write_items,
     write_origins,
 )
+from dropforge.application.sift_objects import OF_ONE_OBJECT, finished, sift, write_remarks
 from dropforge.domain import errors
 from dropforge.domain.chunk_tables import CheckedItem, ChunkTables, Counts, NumberedOrigin, Reduced
-from dropforge.domain.chunks import Scan, Span, resolved
+from dropforge.domain.chunks import Cut, Scan, Span, items_of, resolved
 from dropforge.domain.contract import Contract
 from dropforge.domain.drop_totals import DropCheck, DropSurvey, SpanSurvey
-from dropforge.domain.ports import ObjectStore
-from dropforge.domain.preparing import CheckCounts, Duplicates, Recurrence, SplitCounts, split_counts_of
+from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.preparing import (
+    CheckCounts,
+    Duplicates,
+    ObjectCounts,
+    Recurrence,
+    SplitCounts,
+    split_counts_of,
+)
 from dropforge.domain.recurrence import Combinations, Twins
 from dropforge.domain.splitting import Origin
 from dropforge.domain.survey import ColumnSurvey, Identifiers, TableSurvey
@@ -68,7 +79,7 @@ def merge_chunks(
 
 def _end(scratch: Scratch, store: ObjectStore, answer: Mapping[str, Any]) -> None:
     scratch.write(_ANSWER, answer)
-    scratch.remove("scan", "survey", "check", "reduce", "write")
+    scratch.remove("scan", "sift", "survey", "check", "reduce", "write")
     for name in ("plan.json", "items.json", "counts.json", "origins.json", "outline"):
         store.delete_prefix(f"{scratch.uri}{name}")
 
@@ -97,6 +108,7 @@ class _Merge:
     def after(self, phase: str) -> dict[str, Any]:
         steps = {
             "scan": self._scanned,
+            "sift": self._sifted,
             "survey": self._surveyed,
             "check": self._checked,
             "reduce": self._reduced,
@@ -132,7 +144,12 @@ class _Merge:
             kind, message = self._plan.refusal
             raise self._refused(getattr(errors, kind)(message), preparation_of(self._plan, self._store))
         pinned = read_pinned(pinned_contract_uri(request.data_uri), request.settings, self._store)
-        inferred = infer(request.settings, self._survey())
+        try:
+            inferred = infer(request.settings, self._survey())
+        except OF_ONE_OBJECT as error:
+            if not self._plan.is_sifted:
+                return self._begin_sift(error, by_contract=False)
+            raise
         new = pinned is None or follows(pinned, inferred.contract)
         planned = replace(self._plan, contract_is_new=new, notes=inferred.notes if new else ())
         contract = inferred.contract if new or pinned is None else pinned
@@ -198,7 +215,11 @@ class _Merge:
                     for source in span.counts.objects
                 }
         except errors.DataError as error:
-            return self._survey_or_raise(error, preparation)
+            return self._sift_or_raise(error, preparation)
+        except errors.ObjectMissing as error:
+            if not self._plan.is_sifted:
+                return self._begin_sift(error, by_contract=True)
+            raise
         self._scratch.write("counts.json", total.counts.to_dict())
         if preparation.may_split_by_row and combinations.are_few:
             preparation.split_by_row()
@@ -249,7 +270,7 @@ class _Merge:
         try:
             preparation.refuse_rejects()
         except errors.TooManyRejects as error:
-            return self._survey_or_raise(error, preparation)
+            return self._sift_or_raise(error, preparation)
         report.duplicates, report.splits, reduced = self._kept(preparation.contract)
         try:
             preparation.refuse_splits()
@@ -293,7 +314,9 @@ class _Merge:
             report.filled = tuple(preparation.filled), None
         outline = self._store.read(f"{self._scratch.uri}outline")
         written = self._tables.merged(self._folders("write"), splits, contract, outline)
-        prepared = preparation.finished(written)
+        prepared = finished(
+            preparation.finished(written), self._plan.request, self._plan.remarks, self._store
+        )
         pinned = self._pinned_meanwhile(contract) if self._plan.contract_is_new else None
         if pinned is not None:
             planned = replace(self._plan, contract_is_new=False, notes=())
@@ -308,6 +331,67 @@ class _Merge:
             return None
         pinned = read_pinned(uri, request.settings, self._store)
         return None if pinned is None or pinned == contract else pinned
+
+    # --- sift ----------------------------------------------------------------------------------------
+
+    def _begin_sift(self, error: errors.PermanentError, *, by_contract: bool) -> dict[str, Any]:
+        met = {**refusal(error), "by_contract": by_contract}
+        return begin_sift(replace(self._plan, error=met), self._scratch, by_contract=by_contract)
+
+    def _sift_or_raise(self, error: errors.DataError, preparation: Preparation) -> dict[str, Any]:
+        if self._plan.is_sifted or not isinstance(error, OF_ONE_OBJECT):
+            return self._survey_or_raise(error, preparation)
+        self._scratch.write("counts.json", preparation.report.counts.to_dict())
+        return self._begin_sift(error, by_contract=True)
+
+    def _sifted(self) -> dict[str, Any]:
+        """Go on without the objects that can't be used; or end with the error, where nothing is left."""
+        met = self._plan.error or {}
+        error = _error(met, 0)
+        if not self._plan.is_sifted:
+            self._sift(error)
+        planned = self._plan
+        if planned.error is None:
+            return settle_contract(planned, self._items, self._scratch, self._store)
+        if not met["by_contract"] or not isinstance(error, errors.DataError):
+            raise error
+        preparation = preparation_of(planned, self._store)
+        if self._scratch.has("counts.json"):
+            preparation.report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
+        return self._survey_or_raise(error, preparation)
+
+    def _sift(self, error: errors.PermanentError) -> None:
+        """Note what was found out. The plan is written last, so that a second call does the same again."""
+        request = self._plan.request
+        cuts = [Cut(ref, ref.size or 0) for ref in reversed(request.read)]
+        refs = [span.ref for item in items_of(cuts, SIFTED_BYTES) for span in item]
+        count = len(items_of(cuts, SIFTED_BYTES))
+        looked = [each for answer in self._scratch.results("sift", count) for each in answer["objects"]]
+        found = {ref.identity: each for ref, each in zip(refs, looked, strict=True)}
+
+        def look(ref: ObjectRef) -> ObjectCounts | TableSurvey:
+            each = found[ref.identity]
+            if "error" in each:
+                raise _error(each["error"], 0)
+            if "read" in each:
+                return ObjectCounts(each["read"], each["rejected"], each["unlabelled"])
+            seen = TableSurvey()
+            for name in each["columns"]:
+                seen.add_column(name, ref.uri)
+            return seen
+
+        sifted = sift(request, error, look)
+        remaining = sifted.remaining if sifted.unfit else None
+        planned = replace(self._plan, is_sifted=True)
+        if sifted.unfit:
+            write_remarks(request, sifted.remarks, self._store)
+        if remaining is not None:
+            planned = replace(planned, request=remaining, error=None, remarks=sifted.remarks)
+            self._items = without_objects(self._items, remaining)
+            planned = replace(planned, chunks=len(self._items))
+            write_items(self._scratch, self._items)
+        self._scratch.write("plan.json", planned.to_dict())
+        self._plan = planned
 
     # --- what phases have in common ------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from dropforge.domain.contract import NO_VALUES, ONE_VALUE, Contract
 from dropforge.domain.contract_change import accept_command
 from dropforge.domain.errors import DataError, SchemaChanged, TooFewRows, TooManyRejects
 from dropforge.domain.ports import ObjectRef, ObjectStore
-from dropforge.domain.preparing import CheckCounts, SplitCounts, Written
+from dropforge.domain.preparing import CheckCounts, ObjectCounts, SplitCounts, Written
 from dropforge.domain.recurrence import Combinations
 from dropforge.domain.splitting import SPLITS
 from dropforge.domain.survey import TableSurvey
@@ -84,8 +84,13 @@ class Preparation:
     def refuse_rejects(self) -> None:
         """Raise TooManyRejects if more rows broke the contract than the settings allow."""
         counts, allowed = self.report.counts, self.request.settings.maximum_reject_rate
-        if counts.rejected > allowed * (counts.read - counts.unlabelled):
+        if _is_too_much(counts.objects.values(), allowed) or _is_too_much(self._new(counts), allowed):
             raise TooManyRejects(_too_many(counts, allowed, self.contract))
+
+    def _new(self, counts: CheckCounts) -> list[ObjectCounts]:
+        """What the run was started for: among much that is good it must not pass unseen."""
+        new = {ref.source for ref in self.request.objects if self.request.is_new(ref)}
+        return [each for source, each in counts.objects.items() if source in new]
 
     def refuse_splits(self) -> None:
         """Raise TooFewRows if the splits can't be trained on, validated or judged."""
@@ -185,6 +190,13 @@ class Preparation:
 
     def _write(self, name: str, content: bytes) -> None:
         self._store.write(f"{self.request.prefix}{name}", content, _JSON)
+
+
+def _is_too_much(objects: Iterable[ObjectCounts], allowed: float) -> bool:
+    counts = list(objects)
+    return sum(each.rejected for each in counts) > allowed * sum(
+        each.read - each.unlabelled for each in counts
+    )
 
 
 def _split_problems(splits: SplitCounts, contract: Contract) -> Iterable[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from dropforge.domain.contract import TASKS
 from dropforge.domain.errors import InvalidEvent, InvalidSettings
 from dropforge.domain.ports import ObjectRef
+from dropforge.domain.run_manifest import RunManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,54 @@ class PrepareRequest:
         objects: the drops, the newest first.
         data_uri: the data bucket, ``s3://bucket``.
         settings: of the stack.
+        drop_ids: of the objects that are drops, by their identity.
+        new: the identities of those that the run took; where there are none, it trains again on all of them.
+        live_rows: how many rows the live model was trained on, where that is known.
+        is_replay: whether it trains again on what another run was trained on.
     """
 
     run_id: str
     objects: tuple[ObjectRef, ...]
     data_uri: str
     settings: PrepareSettings
+    drop_ids: Mapping[str, str] = field(default_factory=dict)
+    new: frozenset[str] = frozenset()
+    live_rows: int | None = None
+    is_replay: bool = False
+
+    @classmethod
+    def of(
+        cls, manifest: RunManifest, data_uri: str, settings: PrepareSettings, live_rows: int | None
+    ) -> PrepareRequest:
+        """What a run's manifest asks for. Labelled predictions of its own are new as well."""
+        own = f"runs/{manifest.run_id}/"
+        return cls(
+            manifest.run_id,
+            manifest.refs,
+            data_uri,
+            settings,
+            drop_ids={
+                each.ref.identity: each.drop_id for each in manifest.objects if each.drop_id is not None
+            },
+            new=frozenset(
+                each.ref.identity for each in manifest.objects if each.is_new or each.ref.key.startswith(own)
+            ),
+            live_rows=live_rows,
+            is_replay=manifest.replay_of is not None,
+        )
+
+    def about_drops(self) -> dict[str, Any]:
+        """The form in which all that is known of the objects as drops travels, for `replace`."""
+        return {
+            "drop_ids": dict(self.drop_ids),
+            "new": sorted(self.new),
+            "live_rows": self.live_rows,
+            "is_replay": self.is_replay,
+        }
+
+    def is_new(self, ref: ObjectRef) -> bool:
+        """Whether the run was started for this object."""
+        return not self.new or ref.identity in self.new
 
     def __post_init__(self) -> None:
         if not self.objects:
@@ -120,6 +163,7 @@ class PreparedData:
     data_version: str
     notes: tuple[str, ...] = field(default=())
     unlabelled: int = 0
+    remarks: tuple[str, ...] = field(default=())
 
     @property
     def kept(self) -> int:
@@ -150,4 +194,5 @@ class PreparedData:
                 "kept": self.kept,
             },
             "data_version": self.data_version,
+            "remarks": list(self.remarks),
         }

@@ -7,8 +7,9 @@ from typing import Any
 
 from dropforge.application.scale_out import Scratch, read_origins, read_spans
 from dropforge.domain.chunk_tables import CheckedItem, ChunkTables
+from dropforge.domain.chunks import Span
 from dropforge.domain.contract import Contract
-from dropforge.domain.drop_totals import SpanSurvey
+from dropforge.domain.drop_totals import DropCheck, DropSurvey, SpanSurvey
 from dropforge.domain.errors import DataError, InvalidEvent, PermanentError, UnreadableData
 from dropforge.domain.ports import ObjectStore
 
@@ -46,6 +47,30 @@ def refusal(error: PermanentError) -> dict[str, Any]:
 def _scan(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tables: ChunkTables) -> Any:
     (span,) = read_spans(event)
     return {"number": span.number, "scan": tables.scan(span).to_dict()}
+
+
+def _sift(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tables: ChunkTables) -> Any:
+    """Look at each object alone, as the survey or the check that met an error did."""
+    contract = _contract(scratch, store) if event["by_contract"] else None
+    folder = scratch.folder("sift", int(event["index"]))
+    return {"objects": [_looked_at(span, contract, folder, tables) for span in read_spans(event)]}
+
+
+def _looked_at(span: Span, contract: Contract | None, folder: str, tables: ChunkTables) -> dict[str, Any]:
+    try:
+        if contract is None:
+            survey = DropSurvey()
+            survey.add(span.ref.uri, tables.survey(span))
+            return {"columns": list(survey.total.columns)}
+        checked, problem = tables.check((span,), contract, folder, 1, 1)
+        if problem is not None:
+            raise problem
+        total = DropCheck(contract)
+        total.add(span.ref.uri, checked.spans[0])
+    except PermanentError as error:
+        return {"error": refusal(error)}
+    counts = total.counts
+    return {"read": counts.read, "rejected": counts.rejected, "unlabelled": counts.unlabelled}
 
 
 def _survey(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tables: ChunkTables) -> Any:
@@ -134,4 +159,11 @@ def _contract(scratch: Scratch, store: ObjectStore) -> Contract:
     return Contract.from_json(store.read(f"{scratch.prefix}contract/schema.json"))
 
 
-_PHASES = {"scan": _scan, "survey": _survey, "check": _check, "reduce": _reduce, "write": _write}
+_PHASES = {
+    "scan": _scan,
+    "sift": _sift,
+    "survey": _survey,
+    "check": _check,
+    "reduce": _reduce,
+    "write": _write,
+}

@@ -9,11 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.idle_endpoint import SLEEPER, put_to_sleep, sleeps
+from dropforge.application.receive_drop import receive_drop
+from dropforge.application.settle_drops import settle_runs
 from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
+from dropforge.domain.ports import ObjectStore
 from dropforge.domain.records import Approval, Live, LockName, RunStatus
+from dropforge.domain.run_endings import STOPPED_BY_HAND
 from dropforge.domain.services import Endpoints, Jobs, Workflows
 from dropforge.domain.triggers import parse_trigger
 
@@ -32,6 +36,7 @@ class Repairs:
     locks_freed: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     drops_recovered: list[str] = field(default_factory=list)
+    runs_settled: list[str] = field(default_factory=list)
     put_to_sleep: list[str] = field(default_factory=list)
     jobs_stopped: list[str] = field(default_factory=list)
 
@@ -42,6 +47,7 @@ class Repairs:
             "locks_freed": self.locks_freed,
             "started": self.started,
             "drops_recovered": self.drops_recovered,
+            "runs_settled": self.runs_settled,
             "put_to_sleep": self.put_to_sleep,
             "jobs_stopped": self.jobs_stopped,
         }
@@ -50,6 +56,7 @@ class Repairs:
 def reconcile(
     *,
     ledger: Ledger,
+    store: ObjectStore,
     workflows: Workflows,
     endpoints: Endpoints,
     jobs: Jobs,
@@ -61,7 +68,7 @@ def reconcile(
     event: Mapping[str, Any] | None = None,
     idle: timedelta | None = None,
 ) -> Repairs:
-    """Stop jobs and settle runs whose execution has ended, free locks, start what waits, repair the endpoint.
+    """End jobs and runs whose execution is over, free locks and drops, start what is due, mend the endpoint.
 
     With ``idle`` an endpoint without a request for so long is put to sleep, and stays so until something is
     deployed; without, one that sleeps is brought back.
@@ -77,13 +84,19 @@ def reconcile(
     stamp = f"r{int(now.timestamp()) // _ATTEMPT_S}"
     _stop_abandoned_jobs(jobs, model_name, (training_machine_arn, batch_machine_arn), workflows, repairs, now)
     _recover_drop(event or {}, ledger, training_machine_arn, repairs, now)
-    _settle_runs(ledger, workflows, repairs, now)
+    _end_runs(event or {}, ledger, workflows, repairs, now)
     training = ledger.held_lease(LockName.TRAINING)
     if training is not None and _is_over(training.holder, training.acquired_at, workflows, now):
         ledger.release(LockName.TRAINING, token=training.token)
         repairs.locks_freed.append(str(LockName.TRAINING))
+    # After the lock is free, so that nobody claims drops any more for a run that has let go of them.
+    repairs.runs_settled += settle_runs(ledger=ledger, store=store, now=now)
     started = start_follow_up(
-        ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn, after=stamp
+        ledger=ledger,
+        workflows=workflows,
+        training_machine_arn=training_machine_arn,
+        after=stamp,
+        now=now,
     )
     if started is not None:
         repairs.started.append(started)
@@ -163,11 +176,16 @@ def _recover_drop(
     except (InvalidEvent, ValueError):
         return  # what is no trigger carries no drop; its own execution has said so
     if drop is not None and ledger.get_drop(drop.drop_id) is None:
-        ledger.record_drop(drop, received_by=detail["executionArn"], now=now)
-        repairs.drops_recovered.append(drop.key)
+        received = receive_drop(drop, received_by=detail["executionArn"], ledger=ledger, now=now)
+        if received.receipt is not None:
+            repairs.drops_recovered.append(drop.key)
 
 
-def _settle_runs(ledger: Ledger, workflows: Workflows, repairs: Repairs, now: datetime) -> None:
+def _end_runs(
+    event: Mapping[str, Any], ledger: Ledger, workflows: Workflows, repairs: Repairs, now: datetime
+) -> None:
+    detail = event.get("detail") or {}
+    stopped = detail.get("executionArn") if detail.get("status") == "ABORTED" else None
     for run in ledger.list_runs():
         if run.status.is_final or not _is_over(run.execution_arn, run.started_at, workflows, now):
             continue
@@ -177,7 +195,7 @@ def _settle_runs(ledger: Ledger, workflows: Workflows, repairs: Repairs, now: da
                 repairs.runs_expired.append(run.run_id)
                 continue
         error = {
-            "class": "ExecutionEnded",
+            "class": STOPPED_BY_HAND if run.execution_arn == stopped else "ExecutionEnded",
             "message": f"The execution {run.execution_arn} ended while the run was {run.status}: it was "
             "stopped, timed out, or failed before it could record why.",
         }

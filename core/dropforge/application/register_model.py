@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +11,13 @@ from typing import Any
 
 from dropforge.application.archive_copies import copy_uri, make_copy
 from dropforge.application.serving_environment import serving_environment
-from dropforge.application.training_lock import release_training_lock
+from dropforge.application.settle_drops import Settlement, settle_run
+from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
 from dropforge.domain.ports import ObjectRef, ObjectStore
-from dropforge.domain.records import Approval, ModelVersion, Stage
+from dropforge.domain.records import Approval, LockName, ModelVersion, Stage
 from dropforge.domain.services import NewPackage, Package, Registry, Workflows
 
 _CLIENT_TOKEN_CHARACTERS = 36
@@ -37,6 +38,8 @@ class Registration:
     model: ModelVersion
     superseded: list[int]
     follow_up: str | None
+    drops: str = ""
+    notes: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -44,6 +47,8 @@ class Registration:
             "model_package_arn": self.model.model_package_arn,
             "superseded": self.superseded,
             "follow_up": self.follow_up,
+            "drops": self.drops,
+            "notes": list(self.notes),
         }
 
 
@@ -57,8 +62,8 @@ def register_model(
     judgement: Mapping[str, Any],
     image: ServingImage,
     ledger: Ledger,
-    registry: Registry,
     store: ObjectStore,
+    registry: Registry,
     workflows: Workflows,
     training_machine_arn: str,
     now: datetime,
@@ -108,11 +113,19 @@ def register_model(
     except LostLock:
         registry.reject(package.arn, f"run {run_id} was overtaken by a newer run before it registered")
         raise
-    superseded = _supersede_waiting(model.version, ledger, registry, now)
-    follow_up = release_training_lock(
-        token=token, ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn
+    superseded, fewer = _supersede_waiting(model, ledger, registry, now)
+    ledger.release(LockName.TRAINING, token=token)
+    run = ledger.get_run(run_id)
+    settlement = Settlement() if run is None else settle_run(run, ledger=ledger, store=store, now=now)
+    follow_up = start_follow_up(
+        ledger=ledger,
+        workflows=workflows,
+        training_machine_arn=training_machine_arn,
+        after=f"t{token}",
+        now=now,
     )
-    return Registration(model, superseded, follow_up)
+    notes = [*(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer]
+    return Registration(model, superseded, follow_up, settlement.in_words(), notes)
 
 
 def _version(
@@ -145,19 +158,28 @@ def _version(
         stage=Stage.DEVELOPMENT,
         approval=Approval.PENDING,
         trained_archive=trained.to_dict(),
+        rows=(prepared.get("rows") or {}).get("kept"),
+        holdout_rows=((prepared.get("splits") or {}).get("test") or {}).get("rows"),
     )
 
 
-def _supersede_waiting(version: int, ledger: Ledger, registry: Registry, now: datetime) -> list[int]:
+def _supersede_waiting(
+    by: ModelVersion, ledger: Ledger, registry: Registry, now: datetime
+) -> tuple[list[int], list[str]]:
     """Reject what still waits: reviewers should see one candidate, the newest.
 
     The registry's event then ends the waiting run, the same way as any other decision does.
+
+    Returns:
+        Their versions; and what is to be said of those that were judged on more rows.
     """
-    superseded = []
-    reason = f"superseded by version {version}"
+    superseded, fewer = [], []
     for model in ledger.list_models():
-        if model.version >= version:
+        if model.version >= by.version:
             continue
+        reason = f"superseded by version {by.version}"
+        if (model.holdout_rows or 0) > (by.holdout_rows or 0) > 0:
+            reason += f", which was judged on {by.holdout_rows:,} rows instead of {model.holdout_rows:,}"
         if model.approval is Approval.PENDING:
             model = ledger.decide(  # noqa: PLW2901 - the same version, a step later
                 model.version, Approval.SUPERSEDED, by="dropforge", reason=reason, now=now
@@ -168,4 +190,6 @@ def _supersede_waiting(version: int, ledger: Ledger, registry: Registry, now: da
             with suppress(ServiceRejected):
                 registry.reject(model.model_package_arn, reason)
             superseded.append(model.version)
-    return superseded
+            if "instead of" in reason:
+                fewer.append(f"Version {model.version} is {reason}.")
+    return superseded, fewer

@@ -8,6 +8,8 @@ The phases, each one map over items, and a merge after each:
 - ``reduce``: find rows whose key comes again further down, one range of hashes per item; write rejected rows
 - ``write``: write what remains to the splits
 
+Where a phase finds that the objects can't be used, ``sift`` looks at each alone, and what is good goes on.
+
 Everything of a run lies under ``scratch/<run_id>/``, under names that follow from the item, so that whoever
 is killed and repeated writes the same again.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dropforge.application.pinned_contract import pinned_contract_uri, read_pinned, was_inferred_by
@@ -25,10 +27,11 @@ from dropforge.application.preparation import Preparation
 from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
 from dropforge.domain import errors
 from dropforge.domain.chunk_tables import ChunkTables, NumberedOrigin
-from dropforge.domain.chunks import Item, Span, items_of
+from dropforge.domain.chunks import Cut, Item, Span, items_of
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.recurrence import sample_size
+from dropforge.domain.run_manifest import Remarks
 
 _JSON = "application/json"
 MANY_OBJECTS = 500
@@ -37,6 +40,8 @@ _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd", ".parquet", ".pq")
 _EXPANSION = 4
 """Tables of numbers and short texts grow about so much when they are decompressed."""
 _RANGE_BYTES = 128 << 20
+SIFTED_BYTES = 1 << 30
+"""What one function looks at in less than a minute."""
 _MOST_RANGES = 4096
 
 
@@ -77,6 +82,9 @@ class Plan:
         chunks: how many items the drops were cut into.
         contract_is_new, notes: whether the contract in force was inferred, and what was remarked.
         refusal: the error that a survey is to be added to, as type and message.
+        is_sifted: whether objects that can't be used by themselves were looked for.
+        error: the one that led to that, as `prepare_chunk.refusal` writes it, and the phase that met it.
+        remarks: what came of it.
     """
 
     request: PrepareRequest
@@ -85,6 +93,9 @@ class Plan:
     contract_is_new: bool = False
     notes: tuple[str, ...] = ()
     refusal: tuple[str, str] | None = None
+    is_sifted: bool = False
+    error: Mapping[str, Any] | None = None
+    remarks: Remarks = field(default_factory=Remarks)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -97,6 +108,10 @@ class Plan:
             "contract_is_new": self.contract_is_new,
             "notes": self.notes,
             "refusal": self.refusal,
+            "about_drops": self.request.about_drops(),
+            "is_sifted": self.is_sifted,
+            "error": self.error,
+            "remarks": json.loads(self.remarks.to_json()),
         }
 
     @classmethod
@@ -107,9 +122,20 @@ class Plan:
             raw["data_uri"],
             PrepareSettings(**raw["settings"]),
         )
-        refusal = None if raw["refusal"] is None else (raw["refusal"][0], raw["refusal"][1])
+        # A plan of an earlier release says nothing of drops, and is to be finished as it was begun.
+        about = raw.get("about_drops")
+        if about is not None:
+            request = replace(request, **{**about, "new": frozenset(about["new"])})
         return cls(
-            request, raw["ranges"], raw["chunks"], raw["contract_is_new"], tuple(raw["notes"]), refusal
+            request,
+            raw["ranges"],
+            raw["chunks"],
+            raw["contract_is_new"],
+            tuple(raw["notes"]),
+            None if raw["refusal"] is None else (raw["refusal"][0], raw["refusal"][1]),
+            is_sifted=raw.get("is_sifted", True),
+            error=raw.get("error"),
+            remarks=Remarks.from_json(json.dumps(raw["remarks"]).encode()) if "remarks" in raw else Remarks(),
         )
 
 
@@ -197,6 +223,26 @@ def plan(
     if rough:
         return scratch.begin("scan", [spans_of(item) for item in rough])
     return settle_contract(planned, items, scratch, store)
+
+
+def begin_sift(planned: Plan, scratch: Scratch, *, by_contract: bool) -> dict[str, Any]:
+    """Look at every object alone."""
+    scratch.write("plan.json", planned.to_dict())
+    cuts = [Cut(ref, ref.size or 0) for ref in reversed(planned.request.read)]
+    items = items_of(cuts, SIFTED_BYTES)
+    return scratch.begin("sift", [{**spans_of(item), "by_contract": by_contract} for item in items])
+
+
+def without_objects(items: Sequence[Item], request: PrepareRequest) -> list[Item]:
+    """The items with the spans of the request's objects only, under the numbers that these have now."""
+    numbers = {ref.identity: number for number, ref in enumerate(reversed(request.read))}
+    kept = [
+        tuple(
+            replace(span, number=numbers[span.ref.identity]) for span in item if span.ref.identity in numbers
+        )
+        for item in items
+    ]
+    return [item for item in kept if item]
 
 
 def settle_contract(

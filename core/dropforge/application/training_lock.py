@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from dropforge.domain.ledger import Ledger, newest
+from datetime import datetime
+
+from dropforge.domain.ledger import Ledger
 from dropforge.domain.records import LockName
 from dropforge.domain.services import Workflows
 
 
 def release_training_lock(
-    *, token: int, ledger: Ledger, workflows: Workflows, training_machine_arn: str
+    *, token: int, ledger: Ledger, workflows: Workflows, training_machine_arn: str, now: datetime
 ) -> str | None:
     """Free the training lock and start the run that covers the drops which came meanwhile.
 
     Returns:
-        The follow-up's execution ARN, or None where no drop waits. Safe to run twice: the second call
-        finds the lock passed on, and the follow-up's name is derived from the newest waiting drop.
+        The follow-up's execution ARN, or None where no drop is due. Safe to run twice: the second call
+        finds the lock passed on, and the follow-up's name is derived from the newest drop that is due.
     """
     ledger.release(LockName.TRAINING, token=token)
     return start_follow_up(
-        ledger=ledger, workflows=workflows, training_machine_arn=training_machine_arn, after=f"t{token}"
+        ledger=ledger,
+        workflows=workflows,
+        training_machine_arn=training_machine_arn,
+        after=f"t{token}",
+        now=now,
     )
 
 
 def start_follow_up(
-    *, ledger: Ledger, workflows: Workflows, training_machine_arn: str, after: str
+    *, ledger: Ledger, workflows: Workflows, training_machine_arn: str, after: str, now: datetime
 ) -> str | None:
-    """Start one run for all drops that no run covers, if there are any and nobody holds the lock.
+    """Start one run for all drops that wait, if one of them is due and nobody holds the lock.
 
     ``after`` makes the execution's name differ from that of an earlier follow-up which found the lock taken.
     """
     if ledger.held_lease(LockName.TRAINING) is not None:
         return None
-    waiting = ledger.pending_drops()
-    if not waiting:
+    due = ledger.newest_due(now)
+    if due is None:
         return None
-    name = f"follow-up-{after}-{newest(waiting).drop.drop_id[:12]}"
+    name = f"follow-up-{after}-{due[:12]}"
     return workflows.start(training_machine_arn, name=name, payload={"trigger": "follow-up"})

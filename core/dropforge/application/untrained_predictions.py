@@ -9,7 +9,8 @@ from dropforge.domain.contract import Contract
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
-from dropforge.domain.records import RunStatus
+from dropforge.domain.records import Run
+from dropforge.domain.run_endings import ending_of
 
 
 def window_since_last_training(
@@ -31,7 +32,7 @@ def window_since_last_training(
         (
             from_iso(run.labelled["until"])
             for run in ledger.list_runs()
-            if run.labelled is not None and run.replay_of is None and run.status is not RunStatus.FAILED
+            if run.labelled is not None and run.replay_of is None and _was_trained(run)
         ),
         None,
     )
@@ -40,6 +41,12 @@ def window_since_last_training(
         since=iso(first if until is None else until),
         until=iso(now),
     )
+
+
+def _was_trained(run: Run) -> bool:
+    """Whether the run was trained on its data, or still may be."""
+    ending = ending_of(run, {})
+    return ending is None or ending.trained
 
 
 def private_features(contract: Contract) -> list[str]:

@@ -222,10 +222,5 @@ def hold_columns(uri: str, present: Sequence[str], contract: Contract, *, may_le
 
 
 def is_newer(one: Drop, other: Drop) -> bool:
-    """Whether `one` was written after `other`, both under one key.
-
-    Sequencers are compared as S3 says: the shorter one is padded on its right with zeros.
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
-    """
-    width = max(len(one.sequencer), len(other.sequencer))
-    return one.sequencer.upper().ljust(width, "0") > other.sequencer.upper().ljust(width, "0")
+    """Whether `one` was written after `other`, both under one key."""
+    return one.sequence > other.sequence

@@ -86,7 +86,7 @@ class DropSurvey:
         if not whole.seen.rows and whole.first_bad is not None:
             raise _nothing_readable(uri, whole.records, whole.first_bad, whole.columns)
         if whole.columns is not None:
-            _refuse_other_columns(uri, whole.seen, self.total)
+            refuse_other_columns(uri, whole.seen, self.total)
         self.total.add(whole.seen)
 
 
@@ -171,7 +171,8 @@ def _nothing_readable(uri: str, records: int, first: str, columns: Sequence[str]
     )
 
 
-def _refuse_other_columns(uri: str, seen: TableSurvey, before: TableSurvey) -> None:
+def refuse_other_columns(uri: str, seen: TableSurvey, before: TableSurvey) -> None:
+    """Refuse an object whose columns are not those of the objects before it."""
     if before.columns and set(seen.columns) != set(before.columns):
         lines = _column_lines(list(before.columns), list(seen.columns))
         raise SchemaChanged(

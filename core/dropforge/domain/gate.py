@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -427,3 +427,13 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
+
+
+def refused_as_the_same(judgement: Judgement, version: int | None) -> Judgement:
+    """The verdict on a candidate that is the live model once more: there is nothing to decide on."""
+    which = "the live model" if version is None else f"the live version {version}"
+    reason = Reason(
+        "SameModel",
+        f"The candidate is {which} once more, file by file: the same data and the same code were trained on.",
+    )
+    return replace(judgement, accepted=False, reasons=(reason,))

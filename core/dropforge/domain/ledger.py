@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from dropforge.domain.drop_life import RecordedDrop
 from dropforge.domain.records import (
     Approval,
-    DropReceipt,
     Lease,
     Live,
     LockName,
     ModelVersion,
-    RecordedDrop,
     Run,
     RunStatus,
     StageChange,
 )
 from dropforge.domain.triggers import Drop
+
+DropChange = Callable[[RecordedDrop, str | None], RecordedDrop]
+"""A transition of a drop, given the id of the newest version of its object; the same drop for none."""
+
+
+@dataclass(frozen=True)
+class DropReceipt:
+    """What recording a drop found: how it stood. ``is_mine``: the same execution had recorded it before."""
+
+    recorded: RecordedDrop
+    is_new: bool
+    is_mine: bool
 
 
 class Ledger(Protocol):
@@ -26,15 +38,92 @@ class Ledger(Protocol):
 
     # --- drops ----------------------------------------------------------------------------------
 
-    def record_drop(self, drop: Drop, *, received_by: str, now: datetime) -> DropReceipt:
-        """Note a drop as pending, once; each other execution that it is delivered to is a duplicate."""
+    def record_drop(
+        self,
+        drop: Drop,
+        *,
+        received_by: str,
+        now: datetime,
+        due_at: str = "",
+        waits_for: str | None = None,
+    ) -> DropReceipt:
+        """Note a drop, once; each other execution that it is delivered to is a duplicate.
+
+        It waits, unless a newer version of its object is known; an older one that waits or is set aside is
+        superseded by it, in the same step.
+
+        Args:
+            due_at: from when it starts a run by itself, at once by default.
+            waits_for: the marker that completes its folder; no run takes it before `due_at`.
+        """
         ...
 
-    def pending_drops(self) -> list[RecordedDrop]:
-        """Drops that no run covers yet, oldest first. Reads what was written before the call."""
+    def waiting_drops(self) -> list[RecordedDrop]:
+        """Drops that wait, the oldest first. Reads what was written before the call."""
+        ...
+
+    def newest_due(self, now: datetime) -> str | None:
+        """The id of the newest drop that is to start a run by itself now; None where none is."""
         ...
 
     def get_drop(self, drop_id: str) -> RecordedDrop | None: ...
+
+    def list_drops(self) -> Iterator[RecordedDrop]:
+        """Every drop that there ever was, in no order."""
+        ...
+
+    def newest_versions(self, object_keys: Iterable[str]) -> dict[str, str]:
+        """The drop id of the newest known version of each object, by key."""
+        ...
+
+    def change_drops(
+        self, drop_ids: Iterable[str], change: DropChange, *, token: int | None = None
+    ) -> list[RecordedDrop]:
+        """Move drops on by a transition of `dropforge.domain.drop_life`; returns them as they stand now.
+
+        Each moves in one step from where it stood when it was read, or is read again. Not all at once:
+        whoever is interrupted repeats the call.
+
+        Args:
+            change: called with a drop and the id of the newest version of its object.
+            token: the training lock's, which must still be held.
+
+        Raises:
+            LostLock: another execution has taken the training lock.
+        """
+        ...
+
+    def folder_completed_at(self, marker_keys: Iterable[str]) -> str | None:
+        """When the latest of these markers was written; None where none has come."""
+        ...
+
+    def complete_folder(self, marker_key: str, written_at: str) -> None:
+        """Note that the marker has come which completes its folder."""
+        ...
+
+    def unsettled_runs(self) -> list[str]:
+        """The ids of runs that may hold drops."""
+        ...
+
+    def mark_settled(self, run_id: str, **changes: Any) -> None:
+        """Note that the run, which has ended, holds no drop any more, with what is known of it since."""
+        ...
+
+    def drop_format(self) -> int:
+        """In which form all drops are kept; 1 is that of before drops had a state."""
+        ...
+
+    def note_newest(self, drops: Iterable[RecordedDrop]) -> None:
+        """Note each as the newest version of its object, where none is noted."""
+        ...
+
+    def mark_unsettled(self, run_ids: Iterable[str]) -> None:
+        """Note that these runs may hold drops."""
+        ...
+
+    def set_drop_format(self, number: int) -> None:
+        """Note in which form all drops are kept."""
+        ...
 
     # --- locks ----------------------------------------------------------------------------------
 
@@ -59,10 +148,10 @@ class Ledger(Protocol):
     # --- runs -----------------------------------------------------------------------------------
 
     def open_run(self, run: Run) -> Run:
-        """Create the run and claim its drops, so that no other run covers them.
+        """Create the run, as one that may hold drops.
 
         Conditional on the run's token still holding the training lock. A run that is there already is
-        returned as it is, after the same execution's claims have been completed.
+        returned as it is.
 
         Raises:
             LostLock: another execution has taken the training lock.
@@ -71,7 +160,7 @@ class Ledger(Protocol):
 
     def get_run(self, run_id: str) -> Run | None: ...
 
-    def list_runs(self, limit: int = 100) -> list[Run]:
+    def list_runs(self, limit: int | None = 100) -> list[Run]:
         """The newest runs first."""
         ...
 
@@ -147,8 +236,3 @@ class Ledger(Protocol):
             NotApproved: the version was rejected or superseded meanwhile.
         """
         ...
-
-
-def newest(drops: Sequence[RecordedDrop]) -> RecordedDrop:
-    """The drop that was received last."""
-    return max(drops, key=lambda recorded: (recorded.received_at, recorded.drop.drop_id))

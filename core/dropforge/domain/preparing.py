@@ -230,6 +230,10 @@ class Tables(Protocol):
         """
         ...
 
+    def check(self, ref: ObjectRef, contract: Contract) -> ObjectCounts:
+        """Check every row of one object, and keep nothing. Raises what `stage` raises of it."""
+        ...
+
     def stage(
         self, objects: Sequence[ObjectRef], contract: Contract, rejected_uri: str
     ) -> AbstractContextManager[StagedRows]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from dropforge.domain.triggers import Drop
-
 
 class RunStatus(StrEnum):
     """Where a run stands. A verdict (rejected, superseded, expired) is an end, not a failure."""
@@ -79,7 +77,10 @@ class Run(_Record):
 
     Times are ISO 8601 in UTC. ``token`` is the training lock's fencing token; ``error`` is
     ``{"class", "message"}``; ``reasons`` says why a gate or a person said no; ``labelled`` says which
-    predictions with an outcome it trains on besides its drops (``{"predicted_from", "since", "until"}``).
+    predictions with an outcome it trains on besides its drops (``{"predicted_from", "since", "until"}``, and
+    ``rows`` once they are counted). ``notes`` says what whoever decides on its model should know.
+
+    The manifest names the objects and drops; ``drop_ids`` is what runs have that were started before it did.
     """
 
     run_id: str
@@ -94,6 +95,11 @@ class Run(_Record):
     requested_by: str | None = None
     replay_of: str | None = None
     labelled: dict[str, Any] | None = None
+    drop_count: int = 0
+    drop_bytes: int = 0
+    object_count: int = 0
+    newest_at: str | None = None
+    notes: list[str] = field(default_factory=list)
     ended_at: str | None = None
     version: int | None = None
     model_package_arn: str | None = None
@@ -103,6 +109,16 @@ class Run(_Record):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", RunStatus(self.status))
+
+    @property
+    def drops(self) -> int:
+        """How many drops the run took."""
+        return self.drop_count or len(self.drop_ids)
+
+    @property
+    def objects(self) -> int:
+        """How many objects the run trains on, as far as its record tells."""
+        return max(self.object_count, self.drops, len(self.keys))
 
 
 @dataclass(frozen=True)
@@ -128,6 +144,7 @@ class ModelVersion(_Record):
     ``task_token`` and ``waiting_execution`` are there while a run waits for the decision.
     ``model_data_url`` is the archive that the package names: a copy of ``trained_archive``, the object (and
     its version) that training left. That is None where the package names the job's own, as it did once.
+    ``rows`` were prepared for it, ``holdout_rows`` of which it was judged on.
     """
 
     version: int
@@ -160,6 +177,8 @@ class ModelVersion(_Record):
     promoted_at: str | None = None
     retired_at: str | None = None
     trained_archive: dict[str, Any] | None = None
+    rows: int | None = None
+    holdout_rows: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", Stage(self.stage))
@@ -206,33 +225,3 @@ class Live(_Record):
     promoted_at: str
     token: int
     previous_version: int | None = None
-
-
-@dataclass(frozen=True)
-class RecordedDrop:
-    """A drop as the ledger knows it. ``run_id`` is None while no run covers it."""
-
-    drop: Drop
-    received_at: str
-    received_by: str
-    run_id: str | None
-    duplicates: int
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RecordedDrop:
-        return cls(
-            drop=Drop.from_dict(values),
-            received_at=values["received_at"],
-            received_by=values["received_by"],
-            run_id=values.get("run_id"),
-            duplicates=values["duplicates"],
-        )
-
-
-@dataclass(frozen=True)
-class DropReceipt:
-    """What recording a drop found. ``is_mine``: the same execution had recorded it before (a retry)."""
-
-    is_new: bool
-    is_mine: bool
-    run_id: str | None

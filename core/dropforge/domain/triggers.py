@@ -7,24 +7,31 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, QUALITY_ALARM
+from dropforge.domain.drop_names import completes_folder
 from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.moments import iso
 
 TriggerKind = Literal["drop", "schedule", "manual", "follow-up", "replay", "alarm"]
 AlarmKind = Literal["drift", "quality"]
+DataChoice = Literal["new", "all", "last-run"]
 
 # The metrics whose alarms are answered.
 _ALARM_KINDS: Final[Mapping[str, AlarmKind]] = {DRIFT_ALARM: "drift", QUALITY_ALARM: "quality"}
 
 _SLUG_CHARACTERS = 20
 _DIGEST_CHARACTERS = 12
+_SEQUENCE_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
 class Drop:
-    """One version of one object that somebody put under ``incoming/``."""
+    """One version of one object that somebody put under ``incoming/``.
+
+    ``written_at`` is the time of S3's event, ISO 8601 in UTC; None where nobody noted it.
+    """
 
     bucket: str
     key: str
@@ -32,6 +39,19 @@ class Drop:
     etag: str
     sequencer: str
     size: int
+    written_at: str | None = None
+
+    @property
+    def sequence(self) -> str:
+        """What text order puts in the order of the writes of one key.
+
+        S3's sequencers are compared as text once the shorter is padded with zeros on its right.
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+
+        >>> Drop("b", "k", "v", "e", "0055aed6dcd90281e51", 9).sequence.rstrip("0")
+        '0055AED6DCD90281E51'
+        """
+        return self.sequencer.upper().ljust(_SEQUENCE_CHARACTERS, "0")
 
     @property
     def drop_id(self) -> str:
@@ -60,6 +80,7 @@ class Drop:
             "etag": self.etag,
             "sequencer": self.sequencer,
             "size": self.size,
+            "written_at": self.written_at,
         }
 
     @classmethod
@@ -71,6 +92,7 @@ class Drop:
             etag=fields["etag"],
             sequencer=fields["sequencer"],
             size=int(fields["size"]),
+            written_at=fields.get("written_at"),
         )
 
 
@@ -107,13 +129,19 @@ class AlarmTransition:
 
 @dataclass(frozen=True)
 class Trigger:
-    """Why an execution was started. ``drop`` and ``alarm`` are there only for the kinds of these names."""
+    """Why an execution was started.
+
+    ``drop`` and ``alarm`` are there only for the kinds of these names; ``data`` and ``bring_back``, the keys
+    of objects to be tried again, only where somebody starts a run by hand.
+    """
 
     kind: TriggerKind
     drop: Drop | None = None
     alarm: AlarmTransition | None = None
     requested_by: str | None = None
     replay_of: str | None = None
+    data: DataChoice | None = None
+    bring_back: tuple[str, ...] = ()
 
 
 def parse_trigger(event: Mapping[str, Any]) -> Trigger:
@@ -132,8 +160,10 @@ def parse_trigger(event: Mapping[str, Any]) -> Trigger:
         alarm = _alarm_from_event(event)
         return Trigger(kind="alarm", alarm=alarm, requested_by=alarm.name)
     kind = event.get("trigger")
-    if kind in ("schedule", "manual", "follow-up"):
+    if kind in ("schedule", "follow-up"):
         return Trigger(kind=kind, requested_by=_optional_text(event, "requested_by"))
+    if kind == "manual":
+        return _manual(event)
     if kind == "replay":
         run_id = event.get("run_id")
         if not isinstance(run_id, str) or not run_id:
@@ -145,6 +175,16 @@ def parse_trigger(event: Mapping[str, Any]) -> Trigger:
         "{'trigger': 'schedule' | 'manual' | 'follow-up' | 'replay'}; "
         f"it has the fields {sorted(event)}."
     )
+
+
+def _manual(event: Mapping[str, Any]) -> Trigger:
+    data, keys = event.get("data"), event.get("bring_back") or []
+    if data not in (None, *get_args(DataChoice)):
+        raise InvalidEvent(f"'data' is {data!r}; it is one of {', '.join(get_args(DataChoice))}.")
+    if not isinstance(keys, list) or not all(isinstance(each, str) for each in keys):
+        raise InvalidEvent("'bring_back' must be a list of keys under incoming/.")
+    by = _optional_text(event, "requested_by")
+    return Trigger(kind="manual", requested_by=by, data=data, bring_back=tuple(keys))
 
 
 def run_id_of_execution(kind: TriggerKind, execution_name: str) -> str:
@@ -164,6 +204,7 @@ def _drop_from_s3_event(event: Mapping[str, Any]) -> Drop:
             etag=s3_object["etag"],
             sequencer=s3_object["sequencer"],
             size=int(s3_object["size"]),
+            written_at=iso(datetime.fromisoformat(event["time"])) if event.get("time") else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidEvent(
@@ -211,5 +252,8 @@ def _optional_text(event: Mapping[str, Any], name: str) -> str | None:
 
 def _slug(key: str) -> str:
     """The file's stem in the characters that SageMaker allows in a job name."""
-    stem = key.rsplit("/", 1)[-1].split(".", 1)[0].lower()
+    folder, _, name = key.rpartition("/")
+    if completes_folder(key):
+        name = folder.rpartition("/")[2]
+    stem = name.split(".", 1)[0].lower()
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_SLUG_CHARACTERS].strip("-") or "drop"

@@ -15,16 +15,33 @@ INDEX: Final = "ByTime"
 RUN_KIND: Final = "run"
 MODEL_KIND: Final = "model"
 PENDING_PARTITION: Final = "PENDING"
+DROP_PARTITION: Final = "DROP"
+UNSETTLED_PARTITION: Final = "UNSETTLED"
 
 Key = dict[str, str]
 
 
 def drop(drop_id: str) -> Key:
-    return {"pk": "DROP", "sk": drop_id}
+    return {"pk": DROP_PARTITION, "sk": drop_id}
 
 
 def pending(received_at: str, drop_id: str) -> Key:
     return {"pk": PENDING_PARTITION, "sk": f"{received_at}#{drop_id}"}
+
+
+def newest(key: str) -> Key:
+    """The newest known version of the object of that key; S3's keys are no longer than a sort key may be."""
+    return {"pk": "OBJECT", "sk": key}
+
+
+def folder_marker(key: str) -> Key:
+    """When the marker was written that completes its folder."""
+    return {"pk": "MARKER", "sk": key}
+
+
+def unsettled(run_id: str) -> Key:
+    """There while a run may hold drops."""
+    return {"pk": UNSETTLED_PARTITION, "sk": run_id}
 
 
 def lock(name: LockName) -> Key:
@@ -49,6 +66,9 @@ def history(version: int, at: str, approval: str, stage: str) -> Key:
 
 
 LIVE: Final[Key] = {"pk": "LIVE", "sk": "LIVE"}
+
+DROP_FORMAT: Final[Key] = {"pk": "FORMAT", "sk": "DROPS"}
+"""In which form drops are kept; absent until those from before they had a state were looked through."""
 
 ASLEEP: Final[Key] = {"pk": "ASLEEP", "sk": "ASLEEP"}
 """Under which promotion's token the endpoint was put to sleep."""

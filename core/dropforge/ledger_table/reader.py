@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from dropforge.domain.drop_life import DropState, RecordedDrop
 from dropforge.domain.moments import iso
-from dropforge.domain.records import Lease, Live, LockName, ModelVersion, RecordedDrop, Run, StageChange
+from dropforge.domain.records import Lease, Live, LockName, ModelVersion, Run, StageChange
 from dropforge.ledger_table import keys
 from dropforge.ledger_table.calls import DynamoDbCalls
 from dropforge.ledger_table.items import attributes_of, values_of
@@ -39,11 +40,44 @@ class LedgerReader:
         found = self._get_many(keys.drop(each) for each in dict.fromkeys(drop_ids))
         return [RecordedDrop.from_dict(item) for item in found]
 
-    def pending_drops(self) -> list[RecordedDrop]:
-        """Drops that no run covers yet, oldest first. Reads what was written before the call."""
+    def waiting_drops(self) -> list[RecordedDrop]:
+        """Drops that wait, the oldest first. Reads what was written before the call."""
         markers = [item["drop_id"] for item in self._query(keys.PENDING_PARTITION)]
-        by_id = {each.drop.drop_id: each for each in self.get_drops(markers)}
-        return [by_id[each] for each in markers if each in by_id and by_id[each].run_id is None]
+        by_id = {each.drop_id: each for each in self.get_drops(markers)}
+        found = (by_id[each] for each in markers if each in by_id)
+        return [each for each in found if each.state is DropState.WAITING]
+
+    def newest_due(self, now: datetime) -> str | None:
+        """The id of the newest drop that is to start a run by itself now; None where none is."""
+        due = [
+            item["drop_id"]
+            for item in self._query(keys.PENDING_PARTITION)
+            if item.get("due_at", "") <= iso(now)
+        ]
+        return due[-1] if due else None
+
+    def list_drops(self) -> Iterator[RecordedDrop]:
+        """Every drop that there ever was, in no order; a page of some 2,000 at a time."""
+        return map(RecordedDrop.from_dict, self._query(keys.DROP_PARTITION))
+
+    def newest_versions(self, object_keys: Iterable[str]) -> dict[str, str]:
+        """The drop id of the newest known version of each object, by key."""
+        found = self._get_many(keys.newest(each) for each in dict.fromkeys(object_keys))
+        return {item["sk"]: item["drop_id"] for item in found}
+
+    def folder_completed_at(self, marker_keys: Iterable[str]) -> str | None:
+        """When the latest of these markers was written; None where none has come."""
+        found = self._get_many(keys.folder_marker(each) for each in dict.fromkeys(marker_keys))
+        return max((item["written_at"] for item in found), default=None)
+
+    def unsettled_runs(self) -> list[str]:
+        """The ids of runs that may hold drops."""
+        return [item["sk"] for item in self._query(keys.UNSETTLED_PARTITION)]
+
+    def drop_format(self) -> int:
+        """In which form all drops are kept; 1 is that of before drops had a state."""
+        item = self._get(keys.DROP_FORMAT)
+        return 1 if item is None else int(item["format"])
 
     # --- locks and runs -------------------------------------------------------------------------
 
@@ -56,7 +90,7 @@ class LedgerReader:
         item = self._get(keys.run(run_id))
         return None if item is None else Run.from_dict(item)
 
-    def list_runs(self, limit: int = 100, since: datetime | None = None) -> list[Run]:
+    def list_runs(self, limit: int | None = 100, since: datetime | None = None) -> list[Run]:
         """The newest runs first; with ``since`` those that started then or later."""
         found = self._query(
             keys.RUN_KIND, partition="kind", index=keys.INDEX, newest_first=True, limit=limit, since=since

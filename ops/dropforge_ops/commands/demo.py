@@ -145,7 +145,8 @@ def _drop_to_prediction(invocation: Invocation, file: Path, stopwatch: Stopwatch
 
 def _covering_run(target: Target, ledger: LedgerReader, uploads: list[Upload], deadline: Deadline) -> Run:
     machine = target.outputs["TrainingStateMachine"]
-    coverage = Coverage(uploads, ledger, target.client("stepfunctions"), machine)
+    documents = Documents(target.client("s3"))
+    coverage = Coverage(uploads, ledger, documents, target.client("stepfunctions"), machine)
 
     def covered() -> Run | None:
         return None if coverage.look() else coverage.run_of(uploads[0])

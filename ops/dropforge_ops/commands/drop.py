@@ -97,7 +97,9 @@ def follow(
     """
     target, ledger = invocation.target, invocation.ledger
     sfn = target.client("stepfunctions")
-    coverage = Coverage(list(uploads), ledger, sfn, target.outputs["TrainingStateMachine"])
+    coverage = Coverage(
+        list(uploads), ledger, invocation.documents, sfn, target.outputs["TrainingStateMachine"]
+    )
     runs: dict[str, Run] = {}
     notes: list[str] = []
     with ProgressView(invocation.err) as view:
@@ -156,7 +158,7 @@ def _next_run(
 
 def _note_joined(coverage: Coverage, each: Upload, run: Run, view: ProgressView, notes: list[str]) -> None:
     """Say so where the run isn't simply this drop's own."""
-    others = len(run.drop_ids) - 1
+    others = run.drops - 1
     if run.trigger == "drop" and not others:
         text = ""
     elif run.trigger == "drop" and coverage.started_it(each):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -20,6 +20,13 @@ from dropforge_ops.progress_view import ProgressView
 from dropforge_ops.render import metric, run_seconds, runs_table, say
 from dropforge_ops.waiting import Deadline, RunWatch
 
+DATA: Final = {
+    "new": "what came since the last run; where nothing did, what the last run was trained on",
+    "all": "all data so far, of each object the newest version",
+    "last-run": "what the last run was trained on",
+}
+"""What a run by hand may train on; the how-to has the same words."""
+DATA_HELP = "; ".join(f"{name}: {text}" for name, text in DATA.items()) + ". By default as TrainingData says."
 _REMEDY = "It goes on; 'dropforge runs' shows how it stands, --timeout allows more time."
 _TimeoutOption = Annotated[
     float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait.")
@@ -71,12 +78,16 @@ def show_run(
 def start_run(
     invocation: Invocation,
     *,
+    data: Annotated[str | None, typer.Option("--data", metavar="DATA", help=DATA_HELP)] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run.")] = False,
     timeout: _TimeoutOption = 3600,
 ) -> None:
-    """Train now, on the drops that wait, or else on those of the last run."""
+    """Train now, also on what waits because its run has failed."""
+    if data not in (None, *DATA):
+        raise UsageError(f"--data is {data!r}; it is one of {', '.join(DATA)}.")
     deadline = Deadline(timeout, _REMEDY)
-    started = replays.start(invocation.target, "manual", {})
+    fields = {} if data is None else {"data": data}
+    started = replays.start(invocation.target, "manual", fields)
     admission = replays.admission(started, invocation.ledger, invocation.target.poll_s, deadline)
     if admission.run is None:
         if admission.outcome == "nothing-new":
@@ -113,7 +124,8 @@ def replay_run(
     if before is None:
         raise UsageError(
             f"Run {original.run_id} is {original.status.replace('_', ' ')} and has no judgement: there is no "
-            "model to compare a replay with."
+            "model to compare a replay with. What it was to be trained on waits or was set aside: 'dropforge "
+            "drops' lists it, 'dropforge runs start' trains on it."
         )
     deadline = Deadline(timeout, _REMEDY)
     started = replays.start(target, "replay", {"run_id": original.run_id})

@@ -74,7 +74,7 @@ def month_to_date(target: Target, ledger: LedgerReader, *, now: datetime | None 
 def usage_of_runs(runs: Sequence[Run], dropped_bytes: int, requests: float) -> Usage:
     """The usage that runs and requests amount to; a run that was refused before training counts as one."""
     trained = [run for run in runs if run.status is not RunStatus.RUNNING]
-    drops = sum(len(run.drop_ids) for run in runs)
+    drops = sum(run.drops for run in runs)
     return Usage(
         requests=requests,
         drops=drops,
@@ -86,8 +86,9 @@ def usage_of_runs(runs: Sequence[Run], dropped_bytes: int, requests: float) -> U
 
 
 def _dropped_bytes(runs: Sequence[Run], ledger: LedgerReader) -> int:
+    # Runs of an earlier release don't say how much their drops were.
     found = ledger.get_drops(each for run in runs for each in run.drop_ids)
-    return sum(each.drop.size or 0 for each in found)
+    return sum(run.drop_bytes for run in runs) + sum(each.drop.size or 0 for each in found)
 
 
 def _requests(target: Target, start: datetime, now: datetime) -> float:

@@ -18,8 +18,11 @@ from tests.mocked_aws import create_table
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.contract import Column, Contract
+from dropforge.domain.drop_life import Ending, let_go, taken
 from dropforge.domain.moments import iso
 from dropforge.domain.records import Approval, Live, LockName, ModelVersion, Run, RunStatus
+from dropforge.domain.run_manifest import RunManifest
+from dropforge.domain.training_data import manifest_objects
 from dropforge.domain.triggers import Drop
 from dropforge_ops.target import Target
 
@@ -268,6 +271,18 @@ class CliStack:
     def receive(self, drop: Drop) -> None:
         self.ledger.record_drop(drop, received_by=execution(drop.run_id), now=datetime.now(UTC))
 
+    def set_aside(self, name: str, message: str = "There is no column 'y'.") -> None:
+        """A drop that a run found to be bad by itself."""
+        drop = Drop(self.bucket, f"incoming/{name}", "v1", "e", "01", 9, iso(datetime.now(UTC)))
+        self.receive(drop)
+        run = self.open_run(f"bad-{name.partition('.')[0]}", drops=[drop])
+        self.end_run(run, RunStatus.FAILED, "FAILED", error={"class": "MissingTarget", "message": message})
+        reason = {drop.drop_id: {"class": "MissingTarget", "message": message}}
+        ending = Ending(run.run_id, False, None, False, reason)
+        self.ledger.change_drops(
+            [drop.drop_id], lambda each, newest: let_go(each, ending, newest, datetime.now(UTC))
+        )
+
     def open_run(self, run_id: str, *, drops: list[Drop] | None = None, **changes: Any) -> Run:
         """A run that trains, with its lock and its execution."""
         arn = changes.pop("execution_arn", None) or self.sfn.begin(TRAINING, run_id)
@@ -282,10 +297,17 @@ class CliStack:
             "token": lease.token,
             "started_at": iso(now),
             "manifest_uri": f"s3://{self.bucket}/runs/{run_id}/manifest.json",
-            "drop_ids": [drop.drop_id for drop in drops or []],
+            "drop_count": len(drops or []),
+            "object_count": len(drops or []),
             "keys": [drop.key for drop in drops or []],
         }
-        return self.ledger.open_run(Run(**{**fields, **changes}))
+        run = self.ledger.open_run(Run(**{**fields, **changes}))
+        recorded = [each for drop in drops or [] if (each := self.ledger.get_drop(drop.drop_id)) is not None]
+        objects = tuple(manifest_objects(recorded, ()))
+        self.write(f"runs/{run_id}/manifest.json", RunManifest(run_id, run.trigger, objects).to_json())
+        taking = (each.drop_id for each in recorded)
+        self.ledger.change_drops(taking, lambda each, _: taken(each, run_id), token=run.token)
+        return run
 
     def free(self, run: Run) -> None:
         self.ledger.release(LockName.TRAINING, token=run.token)

@@ -53,6 +53,11 @@ def scoring(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     scores_batches(stack)
 
 
+def aside(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    startable(stack, folder, patch)
+    stack.set_aside("a.csv")
+
+
 def candidate(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     complete(stack).trained(1)
     stack.apply_decisions()
@@ -235,6 +240,10 @@ CASES = {
     "runs list": Case(("runs",), "cancer-1", ("runs", "--limit", "0"), "limit", live),
     "runs show": Case(
         ("runs", "cancer-1"), "AwaitApproval", ("runs", "none"), "no run 'none'", candidate, code=3
+    ),
+    "drops list": Case(("drops",), "1 set aside", ("drops", "--state", "lost"), "--state is 'lost'", aside),
+    "drops retry": Case(
+        ("drops", "retry", "a.csv"), "Another run trains", ("drops", "retry"), "Name the files", aside
     ),
     "runs start": Case(("runs", "start"), "Another run trains", ("runs", "start", "x"), "x", startable),
     "runs replay": Case(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from dropforge.domain.records import RunStatus
 from dropforge.domain.triggers import run_id_of_execution
+from dropforge_ops.commands.runs import DATA
 
 REPORT = {
     "rows": {"read": 100, "rejected": 3, "duplicates": 2, "kept": 95},
@@ -23,6 +25,8 @@ LINEAGE = {
     "libraries": {"numpy": "2.5.1"},
     "run": {"data_version": "d1", "contract_hash": "c1", "code_sha256": "s1"},
 }
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_lists_runs_newest_first_with_what_became_of_them(stack, on_stack):
@@ -223,3 +227,38 @@ def test_refuses_to_replay_a_run_without_a_model(stack, on_stack):
 def test_a_replay_needs_a_run(on_stack):
     assert on_stack("runs", "replay").exit_code == 2
     assert on_stack("runs", "replay", "nothing").exit_code == 3
+
+
+def test_a_run_by_hand_says_on_what(stack, on_stack):
+    stack.sfn.on_start = lambda arn: stack.sfn.end(
+        arn, output={"admission": {"outcome": "coalesced", "message": "Another run is training."}}
+    )
+    assert on_stack("runs", "start", "--data", "last-run").exit_code == 0
+    [started] = [json.loads(each["input"]) for each in stack.sfn.executions.values()]
+    assert started["data"] == "last-run"
+    assert on_stack("runs", "start", "--data", "some").exit_code == 2
+
+
+def test_help_and_how_to_say_the_same_of_what_a_run_trains_on():
+    text = " ".join((ROOT / "docs" / "how-to" / "retraining.md").read_text().split())
+    for name, meaning in DATA.items():
+        assert f"`--data {name}` | {meaning}" in text
+
+
+def test_a_drop_that_was_set_aside_is_listed_with_the_command_that_brings_it_back(stack, on_stack):
+    stack.set_aside("feb.csv")
+    listed = on_stack("drops", "--state", "set-aside")
+    assert "MissingTarget: There is no column 'y'." in listed.stdout
+    assert "dropforge drops retry" in listed.stdout
+    assert on_stack("drops", "--json").json["counts"]["set_aside"] == 1
+    stack.sfn.on_start = lambda arn: stack.sfn.end(
+        arn, output={"admission": {"outcome": "coalesced", "message": "Another run is training."}}
+    )
+    assert "tried with the run that follows" in on_stack("drops", "retry", "feb.csv").stdout
+    started = [json.loads(each["input"]) for each in stack.sfn.executions.values()][-1]
+    assert (started["data"], started["bring_back"]) == ("new", ["incoming/feb.csv"])
+
+
+def test_what_can_not_be_brought_back_is_said_before_anything_starts(stack, on_stack):
+    assert "'dropforge drops' lists" in on_stack("drops", "retry", "none.csv").stderr
+    assert "a name that begins with '_'" in on_stack("drops", "retry", "feb/_SUCCESS").stderr

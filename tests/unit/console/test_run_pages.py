@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dropforge.domain.records import Approval, RecordedDrop, Run, RunStatus
+from dropforge.domain.drop_life import RecordedDrop
+from dropforge.domain.records import Approval, Run, RunStatus
 from dropforge.domain.triggers import Drop
 from dropforge_ops.console.reading.aws_pages import execution_page, log_group_page
 from dropforge_ops.console.reading.run_view import (

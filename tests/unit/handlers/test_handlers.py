@@ -52,6 +52,7 @@ ENVIRONMENT = {
     "TRAINING_MAX_RUNTIME_S": "3600",
     "TRAINING_INSTANCE_TYPES": "ml.m5.large,ml.m4.xlarge",
     "TRAINING_DATA": "new-drops",
+    "TRAINING_WINDOW_DAYS": "0",
     "TRAINING_IMAGE": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3",
     "PACKAGE_GROUP": "model",
     "ENDPOINT_NAME": "model",
@@ -356,7 +357,7 @@ def test_repairs_after_the_example_abortion(stack):
     stack.workflows.executions[event("admit_run")["execution_arn"]]["status"] = "ABORTED"
     stack.run("reconcile_runs")
     run = stack.ledger.get_run(DROP.run_id)
-    assert (run.status, run.error["class"]) == (RunStatus.FAILED, "ExecutionEnded")
+    assert (run.status, run.error["class"]) == (RunStatus.FAILED, "ExecutionStopped")
     assert stack.ledger.held_lease(LockName.TRAINING) is None
 
 

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at, execution
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
+from dropforge.domain.drop_life import taken
 from dropforge.domain.errors import AccessDenied, NotApproved, ServiceRejected, ServiceUnavailable
 from dropforge.domain.moments import iso
 from dropforge.domain.records import Approval, Live, LockName, RunStatus
@@ -67,14 +68,14 @@ def hooked(dynamodb, ledger) -> Callable[..., DynamoDbLedger]:
 
 
 @pytest.mark.parametrize("drops", [3, 60])
-def test_a_run_that_crashed_while_it_opened_covers_every_drop_when_tried_again(ledger, hooked, drops):
+def test_a_run_that_crashed_while_it_took_its_drops_has_every_one_when_tried_again(ledger, hooked, drops):
     drop_ids = [a_drop(number).drop_id for number in range(drops)]
     for number in range(drops):
         ledger.record_drop(a_drop(number), received_by="x", now=at(0))
     lease = ledger.acquire(
         LockName.TRAINING, holder=execution("run-1"), subject="run-1", now=at(0), lease_s=60
     )
-    run = a_run(token=lease.token, drop_ids=drop_ids)
+    run = a_run(token=lease.token)
     for writes in itertools.count():
         remaining = [None] * writes
 
@@ -84,14 +85,16 @@ def test_a_run_that_crashed_while_it_opened_covers_every_drop_when_tried_again(l
             remaining.pop()
 
         try:
-            hooked("transact_write_items", crash).open_run(run)
+            crashing = hooked("transact_write_items", crash)
+            crashing.open_run(run)
+            crashing.change_drops(drop_ids, lambda each, _: taken(each, "run-1"), token=run.token)
         except Crash:
             claimed = {ledger.get_drop(drop_id).run_id for drop_id in drop_ids} - {None}
             assert not claimed or ledger.get_run("run-1") is not None
         else:
             break
     assert ledger.get_run("run-1") == run
-    assert ledger.pending_drops() == []
+    assert ledger.waiting_drops() == []
 
 
 def test_two_calls_of_one_execution_at_once_both_get_its_lease(ledger, hooked):

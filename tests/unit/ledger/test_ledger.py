@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at, execution
 
+from dropforge.domain.drop_life import DropState, Ending, completed, let_go, taken
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
 from dropforge.domain.moments import iso
 from dropforge.domain.records import Approval, LockName, RunStatus, Stage
@@ -45,6 +46,14 @@ def promoted(ledger, version=1, *, seconds=0.0):
     return live
 
 
+def take_drops(ledger, run, *drops):
+    """Let a run take drops; those that it has."""
+    stand = ledger.change_drops(
+        [each.drop_id for each in drops], lambda each, _: taken(each, run.run_id), token=run.token
+    )
+    return [each for each in stand if each.run_id == run.run_id]
+
+
 # --- drops --------------------------------------------------------------------------------------
 
 
@@ -52,9 +61,9 @@ def test_records_a_drop_once(ledger):
     drop = a_drop()
     first = ledger.record_drop(drop, received_by="x1", now=at(0))
     again = ledger.record_drop(drop, received_by="x1", now=at(1))
-    assert (first.is_new, first.is_mine, first.run_id) == (True, True, None)
-    assert (again.is_new, again.is_mine, again.run_id) == (False, True, None)
-    assert [each.drop for each in ledger.pending_drops()] == [drop]
+    assert (first.is_new, first.is_mine, first.recorded.run_id) == (True, True, None)
+    assert (again.is_new, again.is_mine, again.recorded.run_id) == (False, True, None)
+    assert [each.drop for each in ledger.waiting_drops()] == [drop]
     assert ledger.get_drop(drop.drop_id).received_at == iso(at(0))
 
 
@@ -65,14 +74,14 @@ def test_counts_each_other_execution_that_got_the_same_drop_once(ledger):
     assert [each.is_mine for each in receipts] == [False] * 3
     assert ledger.get_drop(drop.drop_id).duplicates == 2
     assert ledger.get_drop(drop.drop_id).received_by == "x1"
-    assert len(ledger.pending_drops()) == 1
+    assert len(ledger.waiting_drops()) == 1
 
 
 def test_tells_a_duplicate_which_run_covers_its_drop(ledger):
     drop = a_drop()
     ledger.record_drop(drop, received_by="x1", now=at(0))
-    opened(ledger, drop_ids=[drop.drop_id])
-    assert ledger.record_drop(drop, received_by="x2", now=at(1)).run_id == "run-1"
+    take_drops(ledger, opened(ledger), drop)
+    assert ledger.record_drop(drop, received_by="x2", now=at(1)).recorded.run_id == "run-1"
 
 
 def test_keeps_every_field_of_a_drop_also_without_a_version(ledger):
@@ -81,10 +90,88 @@ def test_keeps_every_field_of_a_drop_also_without_a_version(ledger):
     assert ledger.get_drop(drop.drop_id).drop == drop
 
 
-def test_lists_pending_drops_oldest_first(ledger):
+def test_lists_waiting_drops_oldest_first(ledger):
     for number in (3, 1, 2):
         ledger.record_drop(a_drop(number), received_by=f"x{number}", now=at(number))
-    assert [each.drop for each in ledger.pending_drops()] == [a_drop(1), a_drop(2), a_drop(3)]
+    assert [each.drop for each in ledger.waiting_drops()] == [a_drop(1), a_drop(2), a_drop(3)]
+
+
+def test_a_newer_version_supersedes_an_older_one_that_waits_or_is_set_aside(ledger):
+    older, newer, newest = (a_drop(1, version_id=f"v{n}", sequencer=f"0{n}") for n in (1, 2, 3))
+    ledger.record_drop(older, received_by="x", now=at(0))
+    assert ledger.record_drop(newer, received_by="y", now=at(1)).recorded.state is DropState.WAITING
+    run = opened(ledger)
+    take_drops(ledger, run, newer)
+    reason = {"class": "EmptyData", "message": "no rows"}
+    aside = Ending(run.run_id, False, None, False, {newer.drop_id: reason})
+    ledger.change_drops([newer.drop_id], lambda each, known: let_go(each, aside, known, at(2)))
+    assert ledger.get_drop(newer.drop_id).reason == reason
+    ledger.record_drop(newest, received_by="z", now=at(3))
+    stand = {each.drop_id: (each.state, each.superseded_by) for each in ledger.list_drops()}
+    assert stand == {
+        older.drop_id: (DropState.SUPERSEDED, newer.drop_id),
+        newer.drop_id: (DropState.SUPERSEDED, newest.drop_id),
+        newest.drop_id: (DropState.WAITING, None),
+    }
+    assert [each.drop for each in ledger.waiting_drops()] == [newest]
+
+
+def test_an_older_version_that_comes_late_is_superseded_by_the_one_that_is_known(ledger):
+    newer, late = a_drop(1, sequencer="0A1"), a_drop(1, sequencer="09", version_id="v0")
+    ledger.record_drop(newer, received_by="x", now=at(0))
+    take_drops(ledger, opened(ledger), newer)
+    receipt = ledger.record_drop(late, received_by="y", now=at(1))
+    assert (receipt.recorded.state, receipt.recorded.superseded_by) == (DropState.SUPERSEDED, newer.drop_id)
+    assert ledger.newest_versions([late.key]) == {late.key: newer.drop_id}
+    assert ledger.waiting_drops() == []
+
+
+def test_tells_which_drop_is_to_start_a_run_by_itself(ledger):
+    assert ledger.newest_due(at(0)) is None
+    ledger.record_drop(a_drop(1), received_by="x", now=at(0))
+    ledger.record_drop(
+        a_drop(2), received_by="x", now=at(1), due_at=iso(at(100)), waits_for="incoming/_SUCCESS"
+    )
+    assert ledger.newest_due(at(99)) == a_drop(1).drop_id
+    assert ledger.newest_due(at(100)) == a_drop(2).drop_id
+    ledger.change_drops([a_drop(2).drop_id], lambda each, _: completed(each, at(50)))
+    assert ledger.newest_due(at(60)) == a_drop(2).drop_id
+    assert ledger.get_drop(a_drop(2).drop_id).waits_for is None
+
+
+def test_a_drop_is_moved_again_where_it_stands_after_another_moved_it(ledger):
+    ledger.record_drop(a_drop(), received_by="x", now=at(0))
+    run = opened(ledger)
+    take_drops(ledger, run, a_drop())
+    back = Ending(run.run_id, False, None, True, {})
+    for _ in range(2):
+        ledger.change_drops([a_drop().drop_id], lambda each, known: let_go(each, back, known, at(10)))
+    waits = ledger.get_drop(a_drop().drop_id)
+    assert (waits.state, waits.failures, waits.due_at) == (DropState.WAITING, 1, iso(at(910)))
+    assert [each.drop for each in ledger.waiting_drops()] == [a_drop()]
+
+
+def test_knows_when_the_marker_of_a_folder_came(ledger):
+    assert ledger.folder_completed_at(["incoming/a/_SUCCESS", "incoming/_SUCCESS"]) is None
+    ledger.complete_folder("incoming/_SUCCESS", iso(at(5)))
+    assert ledger.folder_completed_at(["incoming/a/_SUCCESS", "incoming/_SUCCESS"]) == iso(at(5))
+
+
+def test_a_run_is_unsettled_until_its_drops_were_let_go(ledger):
+    run = opened(ledger)
+    assert ledger.unsettled_runs() == ["run-1"]
+    ledger.mark_settled(run.run_id, notes=["on fewer rows"])
+    ledger.mark_settled(run.run_id)
+    assert ledger.unsettled_runs() == []
+    assert ledger.get_run("run-1").notes == ["on fewer rows"]
+    ledger.mark_unsettled(["run-1", "run-2"])
+    assert ledger.unsettled_runs() == ["run-1", "run-2"]
+
+
+def test_the_form_of_its_drops_is_the_earlier_one_until_they_were_looked_through(ledger):
+    assert ledger.drop_format() == 1
+    ledger.set_drop_format(2)
+    assert ledger.drop_format() == 2
 
 
 def test_knows_nothing_of_what_was_never_recorded(ledger):
@@ -93,7 +180,7 @@ def test_knows_nothing_of_what_was_never_recorded(ledger):
     assert ledger.get_model(9) is None
     assert ledger.live() is None
     assert ledger.held_lease(TRAINING) is None
-    assert (ledger.pending_drops(), ledger.list_runs(), ledger.list_models()) == ([], [], [])
+    assert (ledger.waiting_drops(), ledger.list_runs(), ledger.list_models()) == ([], [], [])
     assert ledger.history(9) == []
 
 
@@ -153,20 +240,20 @@ def test_tokens_grow_with_every_acquisition(ledger):
 # --- runs ---------------------------------------------------------------------------------------
 
 
-def test_a_run_claims_its_drops(ledger):
+def test_a_run_takes_its_drops(ledger):
     for number in (1, 2):
         ledger.record_drop(a_drop(number), received_by=f"x{number}", now=at(number))
-    opened(ledger, drop_ids=[a_drop(1).drop_id])
+    take_drops(ledger, opened(ledger), a_drop(1))
     assert ledger.get_drop(a_drop(1).drop_id).run_id == "run-1"
-    assert [each.drop for each in ledger.pending_drops()] == [a_drop(2)]
+    assert [each.drop for each in ledger.waiting_drops()] == [a_drop(2)]
 
 
-def test_a_run_claims_more_drops_than_a_transaction_holds(ledger):
-    drops = [a_drop(number) for number in range(60)]
+def test_a_run_takes_more_drops_than_a_transaction_holds(ledger):
+    drops = [a_drop(number) for number in range(120)]
     for drop in drops:
         ledger.record_drop(drop, received_by="x", now=at(0))
-    opened(ledger, drop_ids=[drop.drop_id for drop in drops])
-    assert ledger.pending_drops() == []
+    assert len(take_drops(ledger, opened(ledger), *drops)) == 120
+    assert ledger.waiting_drops() == []
     assert {ledger.get_drop(drop.drop_id).run_id for drop in drops} == {"run-1"}
 
 
@@ -191,9 +278,12 @@ def test_does_not_open_a_run_without_the_lock(ledger):
     take(ledger, holder="x2", seconds=2)
     ledger.record_drop(a_drop(), received_by="x1", now=at(0))
     with pytest.raises(LostLock):
-        ledger.open_run(a_run(token=lease.token, drop_ids=[a_drop().drop_id]))
+        ledger.open_run(a_run(token=lease.token))
+    with pytest.raises(LostLock):
+        take_drops(ledger, a_run(token=lease.token), a_drop())
     assert ledger.get_run("run-1") is None
-    assert len(ledger.pending_drops()) == 1
+    assert len(ledger.waiting_drops()) == 1
+    assert ledger.unsettled_runs() == []
 
 
 def test_does_not_open_a_run_with_a_lock_that_was_freed(ledger):

@@ -20,6 +20,7 @@ from tests.fakes.ledger import FakeLedger
 from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
+from dropforge.domain.drop_life import taken
 from dropforge.domain.errors import LostLock, NotApproved
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
@@ -45,6 +46,7 @@ class LedgerHistories(RuleBasedStateMachine):
         self.runs: list[Run] = []
         self.approvals: dict[int, Approval] = {}
         self.promoted: Live | None = None
+        self.taken: dict[str, str] = {}
 
     def tick(self) -> None:
         self.clock += 1
@@ -100,12 +102,11 @@ class LedgerHistories(RuleBasedStateMachine):
         self.open_run_under(data.draw(st.sampled_from(self.leases[LockName.TRAINING])))
 
     def open_run_under(self, lease: Lease) -> None:
-        waiting = [each.drop.drop_id for each in self.ledger.pending_drops()]
+        waiting = [each.drop.drop_id for each in self.ledger.waiting_drops()]
         run = a_run(
             lease.subject,
             token=lease.token,
             execution_arn=lease.holder,
-            drop_ids=waiting,
             started_at=iso(at(self.clock)),
         )
         known = self.ledger.get_run(run.run_id)
@@ -118,7 +119,18 @@ class LedgerHistories(RuleBasedStateMachine):
             assert known is not None or self.holds_lock(lease)
             if known is None:
                 self.runs.append(opened)
+            if opened.token == lease.token:
+                self.take_drops(opened, lease, waiting)
         self.tick()
+
+    def take_drops(self, run: Run, lease: Lease, waiting: list[str]) -> None:
+        try:
+            self.ledger.change_drops(waiting, lambda each, _: taken(each, run.run_id), token=lease.token)
+        except LostLock:
+            assert waiting
+            assert not self.holds_lock(lease)
+        else:
+            self.taken |= dict.fromkeys(waiting, run.run_id)
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -253,15 +265,14 @@ class LedgerHistories(RuleBasedStateMachine):
             assert was_approved[0] is Approval.APPROVED
 
     @invariant()
-    def a_drop_is_pending_or_covered_by_one_run(self) -> None:
-        pending = {each.drop.drop_id for each in self.ledger.pending_drops()}
+    def a_drop_waits_or_was_taken_by_one_run(self) -> None:
+        waiting = {each.drop_id for each in self.ledger.waiting_drops()}
         for drop_id, receivers in self.recorded.items():
             drop = self.ledger.get_drop(drop_id)
-            assert (drop.run_id is None) == (drop_id in pending)
-            covering = [run.run_id for run in self.runs if drop_id in run.drop_ids]
-            assert covering == ([drop.run_id] if drop.run_id else [])
+            assert (drop.run_id is None) == (drop_id in waiting)
+            assert drop.run_id == self.taken.get(drop_id)
             assert drop.duplicates == len(receivers) - 1
-        assert pending <= self.recorded.keys()
+        assert waiting <= self.recorded.keys()
 
     @invariant()
     def locks_are_held_by_who_acquired_them_last(self) -> None:

@@ -61,7 +61,7 @@ def test_admitting_takes_every_waiting_drop_along(new_world, copies_of):
     world = new_world()
     for number in (1, 2):
         world.ledger.record_drop(a_drop(number), received_by="died", now=at(number))
-    assert check_every_crash(copies_of(world), lambda world, now: world.admit(a_drop(3), now=now)) == 6
+    assert check_every_crash(copies_of(world), lambda world, now: world.admit(a_drop(3), now=now)) == 16
 
 
 def test_registering_supersedes_the_one_that_waits(new_world, copies_of):
@@ -73,7 +73,7 @@ def test_registering_supersedes_the_one_that_waits(new_world, copies_of):
     def act(world: World, now):
         return world.register(Admission("admitted", "", world.ledger.get_run(a_drop(2).run_id)), now=now)
 
-    assert check_every_crash(copies_of(waiting), act) == 6
+    assert check_every_crash(copies_of(waiting), act) == 10
 
 
 def test_giving_up_on_a_decision(new_world, copies_of):

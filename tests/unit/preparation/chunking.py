@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.in_memory_store import InMemoryObjectStore
-from tests.unit.preparation.dropping import DATA, SPLITS, dropped, read_parts
+from tests.unit.preparation.dropping import DATA, SPLITS, a_request, dropped, read_parts
 
 from dropforge.adapters.tables.chunks import ChunkedTables
 from dropforge.application.merge_chunks import merge_chunks
-from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
+from dropforge.application.preparation_request import PrepareSettings
 from dropforge.application.prepare_chunk import prepare_chunk
 from dropforge.application.scale_out import ScaleOut, plan
 
@@ -23,6 +23,8 @@ def prepare_in_chunks(
     store: InMemoryObjectStore | None = None,
     run_id: str = "run",
     block_bytes: int = 1 << 16,
+    new: int | None = None,
+    live_rows: int | None = None,
     around: Callable[[dict[str, Any], Callable[[], Any]], Any] = lambda event, call: call(),
     **settings: Any,
 ) -> tuple[dict[str, Any], InMemoryObjectStore]:
@@ -32,7 +34,9 @@ def prepare_in_chunks(
         around: makes every call of a function; for an item it gets the item, for a merge its phase.
     """
     store = InMemoryObjectStore() if store is None else store
-    request = PrepareRequest(run_id, dropped(store, files), DATA, PrepareSettings(target, **settings))
+    request = a_request(
+        run_id, dropped(store, files), PrepareSettings(target, **settings), new=new, live_rows=live_rows
+    )
     tables = ChunkedTables(store, block_bytes, workers=1)
     answer = around({"phase": "plan"}, lambda: plan(request, ScaleOut(0, chunk_bytes), store, tables))
     while "phase" in answer:

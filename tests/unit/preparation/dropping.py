@@ -17,6 +17,7 @@ from dropforge.application.preparation_request import PreparedData, PrepareReque
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectRef
+from dropforge.domain.run_manifest import ManifestObject, RunManifest
 
 DATA = "s3://data"
 SPLITS = ("train", "validation", "test")
@@ -68,12 +69,35 @@ def prepare(
     run_id: str = "run",
     block_bytes: int = BLOCK_BYTES,
     workers: int | None = None,
+    new: int | None = None,
+    live_rows: int | None = None,
     **settings: Any,
 ) -> Outcome:
-    """Drop the files, the newest first, and prepare them. Bytes alone are named x.csv."""
+    """Drop the files, the newest first, and prepare them; ``new`` of them or all are the run's own drops.
+
+    Bytes alone are named x.csv.
+    """
     store = InMemoryObjectStore() if store is None else store
-    request = PrepareRequest(run_id, dropped(store, files), DATA, PrepareSettings(target, **settings))
+    request = a_request(
+        run_id, dropped(store, files), PrepareSettings(target, **settings), new=new, live_rows=live_rows
+    )
     return Outcome(prepare_data(request, store, StreamedTables(store, block_bytes, workers=workers)), store)
+
+
+def a_request(
+    run_id: str,
+    refs: Sequence[ObjectRef],
+    settings: PrepareSettings,
+    *,
+    new: int | None = None,
+    live_rows: int | None = None,
+) -> PrepareRequest:
+    """What a run's manifest asks for; a drop's id is its file's name."""
+    objects = tuple(
+        ManifestObject(ref, ref.key.rpartition("/")[2], is_new=new is None or number < new)
+        for number, ref in enumerate(refs)
+    )
+    return PrepareRequest.of(RunManifest(run_id, "drop", objects), DATA, settings, live_rows)
 
 
 def dropped(store: InMemoryObjectStore, files: Sequence[tuple[str, bytes] | bytes]) -> tuple[ObjectRef, ...]:

@@ -137,7 +137,7 @@ def test_many_different_numbers_are_profiled_the_same():
 
 
 BROKEN = [
-    ("an empty object", [DIRTY, ("e.csv", b"x,c,y\n")], {}),
+    ("an empty object", [("e.csv", b"x,c,y\n")], {}),
     (
         "bytes that are no text",
         [csv_table(300, "1.5,\xff,no\n").decode("utf-8", "replace").encode()[:-4] + b"\xff\n"],
@@ -148,7 +148,11 @@ BROKEN = [
     ("a damaged archive", [("b.csv.gz", gzip.compress(csv_table())[:-30])], {}),
     ("too few rows", [csv_table(30)], {}),
     ("too many rejects", [csv_table(300, "1.5,a\n" * 60)], {}),
-    ("objects with other columns", [DIRTY, ("o.csv", DIRTY.replace(b"x,c,y", b"x,d,y"))], {}),
+    (
+        "only the new object has other columns",
+        [("o.csv", DIRTY.replace(b"x,c,y", b"x,d,y")), DIRTY],
+        {"new": 1},
+    ),
     ("a target that is not there", [DIRTY], {"target": "z"}),
     ("JSON that is none", [("x.jsonl", b"nothing\n" * 50)], {}),
 ]

@@ -7,7 +7,9 @@ from tests.fakes.records import BUCKET, TRAINING, a_drop, at, execution, s3_even
 from tests.fakes.world import CODE, LEASE_S, World
 
 from dropforge.application.cost_cap import CostCap
+from dropforge.domain.drop_life import NEVER, DropState
 from dropforge.domain.errors import InvalidEvent, ObjectMissing
+from dropforge.domain.moments import iso
 from dropforge.domain.records import LockName, RunStatus
 from dropforge.domain.triggers import parse_trigger
 
@@ -50,6 +52,7 @@ def test_says_all_that_the_next_states_read():
         "model_package_arn": live.model_package_arn,
         "model_data_url": live.model_data_url,
         "model_sha256": live.model_sha256,
+        "model_digest": world.ledger.get_model(1).model_digest,
     }
     assert 1 <= len(answer["metric_definitions"]) <= 40
     assert (answer["trigger"], answer["replay_of"]) == ("drop", None)
@@ -104,7 +107,7 @@ def test_a_drop_during_a_run_coalesces():
     world = World()
     world.admit(a_drop(1))
     assert world.admit(a_drop(2), now=at(1)).outcome == "coalesced"
-    assert len(world.ledger.pending_drops()) == 1
+    assert len(world.ledger.waiting_drops()) == 1
 
 
 def test_one_follow_up_covers_all_that_waited_exactly_once():
@@ -132,7 +135,7 @@ def test_a_drop_right_after_a_run_takes_the_waiting_ones_along():
     world.ledger.release(LockName.TRAINING, token=first.run.token)
     admission = world.admit(a_drop(3), now=at(2))
     assert keys(world, admission) == ["incoming/file-3.csv", "incoming/file-2.csv"]
-    assert world.ledger.pending_drops() == []
+    assert world.ledger.waiting_drops() == []
 
 
 def test_a_drop_whose_execution_found_another_run_already_there_steps_back():
@@ -144,6 +147,7 @@ def test_a_drop_whose_execution_found_another_run_already_there_steps_back():
     world.close(follow_up, RunStatus.FAILED, error={})
     late = world.admit(a_drop(1), execution("slow"), now=at(60))
     assert late.outcome == "coalesced"
+    assert [each.drop for each in world.ledger.waiting_drops()] == [a_drop(1)], "it is tried again later"
     assert world.ledger.held_lease(LockName.TRAINING) is None
 
 
@@ -173,14 +177,165 @@ def test_a_schedule_trains_on_what_waits():
     assert admission.run.run_id.startswith("schedule-")
 
 
-def test_training_by_hand_repeats_the_last_data_that_was_good():
+def test_training_by_hand_without_anything_new_repeats_the_last_data():
     world = World()
     finished(world, 1)
-    finished(world, 2, seconds=100, status=RunStatus.FAILED)
     admission = world.admit({"trigger": "manual", "requested_by": "ann"}, now=at(200))
     assert keys(world, admission) == ["incoming/file-1.csv"]
     assert admission.run.requested_by == "ann"
-    assert admission.run.drop_ids == []
+    assert admission.run.drops == 0
+
+
+def test_training_by_hand_takes_what_a_failed_run_gave_back():
+    world = World()
+    finished(world, 1)
+    finished(world, 2, seconds=100, status=RunStatus.FAILED)
+    admission = world.admit({"trigger": "manual"}, now=at(200))
+    assert keys(world, admission) == ["incoming/file-2.csv"]
+
+
+def test_a_february_that_failed_comes_in_with_march():
+    world = World()
+    finished(world, 2, status=RunStatus.FAILED)
+    admission = world.admit(a_drop(3), now=at(100))
+    assert keys(world, admission) == ["incoming/file-3.csv", "incoming/file-2.csv"]
+    world.register(admission, now=at(110))
+    states = {each.drop.key: (each.state, each.version) for each in world.ledger.list_drops()}
+    assert set(states.values()) == {(DropState.TRAINED, 1)}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [("new", [3]), ("all", [3, 2, 1]), ("last-run", [2])],
+)
+def test_whoever_starts_a_run_by_hand_says_on_what(data, expected):
+    world = World()
+    finished(world, 1)
+    finished(world, 2, seconds=100)
+    world.ledger.record_drop(a_drop(3), received_by="x", now=at(150))
+    admission = world.admit({"trigger": "manual", "data": data}, now=at(200))
+    assert keys(world, admission) == [f"incoming/file-{number}.csv" for number in expected]
+    assert admission.run.drops == (data != "last-run")
+
+
+def test_of_one_object_a_run_takes_the_newest_version():
+    world = World(training_data="all-drops")
+    finished(world, 1)
+    running = world.admit(a_drop(2), now=at(100))
+    for number in (1, 3, 2):  # in any order of delivery
+        drop = a_drop(1, sequencer=f"F{number}", version_id=f"w{number}", written_at=iso(at(100 + number)))
+        world.admit(drop, now=at(110 + number))
+    world.close(running, RunStatus.REJECTED_BY_GATE, now=at(120))
+    admission = world.admit({"trigger": "follow-up"}, now=at(130))
+    found = [(each["key"], each["version_id"]) for each in manifest(world, admission)["objects"]]
+    assert found == [("incoming/file-1.csv", "w3"), ("incoming/file-2.csv", "v2")]
+
+
+def test_objects_are_ordered_by_when_they_were_written_not_by_when_they_were_heard_of():
+    world = World()
+    running = world.admit(a_drop(9))
+    for number in (4, 2, 3):
+        world.admit(a_drop(number), now=at(100 - number))
+    world.close(running, RunStatus.REJECTED_BY_GATE, now=at(120))
+    admission = world.admit({"trigger": "follow-up"}, now=at(130))
+    assert keys(world, admission) == [f"incoming/file-{number}.csv" for number in (4, 3, 2)]
+
+
+def test_what_was_written_before_the_window_is_left_out():
+    world = World(training_data="all-drops", window_days=30)
+    finished(world, 1)
+    admission = world.admit(a_drop(2, written_at=iso(at(40 * 86400))), now=at(40 * 86400))
+    assert keys(world, admission) == ["incoming/file-2.csv"]
+    world.close(admission, RunStatus.REJECTED_BY_GATE, now=at(40 * 86400 + 9))
+    later = world.admit(a_drop(3, written_at=iso(at(41 * 86400))), now=at(41 * 86400))
+    assert keys(world, later) == ["incoming/file-3.csv", "incoming/file-2.csv"]
+
+
+def test_says_where_nothing_is_newer_than_what_the_live_model_was_trained_on():
+    world = World()
+    world.make_live(5)
+    older = world.admit(a_drop(3), now=at(100))
+    assert "No object of this run is newer than those of the live version 1" in older.run.notes[0]
+    world.close(older, RunStatus.REJECTED_BY_GATE, now=at(110))
+    newer = world.admit(a_drop(6), now=at(120))
+    assert newer.run.notes == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "incoming/feb/_SUCCESS",
+        "incoming/feb/.part.csv.crc",
+        "incoming/.DS_Store",
+        "incoming/_temporary/0/part-00000.csv",
+        "incoming/feb/",
+        "incoming/feb_$folder$",
+    ],
+)
+def test_what_is_no_data_is_passed_over_with_a_note(key):
+    world = World()
+    admission = world.admit(a_drop(1, key=key))
+    assert admission.outcome in ("no-data", "nothing-new")
+    assert list(world.ledger.list_drops()) == []
+    assert world.ledger.held_lease(LockName.TRAINING) is None
+
+
+def a_part(number, **changes):
+    key = f"incoming/feb/part-{number:05d}-b1f2.csv"
+    return a_drop(number, key=key, **changes)
+
+
+def marker(seconds=50):
+    return a_drop(99, key="incoming/feb/_SUCCESS", size=0, written_at=iso(at(seconds)))
+
+
+def test_a_folder_is_one_drop_once_its_marker_is_there():
+    world = World()
+    for number in range(5):
+        assert world.admit(a_part(number), now=at(number)).outcome == "waits"
+    assert world.admit({"trigger": "manual"}, now=at(20)).outcome == "nothing-new"
+    admission = world.admit(marker(), now=at(50))
+    assert admission.outcome == "admitted"
+    assert len(keys(world, admission)) == 5
+    assert admission.run.run_id.startswith("feb-")
+
+
+def test_a_part_that_is_heard_of_after_the_marker_of_its_folder_does_not_wait():
+    world = World()
+    world.admit(a_part(1), now=at(1))
+    first = world.admit(marker(), now=at(50))
+    assert keys(world, first) == [a_part(1).key]
+    assert world.admit(a_part(2), now=at(55)).outcome == "coalesced"
+    world.close(first, RunStatus.REJECTED_BY_GATE, now=at(60))
+    (follow_up,) = [each for each in world.workflows.started(TRAINING) if each.payload]
+    assert keys(world, world.admit(follow_up.payload, now=at(61))) == [a_part(2).key]
+
+
+def test_a_part_that_was_written_after_the_marker_waits_for_the_next():
+    world = World()
+    world.admit(marker(), now=at(50))
+    assert world.admit(a_part(70), now=at(70)).outcome == "waits"
+
+
+def test_the_parts_of_a_run_that_goes_on_are_not_taken_by_another_drop():
+    world = World()
+    world.admit(a_part(1), now=at(1))
+    assert keys(world, world.admit(a_drop(2), now=at(2))) == ["incoming/file-2.csv"]
+
+
+def test_parts_wait_for_a_marker_for_a_bounded_time():
+    world = World()
+    world.admit(a_part(1), now=at(1))
+    assert world.reconcile(at(600)).started == []
+    assert len(world.reconcile(at(1000)).started) == 1
+    assert keys(world, world.admit({"trigger": "follow-up"}, now=at(1001))) == [a_part(1).key]
+
+
+def test_a_partitioned_folder_is_complete_with_the_marker_of_its_root():
+    world = World()
+    key = "incoming/feb/day=1/part-00000-b1f2.parquet"
+    assert world.admit(a_drop(1, key=key), now=at(1)).outcome == "waits"
+    assert keys(world, world.admit(marker(), now=at(50))) == [key]
 
 
 def test_training_by_hand_before_any_drop_finds_nothing():
@@ -202,9 +357,10 @@ def test_a_replay_trains_on_the_same_objects_and_claims_nothing():
     world.ledger.record_drop(a_drop(2), received_by="x", now=at(60))
     event = {"trigger": "replay", "run_id": original.run.run_id, "requested_by": "ann"}
     admission = world.admit(event, now=at(100))
-    assert manifest(world, admission)["objects"] == manifest(world, original)["objects"]
+    assert keys(world, admission) == keys(world, original)
     assert admission.run.replay_of == original.run.run_id
-    assert len(world.ledger.pending_drops()) == 1
+    assert len(world.ledger.waiting_drops()) == 1
+    assert admission.run.drops == 0
     world.close(admission, RunStatus.REPLAYED, now=at(110))
     assert [each.payload for each in world.workflows.started(TRAINING) if each.payload] == [
         {"trigger": "follow-up"}
@@ -232,10 +388,11 @@ def test_all_drops_trains_on_everything_that_was_trained_on_before():
     finished(world, 1)
     finished(world, 2, seconds=100, status=RunStatus.FAILED)
     second = finished(world, 3, seconds=200)
-    assert keys(world, second) == ["incoming/file-3.csv", "incoming/file-1.csv"]
+    assert keys(world, second) == [f"incoming/file-{number}.csv" for number in (3, 2, 1)]
+    assert second.run.drops == 2
     third = world.admit(a_drop(4), now=at(300))
-    assert keys(world, third) == [f"incoming/file-{number}.csv" for number in (4, 3, 1)]
-    assert third.run.drop_ids == [a_drop(4).drop_id]
+    assert keys(world, third) == [f"incoming/file-{number}.csv" for number in (4, 3, 2, 1)]
+    assert third.run.drops == 1
 
 
 def test_all_drops_on_a_schedule_without_new_ones_trains_nothing():
@@ -251,6 +408,8 @@ def test_all_drops_on_a_schedule_without_new_ones_trains_nothing():
         {"trigger": "else"},
         {"trigger": "replay"},
         {"trigger": "manual", "requested_by": 3},
+        {"trigger": "manual", "data": "some"},
+        {"trigger": "manual", "bring_back": "incoming/a.csv"},
         {"source": "aws.s3", "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}},
         {"source": "aws.s3", "detail": None},
     ],
@@ -278,8 +437,8 @@ def test_a_folders_marker_is_no_drop():
     world = World()
     event = s3_event(a_drop(1))
     event["detail"]["object"]["key"] = "incoming/2026/"
-    assert world.admit(event).outcome == "nothing-new"
-    assert world.ledger.pending_drops() == []
+    assert world.admit(event).outcome == "no-data"
+    assert world.ledger.waiting_drops() == []
 
 
 def test_a_run_above_the_cap_is_recorded_as_failed_and_frees_the_lock():
@@ -293,7 +452,8 @@ def test_a_run_above_the_cap_is_recorded_as_failed_and_frees_the_lock():
     run = world.ledger.get_run(admission.run.run_id)
     assert run.error["class"] == "RunTooExpensive"
     assert world.ledger.held_lease(LockName.TRAINING) is None
-    assert world.ledger.pending_drops() == []
+    [waits] = world.ledger.waiting_drops()
+    assert waits.due_at == NEVER, "somebody has to raise the cap first"
 
 
 def test_a_run_below_the_cap_is_admitted():

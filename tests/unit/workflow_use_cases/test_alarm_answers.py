@@ -216,7 +216,8 @@ def test_labelled_predictions_become_rows_of_the_contract_once():
     pinned = f"s3://{BUCKET}/contract/schema.json"
     world.store.objects[pinned] = REGRESSION.to_json().encode()
     first = gather(admission.run.manifest_uri, world.log, world.store, contract_uri=pinned)
-    (ref,) = first
+    ref = first.refs[0]
+    assert [each.key for each in first.refs[1:]] == ["incoming/file-2.csv"], "outcomes come on top of drops"
     lines = [json.loads(line) for line in world.store.read(ref).splitlines()]
     assert sorted(lines, key=str) == [{"x": 1.0, "y": 10.0}, {"x": None, "y": 20.0}]
     predicted(world, 4)
@@ -240,7 +241,7 @@ def test_a_row_whose_caller_sent_no_key_gets_one_of_its_own(type, is_number):
     admission = world.admit(alarm_event("drift", LATER), now=LATER)
     pinned = f"s3://{BUCKET}/contract/schema.json"
     world.store.objects[pinned] = keyed.to_json().encode()
-    (ref,) = gather(admission.run.manifest_uri, world.log, world.store, contract_uri=pinned)
+    ref = gather(admission.run.manifest_uri, world.log, world.store, contract_uri=pinned).refs[0]
     keys = [json.loads(line)["id"] for line in world.store.read(ref).splitlines()]
     assert len(set(keys)) == 3
     assert all(isinstance(key, int if is_number else str) for key in keys)
@@ -264,6 +265,8 @@ def test_a_run_without_drops_whose_outcomes_have_gone_fails_by_name():
     identifier = predicted(world, 1)
     admission = world.admit(alarm_event("drift", LATER), now=LATER)
     del world.log.records[identifier]
+    alone = {**manifest(world, admission), "objects": []}
+    world.store.objects[admission.run.manifest_uri] = json.dumps(alone).encode()
     pinned = f"s3://{BUCKET}/contract/schema.json"
     world.store.objects[pinned] = REGRESSION.to_json().encode()
     with pytest.raises(EmptyData, match="names no drop"):

@@ -1,4 +1,4 @@
-"""Many clients dropping at once: every version is trained on by exactly one run, and runs never overlap."""
+"""Many clients dropping at once: every version is trained on by one good run, and runs never overlap."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ import pytest
 from tests.fakes.records import TRAINING, a_drop, at, execution, s3_event
 from tests.fakes.world import Crash, World
 
+from dropforge.domain.drop_life import DropState
 from dropforge.domain.records import LockName, RunStatus
 
 _DROPS, _CLIENTS = 200, 8
+_THROTTLED = {"Error": "Lambda.TooManyRequestsException", "Cause": "Rate Exceeded."}
+_DENIED = {"Error": "AccessDenied", "Cause": "not authorized"}
 
 
-def covered(world: World) -> Counter[tuple[str, str]]:
-    """How often each version was trained on, by the runs' manifests."""
-    counts: Counter[tuple[str, str]] = Counter()
+def check_all_trained_once(world: World) -> None:
+    """Each version was trained on by one run that was no failure, whoever had it before."""
+    states = Counter(each.state for each in world.ledger.list_drops())
+    assert states == {DropState.TRAINED: _DROPS}
+    trained: Counter[tuple[str, str]] = Counter()
     for run in world.ledger.runs.values():
-        for each in json.loads(world.store.read(run.manifest_uri))["objects"]:
-            counts[each["key"], each["version_id"]] += 1
-    return counts
-
-
-def check_all_covered_once(world: World) -> None:
-    assert covered(world) == {(a_drop(n).key, a_drop(n).version_id): 1 for n in range(_DROPS)}
-    claims = Counter(drop_id for run in world.ledger.runs.values() for drop_id in run.drop_ids)
-    assert set(claims.values()) == {1}
-    assert all(each.run_id is not None for each in world.ledger.drops.values())
+        if run.status is RunStatus.REJECTED_BY_GATE:
+            for each in json.loads(world.store.read(run.manifest_uri))["objects"]:
+                trained[each["key"], each["version_id"]] += each["is_new"]
+    assert trained == {(a_drop(n).key, a_drop(n).version_id): 1 for n in range(_DROPS)}
     assert world.ledger.held_lease(LockName.TRAINING) is None
 
 
@@ -41,12 +40,12 @@ def test_random_interleavings_of_admitting_and_closing(seed):
     choose = random.Random(seed)  # noqa: S311 - a schedule, no secret
     world = World()
     deliveries = [(n, f"d{n}") for n in range(_DROPS)]
-    deliveries += [(n, f"d{n}-again-{k}") for k in range(2) for n in choose.sample(range(_DROPS), 40)]
+    deliveries += [(n, f"d{n}-again-{k}") for k in range(4) for n in range(_DROPS)]
     choose.shuffle(deliveries)
     running: list = []
     crashed: list[tuple[int, str]] = []
     begun: set[str] = set()
-    clock, most_at_once = 0, 0
+    clock, most_at_once, failed = 0, 0, 0
 
     def follow_ups() -> list[str]:
         return [
@@ -55,7 +54,7 @@ def test_random_interleavings_of_admitting_and_closing(seed):
             if each.payload == {"trigger": "follow-up"} and arn not in begun
         ]
 
-    while deliveries or running or crashed or follow_ups() or world.ledger.pending_drops():
+    while deliveries or running or crashed or follow_ups() or world.ledger.waiting_drops():
         clock += 1
         options = ["deliver"] * 6 * bool(deliveries) + ["end"] * bool(running)
         options += ["retry"] * bool(crashed) + ["follow-up"] * bool(follow_ups())
@@ -63,12 +62,18 @@ def test_random_interleavings_of_admitting_and_closing(seed):
         admission = None
         if step == "end":
             ended = running.pop()
-            status = choose.choice([RunStatus.REJECTED_BY_GATE, RunStatus.FAILED])
-            world.close(ended, status, error={} if status is RunStatus.FAILED else None, now=at(clock))
+            status = choose.choice([RunStatus.REJECTED_BY_GATE, RunStatus.REJECTED_BY_GATE, RunStatus.FAILED])
+            error = choose.choice([_THROTTLED, _DENIED]) if status is RunStatus.FAILED else None
+            failed += status is RunStatus.FAILED
+            world.close(ended, status, error=error, now=at(clock))
             world.end(ended.run.execution_arn)
         elif step == "reconcile":
             clock += 900
             world.reconcile(at(clock))
+            if not follow_ups():
+                # What no retry mends waits for somebody.
+                arn = world.running(f"by-hand-{clock}")
+                admission = world.admit({"trigger": "manual"}, arn, now=at(clock))
         elif step == "follow-up":
             arn = choose.choice(follow_ups())
             begun.add(arn)
@@ -87,8 +92,9 @@ def test_random_interleavings_of_admitting_and_closing(seed):
         elif admission is not None:
             world.end(arn)
         most_at_once = max(most_at_once, len(running))
-    check_all_covered_once(world)
+    check_all_trained_once(world)
     assert most_at_once == 1
+    assert failed > 0
     assert len(world.ledger.runs) > 3
 
 
@@ -131,12 +137,12 @@ def test_clients_in_threads():
 
     with ThreadPoolExecutor(_CLIENTS) as pool:
         list(pool.map(deliver, deliveries))
-    while world.ledger.pending_drops():
+    while world.ledger.waiting_drops():
         world.reconcile(at(5000))
         for arn in not_begun():
             execute({"trigger": "follow-up"}, arn)
     assert overlaps == []
     assert len(world.ledger.runs) > 1
-    check_all_covered_once(world)
+    check_all_trained_once(world)
     assert all(each.payload in ({}, {"trigger": "follow-up"}) for each in world.workflows.started(TRAINING))
     assert execution("d0") in world.workflows.executions

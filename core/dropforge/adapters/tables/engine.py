@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dropforge.adapters.tables.counting import count_block
 from dropforge.adapters.tables.reading import BLOCK_BYTES, check_table, open_table, survey_table
 from dropforge.adapters.tables.staging import Staging
 from dropforge.adapters.tables.threads import cores
 from dropforge.domain.contract import Contract
 from dropforge.domain.drop_totals import DropSurvey, refuse_unusable
 from dropforge.domain.ports import ObjectRef, ObjectStore
+from dropforge.domain.preparing import CheckCounts, ObjectCounts
 from dropforge.domain.survey import TableSurvey
 
 
@@ -43,6 +45,17 @@ class StreamedTables:
                 seen = survey_table(table, ref.uri, self._workers)
             drop.add(ref.uri, seen)
         return drop.total
+
+    def check(self, ref: ObjectRef, contract: Contract) -> ObjectCounts:
+        counts = CheckCounts({ref.source: ObjectCounts()})
+        names: dict[str, None] = {}
+        with open_table(self._store, ref, self._block_bytes) as table:
+            for checked in check_table(table, ref.uri, contract, self._workers):
+                count_block(counts, ref.source, checked)
+                names.update(dict.fromkeys(checked.names))
+            named_by_rows = table.columns is None
+        refuse_unusable(ref.uri, counts.read, names if named_by_rows else None, contract)
+        return counts.objects[ref.source]
 
     @contextmanager
     def stage(self, objects: Sequence[ObjectRef], contract: Contract, rejected_uri: str) -> Iterator[Staging]:

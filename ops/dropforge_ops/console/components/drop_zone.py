@@ -49,7 +49,11 @@ class _Following:
         self._context = context
         target = context.target
         self._coverage = Coverage(
-            uploads, context.ledger, target.client("stepfunctions"), target.outputs["TrainingStateMachine"]
+            uploads,
+            context.ledger,
+            context.documents,
+            target.client("stepfunctions"),
+            target.outputs["TrainingStateMachine"],
         )
         self._looks = 0
         self._part: Part[tuple[str, tuple[str, ...]]] = Part(_draw)

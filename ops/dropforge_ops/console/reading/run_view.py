@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from dropforge.domain.drop_life import RecordedDrop
 from dropforge.domain.moments import from_iso
-from dropforge.domain.records import Approval, ModelVersion, RecordedDrop, Run, RunStatus
+from dropforge.domain.records import Approval, ModelVersion, Run, RunStatus
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.console.reading.state_graph import StateGraph, Step
+from dropforge_ops.documents import Documents
+from dropforge_ops.drops import drops_taken
 from dropforge_ops.errors import NotFound, code_of
 from dropforge_ops.progress import Follower, Visit
 from dropforge_ops.target import Target
@@ -22,6 +25,8 @@ from dropforge_ops.target import Target
 FORGOTTEN: Final = "forgotten by Step Functions"
 # Each costs a request for the time of its upload; a run may cover thousands.
 _DROPS_SHOWN: Final = 10
+# A run may take thousands.
+_DROPS_READ: Final = 500
 
 
 class Progress(StrEnum):
@@ -127,7 +132,8 @@ class RunFollowing:
         if run is None:
             raise NotFound(f"There is no run {self.run_id!r}. The list of runs names those there are.")
         if self._drops is None:
-            self._drops = seen_drops(self.target.client("s3"), self.ledger.get_drops(run.drop_ids))
+            taken = drops_taken(run, Documents(self.target.client("s3")))[:_DROPS_READ]
+            self._drops = seen_drops(self.target.client("s3"), self.ledger.get_drops(taken))
         follower = self._followed(run)
         model = None if run.version is None else self.ledger.get_model(run.version)
         return RunView(
