@@ -87,6 +87,9 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     trained = {each["key"] for run in stack.runs() for each in stack.read_json(run.manifest_uri)["objects"]}
     assert {Path(key).name for key in trained} == {"january.csv", "february.csv", "march.csv"}
     assert _contract(stack) == pinned
+    # The pinned contract says nothing of the split, so rows are split as when the live model was trained.
+    (candidate,) = [model for model in stack.ledger.list_models() if model.version == 3]
+    assert stack.read_json(candidate.judgement_uri)["champion"]["scored"]
 
     stack.approve(3)
     live = stack.wait_for_live(3)
