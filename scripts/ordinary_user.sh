@@ -23,7 +23,8 @@ switched=()
 clean_up() {
   set +e
   for setting in "${switched[@]}"; do sysctl -q -w "$setting"; done
-  pkill -KILL -u "$user"
+  # Who still starts processes of the user's keeps it: until none is left, and for at most 10 s.
+  for _ in {1..100}; do pkill -KILL -u "$user" || break; sleep 0.1; done
   find /tmp -xdev -mindepth 1 -maxdepth 1 -user "$user" -exec rm -rf {} +
   userdel --remove "$user"
   # The whole file system may be mounted there: only while it is a folder of its own, and empty, is the rest removed.
