@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 
@@ -75,9 +75,10 @@ def deploy_sample(deploy: Callable[..., Stack]) -> Callable[..., Stack]:
 def stack_of(deploy_sample: Callable[..., Stack]) -> Callable[[str], Stack]:
     """The module's own stack for one of the sample data sets, deployed when it is first asked for.
 
-    What a test finds there is what the tests before it left, so it compares with what there was before it.
+    What a test finds there is what the tests before it left, so it compares with what there was before. A run
+    trains on what came since the last one, so on what the test dropped.
     """
-    return cache(deploy_sample)
+    return cache(partial(deploy_sample, TrainingData="new-drops"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def running(stack: Stack) -> Mapping[str, Any]:
 def test_an_endpoint_becomes_serverless_behind_a_gap_and_real_time_again_where_that_fails(
     deploy_sample: Callable[..., Stack], samples: Mapping[str, Path], product_copy: Path
 ) -> None:
-    stack = deploy_sample("wine", EndpointMode="real-time")
+    stack = deploy_sample("wine", EndpointMode="real-time", TrainingData="new-drops")
     live = stack.live_or_first(samples["wine"])
     rows = rows_of(samples["wine"], without=("cultivar", "id"))[:10]
     answered = stack.predict(rows)

@@ -336,7 +336,7 @@ def test_private_columns_reach_the_model_and_neither_the_log_nor_any_log_group(
     assert len(found["inputs"][names[1]]) == 32
     (again,) = api.call("POST", "/predict", {"instance": instance}).body["predictions"]
     assert api.call("GET", f"/predictions/{again['id']}").body["inputs"] == found["inputs"]
-    refused = api.call("POST", "/predict", {"instance": {**instance, names[1]: "0.0567898765"}})
+    refused = api.call("POST", "/predict", {"instance": {**instance, names[1]: "0.0567898765 or so"}})
     assert refused.status == 422
 
     outcome = {"id": prediction["id"], "value": 151.5}

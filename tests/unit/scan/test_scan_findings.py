@@ -151,7 +151,7 @@ def test_the_bills_of_materials_name_what_is_locked_and_what_is_deployed(tmp_pat
 def test_the_template_is_rendered_as_the_parameters_decide():
     template = rendered({"TargetColumn": "x", "EndpointMode": "real-time", "LogRetentionDays": "7"})
     resources = physical(template)["Resources"]
-    assert resources["WorkflowLog"]["Properties"] == {"RetentionInDays": 7}
+    assert resources["WorkflowLog"]["Properties"]["RetentionInDays"] == 7
     assert resources["AdmitRunFunctionRole"]["Type"] == "AWS::IAM::Role"
     assert resources["PredictPermission"]["Properties"]["SourceArn"] == (
         "arn:aws:execute-api:us-east-1:123456789012:predictionapi/*"
