@@ -33,7 +33,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     deleted = retire_models(
         endpoint_name=settings.endpoint_name,
         bucket=settings.data_bucket,
-        execution_arn=event["execution_arn"],
+        execution_arn=event.get("execution_arn"),
         grace=timedelta(hours=settings.grace_hours),
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),

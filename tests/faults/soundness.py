@@ -29,7 +29,7 @@ def settle(bed: Bed, within_s: float = SETTLES_WITHIN_S, *, retires: bool = Fals
             bed.reported.update(problems)
             return problems
         if retires and all(each.endswith("has no owner") for each in problems):
-            bed.invoke("RetireModels")
+            bed.invoke("RetireModels", execution_arn=bed.executions("deployment")[0])
         time.sleep(0.5)
 
 

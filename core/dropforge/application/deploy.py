@@ -322,7 +322,7 @@ def retire_models(
     *,
     endpoint_name: str,
     bucket: str,
-    execution_arn: str,
+    execution_arn: str | None,
     grace: timedelta,
     ledger: Ledger,
     store: ObjectStore,
@@ -337,11 +337,14 @@ def retire_models(
     version remains possible. The endpoint's lock is held meanwhile, so that no deployment finds half of what
     it needs. Safe to run twice.
 
+    Without an execution, as a deployment asks that began before a release told it to name itself, nothing is
+    deleted: the next deployment does it.
+
     Returns:
         The names and URIs deleted.
     """
     live, held = ledger.live(), ledger.held_lease(LockName.DEPLOYMENT)
-    if live is None or (held is not None and held.holder != execution_arn):
+    if live is None or execution_arn is None or (held is not None and held.holder != execution_arn):
         return []
     lease = ledger.acquire(
         LockName.DEPLOYMENT, holder=execution_arn, subject="retirement", now=now, lease_s=lease_s
