@@ -10,6 +10,8 @@ from botocore.exceptions import ClientError
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import InvalidContract
 from dropforge.domain.records import Run
+from dropforge.domain.run_manifest import RunManifest
+from dropforge_ops.documents import Documents
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError, code_of
 
 PINNED: Final = "contract/schema.json"
@@ -132,14 +134,21 @@ def acceptable(contracts: Contracts, run: Run, wanted_hash: str | None) -> tuple
     return proposed, pinned
 
 
+def _taken(s3: Any, run: Run) -> list[str]:
+    """The keys of the objects that a run was started for; of an earlier release's, those of its record."""
+    found = Documents(s3).find(run.manifest_uri)
+    objects = () if found is None else RunManifest.from_dict(found.content).objects
+    return [each.ref.key for each in objects if each.is_new] or run.keys
+
+
 def drop_again(s3: Any, run: Run, bucket: str) -> list[str]:
-    """Write the newest version of a run's drops once more, each of which starts a run or joins one.
+    """Write the newest version of the drops that a run took once more: each starts a run or joins one.
 
     Returns:
         The keys. Those that are no drops, or gone, are left out.
     """
     again = []
-    for key in run.keys:
+    for key in _taken(s3, run):
         if not key.startswith("incoming/"):
             continue
         try:

@@ -20,7 +20,7 @@ import pytest
 from dropforge.domain.records import Approval, RunStatus, Stage
 from dropforge_ops import contracts
 from dropforge_ops.samples import SAMPLES
-from tests.workflow.stack import Stack, kind_of, wait_for
+from tests.workflow.stack import Stack, kind_of, other_rows, wait_for
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
 
@@ -149,10 +149,10 @@ def test_a_second_drop_updates_the_endpoint_without_one_failed_prediction(
     assert second.previous_version == first.version
     judgement = stack.read_json(candidate.judgement_uri)
     assert judgement["champion"]["scored"], "candidate and champion are scored on the same hold-out"
-    assert judgement["champion"]["difference"]["value"] == pytest.approx(0, abs=1e-9)
+    assert judgement["champion"]["difference"]["value"] == pytest.approx(0, abs=0.05)
     replaced = stack.ledger.get_model(first.version)
     assert replaced is not None
-    assert candidate.model_digest == replaced.model_digest, "same data, same model"
+    assert candidate.model_digest != replaced.model_digest, "other data, another model"
     assert replaced.stage is Stage.ARCHIVED
 
 
@@ -276,12 +276,15 @@ def test_large_drops_are_prepared_in_chunks_to_the_same_rows_and_a_changed_schem
     stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
 ) -> None:
     stack = stack_of("wine")
-    live = stack.live_or_first(samples["wine"])
+    stack.live_or_first(samples["wine"])
+    content = other_rows(samples["wine"].read_bytes(), 500)
+    stack.drop(content, "wine.csv")
+    in_one_function = stack.wait_for_version(stack.counts()[1] + 1)
     runs, versions = stack.counts()
     stack.update(TEMPLATE, ScaleOutMegabytes="0", ScaleOutChunkMegabytes="0.006")
     bucket = contracts.Contracts(stack.s3, stack.bucket)
 
-    stack.drop(samples["wine"], "wine.csv")
+    stack.drop(content, "wine.csv")
     stack.wait_for_version(versions + 1)
     run = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, number=runs + 1)
     renamed = samples["wine"].read_bytes().replace(b"alcohol,", b"ethanol,", 1)
@@ -295,7 +298,7 @@ def test_large_drops_are_prepared_in_chunks_to_the_same_rows_and_a_changed_schem
     accepted = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, number=runs + 3)
 
     assert stack.states(run.execution_arn).count("PrepareChunks") == 4, "scan, check, reduce, write"
-    in_one, in_chunks = (f"s3://{stack.bucket}/runs/{each}/" for each in (live.run_id, run.run_id))
+    in_one, in_chunks = (f"s3://{stack.bucket}/runs/{each}/" for each in (in_one_function.run_id, run.run_id))
     assert rows_under(stack, in_chunks) == rows_under(stack, in_one)
     one, chunks = (stack.read_json(f"{each}profile.json") for each in (in_one, in_chunks))
     assert chunks["columns"] == one["columns"]

@@ -150,7 +150,8 @@ def test_drops_during_a_run_are_covered_by_exactly_one_more_run_which_supersedes
     stack.wait_for_version(versions + 2)
 
     first, second = sorted(stack.runs(), key=lambda run: run.started_at)[runs:]
-    assert stack.taken(first) == ["incoming/first.csv"]
+    # With what a run that was stopped has given back, where there was one.
+    assert "incoming/first.csv" in stack.taken(first)
     assert stack.taken(second) == ["incoming/second.csv", "incoming/third.csv"]
     assert second.trigger == "follow-up"
     ended = stack.wait_for_run(RunStatus.SUPERSEDED, number=runs + 1)
