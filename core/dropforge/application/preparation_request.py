@@ -119,12 +119,10 @@ class PrepareRequest:
 
     @property
     def read(self) -> tuple[ObjectRef, ...]:
-        """The objects whose rows count, the newest first.
+        """The objects whose rows count, the newest first: of each object the newest version.
 
-        Where no key tells which row of before a row replaces, an object's newest version replaces them all.
+        With a key as well: a row that is gone from the newer version is gone.
         """
-        if self.settings.key is not None:
-            return self.objects
         newest: dict[tuple[str, str], ObjectRef] = {}
         for ref in self.objects:
             newest.setdefault((ref.bucket, ref.key), ref)

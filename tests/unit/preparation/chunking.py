@@ -11,7 +11,7 @@ from tests.unit.preparation.dropping import DATA, SPLITS, a_request, dropped, re
 
 from dropforge.adapters.tables.chunks import ChunkedTables
 from dropforge.application.merge_chunks import merge_chunks
-from dropforge.application.preparation_request import PrepareSettings
+from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
 from dropforge.application.prepare_chunk import prepare_chunk
 from dropforge.application.scale_out import ScaleOut, plan
 
@@ -37,6 +37,18 @@ def prepare_in_chunks(
     request = a_request(
         run_id, dropped(store, files), PrepareSettings(target, **settings), new=new, live_rows=live_rows
     )
+    return run_chunks(request, store, chunk_bytes, block_bytes, around), store
+
+
+def run_chunks(
+    request: PrepareRequest,
+    store: InMemoryObjectStore,
+    chunk_bytes: int,
+    block_bytes: int = 1 << 16,
+    around: Callable[[dict[str, Any], Callable[[], Any]], Any] = lambda event, call: call(),
+) -> dict[str, Any]:
+    """Prepare what is asked for, chunk by chunk; returns the answer."""
+    run_id = request.run_id
     tables = ChunkedTables(store, block_bytes, workers=1)
     answer = around({"phase": "plan"}, lambda: plan(request, ScaleOut(0, chunk_bytes), store, tables))
     while "phase" in answer:
@@ -48,7 +60,7 @@ def prepare_in_chunks(
             around(item, lambda item=item: prepare_chunk(item, DATA, store, tables))
         name = phase["name"]
         answer = around({"merge": name}, lambda name=name: merge_chunks(run_id, name, DATA, store, tables))
-    return answer, store
+    return answer
 
 
 def outcome(store: InMemoryObjectStore, run_id: str = "run") -> dict[str, Any]:

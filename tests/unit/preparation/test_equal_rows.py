@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.preparation.chunking import outcome as outcome_of
-from tests.unit.preparation.chunking import prepare_in_chunks
+from tests.unit.preparation.chunking import prepare_in_chunks, run_chunks
 from tests.unit.preparation.dropping import DATA, SPLITS, csv_table, prepare
 
+from dropforge.adapters.tables.engine import StreamedTables
 from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
+from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.recurrence import ObjectSketch, Twins, find_recurrences
@@ -82,25 +84,49 @@ def test_objects_that_share_half_of_their_rows_are_no_export_of_the_same():
     assert (outcome.prepared.kept, outcome.prepared.duplicates) == (1200, 0)
 
 
-def test_a_newer_version_of_an_object_replaces_its_rows():
-    request = PrepareRequest(
-        "run",
-        (ObjectRef("data", "incoming/x.csv", "2"), ObjectRef("data", "incoming/x.csv", "1")),
-        DATA,
-        PrepareSettings("y"),
-    )
-    assert [ref.version_id for ref in request.read] == ["2"]
-    assert [ref.source for ref in request.replaced] == ["s3://data/incoming/x.csv?versionId=1"]
+class VersionedStore(InMemoryObjectStore):
+    """Keeps every version of the objects that it is given."""
+
+    def __init__(self, versions: dict[tuple[str, str], bytes]) -> None:
+        super().__init__()
+        self._versions = versions
+
+    def read(self, location):
+        version = None if isinstance(location, str) else location.version_id
+        return super().read(location) if version is None else self._versions[location.key, version]
 
 
-def test_with_a_key_versions_of_an_object_add_up_and_rows_replace_rows():
-    request = PrepareRequest(
-        "run",
-        (ObjectRef("data", "incoming/x.csv", "2"), ObjectRef("data", "incoming/x.csv", "1")),
-        DATA,
-        PrepareSettings("y", "id"),
+@pytest.mark.parametrize("key", [None, "id"])
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_a_newer_version_of_an_object_replaces_its_rows(key, in_chunks):
+    def table(ids, start):
+        lines = [f"{i},{i * 0.37 + start:.2f},{'yes' if i * 7 % 5 < 2 else 'no'}" for i in ids]
+        return ("id,x,y\n" + "\n".join(lines) + "\n").encode()
+
+    store = VersionedStore(
+        {
+            ("incoming/x.csv", "1"): table(range(600), 0.5),
+            ("incoming/x.csv", "2"): table(range(300), 900.5),
+            ("incoming/other.csv", "1"): table(range(1000, 1200), 0.5),
+        }
     )
-    assert (request.read, request.replaced) == (request.objects, ())
+    refs = (
+        ObjectRef("data", "incoming/x.csv", "2"),
+        ObjectRef("data", "incoming/other.csv", "1"),
+        ObjectRef("data", "incoming/x.csv", "1"),
+    )
+    request = PrepareRequest("run", refs, DATA, PrepareSettings("y", key))
+    if in_chunks:
+        run_chunks(request, store, 2000)
+    else:
+        prepare_data(request, store, StreamedTables(store))
+    found = outcome_of(store)
+    report = json.loads(found["documents"][f"{DATA}/runs/run/report.json"])
+    assert report["rows"]["kept"] == 500
+    values = sorted(value for name in SPLITS for value in found[name]["x"].to_pylist())
+    assert values[-300:] == [round(i * 0.37 + 900.5, 2) for i in range(300)]
+    assert report["replaced"] == ["s3://data/incoming/x.csv?versionId=1"]
+    assert any("a newer version of the object replaces its rows" in each for each in report["remarks"])
 
 
 # --- splits -------------------------------------------------------------------------------------------
