@@ -292,9 +292,11 @@ def _exit_code(status: int) -> int:
 
 def _supervise(entrypoint: int, lifeline: int, wakeup: int) -> int:
     """Wait for the entrypoint's end, or for the host's; returns the container's exit code."""
+    watched = select.poll()  # unlike select(2) it takes a descriptor of any number
+    watched.register(lifeline, select.POLLIN)
+    watched.register(wakeup, select.POLLIN)
     while True:
-        ready, _, _ = select.select([lifeline, wakeup], [], [])
-        if lifeline in ready:
+        if lifeline in [number for number, _ in watched.poll()]:
             _kill_all(entrypoint)
             return _KILLED
         numbers = os.read(wakeup, 64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import select
+import selectors
 import threading
 import time
 from collections.abc import Callable
@@ -68,19 +68,9 @@ class LogPump(threading.Thread):
         self._partial = b""
 
     def run(self) -> None:
-        descriptor = self._output.fileno()
-        last_flush = time.monotonic()
-        while True:
-            wait = max(0.0, last_flush + self._flush_s - time.monotonic()) if self._pending else None
-            ready, _, _ = select.select([descriptor], [], [], wait)
-            if ready:
-                chunk = os.read(descriptor, 65536)
-                if not chunk:
-                    break
-                self._take(chunk)
-            if self._pending and time.monotonic() - last_flush >= self._flush_s:
-                self._flush()
-                last_flush = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._output, selectors.EVENT_READ)
+            self._read(selector)
         if self._partial:
             self._line(self._partial)
         for attempt in range(5):
@@ -88,6 +78,20 @@ class LogPump(threading.Thread):
             if not self._pending:
                 break
             time.sleep(0.1 * 2**attempt)
+
+    def _read(self, selector: selectors.BaseSelector) -> None:
+        descriptor = self._output.fileno()
+        last_flush = time.monotonic()
+        while True:
+            wait = max(0.0, last_flush + self._flush_s - time.monotonic()) if self._pending else None
+            if selector.select(wait):
+                chunk = os.read(descriptor, 65536)
+                if not chunk:
+                    return
+                self._take(chunk)
+            if self._pending and time.monotonic() - last_flush >= self._flush_s:
+                self._flush()
+                last_flush = time.monotonic()
 
     def _take(self, chunk: bytes) -> None:
         *lines, self._partial = (self._partial + chunk).split(b"\n")

@@ -73,6 +73,14 @@ def test_exit_code_is_the_entrypoints(image: Image, root: Root) -> None:
         container.close()
 
 
+def test_container_runs_and_ends_where_the_host_has_a_thousand_files_open(
+    image: Image, root: Root, open_files: None
+) -> None:
+    container = Container(image, root, ["sh", "-c", "exit 7"], {})
+    assert container.wait(10) == 7
+    assert output(container) == ""
+
+
 def test_letting_go_ends_every_process(image: Image, root: Root) -> None:
     script = "setsid sleep 300 & echo $!; exec sleep 300"
     container = Container(image, root, ["sh", "-c", script], {})

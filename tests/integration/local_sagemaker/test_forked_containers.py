@@ -49,6 +49,12 @@ def _was_forked(container: Container) -> bool:
     return isinstance(container._process, ForkedProcess)
 
 
+def test_a_script_runs_where_the_host_has_a_thousand_files_open(
+    tmp_path: Path, loaded: Image, open_files: None
+) -> None:
+    assert Script(tmp_path / "root", loaded, "print('here')").run() == (True, "here\n", 0)
+
+
 _LOOK_AROUND = """
 import helper
 import json, os, signal, sys

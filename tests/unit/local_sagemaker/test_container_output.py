@@ -44,6 +44,10 @@ def test_endless_line_is_cut() -> None:
     assert [len(line) for line in lines] == [262_144, 37_856]
 
 
+def test_lines_are_read_where_the_host_has_a_thousand_files_open(open_files: None) -> None:
+    assert pump(b"one\n") == ["one"]
+
+
 @pytest.mark.parametrize("failures", [1, 3])
 def test_lines_survive_a_log_service_that_is_away(failures: int) -> None:
     assert pump(b"one\n", b"two\n", failures=failures) == ["one", "two"]
