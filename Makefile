@@ -16,7 +16,7 @@ TESTS ?= tests
 # Much of a test on the local host is waiting: four processes keep two cores busy.
 WORKERS ?= 4
 
-.PHONY: help setup demo up test ordinary-user screenshots faults realworld bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean
+.PHONY: help setup demo up test ordinary-user screenshots faults realworld bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written
 
 ON_LINUX := demo up test screenshots faults realworld bench sam-local serving-stack record ordinary-user
 ifneq ($(filter $(ON_LINUX),$(MAKECMDGOALS)),)
@@ -31,10 +31,10 @@ help: ## this list
 setup:
 	@scripts/bootstrap.sh
 
-demo: setup ## the whole way from a dropped file to a prediction, on this machine; then stop
+demo: setup machines-are-written ## the whole way from a dropped file to a prediction, on this machine; then stop
 	@dropforge demo
 
-up: setup ## the same host, kept running; Ctrl-C stops it, its state survives
+up: setup machines-are-written ## the same host, kept running; Ctrl-C stops it, its state survives
 	@dropforge up $(ARGS)
 
 test: setup ## every test
@@ -64,6 +64,7 @@ check: setup ## format, lint, types, import rules, template and state machines
 	ruff check .
 	mypy
 	lint-imports
+	python -m scripts.state_machines --check
 	$(SAM) validate --lint
 	scripts/lint_state_machines.sh
 	python -m proof workflow
@@ -74,6 +75,12 @@ check: setup ## format, lint, types, import rules, template and state machines
 
 docs: setup ## write docs/reference from the code, the template and the example events
 	python -m scripts.reference
+
+machines: setup ## write statemachine/*.asl.json, which is deployed, from the *.asl.yaml that you edit
+	python -m scripts.state_machines
+
+machines-are-written:
+	@python -m scripts.state_machines --check
 
 scan: setup ## the template by checkov and cfn-guard, the dependencies by their advisories; bills of materials
 	python -m scan
@@ -101,7 +108,7 @@ lock: setup ## resolve again, and export what the layers install
 	uv export --quiet --frozen --only-group core-layer --no-hashes --no-annotate --no-header -o core/requirements.txt
 	uv export --quiet --frozen --only-group data-layer --no-hashes --no-annotate --no-header -o layers/data/requirements.txt
 
-build: setup ## sam validate and sam build
+build: setup machines-are-written ## sam validate and sam build
 	$(SAM) validate --lint
 	$(SAM) build
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from scripts.state_machines import source_of
 
 from dropforge_local.template import parse_template
 
@@ -25,7 +26,7 @@ class Product:
 
     Args:
         template: the text of template.yaml.
-        definitions: each state machine's text by its path from the root.
+        definitions: the JSON that is deployed of each state machine, by the path of its source from the root.
         events: the example events by name, without ``.json``.
         handlers: each function's folder, with the text of its ``app.py``.
         references: the texts in which an example event may be named.
@@ -49,7 +50,7 @@ class Product:
         return cls(
             template=(root / "template.yaml").read_text(),
             definitions={
-                str(path.relative_to(root)): path.read_text()
+                source_of(str(path.relative_to(root))): path.read_text()
                 for path in sorted(root.glob("statemachine/*.asl.json"))
             },
             events={path.stem: path.read_text() for path in sorted(root.glob("events/*.json"))},
@@ -101,7 +102,7 @@ class Product:
     def machines(self) -> Iterator[Machine]:
         """Every state machine of the template."""
         for name, properties in self.of_type("AWS::Serverless::StateMachine").items():
-            path = properties["DefinitionUri"]
+            path = source_of(properties["DefinitionUri"])
             yield Machine(
                 name, path, self.definitions[path], properties.get("DefinitionSubstitutions", {}), properties
             )
@@ -109,7 +110,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Machine:
-    """A state machine: its logical id, its definition's path and text, what the template puts into it."""
+    """A state machine: its logical id, its source's path, the JSON deployed of it, the template's part."""
 
     logical_id: str
     path: str
@@ -119,8 +120,8 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """``training`` of ``statemachine/training.asl.json``."""
-        return Path(self.path).name.removesuffix(".asl.json")
+        """``training`` of ``statemachine/training.asl.yaml``."""
+        return Path(self.path).name.removesuffix(".asl.yaml")
 
     def definition(self) -> dict[str, Any]:
         """The definition with its ``${Substitutions}`` as they are."""

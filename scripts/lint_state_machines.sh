@@ -9,5 +9,8 @@ paths=()
 for definition in statemachine/*.asl.json; do
   paths+=(--json-path "$definition")
 done
-node node "$folder/node_modules/asl-validator/dist/bin/asl-validator.js" "${paths[@]}"
+if ! node node "$folder/node_modules/asl-validator/dist/bin/asl-validator.js" "${paths[@]}"; then
+  echo "Mend the .asl.yaml of the same name, then run 'make machines'." >&2
+  exit 1
+fi
 python scripts/lint_state_machines.py

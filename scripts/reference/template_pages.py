@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.reference.markdown import cell, code, first_sentence, table
+from scripts.state_machines import source_of
 
 from dropforge.domain.cloudwatch_metrics import BY_VERSION, METRICS_BY_VERSION
 from dropforge.domain.cloudwatch_metrics import METRICS as EMITTED
@@ -142,8 +143,9 @@ def _bounds(parameter: Mapping[str, Any]) -> str:
 def _machines(root: Path, template: Mapping[str, Any]) -> Iterator[list[Any]]:
     for name, resource in template["Resources"].items():
         if resource["Type"] in ("AWS::Serverless::StateMachine", "AWS::StepFunctions::StateMachine"):
-            place = str(resource["Properties"]["DefinitionUri"])
-            definition = json.loads((root / place).read_text(encoding="utf-8"))
+            deployed = str(resource["Properties"]["DefinitionUri"])
+            definition = json.loads((root / deployed).read_text(encoding="utf-8"))
+            place = source_of(deployed)
             limit = definition.get("TimeoutSeconds")
             yield [
                 code(name),

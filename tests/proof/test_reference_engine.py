@@ -12,7 +12,7 @@ from proof.product import Product
 from proof.workflow import data, reference_engine, structure
 from proof.workflow.jsonata import Evaluation, outcome_of
 
-TRAINING = "statemachine/training.asl.json"
+TRAINING = "statemachine/training.asl.yaml"
 EXPRESSIONS = (Path(__file__).parent / "expressions.txt").read_text().splitlines()
 VARIABLES: dict[str, Any] = {
     "x": {

@@ -13,7 +13,7 @@ from proof.workflow import data, history
 
 from proof import api_checks, iam_checks, workflow_checks
 
-TRAINING = "statemachine/training.asl.json"
+TRAINING = "statemachine/training.asl.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -209,10 +209,10 @@ def test_a_function_that_logs_nowhere(product: Product) -> None:
 
 def test_an_expression_that_reads_what_nothing_provides(product: Product) -> None:
     planted = product.with_definition(
-        "statemachine/batch.asl.json", "$states.input.plan.requests_uri", "$states.input.plan.request_uri"
+        "statemachine/batch.asl.yaml", "$states.input.plan.requests_uri", "$states.input.plan.request_uri"
     )
     found = list(data.check(planted))
-    where = "statemachine/batch.asl.json TransformBatch"
+    where = "statemachine/batch.asl.yaml TransformBatch"
     assert ("data", where) in {(each.check, each.where) for each in found}, found
     assert any(
         re.search(r"reads \$states\.input\.plan\.request_uri, which nothing", str(each)) for each in found

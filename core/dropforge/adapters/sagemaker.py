@@ -21,7 +21,7 @@ _JSON = "application/json"
 _NOT_FOUND_CODE = "ValidationException"
 _REASON_CHARACTERS = 1024
 VARIANT = "live"
-"""The endpoint's only variant, as statemachine/deployment.asl.json names it."""
+"""The endpoint's only variant, as statemachine/deployment.asl.yaml names it."""
 _HOUR_S = 3600
 EXECUTION_VARIABLE = "DROPFORGE_EXECUTION_ARN"
 """The variable in a job's environment that names the execution which began it, as in the state machines."""
