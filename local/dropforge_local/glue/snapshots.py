@@ -22,26 +22,28 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dropforge.snapshots")
 
-# A burst of requests is saved once. Saving takes the interpreter, so it may use a tenth of the time at most.
+# A burst of requests is saved once. Saving takes the interpreter, so each service may use a tenth of the time
+# at most: logs of many megabytes are saved seldom, and hold up nothing else.
 _DEBOUNCE_S = 0.05
 _DUTY = 10
+_AFTER_FAILURE_S = 1.0
 # Services whose state other services change in passing: logs and metrics of every call.
 _BY_THE_WAY = frozenset({"cloudwatch_logs", "cloudwatch"})
+# What comes by itself all the time is saved at its service's pace; a resource that somebody made is there.
+_DATA = ("CreateLog", "DeleteMessage", "PutEvents", "PutLog", "PutMetricData", "UpdateItem")
+_RESOURCES = ("Create", "Delete", "Put", "Set", "Subscribe", "Tag", "Unsubscribe", "Untag", "Update")
 _READS = ("Get", "List", "Describe", "Head", "BatchGet", "Query", "Scan", "Filter", "Lookup", "Validate")
 
 
 class Snapshots:
     """A thread that saves what requests have marked as changed."""
 
-    def __init__(self, folder: Path) -> None:
-        from ministack import app  # noqa: PLC0415
-        from ministack.core import persistence  # noqa: PLC0415
-
+    def __init__(self, folder: Path, app: Any, persistence: Any) -> None:
         self._app, self._persistence = app, persistence
         self._folder = folder
         self._digests: dict[str, bytes] = {}
         self._changed: set[str] = set()
-        self._all = False
+        self._ready_at: dict[str, float] = {}
         self._wake = threading.Condition()
         self._saving = threading.Lock()
         self._closing = False
@@ -63,30 +65,27 @@ class Snapshots:
 
     def mark(self, service: str | None) -> None:
         """Note that a service (None for all) may have changed."""
+        marked = self._app._build_persistence_save_dict() if service is None else {service, *_BY_THE_WAY}
         with self._wake:
-            if service is None:
-                self._all = True
-            else:
-                self._changed.add(service)
+            self._changed.update(marked)
             self._wake.notify()
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._closing or self._all or self._changed):
-                    self._wake.wait()
+                while not (self._closing or (self._changed and self._pause() <= 0)):
+                    self._wake.wait(self._pause() if self._changed else None)
+                self._wake.wait_for(lambda: self._closing, _DEBOUNCE_S)
                 if self._closing:
                     return
-                self._wake.wait(_DEBOUNCE_S)
-                wanted = None if self._all else {*self._changed, *_BY_THE_WAY}
-                self._all = False
-                self._changed.clear()
-            started = time.monotonic()
-            self.save(wanted)
-            pause = (time.monotonic() - started) * _DUTY
-            with self._wake:
-                if not self._closing:
-                    self._wake.wait_for(lambda: self._closing, pause)
+                now = time.monotonic()
+                ready = {each for each in self._changed if self._ready_at.get(each, 0) <= now}
+                self._changed -= ready
+            self.save(ready)
+
+    def _pause(self) -> float:
+        """How long until the first of what has changed may be saved."""
+        return min(self._ready_at.get(each, 0) for each in self._changed) - time.monotonic()
 
     def save(self, services: set[str] | None) -> None:
         """Write the state of these services (None for all) where it differs from what was written last."""
@@ -94,10 +93,16 @@ class Snapshots:
             for name, get_state in self._app._build_persistence_save_dict().items():
                 if services is not None and name not in services:
                     continue
+                started, pause = time.monotonic(), 0.0
                 try:
                     self._save_one(name, self._stable(get_state))
                 except Exception:
-                    _log.exception("the state of %s was not saved", name)
+                    _log.exception("the state of %s was not saved and is tried again", name)
+                    pause = _AFTER_FAILURE_S
+                    with self._wake:
+                        self._changed.add(name)
+                ended = time.monotonic()
+                self._ready_at[name] = ended + max(pause, (ended - started) * _DUTY)
 
     @staticmethod
     def _stable(get_state: Any) -> Any:
@@ -135,7 +140,7 @@ def install(settings: HostSettings, installed: Installed) -> None:
     if settings.temporary:
         app.save_all = lambda services: None
         return
-    snapshots = Snapshots(settings.state_dir / "services")
+    snapshots = Snapshots(settings.state_dir / "services", app, persistence)
     state_keys = {
         service: entry.get("state_key", entry["module"]) for service, entry in app.SERVICE_REGISTRY.items()
     }
@@ -148,7 +153,11 @@ def install(settings: HostSettings, installed: Installed) -> None:
         async def call(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
             answer = await handle(method, path, headers, body, query)
             if key is not None and _changes(service, method, headers, body, query):
-                snapshots.mark(key)
+                if answer[0] < 400 and _makes_resource(_operation(headers, body, query)):
+                    # Whoever has the answer may rely on it, even if the host is killed next.
+                    await asyncio.to_thread(snapshots.save, {key})
+                else:
+                    snapshots.mark(key)
             return answer
 
         async def call_cloudformation(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
@@ -181,17 +190,24 @@ def _tells_of_completion(answer: Any) -> bool:
 
 def _changes(service: str, method: str, headers: Any, body: bytes, query: Any) -> bool:
     """Whether a request may change state, by its operation's name or its method."""
+    operation = _operation(headers, body, query)
     if service in {"dynamodb", "states"}:  # in the journal; tables and machines change with deployments
-        operation = headers.get("x-amz-target", "").rpartition(".")[2]
-        return (
-            operation.startswith(("Create", "Update", "Delete", "Tag", "Untag")) and "Item" not in operation
-        )
-    target = headers.get("x-amz-target", "").rpartition(".")[2]
+        return _makes_resource(operation) and "Item" not in operation
+    if operation:
+        return not operation.startswith(_READS)
+    return method not in {"GET", "HEAD", "OPTIONS"}
+
+
+def _makes_resource(operation: str) -> bool:
+    return operation.startswith(_RESOURCES) and not operation.startswith(_DATA)
+
+
+def _operation(headers: Any, body: bytes, query: Any) -> str:
+    """The operation that a request names; empty where it is a path and a method."""
+    target: str = headers.get("x-amz-target", "").rpartition(".")[2]
     if not target:
         action = query.get("Action") if query else None
         target = (action[0] if isinstance(action, list) else action) or ""
         if not target and body.startswith(b"Action="):
             target = body[7:40].decode("latin-1").partition("&")[0]
-    if target:
-        return not target.startswith(_READS)
-    return method not in {"GET", "HEAD", "OPTIONS"}
+    return target

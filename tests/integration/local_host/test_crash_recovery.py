@@ -147,6 +147,19 @@ def the_deployment_survives_and_deploying_again_changes_nothing(own_host: Deploy
     assert own_host.invoke({"do": "echo"}) == (None, {"do": "echo"})
 
 
+def what_was_just_made_is_there(own_host: Deployed) -> Iterator[None]:
+    name = f"just-made-{uuid.uuid4().hex[:8]}"
+    sqs, sns, machines = (own_host.host.client(each) for each in ("sqs", "sns", "stepfunctions"))
+    topic = sns.create_topic(Name=name)["TopicArn"]
+    machine = own_host.machine(task(_payload(own_host, {"do": "echo"})))
+    queue = sqs.create_queue(QueueName=name)["QueueUrl"]
+    yield
+    sqs, sns, machines = (own_host.host.client(each) for each in ("sqs", "sns", "stepfunctions"))
+    assert sqs.get_queue_url(QueueName=name)["QueueUrl"] == queue
+    assert sns.get_topic_attributes(TopicArn=topic)["Attributes"]["TopicArn"] == topic
+    assert machines.describe_state_machine(stateMachineArn=machine)["status"] == "ACTIVE"
+
+
 STORIES: dict[str, Story] = {
     story.__name__: story
     for story in (
@@ -158,6 +171,7 @@ STORIES: dict[str, Story] = {
         a_parent_still_waits_for_the_child_that_it_had_started,
         an_accepted_event_is_delivered,
         a_function_in_flight_is_invoked_again,
+        what_was_just_made_is_there,
     )
 }
 
