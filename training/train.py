@@ -305,14 +305,14 @@ def read_split(folders: Folders, name: str, contract: Contract) -> Split:
     if table.num_rows == 0:
         raise TooFewRows(f"the split {name!r} has no rows; drop more data.")
     if contract.classes is not None:
-        target = inference.labels_of(table.column(contract.target))
+        labels = inference.labels_of(table.column(contract.target))
         codes = {label: code for code, label in enumerate(contract.classes)}
-        unknown = sorted({str(label) for label in target if label not in codes})
+        unknown = sorted({str(label) for label in labels if label not in codes})
         if unknown:
             raise UnsuitableTarget(
                 f"{name}: target {contract.target!r} holds {unknown[:5]}, no classes of the contract."
             )
-        target = np.array([codes[label] for label in target], dtype=np.int64)
+        target: NDArray[Any] = np.array([codes[label] for label in labels], dtype=np.int64)
     else:
         target = inference.numbers_of(table.column(contract.target))
         if not np.isfinite(target).all():
