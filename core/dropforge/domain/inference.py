@@ -135,7 +135,8 @@ def _missing_column(role: str, name: str, present: Mapping[str, object], source:
     hint = ""
     if present and all(finite_number(column.strip()) is not None for column in present):
         hint = " The first line looks like data: the file needs a header line that names the columns."
-    alike = [column for column in present if column.strip().casefold() == name.strip().casefold()]
+    # Also for who quotes names by an apostrophe, which belongs to the name in CSV.
+    alike = [c for c in present if c.strip(" \t'\"`").casefold() == name.strip(" \t'\"`").casefold()]
     if alike:
         hint += f" Did you mean {alike[0]!r}?"
     return (

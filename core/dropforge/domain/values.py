@@ -122,11 +122,14 @@ CURRENCIES = (
 """Codes of ISO 4217 that stand beside amounts often, and signs that are letters."""
 
 _UNIT = "(?:[A-Z]{0,2}\\p{Sc}|%|" + "|".join(CURRENCIES) + ")"
+_SPACE = f"[{_ANY_SPACE}]*"
 AMOUNT_PATTERN = (
-    "^[(+\u2212-]*[ \u00a0\u202f]*(?P<before>" + _UNIT + ")?[ \u00a0\u202f]*[+\u2212-]?"
-    "(?P<number>[.,]?[0-9][0-9.,'’ \u00a0\u202f]*?)[ \u00a0\u202f]*(?P<after>" + _UNIT + ")?[)]?$"
+    f"^(?:(?P<open>[(]){_SPACE})?(?:(?P<sign>[+\u2212-]){_SPACE})?(?:(?P<before>{_UNIT}){_SPACE})?"
+    "(?P<inner>[+\u2212-])?(?P<number>[.,]?[0-9](?:[0-9.,'’ \u00a0\u202f]*[0-9.,])?)"
+    f"(?:{_SPACE}(?P<after>{_UNIT}))?(?:{_SPACE}(?P<close>[)]))?$"
 )
-"""In RE2: a number as people export it, with what may stand around it."""
+"""In RE2: a number as people export it, with what may stand around it. A unit stands on one side, and a sign
+or both parentheses: see `NumberFormat`."""
 
 NUMBER_SAMPLES = ("1,234.5", "1.234,5", "1234.5", "1 234,5", "1 234.5", "1'234.5", "1234,5")
 """The formats that are looked for; the earlier one is taken where two fit."""
@@ -142,10 +145,29 @@ DATE_SAMPLES = tuple(
 )
 
 
+_MONTH, _YEAR = "(?:0?[1-9]|1[0-2])", "[0-9]{4}"
+_LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
+_DAYS_OF_MONTHS = (
+    ("(?:0?[1-9]|1[0-9]|2[0-8])", _MONTH, _YEAR),
+    ("(?:29|30)", "(?:0?[13-9]|1[0-2])", _YEAR),
+    ("31", "(?:0?[13578]|1[02])", _YEAR),
+    ("29", "0?2", _LEAP_YEAR),
+)
+_MINUTES = ":[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,9})?)?"
+_TIME_OF_DAY = (
+    f"(?:[ T]+(?:(?:[01]?[0-9]|2[0-3]){_MINUTES}|(?:0?[1-9]|1[0-2]){_MINUTES} ?[AaPp][Mm])"
+    "(?: ?UTC|Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?)?"
+)
+
+
 def date_pattern(sample: str) -> str:
-    """Return what in RE2 a date of this format looks like, a time of day aside."""
-    parts = {"dd": "(0?[1-9]|[12][0-9]|3[01])", "mm": "(0?[1-9]|1[0-2])", "yyyy": "[0-9]{4}"}
-    return "^" + re.sub("dd|mm|yyyy|[.]", lambda part: parts.get(part[0], "[.]"), sample) + "([ T].*)?$"
+    """Return what in RE2 a date of this format looks like, with a time of day or not: see `DateFormat`."""
+
+    def written(day: str, month: str, year: str) -> str:
+        parts = {"dd": day, "mm": month, "yyyy": year}
+        return re.sub("dd|mm|yyyy|[.]", lambda part: parts.get(part[0], "[.]"), sample)
+
+    return f"^(?:{'|'.join(written(*parts) for parts in _DAYS_OF_MONTHS)}){_TIME_OF_DAY}$"
 
 
 def number_pattern(sample: str) -> str:

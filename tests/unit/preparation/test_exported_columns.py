@@ -177,9 +177,19 @@ def test_three_thousand_referrers_are_a_category():
     )
 
 
-def test_a_target_of_another_case_is_asked_for():
-    with pytest.raises(MissingTarget, match="Did you mean 'Y'"):
-        prepare(b"x,Y\n1,a\n2,b\n")
+@pytest.mark.parametrize("header", ["x,Y", "x, Y", "'x','y'", "`x`,`y`"])
+def test_a_target_of_another_case_or_in_other_quotes_is_asked_for(header):
+    with pytest.raises(MissingTarget, match="Did you mean ") as raised:
+        prepare(f"{header}\n1,a\n2,b\n".encode())
+    assert repr(header.split(",")[1].strip()) in str(raised.value).partition("Did you mean")[2]
+
+
+def test_dates_with_something_behind_them_are_texts():
+    days = [f"{1880 + i}.05.12 - {1890 + i}.10.30  (Death)" for i in range(ROWS)]
+    outcome = prepare(
+        ("term,x,y\n" + "".join(f"{day},{i * 7 % 31},{'ab'[i % 2]}\n" for i, day in enumerate(days))).encode()
+    )
+    assert (outcome.prepared.rejected, outcome.contract.column("term").type) == (0, "text")
 
 
 # --- identity -----------------------------------------------------------------------------------------

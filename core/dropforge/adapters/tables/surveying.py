@@ -146,7 +146,7 @@ def _add_formats(
             seen.formats[sample] = fitting
         seen.amounts = seen.values
         return
-    parts = pc.extract_regex(distinct, AMOUNT_PATTERN)
+    parts = _amounts(distinct)
     amounts = pc.is_valid(parts)
     if not pc.any(amounts).as_py():
         return
@@ -163,6 +163,19 @@ def _add_formats(
         for unit in pc.unique(units).to_pylist():
             if unit:
                 seen.units[unit] = seen.units.get(unit, 0) + rows(pc.equal(units, unit))
+
+
+def _amounts(texts: pa.Array) -> pa.StructArray:
+    """The parts of each number as people export it, as of `AMOUNT_PATTERN`; null for any other text."""
+    parts = pc.extract_regex(texts, AMOUNT_PATTERN)
+
+    def has(name: str) -> pa.Array:
+        return pc.not_equal(pc.struct_field(parts, name), "")
+
+    opened, signs = has("open"), [has("open"), has("sign"), has("inner")]
+    several = pc.or_(pc.or_(pc.and_(*signs[:2]), pc.and_(*signs[1:])), pc.and_(signs[0], signs[2]))
+    wrong = pc.or_(pc.or_(pc.xor(opened, has("close")), several), pc.and_(has("before"), has("after")))
+    return pc.if_else(wrong, pa.scalar(None, parts.type), parts)
 
 
 def _tally(counted: pa.StructArray) -> dict[str, int]:

@@ -1,0 +1,65 @@
+"""What a first drop is taken for, it can be read as: evidence and reading never disagree."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dropforge.adapters.tables.surveying import survey_column
+from dropforge.domain.contract import Column
+from dropforge.domain.formats import Locale, Reading, reading_of
+from dropforge.domain.values import DATE_SAMPLES, NUMBER_SAMPLES, ColumnReader, WrongValue
+
+TOLERATED = 0.05
+PIECES = (
+    *("(", ")", "+", "-", "−", "$", "€", "USD", "%", " ", "\u00a0", ",", ".", "'", "e5", "E-3", "/", ":"),
+    *("0", "1", "5", "12", "234", "2024", "31", "02", "13", "00", "T", "Z", "UTC", "AM", "pm", "x", "Death"),
+    *("1,234.5", "1.234,5", "1 234", "31/12/2024", "2024.05.12", "05-12-2024", "10:30", "10:30:00", "25:61"),
+)
+written = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join)
+
+
+def read_as(texts: list[str]) -> tuple[Reading, list[str]]:
+    """How a column of these texts is read, and those of them that can't be."""
+    reading = reading_of("x", survey_column(pa.array(texts, pa.string())), TOLERATED, Locale())
+    reader = ColumnReader(Column("x", reading.kind, format=reading.format, missing=reading.missing))
+    unread = []
+    for text in texts:
+        try:
+            reader.read(text)
+        except WrongValue:
+            unread.append(text)
+    return reading, unread
+
+
+@settings(max_examples=1500, deadline=None)
+@given(texts=st.lists(written, min_size=1, max_size=3))
+@example(texts=["1887.05.12 - 1893.10.30  (Death)", "1896.01.07 - 1899.01.01  (Death)"])
+@example(texts=["30/02/2023", "29/02/2023"])
+@example(texts=["31/12/2024 25:00", "31/12/2024 10:61"])
+@example(texts=["31/12/2024 13:00 PM"])
+@example(texts=["((5,000)", "5)"])
+@example(texts=["1,234.5$5"])
+def test_a_column_can_be_read_as_what_its_first_values_are_taken_for(texts):
+    reading, unread = read_as(texts)
+    assert len(unread) <= reading.strays, (reading, unread)
+
+
+@pytest.mark.parametrize("sample", DATE_SAMPLES)
+@pytest.mark.parametrize("clock", ["", " 5:06", " 05:06:07.123", "T05:06:07Z", " 5:06 PM", " 5:06:07+02:00"])
+def test_dates_are_found_with_and_without_a_time_of_day(sample, clock):
+    date = sample.replace("dd", "25").replace("mm", "12").replace("yyyy", "2024")
+    reading, unread = read_as([date + clock, date.replace("25", "26") + clock])
+    assert (reading.kind, reading.format, unread) == ("timestamp", sample, [])
+
+
+@pytest.mark.parametrize("sample", [sample for sample in NUMBER_SAMPLES if sample != "1234.5"])
+@pytest.mark.parametrize(
+    "around", ["{}", "({})", "-{}", "−{}", "${}", "-${}", "$-{}", "{} €", "EUR {}", "{}%"]
+)
+def test_amounts_are_found_with_signs_and_units(sample, around):
+    reading, unread = read_as([around.format(sample), around.format(sample.replace("234", "567"))])
+    assert (reading.kind, unread) == ("number", [])
+    assert sample in (reading.format or "")
