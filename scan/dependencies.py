@@ -16,7 +16,7 @@ from scan.scanners import ScannerFailed, ScannerMissing
 
 PIP_AUDIT = "pip-audit==2.10.1"
 BILLS = {
-    "sbom.cdx.json": ("--all-groups",),
+    "sbom.cdx.json": ("--all-groups", "--all-extras"),
     "sbom-deployed.cdx.json": ("--only-group", "core-layer", "--only-group", "data-layer"),
 }
 """Bills of materials in CycloneDX: of everything that the project uses, and of what gets into the layers."""
@@ -32,7 +32,15 @@ def audit() -> Outcome:
         ScannerMissing: pip-audit can't be installed, or the advisories can't be reached.
         ScannerFailed: it gave no result, or knew nothing of some packages.
     """
-    locked = _uv("export", "--frozen", "--all-groups", "--no-emit-project", "--no-annotate", "--no-header")
+    locked = _uv(
+        "export",
+        "--frozen",
+        "--all-groups",
+        "--all-extras",
+        "--no-emit-project",
+        "--no-annotate",
+        "--no-header",
+    )
     # pip-audit calls a package that it could not look up "skipped", and the whole "no known vulnerabilities":
     # one package tells whether there is anybody to ask.
     first = locked.split("\n" + _first_of_next(locked), 1)[0] + "\n"

@@ -72,5 +72,5 @@ else
 fi
 
 echo "Installing what uv.lock names …" >&2
-"$uv" sync --quiet --frozen --python "$python"
+"$uv" sync --quiet --frozen --extra all --python "$python"
 lock_digest >"$stamp"

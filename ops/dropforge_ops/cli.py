@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -43,6 +45,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dropforge {version('dropforge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def dropforge(
+    *,
+    version_: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Drop data into S3; get a reviewed, self-retraining model. One stack is one model."""
+
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,

@@ -61,6 +61,12 @@ class UsageError(CommandError):
     exit_code = ExitCode.USAGE
 
 
+class NotInstalled(CommandError):
+    """The command needs a part of dropforge that is not installed here."""
+
+    exit_code = ExitCode.USAGE
+
+
 class NotFound(CommandError):
     """What was asked for is not there (yet)."""
 

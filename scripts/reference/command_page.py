@@ -33,6 +33,8 @@ def page(root: Path) -> str:
         table(["code", "meaning"], [[each.value, each.meaning] for each in ExitCode]),
         "## Options of every command",
         _options(common),
+        "## Version",
+        "`dropforge --version` prints `dropforge` and the version, as `CHANGELOG.md` numbers them.",
         "## Completion",
         "`dropforge --install-completion` sets up the shell that runs it (bash, zsh, fish, PowerShell); "
         "`dropforge --show-completion` prints what that would install.",

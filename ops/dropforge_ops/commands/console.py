@@ -9,6 +9,7 @@ import typer
 
 from dropforge.importing import without_collection
 from dropforge_ops.errors import OperationFailed
+from dropforge_ops.extras import require
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.render import say
 from dropforge_ops.stopping import stop_signals
@@ -39,6 +40,7 @@ def console(
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Show runs, models and drift in the browser, and decide there. Ctrl-C stops it."""
+    require("console", "console")
     # Loading a web server takes a second, which no other command shall pay.
     with without_collection():
         from dropforge_ops.console.context import Context  # noqa: PLC0415

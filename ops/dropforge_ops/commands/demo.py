@@ -22,6 +22,7 @@ from dropforge_ops.commands.drop import upload_all
 from dropforge_ops.documents import Documents
 from dropforge_ops.drops import Coverage, Upload, keys_of
 from dropforge_ops.errors import OperationFailed
+from dropforge_ops.extras import require
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.log_files import write_log_groups
 from dropforge_ops.progress import Follower, seconds_by_state
@@ -63,6 +64,7 @@ def demo(invocation: Invocation) -> None:
 
     The last line on stdout is one JSON object with what happened. Where it fails, the host's state is kept.
     """
+    require("demo", "local")
     from dropforge_local.host import LocalHost  # noqa: PLC0415 - only here is there a host to start
     from dropforge_local.sagemaker.container import has_namespaces  # noqa: PLC0415
     from dropforge_ops.local_host import WAIT_SCALE, running, target_of  # noqa: PLC0415

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from dropforge_ops.errors import OperationFailed, UsageError
+from dropforge_ops.extras import require
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.render import table
 from dropforge_ops.samples import SAMPLES, sample_names, write_samples
@@ -29,6 +30,7 @@ def samples(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write into.")] = Path(),
 ) -> None:
     """Write real data sets as CSV files, to drop."""
+    require("samples", "local")  # they are scikit-learn's
     wanted = list(dict.fromkeys(names or SAMPLES))
     unknown = [name for name in wanted if name not in SAMPLES]
     if unknown:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from dropforge.importing import without_collection
 from dropforge_ops.errors import OperationFailed, UsageError
+from dropforge_ops.extras import require
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.project import (
     DEFAULT_SAMPLE,
@@ -65,6 +66,7 @@ def up(
     ] = True,
 ) -> None:
     """Run everything on this machine until Ctrl-C. What happened survives and is there the next time."""
+    require("up", "local", "console")
     from dropforge_local.host import LocalHost  # noqa: PLC0415 - only here is there a host to start
     from dropforge_ops.local_host import WAIT_SCALE, running, target_of  # noqa: PLC0415
 
