@@ -28,7 +28,14 @@ TRANSIENT_CODES: Final = frozenset(
         "TransactionInProgressException",
     }
 )
-DENIED_CODES: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+DENIED_CODES: Final = frozenset(
+    {
+        "403",  # of S3's HEAD requests, which have no body
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+    }
+)
 
 
 def is_transient(code: str, status: int) -> bool:

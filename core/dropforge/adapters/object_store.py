@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import ClientError
 
+from dropforge.adapters.aws_error_codes import DENIED_CODES
 from dropforge.adapters.aws_errors import code_of, translated
 from dropforge.domain.errors import ObjectChanged, ObjectMissing, ServiceRejected, ServiceUnavailable
 from dropforge.domain.ports import Location, ObjectRef
@@ -29,7 +30,7 @@ class S3ObjectStore:
 
     def read(self, location: Location) -> bytes:
         ref = _ref(location)
-        with _reading(ref):
+        with self._reading(ref):
             return cast("bytes", self._client.get_object(**_arguments(ref))["Body"].read())
 
     def open(self, location: Location) -> BinaryIO:
@@ -38,7 +39,7 @@ class S3ObjectStore:
         pinned = ObjectRef(
             ref.bucket, ref.key, ref.version_id, head["ETag"].strip('"'), int(head["ContentLength"])
         )
-        return io.BufferedReader(_RangedObject(self._client, pinned), _READ_AHEAD_BYTES)
+        return io.BufferedReader(_RangedObject(self, pinned), _READ_AHEAD_BYTES)
 
     def write(
         self, uri: str, data: bytes | bytearray, content_type: str = "application/octet-stream"
@@ -69,7 +70,7 @@ class S3ObjectStore:
 
     def copy(self, source: Location, uri: str) -> None:
         ref, made = _ref(source), _ref(uri)
-        with _reading(ref):
+        with self._reading(ref):
             # CopyObject takes at most 5 GB; this one goes on in parts.
             self._client.copy(_arguments(ref), made.bucket, made.key)
 
@@ -93,7 +94,7 @@ class S3ObjectStore:
     def sha256(self, location: Location) -> str:
         ref = _ref(location)
         digest = hashlib.sha256()
-        with _reading(ref):
+        with self._reading(ref):
             for piece in self._client.get_object(**_arguments(ref))["Body"].iter_chunks(_HASH_PIECE_BYTES):
                 digest.update(piece)
         return digest.hexdigest()
@@ -125,16 +126,61 @@ class S3ObjectStore:
                 raise ServiceRejected(f"deleting {failure.get('Key')} under {uri}: {failure.get('Message')}")
         return len(keys)
 
+    def read_range(self, ref: ObjectRef, first: int, last: int) -> bytes:
+        """The bytes from `first` to `last`, both included, of the object as it was when `ref` was made."""
+        with self._reading(ref):
+            answer = self._client.get_object(
+                **_arguments(ref), Range=f"bytes={first}-{last}", IfMatch=ref.etag
+            )
+            return cast("bytes", answer["Body"].read())
+
     def _head(self, ref: ObjectRef) -> dict[str, Any]:
-        with _reading(ref):
+        with self._reading(ref):
             return cast("dict[str, Any]", self._client.head_object(**_arguments(ref)))
+
+    @contextmanager
+    def _reading(self, ref: ObjectRef) -> Iterator[None]:
+        with translated(f"reading {ref.uri}"):
+            try:
+                yield
+            except ClientError as error:
+                code = code_of(error)
+                if code in _MISSING_CODES or (code in DENIED_CODES and self._is_gone(ref)):
+                    version = f" (version {ref.version_id})" if ref.version_id else ""
+                    raise ObjectMissing(f"There is no object {ref.uri}{version}.") from error
+                if code in ("PreconditionFailed", "412"):
+                    raise ObjectChanged(
+                        f"{ref.uri} was replaced while it was being read; try again."
+                    ) from error
+                raise
+
+    def _is_gone(self, ref: ObjectRef) -> bool:
+        """Whether the object is missing, where reading it was denied; not, where that can't be told.
+
+        To who may not list the bucket, S3 tells a missing object as denied, and its look names no prefix:
+        a role that may list below some prefixes only has to look itself.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+        """
+        versioned = ref.version_id is not None
+        operation = "list_object_versions" if versioned else "list_objects_v2"
+        try:
+            pages = self._client.get_paginator(operation).paginate(Bucket=ref.bucket, Prefix=ref.key)
+            for page in pages:
+                for entry in page.get("Versions" if versioned else "Contents", ()):
+                    if entry["Key"] != ref.key:
+                        return True  # keys come in order: the shortest of those with this prefix is first
+                    if not versioned or entry["VersionId"] == ref.version_id:
+                        return False
+        except ClientError:
+            return False
+        return True
 
 
 class _RangedObject(io.RawIOBase):
     """Reads one S3 object by ranges. IfMatch makes a replacement in between an error, not a mixture."""
 
-    def __init__(self, client: Any, ref: ObjectRef) -> None:
-        self._client, self._ref, self._position = client, ref, 0
+    def __init__(self, store: S3ObjectStore, ref: ObjectRef) -> None:
+        self._store, self._ref, self._position = store, ref, 0
         self._size = ref.size or 0
 
     def readable(self) -> bool:
@@ -158,27 +204,10 @@ class _RangedObject(io.RawIOBase):
         if wanted <= 0:
             return 0
         last = self._position + wanted - 1
-        with _reading(self._ref):
-            body = self._client.get_object(
-                **_arguments(self._ref), Range=f"bytes={self._position}-{last}", IfMatch=self._ref.etag
-            )["Body"].read()
+        body = self._store.read_range(self._ref, self._position, last)
         buffer[: len(body)] = body
         self._position += len(body)
         return len(body)
-
-
-@contextmanager
-def _reading(ref: ObjectRef) -> Iterator[None]:
-    with translated(f"reading {ref.uri}"):
-        try:
-            yield
-        except ClientError as error:
-            if code_of(error) in _MISSING_CODES:
-                version = f" (version {ref.version_id})" if ref.version_id else ""
-                raise ObjectMissing(f"There is no object {ref.uri}{version}.") from error
-            if code_of(error) in ("PreconditionFailed", "412"):
-                raise ObjectChanged(f"{ref.uri} was replaced while it was being read; try again.") from error
-            raise
 
 
 def _ref(location: Location) -> ObjectRef:

@@ -198,15 +198,15 @@ def _remembering(evaluator: Any, s3: Any, calls: Calls) -> Callable[..., Any]:
         service_context: Mapping[str, Any] | None = None,
     ) -> Any:
         denied = enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
-        if denied is None and iam_action in _READS and _is_missing(resource_arn, s3):
-            # Who may not list learns nothing of what is missing:
-            # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html. The look names no prefix.
-            bucket = resource_arn.partition("/")[0]
-            denied = enforced(access_key_id, "s3:ListBucket", service, region, bucket, {})
         principal = evaluator.resolve_caller_identity(access_key_id) or {}
         role = evaluator._role_name_from_assumed_arn(principal.get("userArn", ""))
         if role:
             calls.add(role, Permission(iam_action, resource_arn, service_context or {}), denied is None)
+        if denied is None and iam_action in _READS and _is_missing(resource_arn, s3):
+            # Who may not list learns nothing of what is missing:
+            # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html. The look names no prefix.
+            bucket = resource_arn.partition("/")[0]
+            denied = enforce(access_key_id, "s3:ListBucket", service, region, bucket, {})
         return denied
 
     return enforced

@@ -183,8 +183,53 @@ def test_translates_each_refusal_into_its_class(code, status, expected):
                 {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject"
             )
 
+        def get_paginator(self, _):
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "ListObjectsV2")
+
     with pytest.raises(expected, match="s3://data/x"):
         S3ObjectStore(Client()).read("s3://data/x")
+
+
+class ReadingDenied:
+    """A client of who may list below a prefix only: S3 then tells what is missing as denied."""
+
+    def __init__(self, s3, *, may_list=True):
+        self._s3, self._may_list = s3, may_list
+
+    def get_object(self, **_):
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+
+    def head_object(self, **_):
+        raise ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadObject")
+
+    def get_paginator(self, operation):
+        if not self._may_list:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "ListObjectsV2")
+        return self._s3.get_paginator(operation)
+
+
+def test_tells_missing_from_denied_by_listing_below_the_key(s3):
+    s3.put_bucket_versioning(Bucket="data", VersioningConfiguration={"Status": "Enabled"})
+    kept = s3.put_object(Bucket="data", Key="runs/x", Body=b"")["VersionId"]
+    gone = s3.put_object(Bucket="data", Key="runs/x", Body=b"")["VersionId"]
+    s3.delete_object(Bucket="data", Key="runs/x", VersionId=gone)
+    s3.put_object(Bucket="data", Key="runs/missing-but-longer", Body=b"")
+    store = S3ObjectStore(ReadingDenied(s3))
+
+    assert not store.exists("s3://data/runs/missing")
+    for missing in ("s3://data/runs/missing", ObjectRef("data", "runs/x", gone)):
+        with pytest.raises(ObjectMissing):
+            store.read(missing)
+    for there in ("s3://data/runs/x", ObjectRef("data", "runs/x", kept)):
+        with pytest.raises(AccessDenied):
+            store.read(there)
+
+
+def test_what_can_be_neither_read_nor_listed_is_denied_not_missing(s3):
+    store = S3ObjectStore(ReadingDenied(s3, may_list=False))
+    for call in (store.read, store.exists):
+        with pytest.raises(AccessDenied):
+            call("s3://data/runs/missing")
 
 
 def test_calls_a_lost_connection_unavailable():
