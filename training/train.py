@@ -96,7 +96,12 @@ LINEAGE_VARIABLES = {
     "training_job": "TRAINING_JOB_NAME",
 }
 
+READ_OTHERWISE = "DROPFORGE_READ_OTHERWISE"
+"""Names the columns by which a release without the table of rules may have split the rows otherwise."""
+
 CODE = Path(__file__).resolve().parent
+_RULES = Path("code", "dropforge", "domain", "values.py")
+"""Of a model's archive: the rules by which its data was read. Earlier releases had none in one place."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,9 @@ class Champion:
                 command, cwd=self._folder, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
 
-    def scores(self, contract: Contract, row_key: NDArray[np.uint64]) -> NDArray[np.float64] | None:
+    def scores(
+        self, contract: Contract, row_key: NDArray[np.uint64], read_otherwise: str
+    ) -> NDArray[np.float64] | None:
         """Wait for the scores, aligned with `row_key`; None with `reason` set where there are none."""
         if self._process is not None:
             try:
@@ -216,7 +223,7 @@ class Champion:
                 self.reason = said[-1][:500] if said else f"its code/inference.py ended with {code}"
         if self.reason is not None:
             return None
-        self.reason = self._difference(contract)
+        self.reason = self._difference(contract, read_otherwise)
         if self.reason is not None:
             return None
         with np.load(self._scores, allow_pickle=False) as scored:
@@ -234,7 +241,7 @@ class Champion:
             self._process.kill()
             self._process.wait()
 
-    def _difference(self, contract: Contract) -> str | None:
+    def _difference(self, contract: Contract, read_otherwise: str) -> str | None:
         try:
             its = Contract.from_json((self._folder / "contract.json").read_bytes())
         except (OSError, InvalidContract) as error:
@@ -247,6 +254,12 @@ class Champion:
             return (
                 "NotComparable: rows were split otherwise when it was trained, so it may have been trained "
                 "on rows of this hold-out"
+            )
+        if read_otherwise and not (self._folder / _RULES).is_file():
+            return (
+                f"NotComparable: the release that trained it read {read_otherwise} otherwise and split rows "
+                "by that, so it may have been trained on rows of this hold-out; a model that is trained now "
+                "will be comparable"
             )
         return None
 
@@ -503,7 +516,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
     champion: dict[str, Any] | None = None
     for live in running:
         with clock.step("wait_for_champion"):
-            scores = live.scores(contract, holdout.row_key)
+            scores = live.scores(contract, holdout.row_key, environment.get(READ_OTHERWISE, ""))
         if scores is not None:
             arrays["champion"] = scores
         champion = {"scored": scores is not None, "reason": live.reason, "sha256": live.sha256}

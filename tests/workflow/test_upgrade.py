@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 
 from dropforge.domain.records import RunStatus
@@ -105,3 +109,41 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     # Nor does it say what AWS's serving stack needs to start: the deployment does.
     (container,) = stack.sagemaker.describe_model(ModelName=before.model_name)["Containers"]
     assert {"PIP_NO_BUILD_ISOLATION", "PIP_TARGET", "PYTHONPATH"} <= container["Environment"].keys()
+
+
+def _narrow_parquet(content: bytes, places: slice) -> bytes:
+    """Some rows of a CSV as Parquet with 32-bit floats."""
+    table = pacsv.read_csv(io.BytesIO(content)).drop_columns("id")
+    table = table.slice(places.start, places.stop - places.start)
+    for index, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(pa.float32(), safe=False))
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def test_a_live_model_whose_release_split_the_rows_otherwise_is_not_compared(
+    host: LocalHost,
+    deploy: Callable[..., Stack],
+    samples: Mapping[str, Path],
+    previous_template: Path,
+) -> None:
+    """Without an id the values decide on the split, and 32-bit floats are read otherwise today."""
+    content = samples["wine"].read_bytes()
+    stack = deploy(previous_template, TargetColumn="cultivar")
+    stack.train_and_deploy(_narrow_parquet(content, slice(0, 150)), "january.parquet")
+    stack.update(ROOT / "template.yaml")
+    stack.drop(_narrow_parquet(content, slice(20, 178)), "february.parquet")
+    stack.wait_for_version(2)
+    (candidate,) = [model for model in stack.ledger.list_models() if model.version == 2]
+    champion = stack.read_json(candidate.judgement_uri)["champion"]
+    assert not champion["scored"]
+    assert champion["reason"].startswith("NotComparable: the release that trained it read 'alcohol'")
+    # The next one is compared: both were split by today's reading.
+    stack.approve(2)
+    stack.wait_for_run_of(stack.wait_for_live(2))
+    stack.drop(_narrow_parquet(content, slice(0, 170)), "march.parquet")
+    stack.wait_for_version(3)
+    (candidate,) = [model for model in stack.ledger.list_models() if model.version == 3]
+    assert stack.read_json(candidate.judgement_uri)["champion"]["scored"]

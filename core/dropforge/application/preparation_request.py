@@ -9,7 +9,10 @@ from typing import Any
 from dropforge.domain.contract import TASKS
 from dropforge.domain.errors import InvalidEvent, InvalidSettings
 from dropforge.domain.ports import ObjectRef
+from dropforge.domain.row_rules import shown
 from dropforge.domain.run_manifest import RunManifest
+
+_NAMED, _LONGEST_LIST = 3, 450
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,10 @@ class PrepareRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """Where everything is, and how many rows came to what."""
+    """Where everything is, and how many rows came to what.
+
+    `read_otherwise` names columns by which an earlier release may have split the rows otherwise.
+    """
 
     run_id: str
     prefix: str
@@ -162,6 +168,7 @@ class PreparedData:
     notes: tuple[str, ...] = field(default=())
     unlabelled: int = 0
     remarks: tuple[str, ...] = field(default=())
+    read_otherwise: tuple[str, ...] = field(default=())
 
     @property
     def kept(self) -> int:
@@ -193,4 +200,11 @@ class PreparedData:
             },
             "data_version": self.data_version,
             "remarks": list(self.remarks),
+            "read_otherwise": _listed(self.read_otherwise),
         }
+
+
+def _listed(columns: tuple[str, ...]) -> str:
+    """Column names as the environment of a training job holds them, which takes 512 characters."""
+    names = ", ".join(repr(shown(name)) for name in columns[:_NAMED])
+    return names[:_LONGEST_LIST] + (f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else "")

@@ -66,11 +66,13 @@ class CheckCounts:
     Attributes:
         reasons: keyed by rule and column (None: the record as a whole).
         filled: up to two different values of each column that said nothing in the first drop.
+        read_otherwise: the columns that an earlier release may have split the rows by other values of.
     """
 
     objects: dict[str, ObjectCounts] = field(default_factory=dict)
     reasons: dict[tuple[str, str | None], Reason] = field(default_factory=dict)
     filled: dict[str, list[str]] = field(default_factory=dict)
+    read_otherwise: dict[str, None] = field(default_factory=dict)
 
     def fill(self, name: str, values: Sequence[str]) -> None:
         """Note values of a column that said nothing in the first drop."""
@@ -103,6 +105,7 @@ class CheckCounts:
                 reason.examples.append(replace(example, row=example.row + before))
         for name, values in later.filled.items():
             self.fill(name, values)
+        self.read_otherwise.update(later.read_otherwise)
         for source, counts in later.objects.items():
             total = self.objects.setdefault(source, ObjectCounts())
             total.read += counts.read
@@ -118,6 +121,7 @@ class CheckCounts:
                 for (rule, column), reason in self.reasons.items()
             ],
             "filled": self.filled,
+            "read_otherwise": list(self.read_otherwise),
         }
 
     @classmethod
@@ -129,6 +133,8 @@ class CheckCounts:
                 for rule, column, count, examples in raw["reasons"]
             },
             {name: list(values) for name, values in raw["filled"].items()},
+            # Chunks that were checked before an upgrade say nothing of it.
+            dict.fromkeys(raw.get("read_otherwise", ())),
         )
 
 

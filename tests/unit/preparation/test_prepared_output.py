@@ -62,7 +62,7 @@ def test_the_answer_says_where_everything_is():
     answer = json.loads(json.dumps(outcome.prepared.to_dict()))
     assert set(answer) == {
         *("run_id", "prefix", "contract_uri", "contract_hash", "contract_is_new", "task", "target", "splits"),
-        *("profile_uri", "report_uri", "rejected", "rows", "data_version", "remarks"),
+        *("profile_uri", "report_uri", "rejected", "rows", "data_version", "remarks", "read_otherwise"),
     }
     rows = {"read": 504, "rejected": 2, "unlabelled": 1, "duplicates": 0, "kept": 501}
     assert answer["rows"] == rows

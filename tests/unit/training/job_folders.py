@@ -60,8 +60,13 @@ def write_job(
     frame: pd.DataFrame,
     hyperparameters: Mapping[str, str] | None = None,
     model_py: str | None = None,
+    release: Path = REPOSITORY,
 ) -> Path:
-    """Write the input side of `root`: an 80/10/10 shuffled split, two parts for train, contract and code."""
+    """Write the input side of `root`: an 80/10/10 shuffled split, two parts for train, contract and code.
+
+    Args:
+        release: where the training code and the domain are taken from.
+    """
     shuffled = frame.sample(frac=1.0, random_state=7).reset_index(drop=True)
     first, second = int(len(frame) * 0.8), int(len(frame) * 0.9)
     half = first // 2
@@ -89,13 +94,13 @@ def write_job(
     )
     code = root / "input" / "data" / "code"
     code.mkdir(exist_ok=True)
-    for name in ("train.py", "inference.py", "model.py", "compiling.py", "build_backend.py"):
-        shutil.copy(TRAINING / name, code / name)
+    for program in (release / "training").glob("*.py"):
+        shutil.copy(program, code / program.name)
     if model_py is not None:
         (code / "model.py").write_text(model_py)
     package = code / "dropforge"
     shutil.copytree(
-        REPOSITORY / "core" / "dropforge" / "domain",
+        release / "core" / "dropforge" / "domain",
         package / "domain",
         ignore=shutil.ignore_patterns("__pycache__"),
         dirs_exist_ok=True,

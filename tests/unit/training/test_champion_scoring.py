@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.training.job_folders import builtin, pack, read_json, run_job, write_job
+from tests.workflow.previous_release import unpack_previous_release
 
 from dropforge.application.judge_model import JudgeRequest, judge_model
 from dropforge.domain import manifest
@@ -123,6 +124,40 @@ def test_champion_of_a_changed_contract_is_told_to_be_unscorable(trained, tmp_pa
     assert "champion: not scored: SchemaChanged" in result.stdout
     with np.load(root / "output" / "data" / "holdout.npz") as arrays:
         assert "champion" not in arrays.files
+
+
+@pytest.fixture(scope="module")
+def champion_of_then(tmp_path_factory):
+    """A model that the release before one table of rules trained."""
+    root = tmp_path_factory.mktemp("then")
+    release = unpack_previous_release(tmp_path_factory.mktemp("release")).parent
+    contract, frame = builtin("wine")
+    hyperparameters = {"seed": "1", "estimator": "linear"}
+    result = run_job(write_job(root, contract, frame, hyperparameters, release=release))
+    assert result.returncode == 0, result.stderr
+    return pack(root / "model", root / "champion.tar.gz")
+
+
+@pytest.mark.parametrize("read_otherwise", ["", "'alcohol'"])
+def test_champion_whose_release_split_the_same_rows_otherwise_is_not_compared(
+    champion_of_then, tmp_path, read_otherwise
+):
+    root = candidate_job(tmp_path, champion_of_then)
+    result = run_job(root, DROPFORGE_READ_OTHERWISE=read_otherwise)
+    assert result.returncode == 0, result.stderr
+    entry = report_of(root)["champion"]
+    assert entry["scored"] is not bool(read_otherwise)
+    if read_otherwise:
+        assert entry["reason"].startswith(
+            "NotComparable: the release that trained it read 'alcohol' otherwise"
+        )
+
+
+def test_champion_that_read_the_same_is_compared_whatever_an_earlier_release_read(trained, tmp_path):
+    champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")
+    root = candidate_job(tmp_path / "job", champion)
+    assert run_job(root, DROPFORGE_READ_OTHERWISE="'alcohol'").returncode == 0
+    assert report_of(root)["champion"]["scored"]
 
 
 def test_champion_of_another_split_is_not_compared(trained, tmp_path):

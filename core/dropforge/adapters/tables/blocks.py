@@ -38,6 +38,8 @@ class Block:
     bad: Sequence[BadRecord] = field(default_factory=tuple)
     names: Collection[str] = field(default_factory=tuple)
     """Every column that the rows name, wanted or not, in formats whose rows name their columns."""
+    rewritten: Collection[str] = field(default_factory=tuple)
+    """Columns with numbers that stand here otherwise than in the file: 1.0 as 1, in JSON."""
     spells_missing: bool = False
     """Whether the format has no other way to say that a value is missing than to spell it out."""
 

@@ -21,6 +21,7 @@ from dropforge.adapters.tables.conversion import (
     encode,
     text_buffers,
 )
+from dropforge.adapters.tables.earlier_reading import read_otherwise
 from dropforge.domain.contract import NUMERIC_TYPES, Column, Contract
 from dropforge.domain.row_rules import (
     RULE_CATEGORY,
@@ -69,6 +70,8 @@ class CheckedBlock:
     """As of the block."""
     filled: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Up to two different values of the contract's unfilled columns."""
+    read_otherwise: Collection[str] = ()
+    """Columns that an earlier release may have split these rows by other values of."""
 
 
 def prepared_schema(contract: Contract) -> pa.Schema:
@@ -128,6 +131,7 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
             for name in contract.unfilled
             if name in block.columns
         },
+        read_otherwise(block, contract),
     )
 
 

@@ -98,8 +98,10 @@ class JsonLinesTable(BlockTable):
                 seen.update(dict.fromkeys(parsed))
             position += 1
         names = dict.fromkeys(name for row in rows for name in row if kept is None or name in kept)
-        columns = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in names}
-        return Block(columns, rows_without(position, bad), position, bad, tuple(seen))
+        values = {name: [row.get(name) for row in rows] for name in names}
+        columns = {name: pa.array(texts, pa.string()) for name, texts in values.items()}
+        rewritten = [name for name, texts in values.items() if _Rewritten in set(map(type, texts))]
+        return Block(columns, rows_without(position, bad), position, bad, tuple(seen), rewritten)
 
 
 class _Number(str):
@@ -108,15 +110,22 @@ class _Number(str):
     __slots__ = ()
 
 
+class _Rewritten(_Number):
+    """One that stood there otherwise."""
+
+    __slots__ = ()
+
+
 def _integer(written: str) -> str:
-    return _Number("0" if written == "-0" else written)
+    return _Rewritten("0") if written == "-0" else _Number(written)
 
 
 def _float(written: str) -> str:
     """The text of a number with a point or an exponent; of a whole one as an integer's, as everywhere."""
     number = float(written)
     # What no float can hold reaches the contract's rules undamaged.
-    return _Number(label_of(number) if math.isfinite(number) else written)
+    text = label_of(number) if math.isfinite(number) else written
+    return _Number(text) if text == written else _Rewritten(text)
 
 
 def _constant(written: str) -> str | None:
