@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dropforge.domain.drop_life import NEVER, DropState, RecordedDrop
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, Run, RunStatus
 
@@ -162,6 +163,26 @@ def files(run: Run) -> str:
             else "labelled predictions"
         )
     return " and ".join(shown)
+
+
+def what_became(each: RecordedDrop) -> tuple[str, str]:
+    """A drop's state, and what there is to say of it; empty for nothing."""
+    state = each.state.replace("_", " ")
+    match each.state:
+        case DropState.WAITING if each.waits_for:
+            return state, f"for {each.waits_for.rpartition('/')[2]}, at most until {moment(each.due_at)}"
+        case DropState.WAITING if each.due_at == NEVER:
+            return state, f"goes along with the next run; {each.run_id} failed"
+        case DropState.WAITING if each.failures:
+            return state, f"tried again after {moment(each.due_at)}; {each.run_id} failed"
+        case DropState.TRAINED:
+            return state, f"version {each.version}" if each.version else f"{each.run_id}"
+        case DropState.SET_ASIDE:
+            reason = each.reason or {}
+            return state, f"{reason.get('class')}: {reason.get('message')}"
+        case DropState.IN_RUN:
+            return state, str(each.run_id)
+    return state, ""
 
 
 def say(console: Console, text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dropforge.domain.records import Run
 from dropforge.domain.triggers import TriggerKind, run_id_of_execution
@@ -17,6 +17,12 @@ from dropforge_ops.progress_view import cause_message
 from dropforge_ops.target import Target
 from dropforge_ops.waiting import Deadline
 
+DATA: Final = {
+    "new": "what came since the last run; where nothing did, what the last run was trained on",
+    "all": "all data so far, of each object the newest version",
+    "last-run": "what the last run was trained on",
+}
+"""What a run by hand may train on; help, how-to and console have these words."""
 # What a model is made from: where these are the same, the model has to be.
 _INGREDIENTS = ("data_version", "contract_hash", "code_sha256")
 

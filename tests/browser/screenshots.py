@@ -48,6 +48,7 @@ def pages(stack: Stack) -> Iterator[tuple[str, str, str]]:
     waiting = stack.ledger.list_models()[0]
     yield "overview", "/", ".cost-lines"
     yield "runs", "/runs", "tbody"
+    yield "drops", "/drops", "tbody"
     yield "run", f"/runs/{waiting.run_id}", "g.node[data-tone=warn]"
     yield "models", "/models", ".table"
     yield "version", f"/models/{waiting.version}", ".confusion"

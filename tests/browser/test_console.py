@@ -7,6 +7,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from dropforge.domain.records import RunStatus
+from dropforge_ops.replays import DATA
 from tests.browser.desk import (
     NARROW,
     PATIENCE_MS,
@@ -85,6 +86,23 @@ def test_a_file_dropped_by_dragging_is_followed_on_the_graph_approved_and_predic
     page.get_by_role("link", name="Try it").click()
     page.get_by_role("button", name="Predict", exact=True).click()
     expect(page.get_by_text("prediction id")).to_be_visible()
+
+
+def test_what_became_of_each_file_is_listed_with_what_brings_it_back(desk: Desk, stack: Stack, data: Path):
+    stack.live_or_first(data)
+    runs, _ = stack.counts()
+    stack.drop(b"radius\n1\n", "broken.csv")
+    stack.wait_for_failed_run(runs + 1)
+    page = desk.open("/runs")
+    page.get_by_role("link", name="What became of each dropped file").click()
+    broken = page.get_by_role("row", name="broken.csv")
+    expect(broken).to_contain_text("set aside")
+    expect(broken).to_contain_text("MissingTarget")
+    expect(page.get_by_role("row", name="trained").first).to_be_visible()
+    expect(page.get_by_text("1 set aside")).to_be_visible()
+    for words in ("dropforge runs start --data last-run", DATA["last-run"], "dropforge drops retry FILE"):
+        expect(page.get_by_text(words, exact=True)).to_be_visible()
+    assert_fit_and_free_of_barriers(desk, [("/drops", "tbody")], [("light", NARROW), ("dark", WIDE)])
 
 
 def test_the_pages_fit_the_screen_and_have_no_serious_barrier(desk: Desk, stack: Stack, data: Path):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import batched
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 _CONFLICT_ATTEMPTS = 8
 _CONFLICT_PAUSE_S = 0.05
-# TransactWriteItems takes 100 actions: two per drop, and one checks the lock.
+_ACTIONS_PER_TRANSACTION = 100
+# Two actions per drop, and one checks the lock.
 _DROPS_PER_TRANSACTION = 49
 
 
@@ -131,13 +133,12 @@ class DynamoDbLedger(LedgerReader):
         self, drop_ids: Iterable[str], change: DropChange, *, token: int | None = None
     ) -> list[RecordedDrop]:
         wanted = list(dict.fromkeys(drop_ids))
-        batches = [
-            wanted[start : start + _DROPS_PER_TRANSACTION]
-            for start in range(0, len(wanted), _DROPS_PER_TRANSACTION)
-        ]
+        batches = batched(wanted, _DROPS_PER_TRANSACTION)
         return [each for batch in batches for each in self._change_some(batch, change, token)]
 
-    def _change_some(self, drop_ids: list[str], change: DropChange, token: int | None) -> list[RecordedDrop]:
+    def _change_some(
+        self, drop_ids: Iterable[str], change: DropChange, token: int | None
+    ) -> list[RecordedDrop]:
         for _ in range(_CONFLICT_ATTEMPTS):
             known = self.get_drops(drop_ids)
             newest = self.newest_versions(each.drop.key for each in known)
@@ -189,13 +190,24 @@ class DynamoDbLedger(LedgerReader):
         self._update(keys.folder_marker(marker_key), "SET written_at = :at", {":at": written_at})
 
     def note_newest(self, drops: Iterable[RecordedDrop]) -> None:
-        for each in drops:
-            pointer = {**keys.newest(each.drop.key), "drop_id": each.drop_id}
-            self._transact([self._put(pointer, "attribute_not_exists(pk)")], "noting the newest version")
+        for batch in batched(drops, _ACTIONS_PER_TRANSACTION):
+            self._note_some({each.drop.key: each.drop_id for each in batch})
+
+    def _note_some(self, newest: Mapping[str, str]) -> None:
+        for _ in range(_CONFLICT_ATTEMPTS):
+            known = self.newest_versions(newest)
+            actions = [
+                self._put({**keys.newest(key), "drop_id": drop_id}, "attribute_not_exists(pk)")
+                for key, drop_id in newest.items()
+                if key not in known
+            ]
+            if not actions or self._transact(actions, "noting the newest versions"):
+                return
+        raise ServiceUnavailable("Other writers noted the same objects again and again; try again.")
 
     def mark_unsettled(self, run_ids: Iterable[str]) -> None:
-        for run_id in run_ids:
-            self._transact([self._put(keys.unsettled(run_id))], "noting what a run holds")
+        for batch in batched(run_ids, _ACTIONS_PER_TRANSACTION):
+            self._transact([self._put(keys.unsettled(each)) for each in batch], "noting what runs hold")
 
     def mark_settled(self, run_id: str, **changes: Any) -> None:
         actions = [self._delete(keys.unsettled(run_id))]

@@ -206,8 +206,8 @@ class AdmissionDesk:
         if run is None:
             labelled = self._labelled(trigger, now)
             waiting = sort_out(self.ledger.waiting_drops(), now)
-            for each, newer in waiting.outdated:
-                self.ledger.change_drops([each.drop_id], lambda old, _, by=newer: superseded(old, by))  # type: ignore[misc]
+            newer = {each.drop_id: by for each, by in waiting.outdated}
+            self.ledger.change_drops(newer, lambda old, _: superseded(old, newer[old.drop_id]))
             manifest = self._manifest(trigger, lease.subject, waiting.ready, labelled, now)
             if not manifest.objects and labelled is None:
                 held = f" {what_is_held(list(waiting.held))}" if waiting.held else ""

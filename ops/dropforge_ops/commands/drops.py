@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from dropforge.domain.drop_life import NEVER, DropState, RecordedDrop
+from dropforge.domain.drop_life import DropState, RecordedDrop
 from dropforge.domain.drop_names import why_no_data
 from dropforge_ops import replays
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.invocation import Invocation
-from dropforge_ops.render import moment, say, size, table
+from dropforge_ops.render import moment, say, size, table, what_became
 from dropforge_ops.waiting import Deadline
 
 _STATES = tuple(state.replace("_", "-") for state in DropState)
@@ -49,7 +49,7 @@ def list_drops(
                 each.drop.key.removeprefix(_INCOMING),
                 size(each.drop.size),
                 moment(each.written_at),
-                *_told(each),
+                *what_became(each),
             ]
             for each in wanted[:limit]
         ]
@@ -114,22 +114,3 @@ def _name(each: RecordedDrop) -> str:
 
 def _document(each: RecordedDrop) -> dict[str, Any]:
     return {"drop_id": each.drop_id, **each.to_dict(), "written_at": each.written_at}
-
-
-def _told(each: RecordedDrop) -> list[str]:
-    state = each.state.replace("_", " ")
-    match each.state:
-        case DropState.WAITING if each.waits_for:
-            return [state, f"for {each.waits_for.rpartition('/')[2]}, at most until {moment(each.due_at)}"]
-        case DropState.WAITING if each.due_at == NEVER:
-            return [state, f"goes along with the next run; {each.run_id} failed"]
-        case DropState.WAITING if each.failures:
-            return [state, f"tried again after {moment(each.due_at)}; {each.run_id} failed"]
-        case DropState.TRAINED:
-            return [state, f"version {each.version}" if each.version else f"{each.run_id}"]
-        case DropState.SET_ASIDE:
-            reason = each.reason or {}
-            return [state, f"{reason.get('class')}: {reason.get('message')}"]
-        case DropState.IN_RUN:
-            return [state, str(each.run_id)]
-    return [state, ""]

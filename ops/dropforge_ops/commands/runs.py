@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,13 +20,9 @@ from dropforge_ops.progress_view import ProgressView
 from dropforge_ops.render import metric, run_seconds, runs_table, say
 from dropforge_ops.waiting import Deadline, RunWatch
 
-DATA: Final = {
-    "new": "what came since the last run; where nothing did, what the last run was trained on",
-    "all": "all data so far, of each object the newest version",
-    "last-run": "what the last run was trained on",
-}
-"""What a run by hand may train on; the how-to has the same words."""
-DATA_HELP = "; ".join(f"{name}: {text}" for name, text in DATA.items()) + ". By default as TrainingData says."
+DATA_HELP = (
+    "; ".join(f"{name}: {text}" for name, text in replays.DATA.items()) + ". By default as TrainingData says."
+)
 _REMEDY = "It goes on; 'dropforge runs' shows how it stands, --timeout allows more time."
 _TimeoutOption = Annotated[
     float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait.")
@@ -83,8 +79,8 @@ def start_run(
     timeout: _TimeoutOption = 3600,
 ) -> None:
     """Train now, also on what waits because its run has failed."""
-    if data not in (None, *DATA):
-        raise UsageError(f"--data is {data!r}; it is one of {', '.join(DATA)}.")
+    if data not in (None, *replays.DATA):
+        raise UsageError(f"--data is {data!r}; it is one of {', '.join(replays.DATA)}.")
     deadline = Deadline(timeout, _REMEDY)
     fields = {} if data is None else {"data": data}
     started = replays.start(invocation.target, "manual", fields)

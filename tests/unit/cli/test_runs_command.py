@@ -7,7 +7,7 @@ import pytest
 
 from dropforge.domain.records import RunStatus
 from dropforge.domain.triggers import run_id_of_execution
-from dropforge_ops.commands.runs import DATA
+from dropforge_ops.replays import DATA
 
 REPORT = {
     "rows": {"read": 100, "rejected": 3, "duplicates": 2, "kept": 95},

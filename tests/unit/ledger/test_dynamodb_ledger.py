@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at, execution
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
-from dropforge.domain.drop_life import taken
+from dropforge.domain.drop_life import RecordedDrop, taken
 from dropforge.domain.errors import AccessDenied, NotApproved, ServiceRejected, ServiceUnavailable
 from dropforge.domain.moments import iso
 from dropforge.domain.records import Approval, Live, LockName, RunStatus
@@ -242,3 +242,27 @@ def test_lists_more_than_one_page(ledger):
     assert [run.run_id for run in ledger.list_runs()] == [
         f"run-{number:02}" for number in reversed(range(12))
     ]
+
+
+def test_what_an_earlier_release_left_is_looked_through_a_hundred_at_a_time(ledger, hooked):
+    drops = [RecordedDrop(a_drop(number), iso(at(0)), "earlier") for number in range(250)]
+    writes: list[None] = []
+    counted = hooked("transact_write_items", lambda: writes.append(None))
+    counted.note_newest(drops)
+    assert len(writes) == 3
+    counted.note_newest([RecordedDrop(a_drop(250), iso(at(0)), "earlier"), *drops])
+    assert len(writes) == 4, "what an earlier try noted isn't written again"
+    keys = [each.drop.key for each in drops]
+    assert ledger.newest_versions(keys) == {each.drop.key: each.drop_id for each in drops}
+    counted.mark_unsettled(f"run-{number}" for number in range(150))
+    assert len(writes) == 6
+    assert len(ledger.unsettled_runs()) == 150
+
+
+def test_the_newest_version_that_was_noted_meanwhile_stays(ledger, hooked):
+    newer = a_drop(1, sequencer="FF", version_id="newer")
+    racing = hooked(
+        "transact_write_items", once(lambda: ledger.record_drop(newer, received_by="x", now=at(0)))
+    )
+    racing.note_newest([RecordedDrop(a_drop(1), iso(at(0)), "earlier")])
+    assert ledger.newest_versions([newer.key]) == {newer.key: newer.drop_id}

@@ -61,7 +61,7 @@ def test_admitting_takes_every_waiting_drop_along(new_world, copies_of):
     world = new_world()
     for number in (1, 2):
         world.ledger.record_drop(a_drop(number), received_by="died", now=at(number))
-    assert check_every_crash(copies_of(world), lambda world, now: world.admit(a_drop(3), now=now)) == 16
+    assert check_every_crash(copies_of(world), lambda world, now: world.admit(a_drop(3), now=now)) == 10
 
 
 def test_registering_supersedes_the_one_that_waits(new_world, copies_of):

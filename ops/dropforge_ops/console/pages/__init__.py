@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.pages import drift, models, overview, run, runs, trying, version
+from dropforge_ops.console.pages import drift, drops, models, overview, run, runs, trying, version
 
 PAGES: Final[tuple[Page, ...]] = (
     overview.PAGE,
     runs.PAGE,
+    drops.PAGE,
     run.PAGE,
     models.PAGE,
     version.PAGE,

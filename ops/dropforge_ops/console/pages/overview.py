@@ -55,6 +55,8 @@ async def build(context: Context) -> None:
         with html.div().classes("overview-main stack-of"):
             await live(context, partial(read_standing, ledger), _show_standing)
             drop_zone(context)
+            with html.p():
+                link("What became of each dropped file", "/drops")
         with html.div().classes("overview-side stack-of"):
             watch = partial(read_watch, context.target, ledger, context.documents)
             _later(context, watch, _show_watch, every_s=_WATCH_LOOKS * context.look_s)

@@ -44,6 +44,8 @@ async def build(context: Context) -> None:
     """The newest runs, kept up to date; older ones by leafing back."""
     heading("Runs", "Every training, from a drop to its end")
     drop_zone(context)
+    with html.p():
+        link("What became of each dropped file", "/drops")
     pages = _Pages(context)
     pages.show(await context.read(pages.look))
     poll(context, pages.look, pages.show)
