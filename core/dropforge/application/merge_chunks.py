@@ -157,7 +157,7 @@ class _Merge:
 
     def _survey(self, only: int | None = None) -> TableSurvey:
         """Put together what was seen; of one object only, if its number is given."""
-        drop = DropSurvey()
+        drop = DropSurvey(self._plan.request.settings.target)
         for number, item, answer in self._answers("survey"):
             found = iter(answer["spans"])
             for position, span in enumerate(item):
@@ -234,7 +234,7 @@ class _Merge:
         self._store.write(f"{self._scratch.uri}outline", outline)
         preparation.report.counts = total.counts
         rejects = [each for each in inputs if each["rejects"]["files"] or not each["rejects"]["item"]]
-        if self._has_too_many_rejects(preparation):
+        if self._refuses_rows(preparation):
             return self._scratch.begin("reduce", rejects)
         ranges = [
             {"range": number, "ranges": self._plan.ranges, "items": len(self._items)}
@@ -254,10 +254,10 @@ class _Merge:
             total.add(span.ref.uri, each, span.is_last)
 
     @staticmethod
-    def _has_too_many_rejects(preparation: Preparation) -> bool:
+    def _refuses_rows(preparation: Preparation) -> bool:
         try:
-            preparation.refuse_rejects()
-        except errors.TooManyRejects:
+            preparation.refuse_rows()
+        except (errors.TooManyRejects, errors.MissingTarget):
             return True
         return False
 
@@ -268,8 +268,8 @@ class _Merge:
         report = preparation.report
         report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
         try:
-            preparation.refuse_rejects()
-        except errors.TooManyRejects as error:
+            preparation.refuse_rows()
+        except (errors.TooManyRejects, errors.MissingTarget) as error:
             return self._sift_or_raise(error, preparation)
         report.duplicates, report.splits, reduced = self._kept(preparation.contract)
         try:
@@ -375,9 +375,10 @@ class _Merge:
                 raise _error(each["error"], 0)
             if "read" in each:
                 return ObjectCounts(each["read"], each["rejected"], each["unlabelled"])
-            seen = TableSurvey()
-            for name in each["columns"]:
+            seen = TableSurvey(each.get("rows", 0))
+            for name, values in _values_of(each["columns"]).items():
                 seen.add_column(name, ref.uri)
+                seen.columns[name].values = values
             return seen
 
         sifted = sift(request, error, look)
@@ -443,3 +444,8 @@ def _staged(counts: CheckCounts, source: str) -> int:
 def _array(counts: Counts, contract: Contract) -> np.ndarray[Any, np.dtype[np.int64]]:
     shape = (3, len(contract.classes or ("",)))
     return np.array(counts, dtype=np.int64).reshape(shape) if counts else np.zeros(shape, dtype=np.int64)
+
+
+def _values_of(columns: Mapping[str, int] | Sequence[str]) -> Mapping[str, int]:
+    """How many values each column of an object has; before an upgrade nobody counted them."""
+    return columns if isinstance(columns, Mapping) else dict.fromkeys(columns, 1)

@@ -15,7 +15,8 @@ from dropforge.application.preparation_report import Report, profile_json
 from dropforge.application.preparation_request import PreparedData, PrepareRequest
 from dropforge.domain.contract import NO_VALUES, ONE_VALUE, Contract
 from dropforge.domain.contract_change import accept_command
-from dropforge.domain.errors import DataError, SchemaChanged, TooFewRows, TooManyRejects
+from dropforge.domain.drop_totals import unlabelled
+from dropforge.domain.errors import DataError, MissingTarget, SchemaChanged, TooFewRows, TooManyRejects
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts, SplitCounts, Written
 from dropforge.domain.recurrence import Combinations
@@ -81,10 +82,15 @@ class Preparation:
         report.data_version = _data_version(self.request.read, self.contract, self._store)
         self._store.write(self._contract_uri, self.contract.to_json().encode(), _JSON)
 
-    def refuse_rejects(self) -> None:
-        """Raise TooManyRejects if more rows broke the contract than the settings allow."""
+    def refuse_rows(self) -> None:
+        """Raise TooManyRejects if more rows broke the contract than the settings allow, or MissingTarget if
+        nothing that the run was started for has a target."""
         counts, allowed = self.report.counts, self.request.settings.maximum_reject_rate
-        if _is_too_much(counts.objects.values(), allowed) or _is_too_much(self._new(counts), allowed):
+        new = self._new(counts)
+        if new and all(each.read == each.unlabelled for each in new):
+            sources = [ref.uri for ref in self.request.read if self.request.is_new(ref)]
+            raise MissingTarget(unlabelled(sources, sum(each.read for each in new), self.contract.target))
+        if _is_too_much(counts.objects.values(), allowed) or _is_too_much(new, allowed):
             raise TooManyRejects(_too_many(counts, allowed, self.contract))
 
     def _new(self, counts: CheckCounts) -> list[ObjectCounts]:

@@ -59,9 +59,12 @@ def _sift(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tables
 def _looked_at(span: Span, contract: Contract | None, folder: str, tables: ChunkTables) -> dict[str, Any]:
     try:
         if contract is None:
-            survey = DropSurvey()
+            survey = DropSurvey(target="")  # Nothing to compare with.
             survey.add(span.ref.uri, tables.survey(span))
-            return {"columns": list(survey.total.columns)}
+            return {
+                "rows": survey.total.rows,
+                "columns": {name: column.values for name, column in survey.total.columns.items()},
+            }
         checked, problem = tables.check((span,), contract, folder, 1, 1)
         if problem is not None:
             raise problem

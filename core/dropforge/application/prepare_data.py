@@ -58,7 +58,7 @@ def _under_a_contract(
     pinned = read_pinned(pinned_uri, request.settings, store)
     if pinned is None or was_inferred_by(request.prefix, pinned, store):
         try:
-            inferred = infer(request.settings, tables.survey(request.read))
+            inferred = infer(request.settings, tables.survey(request.read, request.settings.target))
         except OF_ONE_OBJECT as error:
             if may_sift:
                 _sift(request, error, None, store, tables)
@@ -85,7 +85,9 @@ def _sift(
     """Raise _Unfit where the run can go on without those objects that brought the error about."""
 
     def look(ref: ObjectRef) -> ObjectCounts | TableSurvey:
-        return tables.survey([ref]) if contract is None else tables.check(ref, contract)
+        return (
+            tables.survey([ref], request.settings.target) if contract is None else tables.check(ref, contract)
+        )
 
     sifted = sift(request, error, look)
     if not sifted.unfit:
@@ -111,7 +113,7 @@ def _prepare(
     try:
         with tables.stage(request.read, contract, preparation.rejected_uri) as staged:
             report.counts = staged.counts
-            preparation.refuse_rejects()
+            preparation.refuse_rows()
             if preparation.may_split_by_row and staged.has_few_combinations:
                 preparation.split_by_row()
                 staged.split_by_row(preparation.contract)
@@ -120,7 +122,7 @@ def _prepare(
             preparation.refuse_splits()
             written = staged.write(request.prefix)
             if notes is None and preparation.filled:
-                preparation.propose_filled(tables.survey(request.read))
+                preparation.propose_filled(tables.survey(request.read, request.settings.target))
     except OF_ONE_OBJECT as error:
         if may_sift:
             _sift(request, error, contract, store, tables)
@@ -141,6 +143,6 @@ def _refused(
 def _survey_of_change(request: PrepareRequest, tables: Tables) -> TableSurvey:
     """Examine all drops; where they differ among themselves, the newest alone."""
     try:
-        return tables.survey(request.read)
+        return tables.survey(request.read, request.settings.target)
     except SchemaChanged:
-        return tables.survey([request.newest_drop])
+        return tables.survey([request.newest_drop], request.settings.target)

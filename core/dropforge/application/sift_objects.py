@@ -8,8 +8,8 @@ from typing import Final
 
 from dropforge.application.preparation_request import PreparedData, PrepareRequest
 from dropforge.domain import errors
-from dropforge.domain.drop_totals import refuse_other_columns
-from dropforge.domain.errors import DropforgeError, EmptyData, ObjectMissing, TooManyRejects
+from dropforge.domain.drop_totals import refuse_other_columns, unlabelled
+from dropforge.domain.errors import DropforgeError, EmptyData, MissingTarget, ObjectMissing, TooManyRejects
 from dropforge.domain.inference import refuse_missing
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import ObjectCounts
@@ -22,7 +22,7 @@ OF_ONE_OBJECT: Final = (
     errors.UnsupportedFormat,
     errors.UnsupportedColumn,
     errors.DuplicateColumn,
-    errors.MissingTarget,
+    MissingTarget,
     errors.MissingKey,
     errors.SchemaChanged,
     TooManyRejects,
@@ -98,14 +98,21 @@ def sift(
     sifted = Sifted(request)
     if not isinstance(error, OF_ONE_OBJECT):
         return sifted
-    before = TableSurvey()
+    surveys = []
     for ref in reversed(request.read):
         try:
             found = look(ref)
             if isinstance(found, ObjectCounts):
-                _refuse_rejects(ref, found, error, request)
+                _refuse_rows(ref, found, error, request)
             else:
-                _refuse_columns(ref, found, before, request)
+                surveys.append((ref, found))
+        except OF_ONE_OBJECT as unfit:
+            sifted.unfit[ref.identity] = unfit
+    before = TableSurvey()
+    # Those with a target say which columns there should be.
+    for ref, seen in sorted(surveys, key=lambda each: request.settings.target not in each[1].columns):
+        try:
+            _refuse_columns(ref, seen, before, error, request)
         except OF_ONE_OBJECT as unfit:
             sifted.unfit[ref.identity] = unfit
     return sifted
@@ -116,18 +123,33 @@ def write_remarks(request: PrepareRequest, remarks: Remarks, store: ObjectStore)
     store.write(f"{request.prefix}{REMARKS_NAME}", remarks.to_json(), "application/json")
 
 
-def _refuse_columns(ref: ObjectRef, seen: TableSurvey, before: TableSurvey, request: PrepareRequest) -> None:
-    """An object from which, with those before it, a contract would be inferred has to have their columns."""
-    refuse_missing(request.settings.target, request.settings.key, dict.fromkeys(seen.columns), ref.uri)
-    refuse_other_columns(ref.uri, seen, before)
+def _refuse_columns(
+    ref: ObjectRef, seen: TableSurvey, before: TableSurvey, error: DropforgeError, request: PrepareRequest
+) -> None:
+    """An object from which, with those before it, a contract would be inferred has to have their columns.
+
+    That it has no target is its fault only where none has one.
+    """
+    target = request.settings.target
+    if isinstance(error, MissingTarget):
+        refuse_missing(target, request.settings.key, seen.columns, ref.uri)
+        if not seen.columns[target].values:
+            raise MissingTarget(unlabelled([ref.uri], seen.rows, target))
+    is_known = not before.columns or seen.columns.keys() <= before.columns.keys()
+    # A column that no other object has may be the target under another name.
+    present = {**seen.columns, target: None} if is_known else seen.columns
+    refuse_missing(target, request.settings.key, present, ref.uri)
+    refuse_other_columns(ref.uri, seen, before, target)
     for name in seen.columns:
         before.add_column(name, ref.uri)
 
 
-def _refuse_rejects(
+def _refuse_rows(
     ref: ObjectRef, counts: ObjectCounts, error: DropforgeError, request: PrepareRequest
 ) -> None:
-    """An object with too many rejects is at fault only where there were too many in all."""
+    """An object with too many rejects, or without a target, is at fault only where the whole run is."""
+    if isinstance(error, MissingTarget) and request.is_new(ref) and counts.read == counts.unlabelled:
+        raise MissingTarget(unlabelled([ref.uri], counts.read, request.settings.target))
     allowed = request.settings.maximum_reject_rate
     if isinstance(error, TooManyRejects) and counts.rejected > allowed * (counts.read - counts.unlabelled):
         raise TooManyRejects(

@@ -15,6 +15,8 @@ from dropforge.domain.preparing import CheckCounts
 from dropforge.domain.row_rules import shown
 from dropforge.domain.survey import Identifiers, TableSurvey
 
+_NAMED = 5
+
 
 @dataclass
 class SpanSurvey:
@@ -48,9 +50,14 @@ class SpanCheck:
 
 
 class DropSurvey:
-    """Collects the spans of a drop in the order of the rows; `total` is the evidence of whole objects."""
+    """Collects the spans of a drop in the order of the rows; `total` is the evidence of whole objects.
 
-    def __init__(self) -> None:
+    Args:
+        target: the column that an object may lack: its rows are unlabelled then.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
         self.total = TableSurvey()
         self._object: SpanSurvey | None = None
 
@@ -86,7 +93,7 @@ class DropSurvey:
         if not whole.seen.rows and whole.first_bad is not None:
             raise _nothing_readable(uri, whole.records, whole.first_bad, whole.columns)
         if whole.columns is not None:
-            refuse_other_columns(uri, whole.seen, self.total)
+            refuse_other_columns(uri, whole.seen, self.total, self._target)
         self.total.add(whole.seen)
 
 
@@ -135,7 +142,7 @@ def refuse_unusable(uri: str, records: int, names: Collection[str] | None, contr
 
 
 def hold_to_schema(uri: str, columns: Sequence[str], retyped: Iterable[str], contract: Contract) -> None:
-    """Refuse an object whose columns are not the contract's.
+    """Refuse an object whose columns are not the contract's; without the target its rows are unlabelled.
 
     Args:
         retyped: lines about columns whose type can't hold the contract's.
@@ -143,6 +150,9 @@ def hold_to_schema(uri: str, columns: Sequence[str], retyped: Iterable[str], con
     Raises:
         MissingTarget, MissingKey, SchemaChanged.
     """
+    if all(map(contract.has_column, columns)):
+        # Otherwise the target may stand there under another name.
+        columns = list(dict.fromkeys([*columns, contract.target]))
     refuse_missing(contract.target, contract.key, dict.fromkeys(columns), uri)
     ignored = {column.name for column in contract.columns if column.role == "ignored"}
     expected = [column.name for column in contract.columns]
@@ -158,6 +168,15 @@ def refuse_empty(uri: str, records: int) -> None:
         raise EmptyData(f"{uri} has a header and no rows. Drop a file with rows.")
 
 
+def unlabelled(uris: Sequence[str], rows: int, target: str) -> str:
+    """Say that nothing can be learned from objects without a single target."""
+    named = ", ".join(uris[:_NAMED]) + (f" and {len(uris) - _NAMED} more" if len(uris) > _NAMED else "")
+    return (
+        f"None of the {rows} rows of {named} has a value of the target {target!r}, so there is nothing to "
+        "learn from. Drop the rows again once it is known."
+    )
+
+
 def _nothing_readable(uri: str, records: int, first: str, columns: Sequence[str] | None) -> DataError:
     line = repr(shown(first))
     if columns is None:
@@ -171,9 +190,9 @@ def _nothing_readable(uri: str, records: int, first: str, columns: Sequence[str]
     )
 
 
-def refuse_other_columns(uri: str, seen: TableSurvey, before: TableSurvey) -> None:
-    """Refuse an object whose columns are not those of the objects before it."""
-    if before.columns and set(seen.columns) != set(before.columns):
+def refuse_other_columns(uri: str, seen: TableSurvey, before: TableSurvey, target: str) -> None:
+    """Refuse an object whose columns are not those of the objects before it, the target aside."""
+    if before.columns and {*seen.columns, target} != {*before.columns, target}:
         lines = _column_lines(list(before.columns), list(seen.columns))
         raise SchemaChanged(
             f"{uri} has other columns than the objects dropped before it: {'; '.join(lines)}. "

@@ -84,7 +84,7 @@ class DuplicateColumn(DataError):
 
 
 class MissingTarget(DataError):
-    """The target column is not among the file's columns."""
+    """The target column is not among the columns, or no row that a run was started for has a value there."""
 
 
 class MissingKey(DataError):

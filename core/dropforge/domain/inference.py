@@ -74,7 +74,7 @@ def infer_contract(
     locale = Locale.of(survey)
     reading = reading_of(target, survey.columns[target], tolerated, locale)
     task, classes, target_type = _infer_target(
-        target, survey.columns[target], reading, task, tolerated, notes
+        target, survey.columns[target], reading, task, tolerated, notes, survey.sources.get(target, "")
     )
     columns = []
     for name, seen in survey.columns.items():
@@ -217,11 +217,20 @@ def _key_column(name: str, seen: ColumnSurvey) -> Column:
 
 
 def _infer_target(
-    name: str, seen: ColumnSurvey, reading: Reading, task: str, tolerated: float, notes: list[str]
+    name: str,
+    seen: ColumnSurvey,
+    reading: Reading,
+    task: str,
+    tolerated: float,
+    notes: list[str],
+    source: str,
 ) -> tuple[str, tuple[str, ...] | None, str]:
     """Return task, classes and type of the target."""
     if seen.values == 0:
-        raise ConstantTarget(f"The target {name!r} has no value in any row; drop rows that are labelled.")
+        raise MissingTarget(
+            f"{source}: the target {name!r} has no value in any row, so there is nothing to learn from. Drop "
+            "rows of which it is known."
+        )
     kind = reading.kind
     if kind == "text":
         kind = "category"

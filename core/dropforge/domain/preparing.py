@@ -228,8 +228,8 @@ class StagedRows(Protocol):
 class Tables(Protocol):
     """The machinery that streams tables through a bounded amount of memory."""
 
-    def survey(self, objects: Sequence[ObjectRef]) -> TableSurvey:
-        """Examine every row of the objects.
+    def survey(self, objects: Sequence[ObjectRef], target: str) -> TableSurvey:
+        """Examine every row of the objects, which may lack the target.
 
         Raises:
             EmptyData, UnreadableData, UnsupportedFormat, UnsupportedColumn, DuplicateColumn.

@@ -73,7 +73,7 @@ FATAL = [
     ("no target", "x.csv", GOOD.replace(b"x,c,y", b"x,c,z"), MissingTarget, "'x', 'c', 'z'"),
     ("no header", "x.csv", b"1,2,3\n4,5,6\n", MissingTarget, "looks like data"),
     ("constant target", "x.csv", b"x,y\n" + b"1,a\n2,a\n" * 50, ConstantTarget, "nothing to learn"),
-    ("target without values", "x.csv", b"x,y\n" + b"1,\n2,NA\n" * 50, ConstantTarget, "no value in any row"),
+    ("target without values", "x.csv", b"x,y\n" + b"1,\n2,NA\n" * 50, MissingTarget, "no value in any row"),
     ("latin-1", "x.csv", GOOD.replace(b"1.610,a", b"1.610,\xe9"), UnreadableData, "row 4 .*0xe9.*UTF-8"),
     ("NUL byte", "x.csv", GOOD.replace(b"1.610,a", b"1.610,\0"), UnreadableData, "row 4 .*NUL"),
     ("truncated gzip", "x.csv.gz", gzip.compress(GOOD)[:-40], UnreadableData, "truncated gzip"),

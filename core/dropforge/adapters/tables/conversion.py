@@ -132,7 +132,8 @@ class Converter:
         return Converted(pc.if_else(missing, None, converted.values), converted.bad)
 
     def _converted(self, array: pa.Array) -> Converted:
-        if pa.types.is_null(array.type):
+        if array.null_count == len(array):
+            # Whatever type a file gives a column without values.
             return Converted(pa.nulls(len(array), ARROW_TYPES[self._kind]))
         if pa.types.is_string(array.type) or pa.types.is_dictionary(array.type):
             return self._from_text(array) if self._is_plain else self._one_by_one(array)

@@ -38,8 +38,8 @@ class StreamedTables:
         self._store, self._block_bytes, self._scratch = store, block_bytes, scratch
         self._workers = workers or cores()
 
-    def survey(self, objects: Sequence[ObjectRef]) -> TableSurvey:
-        drop = DropSurvey()
+    def survey(self, objects: Sequence[ObjectRef], target: str) -> TableSurvey:
+        drop = DropSurvey(target)
         for ref in reversed(objects):
             with open_table(self._store, ref, self._block_bytes) as table:
                 seen = survey_table(table, ref.uri, self._workers)

@@ -74,7 +74,22 @@ class ParquetTable(BlockTable):
         return [self._file.metadata.row_group(group).total_byte_size for group in groups]
 
     def native_types(self) -> Mapping[str, pa.DataType]:
-        return {name: _value_type(self._schema.field(index).type) for name, index in self._index.items()}
+        return {
+            name: pa.null() if self._is_empty(index) else _value_type(self._schema.field(index).type)
+            for name, index in self._index.items()
+        }
+
+    def _is_empty(self, index: int) -> bool:
+        """Whether the file says that a column has no values: pandas gives such columns the type of floats."""
+        metadata = self._file.metadata
+        for group in range(metadata.num_row_groups):
+            column = metadata.row_group(group).column(index)
+            statistics = column.statistics
+            if statistics is None or not statistics.has_null_count:
+                return False
+            if statistics.null_count < column.num_values:
+                return False
+        return True
 
     def pieces(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Piece]:
         names = [name for name in self._index if wanted is None or name in wanted]
