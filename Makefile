@@ -15,8 +15,10 @@ ENV ?= default
 TESTS ?= tests
 # Much of a test on the local host is waiting: four processes keep two cores busy.
 WORKERS ?= 4
+# Of the unit tests those that start no process, train nothing and search no large spaces.
+UNIT := judging handlers workflow_use_cases batch contract cost console service_adapters scan
 
-.PHONY: help setup demo up test ordinary-user screenshots faults realworld bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written
+.PHONY: help setup demo up unit test rooms ordinary-user screenshots faults realworld bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written
 
 ON_LINUX := demo up test screenshots faults realworld bench sam-local serving-stack record ordinary-user
 ifneq ($(filter $(ON_LINUX),$(MAKECMDGOALS)),)
@@ -25,41 +27,44 @@ $(error make $(firstword $(filter $(ON_LINUX),$(MAKECMDGOALS))) needs Linux: run
 endif
 endif
 
-help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@scripts/bootstrap.sh
 
-demo: setup machines-are-written ## the whole way from a dropped file to a prediction, on this machine; then stop
+demo: setup machines-are-written ## go from a dropped file to a prediction on this machine, then stop
 	@dropforge demo
 
-up: setup machines-are-written ## the same host, kept running; Ctrl-C stops it, its state survives
+up: setup machines-are-written ## keep the same host running; Ctrl-C stops it, its state survives
 	@dropforge up $(ARGS)
 
-test: setup ## every test
+unit: setup ## run the fast tests, in seconds
+	@pytest -q -n 2 $(addprefix tests/unit/,$(UNIT))
+
+test: setup ## run every test
 	@scripts/find_chromium.sh >/dev/null
 	pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
-ordinary-user: setup ## as root: the demo, with and without user namespaces, and every test, as a user who is new here
+ordinary-user: setup ## as root: run the demo and every test as a new user, with and without user namespaces
 	@scripts/find_chromium.sh >/dev/null
 	@scripts/ordinary_user.sh
 
-screenshots: setup ## pictures of every page of the console, to docs/images
+screenshots: setup ## take pictures of every page of the console, to docs/images
 	@python -m tests.browser.screenshots
 
-faults: setup ## every state of both machines under faults, kills of the host, 200 drops; prints a table
+faults: setup ## break every state of both machines, kill the host, drop 200 files; prints a table
 	python -m tests.faults $(ARGS)
 
-realworld: setup ## real tables through prepare, train and gate, beside a plain baseline; prints a table
+realworld: setup ## take real tables through prepare, train and gate, beside a plain baseline; prints a table
 	@UV_PROJECT_ENVIRONMENT=.dropforge/realworld uv sync --quiet --frozen --only-group realworld --no-install-project --python $(BIN)/python
 	python -m tests.realworld $(ARGS)
 
-bench: setup ## ratios in one run: preparation, drift, serving, imports, false alarms and more; ARGS=--quick for a look
+bench: setup ## measure preparation, drift, serving and more beside their peers; ARGS=--quick for a look
 	python -m bench all $(ARGS)
 	python -m bench.console_paint
 
-check: setup ## format, lint, types, import rules, template and state machines
+check: setup ## check format, lint, types, import rules, template, state machines, prose
 	ruff format --check .
 	ruff check .
 	mypy
@@ -72,6 +77,7 @@ check: setup ## format, lint, types, import rules, template and state machines
 	scripts/check_requirements.sh
 	scripts/lint_workflows.sh
 	python -m scripts.reference --check
+	python -m scripts.prose
 
 docs: setup ## write docs/reference from the code, the template and the example events
 	python -m scripts.reference
@@ -82,33 +88,36 @@ machines: setup ## write statemachine/*.asl.json, which is deployed, from the *.
 machines-are-written:
 	@python -m scripts.state_machines --check
 
-scan: setup ## the template by checkov and cfn-guard, the dependencies by their advisories; bills of materials
+rooms: setup ## print how many lines each room has, beside a commit: make rooms ARGS=v0.2.0
+	@python -m scripts.rooms $(ARGS)
+
+scan: setup ## scan the template (checkov, cfn-guard) and the dependencies; write bills of materials
 	python -m scan
 
-audit: setup ## what every role may do and what it needs, both ways; the scans; what a month costs
+audit: setup ## compare what every role may do with what it needs; run the scans; price a month
 	python -m proof iam
 	python -m scan
 	dropforge cost month
 
-sam-local: build ## every function in a container with every example event; SKIP where no engine can run
+sam-local: build ## run every function in a container with every example event; SKIP where no engine can run
 	python -m sam_local $(SAM_VERSION) $(ARGS)
 
-serving-stack: setup ## SageMaker's own serving stack with a trained archive, beside the local model server
+serving-stack: setup ## serve a trained archive with SageMaker's own stack, beside the local model server
 	@python -m serving_stack
 
-record: setup ## make the recordings anew that check and audit compare with: runs the workflow tests
+record: setup ## run the workflow tests and keep what check and audit compare with
 	python -m proof record
 
-format: setup ## put the code into the house's form
+format: setup ## format the code, and fix what the linter can
 	ruff format .
 	ruff check --fix .
 
-lock: setup ## resolve again, and export what the layers install
+lock: setup ## resolve the dependencies again; export what the layers install
 	uv lock
 	uv export --quiet --frozen --only-group core-layer --no-hashes --no-annotate --no-header -o core/requirements.txt
 	uv export --quiet --frozen --only-group data-layer --no-hashes --no-annotate --no-header -o layers/data/requirements.txt
 
-build: setup machines-are-written ## sam validate and sam build
+build: setup machines-are-written ## run sam validate and sam build
 	$(SAM) validate --lint
 	$(SAM) build
 
@@ -121,21 +130,21 @@ ON_AWS = stack=$$(python scripts/environment_stack.py $(ENV)) && \
   region=$$(python -c 'import boto3; print(boto3.Session().region_name or str())') && \
   dropforge $(1) --stack "$$stack" --region "$$region" $(ARGS)
 
-deploy: build ## to AWS: make deploy ENV=dev PARAMETERS="TargetColumn=…"; CONFIRM=no asks nobody
+deploy: build ## deploy to AWS: make deploy ENV=dev PARAMETERS="TargetColumn=…"; CONFIRM=no asks nobody
 	$(SAM_DEPLOY) $(if $(filter no,$(CONFIRM)),--no-confirm-changeset)
 
-changes: build ## what a deployment would change: its change set, shown and not executed
+changes: build ## show what a deployment would change: its change set, not executed
 	$(SAM_DEPLOY) --no-execute-changeset
 	@echo "Each deployment renews the API's stage: its new and old deployment and the stage are in every change set."
 
-smoke: setup ## whether a deployed environment works: its stack, endpoint, API, alarms
+smoke: setup ## check that a deployed environment works: its stack, endpoint, API, alarms
 	@$(call ON_AWS,doctor)
 
-stack-drift: setup ## whether somebody changed an environment's stack behind its template's back
+stack-drift: setup ## find changes that somebody made to an environment's stack outside its template
 	@python scripts/stack_drift.py $(ENV)
 
-teardown: setup ## take a stack away with all that it made: make teardown ENV=dev ARGS=--keep-data
+teardown: setup ## remove a stack and everything it made: make teardown ENV=dev ARGS=--keep-data
 	@$(call ON_AWS,teardown)
 
-clean: ## remove what the verbs made, except the local host's state
+clean: ## remove what the other targets made, except the local host's state
 	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .dropforge/build .dropforge/unpacked

@@ -65,9 +65,9 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """README and every page that is written by hand."""
+    """README, CONTRIBUTING, SECURITY and every page that is written by hand."""
     written = sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "docs" / "how-to").glob("*.md"))
-    return [ROOT / "README.md", *written]
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *written]
 
 
 def blocks() -> Iterator[Block]:

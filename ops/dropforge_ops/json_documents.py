@@ -230,7 +230,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "stopped": "what was stopped, by kind",
         "deleted": "what was deleted, by kind",
         "kept": "what was kept, by kind",
-        "left": "what is left all the same, by kind; then the command ends with 1",
+        "left": "what is left all the same, by kind; then the command exits with status 1",
     },
     "forget": {
         "key_column": "the contract's key column",
@@ -239,7 +239,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "prepared": "uri, version_id, is_latest and rows of each version of a prepared file",
         "dropped": "likewise of drops, files to score and results, which stay, with remedy",
         "models": "version, run_id and stage of each version that was trained on the key",
-        "unread": "uri, version_id and reason of what could not be looked into; then the command ends with 1",
+        "unread": "uri, version_id and reason of what could not be read; if any, the exit status is 1",
     },
     "doctor": {
         "checks": "check, status (ok, warn, fail, skip), detail and remedy of each",

@@ -23,7 +23,7 @@ from dropforge_ops.errors import ExitCode
 
 PARSED = [each for mark in (HOST, AWS, EXAMPLE, LONG, "") for each in documented.commands_of(mark)]
 # Programs of others, which are only named.
-OTHERS = {"curl", "git", "head", "source"}
+OTHERS = {"curl", "git", "head", "pytest", "python", "source"}
 PARAMETERS = load_template(ROOT / "template.yaml")["Parameters"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # https://docs.aws.amazon.com/cli/latest/reference/#global-options

@@ -238,4 +238,4 @@ class AccessDenied(PermanentError):
 
 
 class ServiceRejected(PermanentError):
-    """An AWS call was refused for a reason that a retry does not mend."""
+    """An AWS call was refused for a reason that a retry does not fix."""

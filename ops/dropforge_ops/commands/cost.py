@@ -115,7 +115,11 @@ def estimate(
     ] = None,
     maximum: Annotated[
         float | None,
-        typer.Option("--maximum", min=0, help="End with 1 above so many USD. [default: MaximumRunCostUSD]"),
+        typer.Option(
+            "--maximum",
+            min=0,
+            help="Exit with status 1 if the estimate exceeds this many USD. [default: MaximumRunCostUSD]",
+        ),
     ] = None,
     parameter: ParameterOption = None,
     environment: EnvironmentOption = None,

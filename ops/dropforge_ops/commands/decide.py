@@ -74,7 +74,7 @@ def reject(
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept with the decision.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; needed without a terminal.")] = False,
 ) -> None:
-    """Reject a version. Rejecting the live one starts a rollback to the version before."""
+    """Reject a version. Rejecting the live one rolls back to the previous version."""
     model = decisions.parse_version(version, invocation.ledger)
     shown = _shown(invocation, model)
     text = decisions.clean_reason(reason, "rejected with dropforge reject")

@@ -24,7 +24,7 @@ _STYLE = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red", St
 
 
 def doctor(invocation: Invocation) -> None:
-    """Check machine, credentials, quotas, stack and alarms, and say what to do. Ends with 1 on a fail."""
+    """Check machine, credentials, quotas, stack and alarms, and say what to do. Exits with 1 if one fails."""
     root = _root()
     findings = [*made(machine.checks(root), "this machine"), *_findings(invocation, root)]
     counts = Counter(each.status for each in findings)

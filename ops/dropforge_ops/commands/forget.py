@@ -35,7 +35,8 @@ def forget(
     """Delete the predictions, outcomes and prepared rows of one key, and list what still holds it.
 
     Shows what it found and asks. Reads the whole prediction log and every drop. Drops, batches and trained
-    versions are listed with what to do about them. Ends with 3 where nothing holds the key. Can be run again.
+    versions are listed with what to do about them. Exits with status 3 where nothing holds the key. Can
+    be run again.
     """
     subject = subject_of(Contracts(invocation.target.client("s3"), invocation.target.bucket), key)
     forgetting = Forgetting(invocation.target, invocation.ledger, subject, invocation.note)

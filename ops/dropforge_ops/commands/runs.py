@@ -113,7 +113,7 @@ def replay_run(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run to do again.")],
     timeout: _TimeoutOption = 3600,
 ) -> None:
-    """Train again on the very data of a run, and compare the models. Ends with 1 if they differ."""
+    """Train again on the very data of a run, and compare the models. Exits with status 1 if they differ."""
     original = find_run(invocation.ledger, run)
     target, documents = invocation.target, invocation.documents
     before = replays.outcome_of(original.run_id, target.bucket, documents)

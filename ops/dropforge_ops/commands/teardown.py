@@ -36,7 +36,8 @@ def teardown(
 ) -> None:
     """Delete the stack and all it made: endpoints, models, packages, logs, tables, buckets, every version.
 
-    Looks afterwards for anything left, by name and by tag, and ends with 1 if there is. Can be run again.
+    Looks afterwards for anything left, by name and by tag, and exits with status 1 if there is. Can be run
+    again.
     """
     target = invocation.target
     if name is not None and name != target.stack:

@@ -62,7 +62,7 @@ def up(
     ] = 0,
     keep_state: Annotated[
         bool,
-        typer.Option("--keep-state/--fresh", help="Go on with what is there, or delete it and begin anew."),
+        typer.Option("--keep-state/--fresh", help="Go on with what is there, or delete it and start over."),
     ] = True,
 ) -> None:
     """Run everything on this machine until Ctrl-C. What happened survives and is there the next time."""

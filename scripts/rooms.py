@@ -1,0 +1,103 @@
+"""Count the lines of each room of the house, beside those of a commit.
+
+python -m scripts.rooms [COMMIT]
+
+Every tracked text file counts, with comments and blank lines, except what is generated: the state machines'
+JSON where it has a source, docs/reference, recordings and lock files. Without COMMIT: what is committed last.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = ("core", "functions", "training", "layers", "statemachine", "template.yaml", "openapi.yaml")
+TOOLS = ("ops", "local", "proof", "scan", "sam_local", "serving_stack", "bench", "scripts")
+_GENERATED = ("docs/reference/", "proof/recordings/")
+_LOCKS = ("uv.lock", "package-lock.json", "requirements.txt")
+
+
+def counts(path: str, paths: set[str]) -> bool:
+    """Whether a file is written by people."""
+    has_source = path.endswith(".asl.json") and path.replace(".json", ".yaml") in paths
+    return not (path.startswith(_GENERATED) or path.rsplit("/", 1)[-1] in _LOCKS or has_source)
+
+
+def lines_by_room(files: Mapping[str, bytes]) -> Counter[str]:
+    """Lines by top-level folder, or by file where it lies beside them; what is binary has none.
+
+    >>> lines_by_room({"core/a.py": b"x\\ny\\n", "core/b.py": b"z\\n", "docs/i.png": b"\\0\\n"})
+    Counter({'core': 3})
+    """
+    found: Counter[str] = Counter()
+    for path, content in files.items():
+        if counts(path, set(files)) and b"\0" not in content:
+            found[path.partition("/")[0]] += content.count(b"\n")
+    return found
+
+
+def committed(commit: str, root: Path = ROOT) -> dict[str, bytes]:
+    """The files of a commit, by path."""
+    listed = _git(root, "ls-tree", "-r", "-z", "--format=%(objectname) %(path)", commit)
+    entries = [entry.split(" ", 1) for entry in listed.decode().split("\0") if entry]
+    answer = _git(root, "cat-file", "--batch", given="".join(f"{name}\n" for name, _ in entries).encode())
+    files, at = {}, 0
+    for _, path in entries:
+        head, _, _ = answer[at:].partition(b"\n")
+        start = at + len(head) + 1
+        size = int(head.split()[2])
+        files[path] = answer[start : start + size]
+        at = start + size + 1
+    return files
+
+
+def tracked(root: Path = ROOT) -> dict[str, bytes]:
+    """The files of the working tree that git knows, or would add."""
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    paths = [root / path for path in dict.fromkeys(listed.decode().split("\0")) if path]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths if path.is_file()}
+
+
+def table(before: Counter[str], after: Counter[str]) -> str:
+    """Rooms, then sums, with the lines before and after and their ratio."""
+    rest = sorted((before.keys() | after.keys()) - {*PRODUCT, *TOOLS, "tests", "docs"})
+    groups = {"product": PRODUCT, "tools": TOOLS, "tests": ("tests",), "docs": ("docs",), "the rest": rest}
+    rows = []
+    for name, rooms in groups.items():
+        if len(rooms) > 1:
+            rows += [(room, before[room], after[room]) for room in rooms if before[room] or after[room]]
+        rows.append((f"= {name}", sum(before[each] for each in rooms), sum(after[each] for each in rooms)))
+    both = (*PRODUCT, *TOOLS)
+    rows.append(
+        ("= product and tools", sum(before[each] for each in both), sum(after[each] for each in both))
+    )
+    shown = [
+        f"{name:<22}{old:>8,}{new:>8,}  {f'{new / old:.2f}' if old else 'new':>5}" for name, old, new in rows
+    ]
+    return "\n".join([f"{'room':<22}{'before':>8}{'now':>8}  ratio", *shown])
+
+
+def _git(root: Path, *arguments: str, given: bytes | None = None) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=root, input=given, capture_output=True, check=True).stdout
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) > 1 or arguments[:1] in (["-h"], ["--help"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    commit = arguments[0] if arguments else "HEAD"
+    try:
+        before = lines_by_room(committed(commit))
+    except subprocess.CalledProcessError as error:
+        print(f"{commit}: {error.stderr.decode().strip()}", file=sys.stderr)
+        return 1
+    print(table(before, lines_by_room(tracked())))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
