@@ -18,9 +18,9 @@ WORKERS ?= 4
 # Of the unit tests those that start no process, train nothing and search no large spaces.
 UNIT := judging handlers workflow_use_cases batch contract cost console service_adapters scan
 
-.PHONY: help setup demo up unit test rooms ordinary-user screenshots faults realworld bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written
+.PHONY: help setup demo up unit test rooms ordinary-user screenshots faults realworld readers bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written
 
-ON_LINUX := demo up test screenshots faults realworld bench sam-local serving-stack record ordinary-user
+ON_LINUX := demo up test screenshots faults realworld readers bench sam-local serving-stack record ordinary-user
 ifneq ($(filter $(ON_LINUX),$(MAKECMDGOALS)),)
 ifneq ($(shell uname -s),Linux)
 $(error make $(firstword $(filter $(ON_LINUX),$(MAKECMDGOALS))) needs Linux: run it in a Linux container or virtual machine (on Windows in WSL 2), or use AWS by make deploy)
@@ -59,6 +59,9 @@ faults: setup ## break every state of both machines, kill the host, drop 200 fil
 realworld: setup ## take real tables through prepare, train and gate, beside a plain baseline; prints a table
 	@UV_PROJECT_ENVIRONMENT=.dropforge/realworld uv sync --quiet --frozen --only-group realworld --no-install-project --python $(BIN)/python
 	python -m tests.realworld $(ARGS)
+
+readers: setup ## read tables of many dialects beside pandas, polars and DuckDB; ARGS=--write for the table in docs
+	@python -m tests.readers $(ARGS)
 
 bench: setup ## measure preparation, drift, serving and more beside their peers; ARGS=--quick for a look
 	python -m bench all $(ARGS)

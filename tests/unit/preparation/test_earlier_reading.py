@@ -83,6 +83,7 @@ NATIVE = {
     "integers": pa.array([1, -5, 2**60, None], pa.int64()),
     "unsigned": pa.array([1, 5, 2**60, None], pa.uint64()),
     "decimals": pa.array([Decimal("1.50"), Decimal("0.07"), None], pa.decimal128(12, 2)),
+    "prices": pa.array([Decimal("18.24"), Decimal("-1782.85"), None], pa.decimal128(12, 2)),
     "long decimals": pa.array([Decimal(2**60 + 1), Decimal(7), None], pa.decimal128(38, 0)),
     "short decimals": pa.array([Decimal(123456), Decimal(7), None], pa.decimal128(10, 0)),
     "booleans": pa.array([True, False, None]),
@@ -99,6 +100,8 @@ WRITTEN = {
     "x.csv": b"x,y\n0.1,no\n1,no\n 1,no\n1.0,no\n007,no\n1e3,no\nNA,no\n,no\ntrue,no\n2024-01-05,no\n"
     b'2024-01-05T06:07:08.5Z,no\n2024-01-05 06:07:08+0530,no\n Private ,no\n"q,""",no\n-0,no\n',
     "numbers.jsonl": lines("0.1", "1.0", "1e3", "-0", "-0.0", "12345678901234567890", "null", "NaN"),
+    "floats.jsonl": lines("0.1", "7.0", "1e20", "-0.0", "null"),
+    "plain floats.jsonl": lines("0.1", "-3.25", "null"),
     "plain.jsonl": lines("0.1", "7", "-3.25", "null", "true"),
     "texts.jsonl": lines('"NA"', '" a"', '"1.0"', '""', '"2024-01-05"', "true"),
 }
@@ -170,7 +173,7 @@ def test_whatever_the_release_before_split_by_other_hashes_is_said(tmp_path):
     assert differing > 10
 
 
-@pytest.mark.parametrize("name", ["x.csv", "plain.jsonl", "texts.jsonl"])
+@pytest.mark.parametrize("name", ["x.csv", "plain.jsonl", "plain floats.jsonl", "texts.jsonl"])
 def test_nothing_is_said_of_files_that_were_read_alike(name):
     for column in COLUMNS[:-1]:
         assert not today(name, WRITTEN[name], contract_of(column))[1], column

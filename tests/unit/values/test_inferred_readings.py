@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.in_memory_store import InMemoryObjectStore
+from tests.unit.preparation.dropping import prepare
 
+from dropforge.adapters.tables.blocks import Hints, Table
+from dropforge.adapters.tables.reading import open_table
 from dropforge.adapters.tables.surveying import survey_column
 from dropforge.domain.contract import Column
 from dropforge.domain.formats import Locale, Reading, reading_of
@@ -63,3 +69,37 @@ def test_amounts_are_found_with_signs_and_units(sample, around):
     reading, unread = read_as([around.format(sample), around.format(sample.replace("234", "567"))])
     assert (reading.kind, unread) == ("number", [])
     assert sample in (reading.format or "")
+
+
+def open_table_of(data: bytes) -> AbstractContextManager[Table]:
+    store = InMemoryObjectStore({"s3://data/x.jsonl": data})
+    return open_table(store, store.pinned("s3://data/x.jsonl"), 1 << 20)
+
+
+def jsonl(values: list[str]) -> bytes:
+    return "".join(f'{{"x": {value}, "y": {"01"[i % 2]}}}\n' for i, value in enumerate(values)).encode()
+
+
+@pytest.mark.parametrize("largest", ["3.0", "1e20", "1.7976931348623157e308", "3e0"])
+def test_a_column_of_json_with_points_is_a_number_although_all_are_whole(largest):
+    data = jsonl([f"{i}.0" for i in range(399)] + [largest])
+    outcome = prepare(("x.jsonl", data))
+    assert outcome.contract.column("x").type == "number"
+    later = prepare(
+        ("x.jsonl", data), ("y.jsonl", jsonl([f"{i}.5" for i in range(400)])), store=outcome.store
+    )
+    assert (later.contract, later.prepared.rejected) == (outcome.contract, 0)
+
+
+def test_whole_numbers_with_points_are_labels_and_identifiers_without():
+    data = "".join(f'{{"id": {i}.0, "x": {i % 7}.5, "y": {i % 2}.0}}\n' for i in range(400)).encode()
+    outcome = prepare(("x.jsonl", data), key="id")
+    assert (outcome.contract.classes, outcome.contract.column("id").type) == (("0", "1"), "integer")
+    assert sorted(outcome.values("id")) == list(range(400))
+
+
+@pytest.mark.parametrize("value", ["9007199254740993", "1e400", "Infinity"])
+def test_a_number_that_no_float_holds_stays_as_it_is_beside_numbers_with_points(value):
+    with open_table_of(f'{{"x": 2.0}}\n{{"x": {value}}}\n'.encode()) as table:
+        (block,) = table.blocks(None, Hints())
+    assert block.columns["x"].to_pylist() == ["2", value]

@@ -10,8 +10,10 @@ import json
 import math
 import os
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -323,3 +325,12 @@ def test_identifiers_with_leading_zeros_are_others(text):
     ):
         (found,) = prepared(data.encode(), name, (column,))["id"]
         assert same(found, ... if expected is None else expected), (name, text, found, expected)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 6, 10])
+def test_decimals_of_parquet_are_the_numbers_that_their_digits_write(scale):
+    random = np.random.default_rng(scale)
+    values = [Decimal(int(each)).scaleb(-scale) for each in random.integers(-(10**14), 10**14, 2000)]
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"number": pa.array(values, pa.decimal128(38, scale))}), sink)
+    assert prepared(sink.getvalue(), "x.parquet", FEATURES[:1])["number"] == [float(each) for each in values]

@@ -272,12 +272,15 @@ def as_text(array: pa.Array) -> pa.Array:
 
 
 def widened(array: pa.Array) -> pa.Array:
-    """Return numbers as float64: of a narrower float the decimal number that it stands for, 0.1 as 0.1."""
+    """Return the nearest float64: of a narrower float the decimal number that it stands for, 0.1 as 0.1."""
     if pa.types.is_float16(array.type) or pa.types.is_float32(array.type):
         narrow = array.to_numpy(zero_copy_only=False)
         distinct, places = np.unique(narrow, return_inverse=True)
         wide = np.array([float(str(value)) for value in distinct], dtype=np.float64)
         return pa.array(wide[places], pa.float64(), mask=~is_present(array))
+    if pa.types.is_decimal(array.type):
+        # Arrow's own cast scales by a rounded power of ten: 18.24 becomes 18.240000000000002.
+        array = array.cast(pa.string())
     return array.cast(pa.float64(), safe=False)
 
 

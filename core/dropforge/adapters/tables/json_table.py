@@ -99,8 +99,12 @@ class JsonLinesTable(BlockTable):
             position += 1
         names = dict.fromkeys(name for row in rows for name in row if kept is None or name in kept)
         values = {name: [row.get(name) for row in rows] for name in names}
-        columns = {name: pa.array(texts, pa.string()) for name, texts in values.items()}
-        rewritten = [name for name, texts in values.items() if _Rewritten in set(map(type, texts))]
+        kinds = {name: set(map(type, texts)) for name, texts in values.items()}
+        columns = {
+            name: _column(texts, may_be_floats=name not in formats and not kinds[name].isdisjoint(_FLOATS))
+            for name, texts in values.items()
+        }
+        rewritten = [name for name in values if not kinds[name].isdisjoint(_REWRITTEN)]
         return Block(columns, rows_without(position, bad), position, bad, tuple(seen), rewritten)
 
 
@@ -116,6 +120,22 @@ class _Rewritten(_Number):
     __slots__ = ()
 
 
+class _Float(_Number):
+    """One with a point or an exponent."""
+
+    __slots__ = ()
+
+
+class _RewrittenFloat(_Number):
+    """One that is both."""
+
+    __slots__ = ()
+
+
+_FLOATS, _REWRITTEN = {_Float, _RewrittenFloat}, {_Rewritten, _RewrittenFloat}
+_EXACT_INTEGERS = 2**53
+
+
 def _integer(written: str) -> str:
     return _Rewritten("0") if written == "-0" else _Number(written)
 
@@ -124,8 +144,31 @@ def _float(written: str) -> str:
     """The text of a number with a point or an exponent; of a whole one as an integer's, as everywhere."""
     number = float(written)
     # What no float can hold reaches the contract's rules undamaged.
-    text = label_of(number) if math.isfinite(number) else written
-    return _Number(text) if text == written else _Rewritten(text)
+    if not math.isfinite(number):
+        return _Number(written)
+    text = label_of(number)
+    return _Float(text) if text == written else _RewrittenFloat(text)
+
+
+def _column(values: list[str | None], *, may_be_floats: bool) -> pa.Array:
+    """The values as text; as floats where some have a point and all are numbers, as other formats hold them.
+
+    So 1.0 and 2.0 are numbers that later ones with a fraction may follow, and 1e20 isn't an identifier.
+    """
+    if may_be_floats:
+        numbers = [None if value is None else _exact(value) for value in values]
+        if numbers.count(None) == values.count(None):
+            return pa.array(numbers, pa.float64())
+    return pa.array(values, pa.string())
+
+
+def _exact(value: str) -> float | None:
+    """The float that a number of JSON is; None for a text, and where a float would lose of an integer."""
+    if not isinstance(value, _Number):
+        return None
+    number = float(value)
+    is_kept = type(value) in _FLOATS or (math.isfinite(number) and abs(number) < _EXACT_INTEGERS)
+    return number if is_kept else None
 
 
 def _constant(written: str) -> str | None:

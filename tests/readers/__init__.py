@@ -1,0 +1,1 @@
+"""Tables in the dialects that people write, as dropforge, pandas, polars and DuckDB read them."""
