@@ -14,7 +14,7 @@ from scripts.state_machines import source_of
 
 from dropforge.domain.cloudwatch_metrics import BY_VERSION, METRICS_BY_VERSION
 from dropforge.domain.cloudwatch_metrics import METRICS as EMITTED
-from dropforge.domain.metric_registry import DEFAULT_METRIC, METRICS
+from dropforge.domain.metric_registry import DEFAULT_METRIC, MEANINGS, METRICS
 from dropforge_local.template import load_template, resource_property
 
 
@@ -97,6 +97,7 @@ def metrics(root: Path) -> str:
             code(name),
             "more" if metric.greater_is_better else "less",
             "default" if name == DEFAULT_METRIC[task] else "",
+            MEANINGS[name],
         ]
         for task, known in METRICS.items()
         for name, metric in known.items()
@@ -107,7 +108,7 @@ def metrics(root: Path) -> str:
             "## Metrics of a model",
             "`QualityMetric` names the one that the gate decides by; all are computed on the hold-out, and "
             "the training job prints each on the validation split.",
-            table(["task", "metric", "better is", ""], qualities),
+            table(["task", "metric", "better is", "", "says"], qualities),
             "## Metrics in CloudWatch",
             "Namespace `Dropforge`, dimension `Model`.",
             table(["metric", "meaning"], [[code(name), said] for name, said in EMITTED.items()]),

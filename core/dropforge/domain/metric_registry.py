@@ -25,6 +25,11 @@ class Metric:
         """Return how much better `value` is than `over`, numbers or arrays of them; positive is better."""
         return value - over if self.greater_is_better else over - value
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1 and is made of single rows' rights and wrongs, as a share is."""
+        return self.family in ("ranking", "counts")
+
 
 METRICS: Mapping[str, Mapping[str, Metric]] = {
     task: {
@@ -56,6 +61,27 @@ METRICS: Mapping[str, Mapping[str, Metric]] = {
 }
 """The metrics of each task. In a binary task the positive class is code 1; labels are the class of highest
 probability. ``auc`` of a multiclass task is the mean over classes of one against the rest."""
+
+MEANINGS: Mapping[str, str] = {
+    "auc": "chance that a random positive is scored above a random negative",
+    "average_precision": "precision averaged over recall; its base line is the share of positives",
+    "accuracy": "share of rows that get the right class",
+    "balanced_accuracy": "mean over classes of the share found",
+    "precision": "share of predicted positives that are positive",
+    "recall": "share of positives that are found",
+    "f1": "harmonic mean of precision and recall",
+    "macro_precision": "precision, every class counting alike",
+    "macro_recall": "recall, every class counting alike",
+    "macro_f1": "F1, every class counting alike",
+    "log_loss": "punishes confident errors; 0 is perfect",
+    "brier": "mean squared error of the probability; 0 is perfect",
+    "r2": "share of the variance explained",
+    "rmse": "typical error, in the target's unit; large errors count more",
+    "mse": "mean squared error",
+    "mae": "mean absolute error, in the target's unit",
+    "median_absolute_error": "half of the errors are smaller",
+}
+"""What each says, for the person who decides by it."""
 
 DEFAULT_METRIC: Mapping[str, str] = {"binary": "auc", "multiclass": "accuracy", "regression": "r2"}
 

@@ -2,19 +2,14 @@ from __future__ import annotations
 
 import doctest
 
-from dropforge.domain.metric_registry import METRIC_NAMES
 from dropforge_ops.console.reading import drift, wording
 from dropforge_ops.console.reading.drift import Quality
-from dropforge_ops.console.reading.wording import METRICS, number, quality_in_words, signed
+from dropforge_ops.console.reading.wording import number, quality_in_words, signed
 
 
 def test_the_examples_in_the_text_hold():
     assert doctest.testmod(wording).failed == 0
     assert doctest.testmod(drift).failed == 0
-
-
-def test_every_metric_is_explained():
-    assert set(METRICS) == set(METRIC_NAMES)
 
 
 def test_numbers_stay_readable_from_tiny_to_large():

@@ -13,6 +13,7 @@ from sklearn import metrics as reference
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.evaluation import evaluation
 from dropforge.domain.metric_registry import (
+    MEANINGS,
     METRIC_DEFINITIONS,
     METRIC_NAMES,
     METRICS,
@@ -207,3 +208,15 @@ def test_evaluation_follows_sagemakers_schema():
 def test_evaluation_of_a_regression_has_no_confusion_matrix():
     content = evaluation(Scored("regression", np.ones(2), np.ones(2)), {"rmse": 0.0}, {})
     assert content["regression_metrics"] == {"rmse": {"value": 0.0, "standard_deviation": "NaN"}}
+
+
+def test_every_metric_says_what_it_means() -> None:
+    assert set(METRIC_NAMES) == MEANINGS.keys()
+
+
+def test_shares_are_the_metrics_between_0_and_1_of_rights_and_wrongs() -> None:
+    shares = {name for known in METRICS.values() for name, metric in known.items() if metric.is_share}
+    assert shares == {
+        *("auc", "average_precision", "accuracy", "balanced_accuracy", "precision", "recall", "f1"),
+        *("macro_precision", "macro_recall", "macro_f1"),
+    }

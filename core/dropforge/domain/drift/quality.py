@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from dropforge.domain.drift.distributions import normal_quantile, normal_tail
 from dropforge.domain.intervals import Interval
-from dropforge.domain.metric_registry import metric_named
+from dropforge.domain.metric_registry import Metric, metric_named
 from dropforge.domain.metrics import Scored
 from dropforge.domain.resampling import resample_weights, resamples_for
 
 NOT_ENOUGH_DATA, UNDEFINED, STEADY, DEGRADED = "not_enough_data", "undefined", "steady", "degraded"
-_SHARES = ("auc", "average_precision", "accuracy", "balanced_accuracy", "precision", "recall", "f1")
-_BOUNDED = (*_SHARES, "macro_precision", "macro_recall", "macro_f1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +112,8 @@ def measure_quality(
         return Quality(metric.name, UNDEFINED, **found, live=live, holdout=holdout)
     theirs = (holdout.high - holdout.low) / (2 * 1.959964)
     deviation = math.hypot(
-        _deviation(metric.name, live.value, live.deviation, len(target)),
-        _deviation(metric.name, holdout.value, theirs if math.isfinite(theirs) else 0.0, holdout_rows),
+        _deviation(metric, live.value, live.deviation, len(target)),
+        _deviation(metric, holdout.value, theirs if math.isfinite(theirs) else 0.0, holdout_rows),
     )
     deficit = float(metric.gain(holdout.value, live.value)) - tolerance
     certain = 0.0 if deficit > 0 else 1.0
@@ -128,8 +126,8 @@ def measure_quality(
     )
 
 
-def _deviation(metric: str, value: float, bootstrap: float, rows: int) -> float:
-    if metric not in _BOUNDED or rows <= 0:
+def _deviation(metric: Metric, value: float, bootstrap: float, rows: int) -> float:
+    if not metric.is_share or rows <= 0:
         return bootstrap
     share = (value * rows + 2) / (rows + 4)
     return max(bootstrap, math.sqrt(share * (1 - share) / (rows + 4)))

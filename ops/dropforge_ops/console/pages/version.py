@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from nicegui import html
 
+from dropforge.domain.metric_registry import MEANINGS
 from dropforge.domain.records import Approval, StageChange
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.curves import (
@@ -46,7 +47,6 @@ from dropforge_ops.console.reading.models import (
     read_standing,
 )
 from dropforge_ops.console.reading.wording import (
-    METRICS,
     between,
     difference_in_words,
     headline,
@@ -235,7 +235,7 @@ def _draw_metrics(review: Review) -> None:
             html.span(row.name).classes("strong" if row.decides else "")
             if row.decides:
                 chip("decides", "run")
-        html.div(METRICS.get(row.name, "")).classes("hint")
+        html.div(MEANINGS.get(row.name, "")).classes("hint")
 
     def value(span: Span | None) -> None:
         html.span(number(None if span is None else span.value))

@@ -10,26 +10,6 @@ from dropforge.domain.moments import from_iso
 from dropforge_ops.console.reading.drift import AlarmWord, Quality, false_alarm_windows
 from dropforge_ops.console.reading.models import BETTER, EVEN, WORSE, MetricRow, Span, Verdict
 
-METRICS = {
-    "auc": "chance that a random positive is scored above a random negative",
-    "average_precision": "precision averaged over recall; its base line is the share of positives",
-    "accuracy": "share of rows that get the right class",
-    "balanced_accuracy": "mean over classes of the share found",
-    "precision": "share of predicted positives that are positive",
-    "recall": "share of positives that are found",
-    "f1": "harmonic mean of precision and recall",
-    "macro_precision": "precision, every class counting alike",
-    "macro_recall": "recall, every class counting alike",
-    "macro_f1": "F1, every class counting alike",
-    "log_loss": "punishes confident errors; 0 is perfect",
-    "brier": "mean squared error of the probability; 0 is perfect",
-    "r2": "share of the variance explained",
-    "rmse": "typical error, in the target's unit; large errors count more",
-    "mse": "mean squared error",
-    "mae": "mean absolute error, in the target's unit",
-    "median_absolute_error": "half of the errors are smaller",
-}
-
 
 def number(value: float | None, digits: int = 3) -> str:
     """
