@@ -18,7 +18,7 @@ WORKERS ?= 4
 # Of the unit tests those that start no process, train nothing and search no large spaces.
 UNIT := judging handlers workflow_use_cases batch contract cost console service_adapters scan
 
-.PHONY: help setup demo up unit test rooms ordinary-user screenshots faults realworld readers bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written
+.PHONY: help setup demo up unit test rooms ordinary-user screenshots faults realworld readers bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written newest-ministack
 
 ON_LINUX := demo up test screenshots faults realworld readers bench sam-local serving-stack record ordinary-user
 ifneq ($(filter $(ON_LINUX),$(MAKECMDGOALS)),)
@@ -28,7 +28,7 @@ endif
 endif
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@scripts/bootstrap.sh
@@ -90,6 +90,9 @@ machines: setup ## write statemachine/*.asl.json, which is deployed, from the *.
 
 machines-are-written:
 	@python -m scripts.state_machines --check
+
+newest-ministack: setup ## print which names that the local host builds on the newest MiniStack lacks or has changed
+	@python -m dropforge_local.newest_ministack $(ARGS)
 
 rooms: setup ## print how many lines each room has, beside a commit: make rooms ARGS=v0.2.0
 	@python -m scripts.rooms $(ARGS)

@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ministack.core import iam_evaluator
-
+from dropforge_local.glue.seams import iam_evaluator
 from proof.iam.intrinsics import ACCOUNT, REGION
 from proof.iam.needs import Need
 from proof.iam.roles import Grant

@@ -10,8 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from ministack.services.stepfunctions import _register_sfn_jsonata_functions
-
+from dropforge_local.glue.seams import stepfunctions
 from dropforge_local.glue.workflow.expressions.engine import ReferenceJsonata
 from proof.product import is_expression
 
@@ -97,7 +96,7 @@ def outcome_of(expression: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 @functools.cache
 def _parsed(expression: str) -> ReferenceJsonata:
     program = ReferenceJsonata(expression)
-    _register_sfn_jsonata_functions(program)
+    stepfunctions._register_sfn_jsonata_functions(program)
     return program
 
 

@@ -1,7 +1,7 @@
-"""Everything that touches MiniStack's internals: one module per seam, each guarded by a test.
+"""Everything that touches MiniStack's internals: one module per thing that it does otherwise.
 
-MiniStack is pinned exactly. ``seams.require`` names the internals that a seam builds on, so that another
-version fails at once and says where.
+MiniStack is pinned exactly, and reached only through ``seams``, which declares every name that is built on:
+another version fails at once and says where.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ def install(settings: HostSettings) -> Installed:
     Raises:
         SeamChanged: MiniStack is not the version that the glue was written for.
     """
-    # MiniStack reads the environment when it is imported, so nothing here may import it earlier.
     from dropforge_local.glue import (  # noqa: PLC0415
         alarms,
         authorization,
@@ -78,7 +77,7 @@ def install(settings: HostSettings) -> Installed:
     from dropforge_local.glue.journal import EmptyJournal, Journal  # noqa: PLC0415
     from dropforge_local.glue.workflow import mount as workflow_mount  # noqa: PLC0415
 
-    seams.require_version()
+    seams.check()
     installed = Installed()
     # Of a temporary host nothing is ever restored.
     journal = EmptyJournal() if settings.temporary else Journal(settings.state_dir / "journal.sqlite")

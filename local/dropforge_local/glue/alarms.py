@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dropforge_local.glue.alarm_rules import Finding, aws_time, considered, evaluate, has_enough_samples
 from dropforge_local.glue.metric_math import Series, UnsupportedExpression, add_up, summands
 from dropforge_local.glue.sagemaker_mount import emit_aws_event
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import cloudwatch, provisioners
 
 if TYPE_CHECKING:
     from dropforge_local.glue import Installed
@@ -36,16 +36,7 @@ _SINGLE_METRIC = ("MetricName", "Namespace", "Statistic", "ExtendedStatistic", "
 
 def install(data: MetricData, installed: Installed) -> None:
     """Evaluate as AWS does; emit ``CloudWatch Alarm State Change`` whether or not actions are enabled."""
-    from ministack.services import cloudwatch  # noqa: PLC0415
-    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
-    require(cloudwatch, "_alarms", "_metrics", "_calc_stats", "_stat_value", "_dims_key", "_record_history")
-    require(cloudwatch, "_evaluate_parent_alarms", "_evaluate_all_alarms", "_error")
-    require_parameters(cloudwatch._evaluate_alarm, "alarm")
-    require_parameters(cloudwatch._dispatch_alarm_actions, "alarm", "old_state", "new_state", "reason")
-    require_parameters(cloudwatch._put_metric_alarm, "params", "cbor_data", "is_cbor", "is_json")
-    require_parameters(cloudwatch._set_alarm_state, "params", "cbor_data", "is_cbor", "is_json")
-    require_parameters(provisioners._cw_metric_alarm_record, "name", "props")
     alarms = _Alarms(cloudwatch)
     put_metric_alarm, set_alarm_state = cloudwatch._put_metric_alarm, cloudwatch._set_alarm_state
     template_alarm = provisioners._cw_metric_alarm_record

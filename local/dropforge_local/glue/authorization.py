@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import app, dynamodb, iam, iam_actions, iam_evaluator, router, s3
 from dropforge_local.glue.workflow.tokens import execution_of
 from dropforge_local.permissions import (
     Permission,
@@ -154,17 +154,6 @@ def refusal_name(resource: str) -> str:
 
 def install(settings: HostSettings) -> Authorization:
     """Complete MiniStack's authorisation; returns what the other seams ask."""
-    from ministack import app  # noqa: PLC0415 - reads the environment at import
-    from ministack.core import iam_actions, iam_evaluator  # noqa: PLC0415
-    from ministack.services import dynamodb, iam, s3  # noqa: PLC0415
-
-    require(iam_evaluator, "EvalContext", "evaluate", "_gather_role_policies", "_permissions_boundary")
-    require(iam_actions, "dynamodb_service_context")
-    require(iam, "_roles")
-    require(dynamodb, "_tables")
-    require(s3, "_buckets")
-    require_parameters(iam_evaluator.enforce, "access_key_id", "iam_action", "service", "region")
-    require_parameters(app.pin_request_origin, "source_ip", "secure_transport")
 
     calls = Calls()
     authorization = Authorization(settings, iam_evaluator, iam._roles, calls)
@@ -274,11 +263,6 @@ def _with_tasks(original: Callable[..., str]) -> Callable[..., str]:
 
 def sagemaker_check(authorization: Authorization) -> Callable[..., Any]:
     """A check of one request to SageMaker over HTTP: None, or MiniStack's refusal as the answer."""
-    from ministack.core import iam_actions, iam_evaluator, router  # noqa: PLC0415
-
-    require(router, "extract_access_key_id", "extract_region")
-    require(iam_actions, "access_denied_response", "identity_denial_message")
-    require(iam_evaluator, "AuthError")
 
     def check(path: str, headers: Mapping[str, str], query: Mapping[str, Any], body: bytes) -> Any:
         called = _sagemaker_call(path, headers, body) if authorization.enabled else None

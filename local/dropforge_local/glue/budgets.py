@@ -5,18 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import budgets, provisioners, responses
 
 
 def install() -> None:
     """Register `AWS::Budgets::Budget`."""
-    from ministack.core.responses import get_account_id  # noqa: PLC0415
-    from ministack.services import budgets  # noqa: PLC0415
-    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
-
-    require(provisioners, "_RESOURCE_HANDLERS", "_physical_name")
-    require_parameters(budgets._create_budget, "data")
-    require_parameters(budgets._delete_budget, "data")
 
     def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
         budget = {**props["Budget"]}
@@ -25,7 +18,7 @@ def install() -> None:
         if "BudgetLimit" in budget:
             budget["BudgetLimit"] = {key: str(value) for key, value in budget["BudgetLimit"].items()}
         request = {
-            "AccountId": get_account_id(),
+            "AccountId": responses.get_account_id(),
             "Budget": budget,
             "NotificationsWithSubscribers": props.get("NotificationsWithSubscribers", []),
         }
@@ -37,6 +30,6 @@ def install() -> None:
     def delete(physical_id: str, props: dict[str, Any]) -> None:
         del props
         # One that is gone already is CloudFormation's success.
-        budgets._delete_budget({"AccountId": get_account_id(), "BudgetName": physical_id})
+        budgets._delete_budget({"AccountId": responses.get_account_id(), "BudgetName": physical_id})
 
     provisioners._RESOURCE_HANDLERS["AWS::Budgets::Budget"] = {"create": create, "delete": delete}

@@ -6,7 +6,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import cloudformation, provisioners
 from dropforge_local.glue.workflow.definition import problems
 from dropforge_local.sagemaker.errors import ServiceError
 
@@ -33,12 +33,7 @@ _AFTER_A_CRASH = {
 
 def install(sagemaker: SageMaker, installed: Installed) -> None:  # noqa: PLR0915 - one closure per type
     """Register the types of the registry and of hosting; other SageMaker types stay refused."""
-    from ministack.services import cloudformation  # noqa: PLC0415
-    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
-    require(cloudformation, "_stacks")
-    require(provisioners, "_RESOURCE_HANDLERS", "_physical_name")
-    require_parameters(provisioners._sfn_definition, "props")
     read_definition = provisioners._sfn_definition
 
     def checked_definition(props: dict[str, Any]) -> str:

@@ -7,16 +7,12 @@ import functools
 from botocore.exceptions import UnknownServiceError
 from botocore.model import ServiceModel
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import responses
 from dropforge_local.service_models import service_model
 
 
 def install() -> None:
     """Read them with one session: MiniStack makes one for every service that answers."""
-    from ministack.core import responses  # noqa: PLC0415
-
-    require(responses, "_BOTOCORE_NAME", "_service_model")
-    require_parameters(responses._service_model, "service")
 
     @functools.cache
     def described(service: str) -> ServiceModel | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import cloudformation, cloudwatch, engine, lambda_svc, provisioners, stacks
 
 if TYPE_CHECKING:
     from dropforge_local.settings import HostSettings
@@ -59,16 +59,6 @@ class Style:
 
 def install(settings: HostSettings) -> None:  # noqa: PLR0915 - closures
     """Register the types, move an alias as its group says, and send its calls by its weights."""
-    from ministack.services import cloudformation, cloudwatch, lambda_svc  # noqa: PLC0415
-    from ministack.services.cloudformation import engine, provisioners, stacks  # noqa: PLC0415
-
-    require(cloudformation, "_stacks")
-    require(cloudwatch, "_alarms")
-    require(provisioners, "_RESOURCE_HANDLERS", "_physical_name")
-    require(lambda_svc, "_functions", "_update_alias")
-    require_parameters(lambda_svc._effective_func_record_for_qualifier, "func", "qualifier")
-    require_parameters(stacks._runs_on_worker_thread, "resource_type")
-    require_parameters(engine._extract_deps, "resource_def", "all_resource_names")
 
     def application(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
         name = props.get("ApplicationName") or provisioners._physical_name(stack_name, logical_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import dynamodb
 
 # An application has some dozens of expressions; values stand beside them.
 _KEPT = 1024
@@ -13,11 +13,7 @@ _KEPT = 1024
 
 def install() -> None:
     """Remember an expression's tokens, and what is wrong with it."""
-    from ministack.services import dynamodb  # noqa: PLC0415 - reads the environment at import
 
-    require(dynamodb, "_tokenize", "_condition_syntax_error")
-    require_parameters(dynamodb._tokenize, "expr")
-    require_parameters(dynamodb._condition_syntax_error, "expr", "slot")
     tokens_of = functools.lru_cache(_KEPT)(dynamodb._tokenize)
 
     def tokenize(expr: str) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require
+from dropforge_local.glue.seams import dynamodb, responses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,15 +42,7 @@ class WriteLog:
 
 def install(journal: Journal) -> None:
     """Log successful writes, stamp snapshots with the log's position, and replay the rest on restore."""
-    from ministack.core.responses import (  # noqa: PLC0415
-        get_account_id,
-        get_region,
-        set_request_account_id,
-        set_request_region,
-    )
-    from ministack.services import dynamodb  # noqa: PLC0415
 
-    require(dynamodb, "get_state", "_restore_state", *_WRITES.values())
     log = WriteLog()
     get_state, restore_state = dynamodb.get_state, dynamodb._restore_state
 
@@ -64,7 +56,9 @@ def install(journal: Journal) -> None:
                     log.depth -= 1
                 # A refused write changed nothing; an inner write is part of the outer request.
                 if log.depth == 0 and answer[0] < 400:
-                    log.position = journal.log_write(get_account_id(), get_region(), operation, data)
+                    log.position = journal.log_write(
+                        responses.get_account_id(), responses.get_region(), operation, data
+                    )
                 return answer
 
         return call
@@ -78,16 +72,16 @@ def install(journal: Journal) -> None:
         data = data or {}
         restore_state(data)
         log.position = data.get(_POSITION, 0)
-        account, region = get_account_id(), get_region()
+        account, region = responses.get_account_id(), responses.get_region()
         try:
             for number, its_account, its_region, operation, request in journal.writes_after(log.position):
-                set_request_account_id(its_account)
-                set_request_region(its_region)
+                responses.set_request_account_id(its_account)
+                responses.set_request_region(its_region)
                 writes[operation](request)
                 log.position = number
         finally:
-            set_request_account_id(account)
-            set_request_region(region)
+            responses.set_request_account_id(account)
+            responses.set_request_region(region)
 
     writes = {operation: getattr(dynamodb, name) for operation, name in _WRITES.items()}
     for operation, name in _WRITES.items():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require_parameters
+from dropforge_local.glue.seams import cloudwatch_logs, lambda_svc
 
 if TYPE_CHECKING:
     from dropforge_local.glue.metric_data import MetricData
@@ -41,10 +41,7 @@ class InvalidLine(ValueError):
 
 def install(data: MetricData) -> None:
     """Read the metrics from what functions log, and from what is put into any log group."""
-    from ministack.services import cloudwatch_logs, lambda_svc  # noqa: PLC0415
 
-    require_parameters(lambda_svc._emit_lambda_logs, "func", "request_id", "log_text", "error", "duration_ms")
-    require_parameters(cloudwatch_logs._put_log_events, "data")
     emit_logs, put_log_events = lambda_svc._emit_lambda_logs, cloudwatch_logs._put_log_events
 
     def extract(lines: list[str], group: str) -> None:

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require
+from dropforge_local.glue.seams import lambda_svc
 
 if TYPE_CHECKING:
     from dropforge_local.settings import HostSettings
@@ -20,9 +20,7 @@ _REFERENCE = "dropforge_blob_sha256"
 
 def install(settings: HostSettings) -> None:
     """Store layers by digest when Lambda's state is saved, and read them back when it is restored."""
-    from ministack.services import lambda_svc  # noqa: PLC0415
 
-    require(lambda_svc, "get_state", "_restore_state", "_layers")
     folder = settings.state_dir / "layers"
     stored: dict[int, tuple[bytes, str]] = {}
     restore = lambda_svc._restore_state

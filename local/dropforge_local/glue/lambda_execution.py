@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dropforge_local.glue import lambda_preparation
 from dropforge_local.glue.lambda_environments import ExecutionEnvironments
 from dropforge_local.glue.lambda_worker import Environment, Outcome
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import cloudwatch, lambda_runtime, lambda_svc
 
 if TYPE_CHECKING:
     from dropforge_local.glue import Installed
@@ -28,17 +28,6 @@ _peak_memory_mb: contextvars.ContextVar[int] = contextvars.ContextVar("peak_memo
 
 def install(settings: HostSettings, installed: Installed) -> None:
     """Replace MiniStack's warm-worker executor for Python runtimes."""
-    from ministack.core import lambda_runtime  # noqa: PLC0415 - reads the environment at import
-    from ministack.services import cloudwatch, lambda_svc  # noqa: PLC0415
-
-    require(lambda_runtime, "_lock", "_workers", "acquire_worker", "release_worker", "kill_workers", "reset")
-    require(lambda_svc, "_execute_function_warm", "_probe_peak_memory_mb")
-    require(lambda_svc, "_functions")
-    require(cloudwatch, "record_metric")
-    require(lambda_svc, "_RESERVED_RUNTIME_ENV_VARS", "_xray_trace_id_for_invocation")
-    require_parameters(lambda_svc._execute_function_warm, "func", "event", "request_id")
-    require_parameters(lambda_runtime._worker_class_for, "config")
-    require_parameters(lambda_svc._emit_lambda_metrics, "function_name", "duration_ms", "error", "throttle")
 
     shared = ExecutionEnvironments(settings)
     reserved = frozenset(lambda_svc._RESERVED_RUNTIME_ENV_VARS)
@@ -153,7 +142,6 @@ def _count_errors_of_aliases(config: dict[str, Any], is_error: bool) -> None:
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-view.html
     """
-    from ministack.services import cloudwatch, lambda_svc  # noqa: PLC0415
 
     name, version = config.get("FunctionName", ""), config.get("Version", "$LATEST")
     for alias, each in lambda_svc._functions.get(name, {}).get("aliases", {}).items():

@@ -9,7 +9,7 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import lambda_svc
 
 if TYPE_CHECKING:
     from dropforge_local.glue import Installed
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 def attached_layers(config: dict[str, Any]) -> list[bytes]:
     """The archives of a function's layers, in their order."""
-    from ministack.services import lambda_svc  # noqa: PLC0415 - reads the environment at import
 
     found = [lambda_svc._resolve_layer_zip(layer) for layer in config.get("Layers") or []]
     return [layer for layer in found if layer]
@@ -26,10 +25,7 @@ def attached_layers(config: dict[str, Any]) -> list[bytes]:
 
 def install(shared: ExecutionEnvironments, installed: Installed) -> None:
     """Prepare for the functions that CloudFormation makes or changes, and for restored ones."""
-    from ministack.services import lambda_svc  # noqa: PLC0415
 
-    require(lambda_svc, "_functions", "_resolve_layer_zip")
-    require_parameters(lambda_svc.invalidate_worker, "func_name")
     invalidate = lambda_svc.invalidate_worker
     preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dropforge-prepare")
 

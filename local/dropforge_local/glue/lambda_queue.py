@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import eventbridge, lambda_svc
 
 if TYPE_CHECKING:
     from dropforge_local.glue import Installed
@@ -33,12 +33,6 @@ _FIRST_THROTTLE_S, _LAST_THROTTLE_S = 1.0, 300.0
 
 def install(settings: HostSettings, journal: Journal, installed: Installed) -> None:  # noqa: PLR0915 - closures
     """Note every accepted event until its last attempt ended; repeat what an earlier process left."""
-    from ministack.services import eventbridge, lambda_svc  # noqa: PLC0415
-
-    require(lambda_svc, "_get_func_record_for_ref", "_execution_record_for_config", "_route_async_failure")
-    require_parameters(lambda_svc.invoke_async_with_retry, "func", "event")
-    require_parameters(lambda_svc._execute_function_with_config_scope, "func", "event")
-    require_parameters(eventbridge._dispatch_to_lambda, "arn", "payload")
 
     def attempt_all(func: dict[str, Any], event: Any, number: int) -> None:
         config = func.get("config") or func

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.seams import app
 from dropforge_local.settings import HostSettings
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ def run(settings: HostSettings) -> None:
 async def _serve(settings: HostSettings, installed: Installed) -> None:
     from hypercorn.asyncio import serve  # noqa: PLC0415
     from hypercorn.config import Config  # noqa: PLC0415
-    from ministack.app import app  # noqa: PLC0415
 
     config = Config()
     config.bind = [f"fd://{settings.listener_fd}"]
@@ -68,7 +68,7 @@ async def _serve(settings: HostSettings, installed: Installed) -> None:
                 await asyncio.to_thread(installed.start)
             await send(message)
 
-        await app(scope, receive, send_once_started if scope["type"] == "lifespan" else send)
+        await app.app(scope, receive, send_once_started if scope["type"] == "lifespan" else send)
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import cloudwatch
 
 # CloudWatch keeps data of standard resolution by the minute.
 _RESOLUTION_S = 60
@@ -76,10 +76,7 @@ class MetricData:
 
 def install() -> MetricData:
     """Take over what MiniStack's own services record."""
-    from ministack.services import cloudwatch  # noqa: PLC0415
 
-    require(cloudwatch, "_metric_bucket", "_dims_key", "_metrics", "_point_stats")
-    require_parameters(cloudwatch.record_metric, "namespace", "metric_name", "value", "unit", "dimensions")
     data = MetricData(cloudwatch)
 
     def record_metric(

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import apigateway_v1 as apigateway
+from dropforge_local.glue.seams import provisioners, responses
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-gateway-responses.html
 _GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
@@ -36,29 +37,16 @@ _asked: contextvars.ContextVar[tuple[str, Mapping[str, Any]] | None] = contextva
 
 def install() -> None:
     """Make MiniStack's REST APIs those of API Gateway."""
-    from ministack.services import apigateway_v1  # noqa: PLC0415
-    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
-    _import_whole_documents(apigateway_v1)
-    _answer_from_deployments(apigateway_v1)
-    _read_patches(apigateway_v1)
-    _empty_mocks(apigateway_v1)
-    _name_callers(apigateway_v1)
-    _overwrite_in_place(apigateway_v1, provisioners)
+    _import_whole_documents()
+    _answer_from_deployments()
+    _read_patches()
+    _empty_mocks()
+    _name_callers()
+    _overwrite_in_place()
 
 
-def _import_whole_documents(apigateway: Any) -> None:
-    require(apigateway, "_import_rest_api", "_put_gateway_response", "_put_integration", "_delete_rest_api")
-    require_parameters(apigateway._import_rest_api, "spec", "base_data")
-    require_parameters(
-        apigateway._import_operation, "api_id", "resource_id", "http_method", "operation", "scheme_map"
-    )
-    require_parameters(apigateway._put_gateway_response, "api_id", "response_type", "data")
-    require_parameters(apigateway._put_integration, "api_id", "resource_id", "http_method", "data")
-    for put in ("_put_method_response", "_put_integration_response"):
-        require_parameters(
-            getattr(apigateway, put), "api_id", "resource_id", "http_method", "status_code", "data"
-        )
+def _import_whole_documents() -> None:
     import_rest_api, import_operation = apigateway._import_rest_api, apigateway._import_operation
 
     def import_document(spec: dict[str, Any], base_data: Any = None) -> str:
@@ -120,10 +108,11 @@ def _unmapped(status: str, response: Mapping[str, Any], declared: Mapping[str, M
 class _Deployments:
     """What each deployment found in the stores of its API."""
 
-    def __init__(self, apigateway: Any) -> None:
-        from ministack.core.responses import AccountRegionScopedDict  # noqa: PLC0415
+    def __init__(self) -> None:
 
-        class Deployed(AccountRegionScopedDict):
+        scoped: Any = responses.AccountRegionScopedDict
+
+        class Deployed(scoped):
             """A store that, while a stage is asked, is what the stage's deployment found in it."""
 
             __slots__ = ("name",)
@@ -139,20 +128,19 @@ class _Deployments:
             store.name = name
             store._data = getattr(apigateway, name)._data
             setattr(apigateway, name, store)
-        self._apigateway = apigateway
         # API -> deployment -> name of the store -> content
-        self.kept = AccountRegionScopedDict()
+        self.kept = responses.AccountRegionScopedDict()
 
     def keep(self, api_id: str, deployment_id: str) -> None:
         """Keep what the API is now."""
-        stores = {name: getattr(self._apigateway, name) for name in _DEPLOYED_STORES}
+        stores = {name: getattr(apigateway, name) for name in _DEPLOYED_STORES}
         found = {name: copy.deepcopy(store.get(api_id, {})) for name, store in stores.items()}
         self.kept.setdefault(api_id, {})[deployment_id] = found
 
     @contextmanager
     def asking(self, api_id: str, stage_name: str) -> Iterator[None]:
         """Look at the API as the stage's deployment found it."""
-        stage = self._apigateway._stages_v1.get(api_id, {}).get(stage_name) or {}
+        stage = apigateway._stages_v1.get(api_id, {}).get(stage_name) or {}
         # None of a deployment that an older host made: it answers as it did there, from what the API is now.
         found = self.kept.get(api_id, {}).get(stage.get("deploymentId"))
         token = _asked.set((api_id, found) if found is not None else None)
@@ -162,22 +150,15 @@ class _Deployments:
             _asked.reset(token)
 
 
-def _answer_from_deployments(apigateway: Any) -> None:
+def _answer_from_deployments() -> None:
     """A stage shows its deployment: what was changed since comes with the next.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/how-to-deploy-api.html
     """
-    from ministack.core.responses import request_scope  # noqa: PLC0415
 
-    require(apigateway, *_DEPLOYED_STORES, "_stages_v1", "_restore_child_store", "find_api_scope", "reset")
-    require_parameters(apigateway._create_deployment, "api_id", "data")
-    require_parameters(apigateway._delete_deployment, "api_id", "deployment_id")
-    require_parameters(apigateway._delete_rest_api, "api_id")
-    require_parameters(apigateway._handle_execute_in_scope, "api_id", "stage_name")
-    require_parameters(apigateway.method_authorization_type, "api_id", "stage_name", "method", "path")
-    deployments = _Deployments(apigateway)
-    _follow_deployments(apigateway, deployments)
-    _persist_deployments(apigateway, deployments)
+    deployments = _Deployments()
+    _follow_deployments(deployments)
+    _persist_deployments(deployments)
     handle_execute = apigateway._handle_execute_in_scope
     method_authorization_type = apigateway.method_authorization_type
 
@@ -189,14 +170,14 @@ def _answer_from_deployments(apigateway: Any) -> None:
         scope = apigateway.find_api_scope(api_id)
         if scope is None:
             return None
-        with request_scope(*scope), deployments.asking(api_id, stage_name):
+        with responses.request_scope(*scope), deployments.asking(api_id, stage_name):
             return method_authorization_type(api_id, stage_name, method, path)
 
     apigateway._handle_execute_in_scope = execute
     apigateway.method_authorization_type = authorization_type
 
 
-def _follow_deployments(apigateway: Any, deployments: _Deployments) -> None:
+def _follow_deployments(deployments: _Deployments) -> None:
     create_deployment, delete_deployment = apigateway._create_deployment, apigateway._delete_deployment
     delete_rest_api = apigateway._delete_rest_api
 
@@ -218,8 +199,7 @@ def _follow_deployments(apigateway: Any, deployments: _Deployments) -> None:
     apigateway._delete_rest_api = delete_api
 
 
-def _persist_deployments(apigateway: Any, deployments: _Deployments) -> None:
-    require_parameters(apigateway.load_persisted_state, "data")
+def _persist_deployments(deployments: _Deployments) -> None:
     get_state, load_persisted_state, reset = (
         apigateway.get_state,
         apigateway.load_persisted_state,
@@ -240,9 +220,8 @@ def _persist_deployments(apigateway: Any, deployments: _Deployments) -> None:
     apigateway.get_state, apigateway.load_persisted_state, apigateway.reset = state, load, reset_all
 
 
-def _read_patches(apigateway: Any) -> None:
+def _read_patches() -> None:
     """Whether a method needs a key comes as text: https://docs.aws.amazon.com/apigateway/latest/api/API_UpdateMethod.html"""
-    require_parameters(apigateway._update_method, "api_id", "resource_id", "http_method", "data")
     update = apigateway._update_method
 
     def updated(api_id: str, resource_id: str, http_method: str, data: Mapping[str, Any]) -> Any:
@@ -257,9 +236,8 @@ def _read_patches(apigateway: Any) -> None:
     apigateway._update_method = updated
 
 
-def _empty_mocks(apigateway: Any) -> None:
+def _empty_mocks() -> None:
     """A mock without a response template has an empty body."""
-    require_parameters(apigateway._invoke_mock_v1, "integration")
     invoke = apigateway._invoke_mock_v1
 
     def answered(integration: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
@@ -269,19 +247,12 @@ def _empty_mocks(apigateway: Any) -> None:
     apigateway._invoke_mock_v1 = answered
 
 
-def _name_callers(apigateway: Any) -> None:
+def _name_callers() -> None:
     """Tell the function whose request it is, where the method demands a key or a signature.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html
     """
-    from ministack.core.responses import get_account_id  # noqa: PLC0415
 
-    require_parameters(apigateway._resolve_api_key, "value")
-    require_parameters(apigateway._api_key_from_request, "headers")
-    require_parameters(
-        apigateway._build_lambda_event_v1,
-        *("api_id", "stage_name", "stage", "resource", "request_path", "method", "headers"),
-    )
     build = apigateway._build_lambda_event_v1
 
     @functools.wraps(build)
@@ -307,23 +278,17 @@ def _name_callers(apigateway: Any) -> None:
             identity |= {"apiKey": key["value"], "apiKeyId": key["id"]}
         if called.get("authorizationType") == "AWS_IAM" and not identity.get("userArn"):
             # Without IAM any credentials are taken for those of the account's owner.
-            identity["userArn"] = f"arn:aws:iam::{get_account_id()}:root"
+            identity["userArn"] = f"arn:aws:iam::{responses.get_account_id()}:root"
         return event
 
     apigateway._build_lambda_event_v1 = build_with_caller
 
 
-def _overwrite_in_place(apigateway: Any, provisioners: Any) -> None:
+def _overwrite_in_place() -> None:
     """CloudFormation imports a changed body into the API that is there: its id and its URL stay.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-import-api-update.html
     """
-    require(provisioners, "_RESOURCE_HANDLERS", "_apigw_rest_api_attrs")
-    require(apigateway, *_OVERWRITTEN_STORES, "_rest_apis", "_delete_rest_api")
-    require_parameters(provisioners._apigw_rest_api_create, "logical_id", "props", "stack_name")
-    require_parameters(
-        provisioners._apigw_rest_api_update, "physical_id", "old_props", "new_props", "stack_name"
-    )
     update = provisioners._apigw_rest_api_update
 
     def updated(

@@ -10,18 +10,14 @@ import json
 from contextvars import ContextVar
 from typing import Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import eventbridge, s3
 
 _version: ContextVar[str | None] = ContextVar("version of the object that an event is about", default=None)
 
 
 def install() -> None:
     """Remember the version while S3 makes its event, and add it where EventBridge takes the event."""
-    from ministack.services import eventbridge, s3  # noqa: PLC0415
 
-    require(s3, "_fire_s3_event")
-    require(eventbridge, "_dispatch_event")
-    require_parameters(s3._fire_s3_event, "bucket_name", "key", "event_name", "size", "etag")
     fire, dispatch = s3._fire_s3_event, eventbridge._dispatch_event
 
     def fire_with_version(*args: Any, version_id: str | None = None, **options: Any) -> None:

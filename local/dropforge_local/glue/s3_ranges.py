@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import s3
 
 
 def install() -> None:
     """Cut what a read of a version answers, as MiniStack does for the newest one."""
-    from ministack.services import s3  # noqa: PLC0415
 
-    require(s3, "_get_object", "_parse_range", "_range_error_xml", "_xml_body")
-    require_parameters(s3._get_object, "bucket_name", "key", "headers", "query_params")
-    require_parameters(s3._parse_range, "range_header", "total")
     get_object = s3._get_object
 
     def with_range(bucket_name: str, key: str, headers: dict[str, str], query_params: Any = None) -> Any:

@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.own_clients import own_client
-from dropforge_local.glue.seams import require
+from dropforge_local.glue.seams import app, cloudwatch, concurrency, eventbridge, lambda_runtime, router
+from dropforge_local.glue.seams import cloudwatch_logs as logs
 from dropforge_local.sagemaker.ports import HostPorts
 from dropforge_local.sagemaker.service import SageMaker
 
@@ -31,12 +32,6 @@ def install(
     Args:
         refused: (path, headers, query, body) to None, or to the answer to who may not make the request.
     """
-    from ministack import app  # noqa: PLC0415
-    from ministack.core import concurrency, router  # noqa: PLC0415
-
-    require(app, "SERVICE_HANDLERS")
-    require(router, "SERVICE_PATTERNS")
-    require(concurrency, "run_reentrant")
 
     clients = own_client(settings)
     service = SageMaker(
@@ -84,7 +79,6 @@ def emit_aws_event(source: str, detail_type: str, detail: dict[str, Any], resour
     Raises:
         RuntimeError: EventBridge did not take it.
     """
-    from ministack.services import eventbridge  # noqa: PLC0415
 
     entry = {
         "Source": source,
@@ -105,7 +99,6 @@ def _emit_event(detail_type: str, detail: dict[str, Any], resources: list[str]) 
 
 
 def _put_log(group: str, stream: str, lines: list[tuple[int, str]]) -> None:
-    from ministack.services import cloudwatch_logs as logs  # noqa: PLC0415
 
     def put() -> None:
         for create, name in (
@@ -125,7 +118,6 @@ def _put_log(group: str, stream: str, lines: list[tuple[int, str]]) -> None:
 
 
 def _alarm_state(name: str) -> str | None:
-    from ministack.services import cloudwatch  # noqa: PLC0415
 
     def state() -> str | None:
         alarm = cloudwatch._alarms.get(name) or cloudwatch._composite_alarms.get(name)
@@ -136,7 +128,6 @@ def _alarm_state(name: str) -> str | None:
 
 def _container_environment(role_arn: str, settings: HostSettings) -> dict[str, str]:
     """How a container reaches this host as ``role_arn``: with IAM enforced it gets a session of the role."""
-    from ministack.core.lambda_runtime import execution_credentials  # noqa: PLC0415
 
     name = "sagemaker-container"
     config = {
@@ -144,7 +135,7 @@ def _container_environment(role_arn: str, settings: HostSettings) -> dict[str, s
         "FunctionName": name,
         "Role": role_arn,
     }
-    credentials = execution_credentials(config)
+    credentials = lambda_runtime.execution_credentials(config)
     return {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{settings.port}",
         "AWS_REGION": settings.region,

@@ -10,17 +10,21 @@ import itertools
 import time
 from typing import Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import (
+    changesets,
+    check_translator,
+    engine,
+    handlers,
+    sam_apigateway,
+    sam_translator,
+)
 
 _values: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("values", default=None)
 
 
 def install() -> None:
     """Hand the values of an operation's parameters on to the transform."""
-    from ministack.services.cloudformation import changesets, engine, handlers  # noqa: PLC0415
 
-    require_parameters(engine._apply_transforms, "template", "provided_params", "previous_params")
-    require_parameters(engine._transform_parameters, "template", "provided_params", "previous_params")
     apply = engine._apply_transforms
 
     def apply_transforms(template: dict[str, Any], provided: Any = None, previous: Any = None) -> Any:
@@ -37,20 +41,17 @@ def install() -> None:
 
 def _give_values() -> None:
     """Have the translator take them. It is imported with the first template: it takes a second to load."""
-    from samtranslator.model import apigateway  # noqa: PLC0415
-    from samtranslator.translator import transform as translator  # noqa: PLC0415
-
-    translate = translator.transform
+    translate = sam_translator.transform
     if getattr(translate, "takes_values", False):
         return
+    check_translator()
 
     def with_values(template: dict[str, Any], parameters: dict[str, Any], *rest: Any, **more: Any) -> Any:
         return translate(template, {**(_values.get() or {}), **parameters}, *rest, **more)
 
     with_values.takes_values = True  # type: ignore[attr-defined]
-    translator.transform = with_values
-    require(apigateway, "time")
-    apigateway.time = _Seconds()
+    sam_translator.transform = with_values
+    sam_apigateway.time = _Seconds()
 
 
 class _Seconds:

@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import eventbridge, provisioners, scheduler
 
 # MiniStack looks every ten seconds.
 _TICK_S = 1
@@ -18,12 +18,7 @@ def install() -> None:
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
     """
-    from ministack.services import eventbridge, scheduler  # noqa: PLC0415
-    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
-    require(scheduler, "_at_time_epoch", "_schedules", "_to_epoch", "_SCHEDULE_TICK_INTERVAL")
-    require_parameters(eventbridge._invoke_target, "target", "event", "rule")
-    require_parameters(eventbridge._parse_rate_seconds, "expr")
     scheduler._SCHEDULE_TICK_INTERVAL = _TICK_S
     invoke_target = eventbridge._invoke_target
 
@@ -52,7 +47,6 @@ def install() -> None:
 
     eventbridge._invoke_target = invoke_with_context
 
-    require(provisioners, "_RESOURCE_HANDLERS")
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"]
     create = handlers["create"]
 

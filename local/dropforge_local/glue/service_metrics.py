@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import apigateway_v1, sqs
 
 if TYPE_CHECKING:
     from dropforge_local.glue import Installed
@@ -28,10 +28,7 @@ def install(data: MetricData, installed: Installed) -> None:
 
 def _count_requests(data: MetricData) -> None:
     """https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html"""
-    from ministack.services import apigateway_v1  # noqa: PLC0415
 
-    require(apigateway_v1, "_rest_apis", "_stages_v1")
-    require_parameters(apigateway_v1._handle_execute_in_scope, "api_id", "stage_name", "method", "path")
     handle = apigateway_v1._handle_execute_in_scope
 
     async def handle_and_count(api_id: str, stage_name: str, *args: Any) -> Any:
@@ -55,10 +52,7 @@ def _count_requests(data: MetricData) -> None:
 
 def _watch_queues(data: MetricData, installed: Installed) -> None:
     """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
-    from ministack.services import sqs  # noqa: PLC0415
 
-    require(sqs, "_queues")
-    require_parameters(sqs._refresh_counts, "q")
     stopping = threading.Event()
     filled: set[str] = set()
 

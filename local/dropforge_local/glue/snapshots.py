@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import app, persistence
 
 if TYPE_CHECKING:
     from dropforge_local.glue import Installed
@@ -131,12 +131,7 @@ class Snapshots:
 
 def install(settings: HostSettings, installed: Installed) -> None:
     """Save continuously, and instead of MiniStack's own saving at shutdown; not what is temporary."""
-    from ministack import app  # noqa: PLC0415
-    from ministack.core import persistence  # noqa: PLC0415
 
-    require(app, "_build_persistence_save_dict", "save_all", "SERVICE_HANDLERS", "SERVICE_REGISTRY")
-    require(persistence, "_json_default", "_state_format_version")
-    require_parameters(app._dispatch_service_request, "method", "path", "headers", "body")
     if settings.temporary:
         app.save_all = lambda services: None
         return

@@ -9,7 +9,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import provisioners, waf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,13 +19,6 @@ _log = logging.getLogger("dropforge.web_firewall")
 
 def install() -> None:
     """Register `AWS::WAFv2::WebACLAssociation` and `AWS::WAFv2::LoggingConfiguration`."""
-    from ministack.services import waf  # noqa: PLC0415
-    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
-
-    require(provisioners, "_RESOURCE_HANDLERS")
-    require_parameters(waf._associate_web_acl, "data")
-    require_parameters(waf._disassociate_web_acl, "data")
-    require_parameters(waf._resolve_local_web_acl, "web_acl_arn")
 
     def call(operation: Callable[[dict[str, Any]], Any], request: dict[str, Any]) -> None:
         status, _, body = operation(request)

@@ -1,21 +1,73 @@
-"""MiniStack is the pinned version and still has everything that the glue builds on.
+"""What the glue uses of MiniStack is declared, all of it and no more, and the installed version has it.
 
-Each seam checks its own names when it is installed; here the whole glue is installed in a process of its own.
+Whatever imports MiniStack does so in a process of its own: it reads the environment then.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
-import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dropforge_local.errors import SeamChanged
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local import glue
+from dropforge_local.glue import seams
+from dropforge_local.glue.seams import MINISTACK_VERSION, SEAMS, Seam
+from dropforge_local.newest_ministack import report, seams_of
 from dropforge_local.settings import HostSettings
+
+GLUE = Path(glue.__file__).parent
+DECLARED_IN = Path(seams.__file__)
+# The proof asks the host's own evaluators.
+USERS = [
+    path
+    for folder in (GLUE, Path(__file__).parents[3] / "proof")
+    for path in folder.rglob("*.py")
+    if path != DECLARED_IN
+]
+BY_NAME = {name: each for name, each in vars(seams).items() if isinstance(each, Seam)}
+PATHS = [f"{seam.seam_module}.{name}" for seam in SEAMS for name in seam.seam_names if "." not in name]
+
+_INSTALL = """
+import sys
+from dropforge_local.glue import install
+from dropforge_local.settings import HostSettings
+install(HostSettings.from_json(sys.argv[1]))
+print("installed")
+"""
+_CHECK = """
+import importlib, json, sys
+from dropforge_local.errors import SeamChanged
+from dropforge_local.glue import seams
+
+def said():
+    try:
+        seams.check()
+    except SeamChanged as error:
+        return str(error)
+    return ""
+
+answers = {"": said()}
+for path in sys.argv[1:]:
+    module, _, name = path.rpartition(".")
+    module = importlib.import_module(module)
+    kept = getattr(module, name)
+    delattr(module, name)
+    answers[path] = said()
+    setattr(module, name, kept)
+lambda_svc = importlib.import_module("ministack.services.lambda_svc")
+lambda_svc.invalidate_worker = lambda name: None
+answers["other parameters"] = said()
+lambda_svc.invalidate_worker = None
+answers["no function"] = said()
+seams.version = lambda package: "9.9.9"
+answers["other version"] = said()
+print(json.dumps(answers))
+"""
 
 
 def _settings(folder: Path) -> HostSettings:
@@ -32,96 +84,121 @@ def _settings(folder: Path) -> HostSettings:
     )
 
 
-_SEAMS = [
-    "services.lambda_svc._execute_function_warm",
-    "services.lambda_svc._resolve_layer_zip",
-    "core.lambda_runtime.acquire_worker",
-    "services.lambda_svc._route_async_failure",
-    "services.cloudwatch._dispatch_alarm_actions",
-    "services.cloudwatch._metric_bucket",
-    "services.lambda_svc._emit_lambda_logs",
-    "services.apigateway_v1._handle_execute_in_scope",
-    "services.scheduler._at_time_epoch",
-    "services.s3._parse_range",
-    "core.responses._service_model",
-    "core.responses._BOTOCORE_NAME",
-    "core.router.SERVICE_PATTERNS",
-    "services.cloudformation._stacks",
-    "services.stepfunctions._apply_catcher",
-    "services.stepfunctions._run_sub_machine",
-    "services.dynamodb._transact_write_items",
-    "services.dynamodb._condition_syntax_error",
-    "services.apigateway_v1._put_gateway_response",
-    "services.apigateway_v1._import_operation",
-    "services.apigateway_v1._resolve_api_key",
-    "services.waf._associate_web_acl",
-    "app._build_persistence_save_dict",
-    "core.persistence._json_default",
-]
-# MiniStack and the glue are loaded once; each installation has a fork of that to itself.
-_INSTALL = """
-import importlib, json, os, pkgutil, sys
-from dropforge_local import glue
-from dropforge_local.errors import SeamChanged
-from dropforge_local.glue import install
-from dropforge_local.settings import HostSettings
-import ministack.app, ministack.services.cloudformation
-for module in pkgutil.walk_packages(glue.__path__, "dropforge_local.glue."):
-    importlib.import_module(module.name)
-
-def installed_without(seam):
-    module, _, name = seam.rpartition(".")
-    if seam:
-        delattr(importlib.import_module("ministack." + module), name)
-    try:
-        install(HostSettings.from_json(sys.argv[1]))
-    except (SeamChanged, AttributeError) as error:
-        return f"{type(error).__name__} {error}"
-    return "installed"
-
-said = {}
-for seam in sys.argv[2:]:
-    reading, writing = os.pipe()
-    if os.fork() == 0:
-        os.write(writing, installed_without(seam).encode())
-        os._exit(0)
-    os.close(writing)
-    with open(reading) as answer:
-        said[seam] = answer.read()
-    os.wait()
-print(json.dumps(said))
-"""
-
-
-@pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What installing says, by the name that MiniStack lacks."""
-    settings = _settings(tmp_path_factory.mktemp("host"))
+def _last_line(settings: HostSettings, program: str, *arguments: str) -> str:
     ended = subprocess.run(
-        [sys.executable, "-c", _INSTALL, settings.to_json(), "", *_SEAMS],
+        [sys.executable, "-c", program, *arguments],
         env=settings.environment(),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    answers: dict[str, str] = json.loads(ended.stdout.splitlines()[-1])
+    return ended.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the check says, by what MiniStack lacks."""
+    settings = _settings(tmp_path_factory.mktemp("host"))
+    answers: dict[str, str] = json.loads(_last_line(settings, _CHECK, *PATHS))
     return answers
 
 
-def test_installs_on_the_pinned_version(said: dict[str, str]) -> None:
-    assert said[""] == "installed"
+def test_installs_on_the_pinned_version(tmp_path: Path, said: dict[str, str]) -> None:
+    settings = _settings(tmp_path)
+    assert said[""] == ""
+    assert _last_line(settings, _INSTALL, settings.to_json()) == "installed"
 
 
-@pytest.mark.parametrize("removed", _SEAMS)
-def test_says_what_is_missing_on_another_version(said: dict[str, str], removed: str) -> None:
-    error, _, words = said[removed].partition(" ")
-    assert error in ("SeamChanged", "AttributeError")
-    assert removed.rpartition(".")[2] in words
+def test_one_error_names_the_version_and_the_seam_whatever_is_missing(said: dict[str, str]) -> None:
+    assert len(PATHS) > 200
+    for path in PATHS:
+        assert f"MiniStack {MINISTACK_VERSION}" in said[path]
+        assert f"\n  {path} is gone\n" in said[path], path
 
 
-def test_a_changed_signature_is_a_changed_seam() -> None:
-    module = types.ModuleType("ministack.thing")
-    with pytest.raises(SeamChanged, match=r"ministack\.thing .*no gone"):
-        require(module, "gone")
-    with pytest.raises(SeamChanged, match=r"not \['a', 'b'\]"):
-        require_parameters(lambda b, a: None, "a", "b")
+def test_a_function_with_other_parameters_is_a_broken_seam(said: dict[str, str]) -> None:
+    seam = "ministack.services.lambda_svc.invalidate_worker"
+    assert f"{seam} takes ['name'], not ['func_name']" in said["other parameters"]
+    assert f"{seam} takes None, not ['func_name']" in said["no function"]
+
+
+def test_another_version_is_refused(said: dict[str, str]) -> None:
+    assert f"written for MiniStack {MINISTACK_VERSION}; 9.9.9 is installed" in said["other version"]
+
+
+def _attributes(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.value, node.attr
+
+
+def _is_of(owner: ast.expr, *names: str) -> bool:
+    return isinstance(owner, ast.Name) and owner.id in names
+
+
+def _seams_of(tree: ast.AST) -> dict[str, Seam]:
+    """The seams that a module imports, by the name that it gives them."""
+    return {
+        alias.asname or alias.name: BY_NAME[alias.name]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == seams.__name__
+        for alias in node.names
+        if alias.name in BY_NAME
+    }
+
+
+@pytest.mark.parametrize("path", USERS, ids=lambda path: "/".join(path.parts[-2:]))
+def test_what_is_used_is_declared(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = _seams_of(tree)
+    own = {name for owner, name in _attributes(tree) if _is_of(owner, "self")}
+    declared = {name.rpartition(".")[2] for seam in BY_NAME.values() for name in seam.seam_names}
+    for owner, name in _attributes(tree):
+        if isinstance(owner, ast.Name) and owner.id in imported:
+            assert name in imported[owner.id].seam_names, f"{owner.id}.{name}"
+        elif GLUE in path.parents and name.startswith("_") and not name.startswith("__"):
+            # Seams are handed on as well; who takes one calls it something else.
+            assert _is_of(owner, "self", "os") or name in own or name in declared, name
+
+
+def test_what_is_declared_is_used() -> None:
+    used = set()
+    for path in USERS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used |= {name for _, name in _attributes(tree)}
+        used |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    for seam in BY_NAME.values():
+        unused = {name.rpartition(".")[2] for name in seam.seam_names} - used - seam.seam_relied_on
+        assert not unused, f"{seam.seam_module}: {unused}"
+
+
+def test_only_what_is_declared_can_be_read_and_only_what_is_replaced_assigned() -> None:
+    seam = Seam("json", reads=["dumps"], replaces=["loads"])
+    assert seam.dumps([]) == "[]"
+    with pytest.raises(AttributeError, match=r"json\.dump is no declared seam"):
+        _ = seam.dump
+    with pytest.raises(AttributeError, match=r"json\.dumps is not declared as replaced"):
+        seam.dumps = None
+    assert list(Seam("json", reads=["gone", "dumps(it)"]).seam_problems()) == [
+        "json.gone is gone",
+        "json.dumps takes ['obj'], not ['it']",
+    ]
+    assert list(Seam("json.gone", reads=["x"]).seam_problems()) == [
+        "json.gone can't be imported: No module named 'json.gone'"
+    ]
+
+
+def test_another_version_s_broken_seams_and_changed_sources_are_told_apart() -> None:
+    installed = seams_of([sys.executable])
+    assert (installed["version"], installed["broken"]) == (MINISTACK_VERSION, [])
+    assert report(installed, installed) == [f"MiniStack {MINISTACK_VERSION} is what is installed already."]
+    changed, gone = "ministack.services.s3._get_object", "ministack.services.sqs._refresh_counts"
+    sources = {name: digest for name, digest in installed["sources"].items() if name != gone}
+    other = {"version": "9.9.9", "broken": [f"{gone} is gone"], "sources": sources | {changed: "other"}}
+    assert report(installed, other) == [
+        f"MiniStack {MINISTACK_VERSION} is installed, 9.9.9 was tried.",
+        "Broken seams: 1",
+        f"  {gone} is gone",
+        f"Functions and classes with another source: 1 of {len(installed['sources'])}",
+        f"  {changed}",
+    ]

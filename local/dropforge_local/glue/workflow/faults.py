@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import require
+from dropforge_local.glue.seams import app, lambda_svc, router
 from dropforge_local.glue.workflow.run import current_scope
 
 if TYPE_CHECKING:
@@ -158,13 +158,7 @@ def limit_of(request: dict[str, Any]) -> int:
 
 def mount(faults: TaskFaults, calls: Calls) -> None:
     """Serve SetFault, LimitFunctions, ClearFaults, ListFaults and ListCalls of ``DropforgeHost``."""
-    from ministack import app  # noqa: PLC0415
-    from ministack.core import router  # noqa: PLC0415
-    from ministack.services import lambda_svc  # noqa: PLC0415
 
-    require(app, "SERVICE_HANDLERS")
-    require(router, "SERVICE_PATTERNS")
-    require(lambda_svc, "_ACCOUNT_CONCURRENCY_CAP", "_acquire_execution_slot")
     usual_cap = lambda_svc._ACCOUNT_CONCURRENCY_CAP
 
     def answer(operation: str, body: bytes) -> tuple[int, dict[str, Any]]:

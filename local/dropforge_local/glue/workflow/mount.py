@@ -8,7 +8,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.own_clients import own_client
-from dropforge_local.glue.seams import require, require_parameters
+from dropforge_local.glue.seams import lambda_svc, responses
+from dropforge_local.glue.seams import stepfunctions as asl
 from dropforge_local.glue.workflow import faults
 from dropforge_local.glue.workflow import run as runs
 from dropforge_local.glue.workflow.api import Api
@@ -32,54 +33,14 @@ if TYPE_CHECKING:
     from dropforge_local.sagemaker.service import SageMaker
     from dropforge_local.settings import HostSettings
 
-_USED = [
-    "_ExecutionError",
-    "_apply_catcher",
-    "_apply_input_path",
-    "_apply_jsonata_arguments",
-    "_apply_jsonata_output",
-    "_apply_jsonata_template",
-    "_apply_output_path",
-    "_apply_parameters",
-    "_apply_result_path",
-    "_apply_result_selector",
-    "_apply_state_assign",
-    "_execute_choice",
-    "_execute_pass",
-    "_execute_wait",
-    "_execution_version_arn",
-    "_executions",
-    "_extract_lambda_ref",
-    "_fail_state_error",
-    "_find_matching_catcher",
-    "_invoke_resource",
-    "_jsonata_state_field",
-    "_jsonata_wait_seconds",
-    "_jsonata_wait_timestamp",
-    "_nested_start_execution_request",
-    "_next_or_end",
-    "_parse_ts",
-    "_resolve_lambda_function_ref",
-    "_resolve_params_obj",
-    "_resolve_path_or_ctx",
-    "_resolve_state_machine_arn",
-    "_read_map_items",
-    "_map_runs",
-    "_state_machine_versions",
-    "_state_machines",
-    "_state_query_language",
-    "_validate_definition_jsonata",
-    "get_state",
-]
-
 # MiniStack's get_state without "executions".
 _SAVED = (
-    "state_machines",
-    "tags",
-    "activities",
-    "state_machine_versions",
-    "state_machine_aliases",
-    "map_runs",
+    "_state_machines",
+    "_tags",
+    "_activities",
+    "_state_machine_versions",
+    "_state_machine_aliases",
+    "_map_runs",
 )
 
 
@@ -99,15 +60,6 @@ def install(
     installed: Installed,
 ) -> None:
     """Replace MiniStack's run of executions; they are resumed once the services' state is restored."""
-    from ministack.core import responses  # noqa: PLC0415
-    from ministack.services import lambda_svc  # noqa: PLC0415
-    from ministack.services import stepfunctions as asl  # noqa: PLC0415
-
-    require(asl, *_USED, "jsonata", *(f"_{name}" for name in _SAVED))
-    require(lambda_svc, "_get_func_record_for_ref", "_execution_record_for_config")
-    require_parameters(asl._run_execution, "exec_arn")
-    require_parameters(asl._run_sub_machine, "states", "start_at", "input_data", "execution", "ctx")
-    require_parameters(asl._add_event, "execution", "event_type", "details")
 
     clients = own_client(settings)
     records = Records(asl._executions, journal)
@@ -168,7 +120,7 @@ def install(
 
     def state_without_executions() -> dict[str, Any]:
         """The journal holds the executions; in a snapshot they would be taken for crashed ones."""
-        return {name: copy.deepcopy(getattr(asl, f"_{name}")) for name in _SAVED}
+        return {name[1:]: copy.deepcopy(getattr(asl, name)) for name in _SAVED}
 
     asl.get_state = state_without_executions
     installed.starting.append(

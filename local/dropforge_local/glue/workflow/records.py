@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.sagemaker_mount import emit_aws_event
+from dropforge_local.glue.seams import cloudwatch
 from dropforge_local.glue.workflow.run import Run, is_suspended
 
 if TYPE_CHECKING:
@@ -163,7 +164,6 @@ _METRICS = {
 
 def _count(execution: dict[str, Any]) -> None:
     """The metrics of ``AWS/States`` for the execution's new status."""
-    from ministack.services import cloudwatch  # noqa: PLC0415 - reads the environment at import
 
     dimensions = {"StateMachineArn": execution["stateMachineArn"]}
     cloudwatch.record_metric("AWS/States", _METRICS[execution["status"]], 1, "Count", dimensions)
