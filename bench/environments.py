@@ -23,22 +23,28 @@ PACKAGES = {
 
 
 def run(
-    command: Sequence[str], cores: Collection[int], extra: dict[str, str] | None = None
+    command: Sequence[str],
+    cores: Collection[int],
+    extra: dict[str, str] | None = None,
+    tree: Path = ROOT,
 ) -> dict[str, Any]:
     """Run a child on these cores; returns what its last line of JSON says.
+
+    Args:
+        tree: the checkout whose ``bench`` and ``core`` it imports.
 
     Raises:
         RuntimeError: it failed; with the end of what it wrote.
     """
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "core")]),
+        "PYTHONPATH": os.pathsep.join([str(tree), str(tree / "core")]),
         **(extra or {}),
     }
     environment.pop("VIRTUAL_ENV", None)
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(len(cores)))
     pinned = ["taskset", "-c", ",".join(map(str, sorted(cores))), *command]
-    done = subprocess.run(pinned, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(pinned, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -4,7 +4,8 @@
 
 Every contestant parses (with the same spellings of a missing value), checks, rejects with row, column, value
 and rule, drops all but the last row of a key, splits by the key's hash, writes Parquet (zstd at its first
-level, without statistics) in the rows' order and profiles; none imputes. The peers are told in advance which
+level, without statistics) in the rows' order and profiles; none imputes. The release before stands beside
+them, as users have it. The peers are told in advance which
 columns hold values of another type. Their counts must agree with ours. Each runs in a process of its
 own on the same cores, in turn, so that what else the machine does meets all; shown are medians.
 """
@@ -19,15 +20,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.environments import python_of, run
+from bench.environments import ROOT, python_of, run
 from bench.mixed_table import write_csv
 from bench.record import Result, append
+from tests.workflow.previous_release import COMMIT, unpack_previous_release
 
+BEFORE = f"dropforge {COMMIT[:7]}"
 OURS, FLOOR, PANDAS = "dropforge", "parse and write alone", "pandas C engine"
 EAGER, STREAMING, DUCKDB = "polars eager", "polars streaming", "DuckDB"
 PEERS = (PANDAS, EAGER, STREAMING, DUCKDB)
 SPEED_GOALS = {1: {PANDAS: 3.0, "best": 2.0}, 2: {PANDAS: 6.0, "best": 2.0}}
 FLOOR_SHARE, MEMORY_SHARE, MEMORY_GROWTH = 0.55, 0.08, 1.15
+SPEED_KEPT, MEMORY_KEPT = 0.97, 1.15
+"""Rows per second and memory beside the release before."""
 MEGABYTE = 1 << 20
 
 Measured = dict[str, list[dict[str, Any]]]
@@ -42,6 +47,7 @@ def command(name: str, csv: Path, folder: str, cores: int) -> list[str]:
     files = [str(csv), folder]
     scripts: Mapping[str, Callable[[], list[str]]] = {
         OURS: lambda: [sys.executable, "-m", "bench.prepare_ours", "dropforge", *files, str(cores)],
+        BEFORE: lambda: [sys.executable, "-m", "bench.prepare_ours", "dropforge", *files, str(cores)],
         FLOOR: lambda: [sys.executable, "-m", "bench.prepare_ours", "floor", *files, "1"],
         PANDAS: lambda: [python_of("pandas"), "-m", "bench.peers.prepare_pandas", *files],
         EAGER: lambda: [python_of("polars"), "-m", "bench.peers.prepare_polars", *files, "eager"],
@@ -51,17 +57,25 @@ def command(name: str, csv: Path, folder: str, cores: int) -> list[str]:
     return scripts[name]()
 
 
-def measure(csv: Path, names: list[str], cores: int, rounds: int) -> Measured:
-    """Run each contestant once per round, in turn.
+def measure(csv: Path, names: list[str], cores: int, rounds: int, before: Path = ROOT) -> Measured:
+    """Run each contestant once per round, in turn, and every other round the other way round.
+
+    Args:
+        before: the tree of the release before.
 
     Raises:
         RuntimeError: a contestant came to other counts than ours.
     """
     found: Measured = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
+    for number in range(rounds):
+        for name in names[:: -1 if number % 2 else 1]:
             with tempfile.TemporaryDirectory(prefix="bench-", dir=csv.parent) as folder:
-                one = run(command(name, csv, folder, cores), range(cores), {"POLARS_MAX_THREADS": str(cores)})
+                one = run(
+                    command(name, csv, folder, cores),
+                    range(cores),
+                    {"POLARS_MAX_THREADS": str(cores)},
+                    before if name == BEFORE else ROOT,
+                )
             found[name].append(one)
             print(
                 f"  {name:<22} {one['seconds']:7.2f} s  {one['cpu_seconds']:7.2f} s CPU  "
@@ -109,6 +123,27 @@ def compared(found: Measured, cores: int, key: str) -> list[Result]:
     return results
 
 
+def kept(found: Measured, cores: int, key: str) -> list[Result]:
+    """Return our rows per second and peak memory beside the release before."""
+    results = []
+    of_cores = f"{cores} core{'s' * (cores > 1)}"
+    ours, theirs = median(found, OURS, key), median(found, BEFORE, key)
+    results.append(
+        Result(
+            f"preparation speed beside the release before, {of_cores}", ours, BEFORE, theirs, ours / theirs,
+            f"peer / ours >= {SPEED_KEPT}", theirs / ours >= SPEED_KEPT,
+        )
+    )  # fmt: skip
+    ours, theirs = median(found, OURS, "memory_mb"), median(found, BEFORE, "memory_mb")
+    results.append(
+        Result(
+            f"preparation peak memory in MB beside the release before, {of_cores}", ours, BEFORE, theirs,
+            ours / theirs, f"<= {MEMORY_KEPT}", ours / theirs <= MEMORY_KEPT,
+        )
+    )  # fmt: skip
+    return results
+
+
 def memory(large: Measured, small: Measured) -> list[Result]:
     """Return peak memory beside pandas' and beside our own for the small file."""
     ours = median(large, OURS, "memory_mb")
@@ -145,15 +180,18 @@ def main(arguments: list[str]) -> int:
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         csv, small = Path(folder) / "large.csv", Path(folder) / "small.csv"
+        before = Path(folder) / "before"
+        before.mkdir()
+        unpack_previous_release(before, more=("bench",))
         rows = write_csv(csv, options.megabytes * MEGABYTE, options.seed)
         write_csv(small, options.small_megabytes * MEGABYTE, options.seed)
         for cores in options.cores:
             print(
                 f"{csv.stat().st_size / MEGABYTE:.0f} MB, {rows} rows, 12 columns; cores: {cores}", flush=True
             )
-            names = [OURS, *([FLOOR] if cores == 1 else []), *options.peers]
-            found = measure(csv, names, cores, options.rounds)
-            results += compared(found, cores, key)
+            names = [OURS, BEFORE, *([FLOOR] if cores == 1 else []), *options.peers]
+            found = measure(csv, names, cores, options.rounds, before)
+            results += compared(found, cores, key) + kept(found, cores, key)
             if cores == 1:
                 print(f"{small.stat().st_size / MEGABYTE:.0f} MB", flush=True)
                 results += memory(found, measure(small, [OURS], 1, options.rounds))

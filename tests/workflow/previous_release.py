@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,20 +15,23 @@ class HistoryMissing(Exception):
     """The checkout doesn't hold the previous release, so an upgrade can't be tried."""
 
 
-def unpack_previous_release(folder: Path) -> Path:
+def unpack_previous_release(folder: Path, more: Sequence[str] = ()) -> Path:
     """Write the previous release's product into the folder. Returns the path of its template.
 
     A shallow clone fetches that one commit from where it came.
+
+    Args:
+        more: of the release's files and folders, beside the product.
 
     Raises:
         HistoryMissing: neither this checkout nor its origin has the commit.
     """
     if _git("cat-file", "-e", f"{COMMIT}^{{commit}}").returncode:
         _git("fetch", "--quiet", "--depth=1", "origin", COMMIT)
-    archive = _git("archive", "--format=tar", COMMIT, *PRODUCT)
+    archive = _git("archive", "--format=tar", COMMIT, *PRODUCT, *more)
     if archive.returncode:
         raise HistoryMissing(
-            f"The upgrade test deploys the previous release first, and git has no commit {COMMIT[:7]} here: "
+            f"The previous release is compared with, and git has no commit {COMMIT[:7]} here: "
             f"{archive.stderr.decode().strip()}. Fetch the history: git fetch --unshallow"
         )
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
