@@ -20,10 +20,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.workflow.previous_release import COMMIT, unpack_previous_release
+
 from bench.environments import ROOT, python_of, run
 from bench.mixed_table import write_csv
 from bench.record import Result, append
-from tests.workflow.previous_release import COMMIT, unpack_previous_release
 
 BEFORE = f"dropforge {COMMIT[:7]}"
 OURS, FLOOR, PANDAS = "dropforge", "parse and write alone", "pandas C engine"

@@ -155,7 +155,7 @@ def _no_longer(pinned: Column, seen: ColumnSurvey) -> bool:
     kind = pinned.type
     fitting = {
         "number": seen.numbers,
-        "integer": seen.whole,
+        "integer": seen.whole - seen.leading_zeros,
         "boolean": seen.boolean_words + seen.boolean_digits,
         "timestamp": seen.timestamps,
     }.get(kind, seen.values)

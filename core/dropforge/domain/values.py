@@ -402,9 +402,10 @@ class ColumnReader:
     def _integer(self, text: str) -> int:
         plain = self._plain(text)
         number = whole_number(plain)
-        # 03 and 3 are different identifiers.
-        if number is None or (self.column.role == "key" and re.match(LEADING_ZERO_PATTERN, plain)):
+        if number is None:
             raise self._unreadable(text)
+        if re.match(LEADING_ZERO_PATTERN, plain):
+            raise WrongValue(f"{self._unreadable(text)}: its zeros say that it is a code")
         return number
 
     def _boolean(self, text: str) -> bool:

@@ -75,7 +75,7 @@ def parse(text: str, column: Column) -> Any:
             raise ValueError
         return float(text)
     if column.type == "integer":
-        if not re.fullmatch(r"[+-]?\d+(\.0*)?", text, re.ASCII):
+        if not re.fullmatch(r"[+-]?(0|[1-9]\d*)(\.0*)?", text, re.ASCII):
             raise ValueError
         value = int(text.partition(".")[0])
         if not -(2**63) <= value < 2**63:

@@ -316,7 +316,7 @@ def test_batches_read_as_drops_do(texts):
 @given(text=text)
 @example(text="03")
 @example(text="3.0")
-def test_identifiers_with_leading_zeros_are_others(text):
+def test_identifiers_with_leading_zeros_are_refused(text):
     column = CONTRACT.column("id")
     expected = meaning(column, text)
     for name, data in (

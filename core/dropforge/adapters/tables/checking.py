@@ -96,9 +96,7 @@ def reading_hints(contract: Contract) -> Hints:
     formats: dict[str, NumberFormat | None] = {}
     readers = [(column, contract.reader(column.name)) for column in contract.prepared]
     for column, reader in readers:
-        # A parser would take the identifier 03 for 3.
-        is_identifier = column.type == "integer" and column.role == "key"
-        if column.type in NUMERIC_TYPES and column.format is None and not is_identifier:
+        if column.type in NUMERIC_TYPES and column.format is None:
             kinds[column.name] = ARROW_TYPES[column.type]
         elif column.type in ("category", "boolean"):
             kinds[column.name] = ENCODED_TEXT

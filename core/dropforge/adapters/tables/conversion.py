@@ -162,9 +162,7 @@ class Converter:
         if self._kind == "number":
             return self._mostly_plain(texts, _outside_digits, pa.float64(), _any_numbers)
         if self._kind == "integer":
-            if self._reader.column.role == "key":
-                return self._mostly_plain(texts, _outside_codes, pa.int64(), _any_identifiers)
-            return self._mostly_plain(texts, _outside_digits, pa.int64(), _any_integers)
+            return self._mostly_plain(texts, _outside_codes, pa.int64(), _any_integers_but_codes)
         converted = self._mostly_plain(texts, _outside_lengths, pa.timestamp("us"), self._any_timestamps)
         return Converted(converted.values.cast(ARROW_TYPES["timestamp"]), converted.bad)
 
@@ -355,7 +353,8 @@ def _any_numbers(texts: pa.Array) -> Converted:
     return _judged(texts, pc.if_else(pc.is_finite(values), values, None))
 
 
-def _any_integers(texts: pa.Array) -> Converted:
+def any_integers(texts: pa.Array) -> Converted:
+    """Read cleaned texts as integers of 64 bits, also with zeros in front."""
     # Fast where the digits surely fit; the few others (signs, 5.0, long) one by one.
     plain = pc.and_(
         pc.match_substring_regex(texts, INTEGER_PATTERN),
@@ -369,9 +368,9 @@ def _any_integers(texts: pa.Array) -> Converted:
     return _judged(texts, values)
 
 
-def _any_identifiers(texts: pa.Array) -> Converted:
-    """Integers without leading zeros: 03 and 3 are different identifiers."""
-    values = _any_integers(texts).values
+def _any_integers_but_codes(texts: pa.Array) -> Converted:
+    """Integers without leading zeros: 03 is a code, and another one than 3."""
+    values = any_integers(texts).values
     padded = pc.match_substring_regex(texts, LEADING_ZERO_PATTERN)
     return _judged(texts, pc.if_else(padded, pa.scalar(None, pa.int64()), values))
 
@@ -399,7 +398,7 @@ def _integers_from_native(array: pa.Array) -> Converted:
         bad = is_present(array) & ~is_present(values)
         return Converted(values, bad if bad.any() else None)
     if pa.types.is_decimal(array.type):
-        return _any_integers(native_text(array))
+        return any_integers(native_text(array))
     numbers = _nan_to_null(array.cast(pa.float64(), safe=False))
     whole = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), 2.0**63))
     values = pc.if_else(whole, numbers, None).cast(pa.int64())

@@ -8,6 +8,7 @@ from functools import partial
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -29,6 +30,8 @@ _SPELLED = pa.array(_SPELLINGS, pa.string())
 _LOOKED_AT = 1000
 
 _ZERO, _X, _LOWER_CASE = np.uint8(ord("0")), np.uint8(ord("x")), np.uint8(0x20)
+_FIELD_ENDS = '\n\r"'
+_MINUS, _NEWLINE, _TEN = np.uint8(ord("-")), np.uint8(ord("\n")), np.uint8(10)
 
 
 class CsvTable(BlockTable):
@@ -92,8 +95,10 @@ class CsvTable(BlockTable):
         if not is_plain(data):
             decode(bytes(data), self._name, lines_before + 1)
         attempt = dict(kinds)
-        if pa.int64() in kinds.values() and _may_hold_hexadecimal(data):
-            # The parser reads hexadecimal as integers; the rules of text don't.
+        if pa.int64() in kinds.values() and (
+            _may_hold_hexadecimal(data) or _may_hold_codes(data, self.delimiter)
+        ):
+            # The parser reads hexadecimal and zeros in front as integers; the rules of text don't.
             attempt |= {name: pa.string() for name, kind in kinds.items() if kind == pa.int64()}
         try:
             table, bad = self._read(data, attempt)
@@ -181,6 +186,46 @@ def _may_hold_hexadecimal(data: memoryview) -> bool:
             if np.any(characters[places[places > 0] - 1] == _ZERO):
                 return True
     return False
+
+
+def _may_hold_codes(data: memoryview, delimiter: str) -> bool:
+    """Whether a field may begin with a zero and another digit, behind blanks and a sign or not."""
+    characters = np.frombuffer(data, dtype=np.uint8)
+    marked, also = (np.empty(CACHED_BYTES, dtype=np.bool_) for _ in range(2))
+    small = np.empty(CACHED_BYTES, dtype=np.uint8)
+    for start in range(0, len(data) - 1, CACHED_BYTES):
+        size = min(CACHED_BYTES, len(data) - 1 - start)
+        piece = characters[max(start - 2, 0) : start + size + 1]
+        if start == 0:
+            piece = np.concatenate([[_NEWLINE, _NEWLINE], piece])
+        further, before, zero, behind = (piece[place : place + size] for place in range(4))
+        codes, other, byte = marked[:size], also[:size], small[:size]
+        np.less(np.subtract(behind, _ZERO, out=byte), _TEN, out=codes)
+        np.logical_and(codes, np.equal(zero, _ZERO, out=other), out=codes)
+        # In front of it nothing above a sign, and none of the digits of a date in front of a sign.
+        np.add(before, np.greater_equal(further, _MINUS, out=other).view(np.uint8), out=byte)
+        np.less_equal(byte, _MINUS, out=other)
+        if delimiter > "-":
+            other |= before == ord(delimiter)
+        places = np.flatnonzero(np.logical_and(codes, other, out=codes))
+        if len(places):
+            ends, leads = (_marked(each + delimiter) for each in (_FIELD_ENDS, _FIELD_ENDS + " \t"))
+            after_lead = _marked(" \t+-")[before[places]] & leads[further[places]]
+            if np.any(ends[before[places]] | after_lead):
+                return True
+    return False
+
+
+def _marked(characters: str) -> npt.NDArray[np.bool_]:
+    marked = np.zeros(256, dtype=np.bool_)
+    marked[[ord(each) for each in characters]] = True
+    return marked
+
+
+def _may_begin_a_field(characters: npt.NDArray[np.uint8], delimiter: str) -> npt.NDArray[np.bool_]:
+    """Mark blanks, quotes, line ends and the delimiter, and signs and marks that are as small."""
+    small: npt.NDArray[np.bool_] = characters < _MINUS
+    return small if delimiter < "-" else small | (characters == ord(delimiter))
 
 
 def _read_fully(stream: BinaryIO, size: int) -> bytes:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropforge.adapters.tables.blocks import Block
-from dropforge.adapters.tables.conversion import USUAL_MISSING, Converter, native_text, widened
+from dropforge.adapters.tables.conversion import USUAL_MISSING, Converter, any_integers, native_text, widened
 from dropforge.domain.contract import Column
 from dropforge.domain.row_rules import (
     FALSE_SPELLINGS,
@@ -87,7 +87,7 @@ def _text(raw: pa.Array, spells_missing: bool) -> ColumnSurvey:
 
     integer_shaped = pc.match_substring_regex(distinct, INTEGER_PATTERN)
     numbers = pc.is_valid(_NUMBER.convert(distinct).values)
-    whole = _INTEGER.convert(pc.if_else(integer_shaped, distinct, None)).values
+    whole = any_integers(pc.if_else(integer_shaped, distinct, None)).values
     integers = pc.and_(integer_shaped, pc.is_valid(whole))
     padded = pc.match_substring_regex(distinct, PADDED_PATTERN)
     seen = ColumnSurvey(
@@ -115,7 +115,7 @@ def _text(raw: pa.Array, spells_missing: bool) -> ColumnSurvey:
             )
     _add_formats(seen, distinct, numbers, rows)
     if seen.integers == seen.values:
-        values = _INTEGER.convert(texts).values.to_numpy(zero_copy_only=False)
+        values = any_integers(texts).values.to_numpy(zero_copy_only=False)
         seen.sequence, seen.identifiers = Sequence.of(values), Identifiers(values)
     else:
         seen.sequence = Sequence(broken=True)
