@@ -65,6 +65,7 @@ from dropforge.domain.errors import (
     TooFewRows,
     UnsuitableTarget,
     UnusableEstimator,
+    cut,
 )
 from dropforge.domain.instances import json_value
 from dropforge.domain.metric_registry import Metric, metric_line, metric_named
@@ -82,6 +83,9 @@ IMPORTANCE_SHUFFLES = 1500
 
 CHAMPION_TIMEOUT_S = 1800
 """Time that the champion has for the hold-out; it runs beside the candidate's training."""
+
+FAILURE_CHARACTERS = 900
+"""SageMaker shows 1024 characters of the file `failure`, of which the class's name takes some."""
 
 TOOLKIT_PREFIXES = ("sagemaker_", "_tuning_")
 """Hyperparameters that SageMaker's toolkit and tuning jobs add; they are none of ours."""
@@ -609,12 +613,14 @@ def main() -> int:
     try:
         train(folders, os.environ, work, running)
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        message = f"{type(error).__name__}: {error}\n"
-        if not isinstance(error, DropforgeError):
-            message += "\n" + traceback.format_exc()
+        name = type(error).__name__
+        if isinstance(error, DropforgeError):
+            told, logged = cut(error.whole, FAILURE_CHARACTERS), error.whole
+        else:
+            told = logged = f"{error}\n\n{traceback.format_exc()}"
         folders.failure.parent.mkdir(parents=True, exist_ok=True)
-        folders.failure.write_text(message, encoding="utf-8")
-        print(message, file=sys.stderr, flush=True)
+        folders.failure.write_text(f"{name}: {told}\n", encoding="utf-8")
+        print(f"{name}: {logged}\n", file=sys.stderr, flush=True)
         clear(folders.model)
         return 1
     finally:

@@ -17,6 +17,8 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
+from dropforge.domain.errors import cut
+
 
 class ExitCode(IntEnum):
     """What a command's exit code says; ``meaning`` is what the help and the reference say of it."""
@@ -41,13 +43,14 @@ class ExitCode(IntEnum):
 class CommandError(Exception):
     """Base of the expected ends of a command. The message says what is wrong, where, and what to do.
 
-    ``facts`` goes beside the message into the JSON document of ``--json``.
+    ``facts`` goes beside the message into the JSON document of ``--json``. A message that is too long for a
+    terminal is cut in its middle.
     """
 
     exit_code = ExitCode.FAILED
 
     def __init__(self, message: str, /, **facts: Any) -> None:
-        super().__init__(message)
+        super().__init__(cut(message))
         self.facts = facts
 
 

@@ -10,13 +10,15 @@ from typing import Any
 from dropforge.application.decide import LATE_APPROVAL, start_deployment
 from dropforge.application.settle_drops import settle_run
 from dropforge.application.training_lock import start_follow_up
+from dropforge.domain.errors import cut
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.records import Approval, LockName, RunStatus
 from dropforge.domain.services import Workflows
 
-_MESSAGE_CHARACTERS = 2000
+_MESSAGE_CHARACTERS = 5000
+"""Our own are shorter; what else breaks may say more."""
 
 
 def close_run(
@@ -99,4 +101,4 @@ def readable_error(error: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _error(name: str, message: str) -> dict[str, str]:
-    return {"class": name, "message": message[:_MESSAGE_CHARACTERS]}
+    return {"class": name, "message": cut(message, _MESSAGE_CHARACTERS)}

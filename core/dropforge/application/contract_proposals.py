@@ -46,13 +46,13 @@ def explained(
     if proposal is not None:
         store.write(f"{prefix}{PROPOSED}", proposal.contract.to_json().encode(), "application/json")
     if isinstance(error, SchemaChanged):
-        return SchemaChanged(f"{error} {advice(run_id, proposal, renames(pinned, inferred))}")
+        return SchemaChanged(f"{error.whole} {advice(run_id, proposal, renames(pinned, inferred))}")
     if proposal is not None and proposal.retyped:
         lines = "; ".join(retyped_lines(pinned, proposal))
         return SchemaChanged(
-            f"The drops don't have the pinned types: {lines}. {advice(run_id, proposal, [])} ({error})"
+            f"The drops don't have the pinned types: {lines}. {advice(run_id, proposal, [])} ({error.whole})"
         )
     if proposal is not None:
         command = accept_command(run_id, proposal.contract)
-        return type(error)(f"{error} If the new values are right, accept them with: {command}")
+        return type(error)(f"{error.whole} If the new values are right, accept them with: {command}")
     return error

@@ -25,10 +25,6 @@ from dropforge.domain.survey import TableSurvey
 
 _JSON = "application/json"
 _REASONS_SHOWN = 5
-LONGEST_MESSAGE = 4000
-"""Characters; a state's cause may have 32,768, and an e-mail should be read."""
-_MESSAGE_END = 600
-"""What to do stands at a message's end."""
 
 
 class Preparation:
@@ -130,7 +126,9 @@ class Preparation:
                 lambda seen: infer(self.request.settings, seen),
                 self._store,
             )
-        error = self._bounded(error)
+        if error.whole != str(error):
+            self._write("failure.txt", error.whole.encode())
+            error.name_whole(f"{self.request.prefix}failure.txt")
         self.report.failure = error
         self._write("report.json", self.report.to_json())
         return error
@@ -154,19 +152,6 @@ class Preparation:
         proposed = replace(self.contract, columns=columns)
         self._write(PROPOSED, proposed.to_json().encode())
         self.report.filled = tuple(taken), accept_command(self.request.run_id, proposed)
-
-    def _bounded(self, error: DataError) -> DataError:
-        """Return the error with a message that states and events hold; the whole one lies beside the report.
-
-        A table of thousands of columns has as many differences to tell of.
-        """
-        message = str(error)
-        if len(message) <= LONGEST_MESSAGE:
-            return error
-        self._write("failure.txt", message.encode())
-        end = message[-_MESSAGE_END:]
-        start = message[: LONGEST_MESSAGE - _MESSAGE_END]
-        return type(error)(f"{start} … {end} The whole message is in {self.request.prefix}failure.txt.")
 
     def finished(self, written: Written) -> PreparedData:
         """Write report and profile, and return the answer."""

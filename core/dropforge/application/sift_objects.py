@@ -9,7 +9,14 @@ from typing import Final
 from dropforge.application.preparation_request import PreparedData, PrepareRequest
 from dropforge.domain import errors
 from dropforge.domain.drop_totals import refuse_other_columns, unlabelled
-from dropforge.domain.errors import DropforgeError, EmptyData, MissingTarget, ObjectMissing, TooManyRejects
+from dropforge.domain.errors import (
+    DropforgeError,
+    EmptyData,
+    MissingTarget,
+    ObjectMissing,
+    TooManyRejects,
+    cut,
+)
 from dropforge.domain.inference import refuse_missing
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import ObjectCounts
@@ -75,7 +82,10 @@ class Sifted:
             left_out.append(ref)
             drop_id = self.request.drop_ids.get(ref.identity)
             if drop_id is not None:
-                aside[drop_id] = {"class": type(error).__name__, "message": str(error)[:_MESSAGE_CHARACTERS]}
+                aside[drop_id] = {
+                    "class": type(error).__name__,
+                    "message": cut(error.whole, _MESSAGE_CHARACTERS),
+                }
         notes = []
         if goes_on and left_out:
             notes.append(f"Trained without {_names(left_out)}, which can't be used: see what was set aside.")

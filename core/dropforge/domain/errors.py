@@ -7,9 +7,43 @@ compares the names used in ``statemachine/`` with this module.
 
 from __future__ import annotations
 
+LONGEST_MESSAGE = 4000
+"""Characters; a state's cause may have 32,768, and an e-mail should be read."""
+_MESSAGE_END = 600
+"""What to do stands at a message's end."""
+_GAP = 60
+"""Room for the words that stand for what is left out."""
+
+
+def cut(message: str, longest: int = LONGEST_MESSAGE) -> str:
+    """Cut a message in its middle, and say how much is left out.
+
+    Example:
+        >>> cut("Columns: " + 1000 * "a, " + "z. Drop a file that has them.", longest=100)
+        'Columns: a, a, a, a, (2,998 characters are left out here)  file that has them.'
+    """
+    if len(message) <= longest:
+        return message
+    kept = longest - _GAP
+    end = min(_MESSAGE_END, kept // 2)
+    gap = f" ({len(message) - kept:,} characters are left out here) "
+    return message[: kept - end] + gap + message[-end:]
+
 
 class DropforgeError(Exception):
-    """Base of all errors raised on purpose. The message says what is wrong, where, and what to do."""
+    """Base of all errors raised on purpose. The message says what is wrong, where, and what to do.
+
+    A table of thousands of columns has as many differences to tell of, and what travels with an error holds
+    a few kilobytes. So a message is cut; `whole` has all of it.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        self.whole = message
+        super().__init__(cut(message))
+
+    def name_whole(self, place: str) -> None:
+        """Say in the message where the whole of it lies."""
+        self.args = (f"{self} The whole message is in {place}.",)
 
 
 class RetryableError(DropforgeError):

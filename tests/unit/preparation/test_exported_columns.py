@@ -332,6 +332,7 @@ def test_a_long_message_is_cut_and_the_whole_one_kept():
     assert "s3://data/runs/b/failure.txt" in str(caught.value)
     whole = store.read("s3://data/runs/b/failure.txt").decode()
     assert "new column number 3999" in whole
+    assert "so nothing can be accepted." in str(caught.value)
     assert json.loads(store.read("s3://data/runs/b/report.json"))["failure"]["message"] == str(caught.value)
 
 

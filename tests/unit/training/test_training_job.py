@@ -233,6 +233,10 @@ FAILURES = {
         {"hyperparameters": {"lerning_rate": "1"}},
         "InvalidHyperparameters.*lerning_rate",
     ),
+    "more unknown hyperparameters than a reason holds": (
+        {"hyperparameters": {f"wrong_parameter_{n}": "1" for n in range(90)}},
+        "InvalidHyperparameters.*wrong_parameter_0.* characters are left out here",
+    ),
     "hyperparameter out of bounds": (
         {"hyperparameters": {"learning_rate": "7", "max_iter": "1.5", "estimator": "svm"}},
         "InvalidHyperparameters.*svm.*learning_rate must be.*max_iter must be",
@@ -254,6 +258,7 @@ def test_failure_begins_with_the_errors_class_and_leaves_no_model(tmp_path, case
     failure = (root / "output" / "failure").read_text()
     assert result.returncode == 1
     assert re.match(expected, failure), failure
+    assert len(failure.partition("\n")[0]) < 1024
     assert not (root / "model").exists() or not any((root / "model").iterdir())
 
 
