@@ -95,6 +95,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "uploads": "file, uri, version_id, etag and size of each",
         "runs": "with --wait: the runs that cover them",
         "notes?": "with --wait: which drops joined another's run",
+        "data?": "with --wait: what became of the data of each run",
     },
     "batch": {
         "uploads": "file, uri, version_id, etag and size of each",
@@ -106,7 +107,9 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "seconds": "how long it took, or has taken",
         "execution_status": "Step Functions' status",
         "states": "state, kind, depth, entered_at, left_at, seconds, errors",
-        "report": "what happened to the rows, or null",
+        "report": "what happened to the rows, as the run wrote it down, or null",
+        "data": "what became of the data: rows, splits, objects, columns, remarks, compared_with, "
+        "differences, summary; or null",
         "judgement": "the gate's verdict with all metrics, or null",
         "lineage": "what the model was made from, or null",
         "remedy": "what to do about its error, or null",
@@ -145,6 +148,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "live": "whether it is live",
         "history": "its changes of stage and approval",
         "judgement": "its metrics, or null where they are gone",
+        "data": "what became of its run's data, as in `runs show`",
         "…": "the version's record",
     },
     "approve": _DECISION,

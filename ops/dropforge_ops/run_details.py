@@ -9,8 +9,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from dropforge.domain.data_report import DataReport
 from dropforge.domain.records import Run
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.advice import next_steps, remedy
+from dropforge_ops.data_reports import read_data_report, show_data_report
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import code_of
 from dropforge_ops.progress import Follower, Visit
@@ -40,6 +43,7 @@ class RunDetails:
     report: Mapping[str, Any] | None
     judgement: Mapping[str, Any] | None
     lineage: Mapping[str, Any] | None
+    data: DataReport | None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -48,6 +52,7 @@ class RunDetails:
             "execution_status": self.execution_status,
             "states": [visit.to_dict() for visit in self.visits],
             "report": self.report,
+            "data": None if self.data is None else self.data.to_dict(),
             "judgement": self.judgement,
             "lineage": self.lineage,
             "remedy": remedy((self.run.error or {}).get("class")),
@@ -55,7 +60,7 @@ class RunDetails:
         }
 
 
-def read(run: Run, bucket: str, documents: Documents, sfn: Any) -> RunDetails:
+def read(run: Run, bucket: str, ledger: LedgerReader, documents: Documents, sfn: Any) -> RunDetails:
     """Collect it. An execution that Step Functions has forgotten (after 90 days) has no states."""
     follower = Follower(sfn, run.execution_arn)
     try:
@@ -77,6 +82,7 @@ def read(run: Run, bucket: str, documents: Documents, sfn: Any) -> RunDetails:
         report=content(f"s3://{bucket}/runs/{run.run_id}/report.json"),
         judgement=content(f"s3://{bucket}/models/{run.run_id}/judgement.json"),
         lineage=content(f"s3://{bucket}/models/{run.run_id}/lineage.json"),
+        data=read_data_report(run.run_id, bucket, ledger, documents),
     )
 
 
@@ -102,7 +108,8 @@ def show(details: RunDetails, out: Console) -> None:
         say(out, f"note: {note}")
     _show_error(run, out)
     _show_states(details.visits, out)
-    _show_rows(details.report, out)
+    show_data_report(details.data, out)
+    _show_rejects(details.report, out)
     _show_judgement(run, details.judgement, out)
     _show_lineage(details.lineage, out)
     steps = next_steps(run) if not run.error else []
@@ -145,28 +152,13 @@ def _show_states(visits: Sequence[Visit], out: Console) -> None:
         out.print(table(["state", "entered", "took", ""], rows))
 
 
-def _show_rows(report: Mapping[str, Any] | None, out: Console) -> None:
-    if report is None:
-        return
-    rows = report.get("rows") or {}
-    splits = report.get("splits") or {}
-    _head("Rows", out)
-    facts(
-        out,
-        [
-            ("read", rows.get("read")),
-            ("rejected", rows.get("rejected")),
-            ("duplicates", rows.get("duplicates")),
-            ("kept", rows.get("kept")),
-            ("splits", ", ".join(f"{name} {each.get('rows')}" for name, each in splits.items())),
-            ("notes", " ".join(map(str, report.get("notes") or []))),
-        ],
-    )
+def _show_rejects(report: Mapping[str, Any] | None, out: Console) -> None:
     rejects = [
         [each.get("count"), each.get("column") or "", each.get("rule"), _examples(each.get("examples") or [])]
-        for each in report.get("rejects") or []
+        for each in (report or {}).get("rejects") or []
     ]
     if rejects:
+        _head("Rejected rows", out)
         out.print(table(["rejected", "column", "rule", "for example"], rejects))
 
 

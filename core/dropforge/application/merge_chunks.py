@@ -151,7 +151,9 @@ class _Merge:
                 return self._begin_sift(error, by_contract=False)
             raise
         new = pinned is None or follows(pinned, inferred.contract)
-        planned = replace(self._plan, contract_is_new=new, notes=inferred.notes if new else ())
+        planned = replace(self._plan, contract_is_new=new)
+        if new:
+            planned = replace(planned, notes=inferred.notes, missing=inferred.missing)
         contract = inferred.contract if new or pinned is None else pinned
         return begin_check(planned, contract, self._items, self._scratch, self._store)
 
@@ -298,7 +300,8 @@ class _Merge:
             for earlier, later in read_origins(self._scratch)[1].items()
         )
         counts = split_counts_of(kept.tolist(), contract, twins.share)
-        return Duplicates(duplicates, recurrences), counts, ranges
+        by_object = {sources[number]: rows for number, rows in sorted(left_out.items())}
+        return Duplicates(duplicates, recurrences, by_object), counts, ranges
 
     # --- write ---------------------------------------------------------------------------------------
 

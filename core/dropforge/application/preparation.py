@@ -6,7 +6,7 @@ The same for a run that one function prepares and for one that many do.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from dropforge.application.contract_proposals import PROPOSED, explained
@@ -32,16 +32,22 @@ class Preparation:
 
     Args:
         notes: what inference remarked; None where the contract was pinned before.
+        missing: per column the texts that it read as missing, with their counts.
     """
 
     def __init__(
-        self, request: PrepareRequest, contract: Contract, notes: tuple[str, ...] | None, store: ObjectStore
+        self,
+        request: PrepareRequest,
+        contract: Contract,
+        notes: tuple[str, ...] | None,
+        missing: Mapping[str, Mapping[str, int]],
+        store: ObjectStore,
     ) -> None:
         self.request, self.contract = request, contract
         self._store = store
         version = _data_version(request.read, contract, store)
         replaced = tuple(ref.source for ref in request.replaced)
-        self.report = Report(request.run_id, contract, notes, version, replaced=replaced)
+        self.report = Report(request.run_id, contract, notes, version, missing=missing, replaced=replaced)
 
     @property
     def rejected_uri(self) -> str:

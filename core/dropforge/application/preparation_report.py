@@ -26,6 +26,8 @@ class Report:
     notes: tuple[str, ...] | None
     """What inference remarked; None where the contract was pinned before."""
     data_version: str
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Per column the texts that were read as missing, with their counts."""
     counts: CheckCounts = field(default_factory=CheckCounts)
     duplicates: Duplicates = field(default_factory=Duplicates)
     replaced: tuple[str, ...] = ()
@@ -102,9 +104,11 @@ class Report:
                         "read": each.read,
                         "rejected": each.rejected,
                         "unlabelled": each.unlabelled,
+                        "duplicates": self.duplicates.objects.get(source, 0),
                     }
                     for source, each in counts.objects.items()
                 ],
+                "missing": {name: dict(counts) for name, counts in self.missing.items()},
                 "replaced": list(self.replaced),
                 "recurrences": [each.to_dict() for each in self.duplicates.recurrences],
                 "split": {

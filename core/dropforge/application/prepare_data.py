@@ -14,6 +14,7 @@ from dropforge.application.preparation_request import PreparedData, PrepareReque
 from dropforge.application.sift_objects import OF_ONE_OBJECT, finished, sift, write_remarks
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import DataError, DropforgeError, SchemaChanged
+from dropforge.domain.inference import Inferred
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import ObjectCounts, Tables
 from dropforge.domain.run_manifest import Remarks
@@ -64,7 +65,7 @@ def _under_a_contract(
                 _sift(request, error, None, store, tables)
             raise
         if pinned is None or follows(pinned, inferred.contract):
-            prepared = _prepare(request, inferred.contract, inferred.notes, store, tables, may_sift)
+            prepared = _prepare(request, inferred.contract, inferred, store, tables, may_sift)
             contract = store.read(prepared.contract_uri)
             if store.write_if_absent(pinned_uri, contract, "application/json"):
                 return prepared
@@ -102,12 +103,13 @@ def _sift(
 def _prepare(
     request: PrepareRequest,
     contract: Contract,
-    notes: tuple[str, ...] | None,
+    inferred: Inferred | None,
     store: ObjectStore,
     tables: Tables,
     may_sift: bool,
 ) -> PreparedData:
-    preparation = Preparation(request, contract, notes, store)
+    notes, missing = (None, {}) if inferred is None else (inferred.notes, inferred.missing)
+    preparation = Preparation(request, contract, notes, missing, store)
     preparation.begin()
     report = preparation.report
     try:

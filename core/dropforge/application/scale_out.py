@@ -80,7 +80,8 @@ class Plan:
     Attributes:
         ranges: into how many ranges hashes are cut; a power of two.
         chunks: how many items the drops were cut into.
-        contract_is_new, notes: whether the contract in force was inferred, and what was remarked.
+        contract_is_new, notes, missing: whether the contract in force was inferred, what was remarked, and
+            what was read as missing.
         refusal: the error that a survey is to be added to, as type and message.
         is_sifted: whether objects that can't be used by themselves were looked for.
         error: the one that led to that, as `prepare_chunk.refusal` writes it, and the phase that met it.
@@ -96,6 +97,7 @@ class Plan:
     is_sifted: bool = False
     error: Mapping[str, Any] | None = None
     remarks: Remarks = field(default_factory=Remarks)
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -107,6 +109,7 @@ class Plan:
             "chunks": self.chunks,
             "contract_is_new": self.contract_is_new,
             "notes": self.notes,
+            "missing": self.missing,
             "refusal": self.refusal,
             "about_drops": self.request.about_drops(),
             "is_sifted": self.is_sifted,
@@ -136,6 +139,7 @@ class Plan:
             is_sifted=raw.get("is_sifted", True),
             error=raw.get("error"),
             remarks=Remarks.from_json(json.dumps(raw["remarks"]).encode()) if "remarks" in raw else Remarks(),
+            missing=raw.get("missing", {}),
         )
 
 
@@ -253,7 +257,9 @@ def settle_contract(
     pinned = read_pinned(pinned_contract_uri(request.data_uri), request.settings, store)
     if pinned is None or was_inferred_by(request.prefix, pinned, store):
         return scratch.begin("survey", [spans_of(item) for item in items])
-    return begin_check(replace(planned, contract_is_new=False, notes=()), pinned, items, scratch, store)
+    return begin_check(
+        replace(planned, contract_is_new=False, notes=(), missing={}), pinned, items, scratch, store
+    )
 
 
 def begin_check(
@@ -262,7 +268,7 @@ def begin_check(
     """Hold the items to a contract."""
     scratch.write("plan.json", planned.to_dict())
     scratch.remove("reduce", "write")
-    Preparation(planned.request, contract, _notes(planned), store).begin()
+    Preparation(planned.request, contract, _notes(planned), planned.missing, store).begin()
     size = sample_size(len(planned.request.read))
     return scratch.begin(
         "check", [{**spans_of(item), "ranges": planned.ranges, "sample_size": size} for item in items]
@@ -272,7 +278,8 @@ def begin_check(
 def preparation_of(planned: Plan, store: ObjectStore) -> Preparation:
     """The preparation under the contract that `begin_check` wrote down."""
     uri = f"{planned.request.prefix}contract/schema.json"
-    return Preparation(planned.request, Contract.from_json(store.read(uri)), _notes(planned), store)
+    contract = Contract.from_json(store.read(uri))
+    return Preparation(planned.request, contract, _notes(planned), planned.missing, store)
 
 
 def _notes(planned: Plan) -> tuple[str, ...] | None:

@@ -39,7 +39,7 @@ class Reduced:
 
     Attributes:
         repeated: rows that are left out.
-        left_out: the same by the number of their object, where rows have no key.
+        left_out: the same by the number of their object.
         counts: the rows that remain.
         twins: as `Twins` travels.
     """

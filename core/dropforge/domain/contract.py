@@ -28,6 +28,10 @@ PRIVACIES = ("drop", "hash")
 ROW_KEY = "dropforge_row_key"
 """Column of the prepared Parquet that holds the row's stable hash; no data column may have this name."""
 
+MAXIMUM_CATEGORIES = 200
+"""Most frequent values of a category column that get a code of their own. With the code for all others it
+stays below 255, the limit of scikit-learn's histogram boosting for a native categorical feature."""
+
 NO_VALUES, ONE_VALUE = "it has no values", "it has the same value in every row"
 """Notes of ignored columns that later drops may fill."""
 

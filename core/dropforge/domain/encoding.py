@@ -19,14 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.contract import Contract
+from dropforge.domain.contract import MAXIMUM_CATEGORIES, Contract
 from dropforge.domain.errors import InvalidModel
 
 FORMAT = 1
-
-MAXIMUM_CATEGORIES = 200
-"""Most frequent values of a category column that get a code of their own. With the code for all others it
-stays below 255, the limit of scikit-learn's histogram boosting for a native categorical feature."""
 
 TIMESTAMP_PARTS = ("days", "hour", "weekday", "day of year")
 """What is learned from a point in time: days since 1970 for trends, the rest for cycles (all UTC)."""

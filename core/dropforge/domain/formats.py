@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dropforge.domain.format_words import format_in_words
+from dropforge.domain.row_rules import MISSING_SPELLINGS
 from dropforge.domain.survey import ColumnSurvey, TableSurvey
 from dropforge.domain.values import CODE, DATE_SAMPLES, EPOCH_UNITS, NUMBER_SAMPLES, NumberFormat
 
@@ -123,7 +125,8 @@ class _Measured:
         self, kind: str, matching: int, sample: str | None = None, note: str | None = None
     ) -> Reading:
         seen = self.seen
-        missing = tuple(sorted({"", *seen.spellings, *seen.placeholders})) if self.placeholders else None
+        is_unusual = bool(seen.placeholders.keys() - MISSING_SPELLINGS)
+        missing = tuple(sorted({"", *seen.spellings, *seen.placeholders})) if is_unusual else None
         return Reading(kind, sample, missing, note, self.total - matching, self.placeholders)
 
     def read(self) -> Reading | None:
@@ -209,10 +212,17 @@ def _epoch_unit(name: str, seen: ColumnSurvey) -> str | None:
 
 
 def _why_unread(seen: ColumnSurvey) -> str | None:
-    """Say what kept a column of numbers from being read as such."""
+    """Say what kept a column of amounts or dates from being read as such."""
     if len(seen.units) > 1 and seen.amounts * 2 > seen.values:
         units = ", ".join(f"{unit} ({count})" for unit, count in sorted(seen.units.items())[:5])
         return f"its amounts have several units: {units}"
+    total = seen.values - sum(seen.placeholders.values())
+    for kind, samples in (("number", NUMBER_SAMPLES), ("timestamp", DATE_SAMPLES)):
+        sample = max(samples, key=lambda each: seen.formats.get(each, 0))
+        fitting = seen.formats.get(sample, 0)
+        if fitting < seen.values and fitting * 2 > seen.values > seen.numbers * 2:
+            looks = format_in_words(kind, sample)
+            return f"it looks like {looks}, but {total - fitting} of its {total} values are none"
     return None
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dropforge.domain.contract import NO_VALUES, ONE_VALUE, ROW_KEY, Column, Contract
 from dropforge.domain.errors import (
@@ -30,8 +30,8 @@ from dropforge.domain.errors import (
     UnsupportedColumn,
 )
 from dropforge.domain.formats import MEASURED_DISTINCT, Locale, Reading, code_format, reading_of
-from dropforge.domain.row_rules import finite_number, label_of, whole_number
-from dropforge.domain.survey import ColumnSurvey, TableSurvey
+from dropforge.domain.row_rules import MISSING_SPELLINGS, finite_number, label_of, whole_number
+from dropforge.domain.survey import DISTINCT_TEXTS, ColumnSurvey, TableSurvey
 
 MAXIMUM_CLASSES = 100
 FEW_INTEGERS = 20
@@ -40,6 +40,7 @@ ROWS_PER_INTEGER = 10
 MINIMUM_CLASS_ROWS = 10
 """With 10 rows, the chance that none of them lands in the 80 % for training is 10^-7."""
 
+_UNCOUNTED = DISTINCT_TEXTS + 1
 _INDEX_NAME = re.compile(r"^(Unnamed: \d+|__index_level_\d+__|level_\d+)$")
 _IDENTIFIER_NAME = re.compile(r"(^|[\s_.-])(id|uuid|guid|index|key|no|nr)$", re.IGNORECASE)
 _CAMEL_IDENTIFIER = re.compile(r"[a-z](Id|ID)$")
@@ -47,10 +48,12 @@ _CAMEL_IDENTIFIER = re.compile(r"[a-z](Id|ID)$")
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """A contract and the remarks that go into the report."""
+    """A contract, and what goes into the report: the remarks, and per column the texts that were read as
+    missing with their counts."""
 
     contract: Contract
     notes: tuple[str, ...]
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def infer_contract(
@@ -89,11 +92,11 @@ def infer_contract(
             columns.append(_key_column(name, seen))
         else:
             columns.append(_infer_column(name, seen, survey, tolerated, locale, notes))
-    notes += [
-        f"column {column.name!r}: read as missing: {listed}"
-        for column in columns
-        if (listed := _missing_listed(survey.columns[column.name], column))
-    ]
+    missing = {column.name: _read_as_missing(survey.columns[column.name], column) for column in columns}
+    missing = {name: counts for name, counts in missing.items() if counts}
+    for name, counts in missing.items():
+        listed = ", ".join(f"{text!r} ({count})" for text, count in counts.items())
+        notes.append(f"column {name!r}: read as missing: {listed}")
     if not any(column.role == "feature" for column in columns):
         raise TooFewRows(
             f"No column is left to learn {target!r} from: {'; '.join(notes) or 'there is no other column'}. "
@@ -102,15 +105,17 @@ def infer_contract(
     # The target is left out, so that nothing of it shows in the split; equal rows lie in one split.
     features = tuple(column.name for column in columns if column.role == "feature")
     split_by = features if key is None else None
-    return Inferred(Contract(target, key, task, classes, tuple(columns), split_by), tuple(notes))
+    return Inferred(Contract(target, key, task, classes, tuple(columns), split_by), tuple(notes), missing)
 
 
-def _missing_listed(seen: ColumnSurvey, column: Column) -> str:
+def _read_as_missing(seen: ColumnSurvey, column: Column) -> dict[str, int]:
     """The texts that were read as missing, with their counts; empty where none was spelled out."""
     counts = dict(seen.spellings)
-    if column.missing is not None:
-        counts |= {text: count for text, count in seen.placeholders.items() if text in column.missing}
-    return ", ".join(f"{text!r} ({count})" for text, count in sorted(counts.items()))
+    means_missing = MISSING_SPELLINGS if column.missing is None else column.missing
+    for text, count in seen.placeholders.items():
+        if text in means_missing:
+            counts[text] = counts.get(text, 0) + count
+    return dict(sorted(counts.items()))
 
 
 def refuse_missing(target: str, key: str | None, present: Mapping[str, object], source: str) -> None:
@@ -160,11 +165,14 @@ def _infer_column(
     if seen.distinct_texts == 1 and not missing:
         return ignored(kind, ONE_VALUE)
     if kind in ("integer", "number") and _is_exported_index(name, seen, survey):
-        return ignored(kind, "by its name, it is the index that a tool wrote beside the data")
+        how = "by its name" if _INDEX_NAME.search(name) else "as it has no name of its own"
+        return ignored(kind, f"{how}, it is the index that a tool wrote beside the data")
     if kind == "integer" and not missing and seen.sequence.is_row_number:
         return ignored(kind, "it counts the rows")
     if kind == "integer" and _identifies(name, seen):
         return ignored(kind, "by its name and its values, it identifies rows")
+    if kind == "text" and _is_named_identifier(name) and seen.distinct_texts in (seen.values, _UNCOUNTED):
+        return ignored(kind, "by its name and its many different values, it identifies rows")
     if kind == "text":
         return ignored(kind, reading.note or _why_text(seen))
     if kind in ("number", "integer", "timestamp"):
@@ -194,15 +202,19 @@ def _is_exported_index(name: str, seen: ColumnSurvey, survey: TableSurvey) -> bo
 
 
 def _identifies(name: str, seen: ColumnSurvey) -> bool:
-    named = _IDENTIFIER_NAME.search(name) or _CAMEL_IDENTIFIER.search(name)
-    return bool(named) and seen.values > MEASURED_DISTINCT and seen.identifiers.all_differ
+    return _is_named_identifier(name) and seen.values > MEASURED_DISTINCT and seen.identifiers.all_differ
+
+
+def _is_named_identifier(name: str) -> bool:
+    return bool(_IDENTIFIER_NAME.search(name) or _CAMEL_IDENTIFIER.search(name))
 
 
 def _why_text(seen: ColumnSurvey) -> str:
     why = (
-        "its texts are long or have too many different values to learn from"
+        "free text: its values are long, or too many differ to learn from them"
         if seen.texts is None
-        else f"{len(seen.texts)} different texts in {seen.values} rows are too many to learn from"
+        else f"free text: {len(seen.texts):,} different values in {seen.values:,} rows are too many to learn "
+        "from"
     )
     if seen.numbers * 2 > seen.values:
         why += f" ({seen.numbers} of its {seen.values} values are numbers)"

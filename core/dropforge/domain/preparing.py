@@ -192,10 +192,12 @@ class Recurrence:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """How many rows were left out because they come again, and in which objects where there is no key."""
+    """How many rows were left out because they come again, of which objects, and where there is no key, in
+    which others they do."""
 
     rows: int = 0
     recurrences: tuple[Recurrence, ...] = ()
+    objects: Mapping[str, int] = field(default_factory=dict)
 
 
 class StagedRows(Protocol):

@@ -100,9 +100,10 @@ class ColumnSurvey:
     around them. ``texts`` maps distinct values to their counts and is None once there are more than
     `DISTINCT_TEXTS` or one is too long.
 
-    Counts by text: ``spellings`` of missing values, which are none of `values`; ``placeholders``, which are;
-    ``formats`` that values of numbers and dates fit; ``units`` beside amounts; ``widths`` of integers in
-    digits. ``spelled`` says whether any object had to spell missing values out.
+    Counts by text: ``spellings`` of missing values, which are none of `values`; ``placeholders``, and such
+    spellings in files that can say null, which are; ``formats`` that values of numbers and dates fit;
+    ``units`` beside amounts; ``widths`` of integers in digits. ``spelled`` says whether any object had to
+    spell missing values out.
     """
 
     values: int = 0

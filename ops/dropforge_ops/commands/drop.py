@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from dropforge.domain.data_report import DataReport
 from dropforge.domain.records import Approval, Run, RunStatus
 from dropforge_ops import decisions
 from dropforge_ops.advice import next_steps
+from dropforge_ops.data_reports import read_data_report, show_data_report
 from dropforge_ops.drops import Coverage, Upload, keys_of, upload
 from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.invocation import Invocation
@@ -44,11 +46,14 @@ def drop(
     uploads = upload_all(invocation, keys)
     document: dict[str, Any] = {"uploads": [each.to_dict() for each in uploads], "runs": []}
     notes: list[str] = []
+    reports: dict[str, DataReport | None] = {}
     if wait or approve:
         deadline = Deadline(timeout, _REMEDY)
         runs, notes = follow(invocation, uploads, approve=approve, deadline=deadline)
         document["runs"] = [run.to_dict() for run in runs]
         document["notes"] = notes
+        reports = {run.run_id: _data_report(invocation, run) for run in runs}
+        document["data"] = [each.to_dict() for each in reports.values() if each is not None]
         check(runs, approve=approve, facts=document)
 
     def show(out: Console) -> None:
@@ -61,10 +66,15 @@ def drop(
             say(out, f"Run {found.run_id}: {found.status.replace('_', ' ')}{version}{shown}")
             for reason in found.reasons:
                 say(out, f"  {reason.get('message', reason)}")
+            show_data_report(reports.get(found.run_id), out)
             for step in next_steps(found):
                 say(out, f"  {step}")
 
     invocation.emit(document, show)
+
+
+def _data_report(invocation: Invocation, run: Run) -> DataReport | None:
+    return read_data_report(run.run_id, invocation.target.bucket, invocation.ledger, invocation.documents)
 
 
 def upload_all(invocation: Invocation, keys: dict[Path, str]) -> list[Upload]:

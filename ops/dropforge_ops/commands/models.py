@@ -11,6 +11,7 @@ from rich.text import Text
 from dropforge.domain.records import Live, ModelVersion, StageChange
 from dropforge_ops import decisions
 from dropforge_ops.commands.decide import show_candidate
+from dropforge_ops.data_reports import read_data_report, show_data_report
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.render import approval, facts, metric, moment, say, table
@@ -58,6 +59,8 @@ def _show_one(invocation: Invocation, model: ModelVersion, live: Live | None) ->
         invocation.note(str(error))
     document = _document(model, live, changes)
     document["judgement"] = None if shown is None else shown.judgement.content
+    data = read_data_report(model.run_id, invocation.target.bucket, invocation.ledger, invocation.documents)
+    document["data"] = None if data is None else data.to_dict()
 
     def show(out: Console) -> None:
         facts(
@@ -75,6 +78,7 @@ def _show_one(invocation: Invocation, model: ModelVersion, live: Live | None) ->
         if shown is not None:
             out.print()
             show_candidate(shown, out)
+        show_data_report(data, out)
         out.print()
         out.print(_history(changes))
 

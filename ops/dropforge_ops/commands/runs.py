@@ -67,7 +67,7 @@ def show_run(
     if follow:
         found = _follow_run(invocation, found, Deadline(timeout, _REMEDY))
     sfn = invocation.target.client("stepfunctions")
-    details = run_details.read(found, invocation.target.bucket, invocation.documents, sfn)
+    details = run_details.read(found, invocation.target.bucket, invocation.ledger, invocation.documents, sfn)
     invocation.emit(details.to_dict(), lambda out: run_details.show(details, out))
 
 

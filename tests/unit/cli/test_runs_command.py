@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.cli_stack import CONTRACT
 
+from dropforge.domain.contract import Column
 from dropforge.domain.records import RunStatus
 from dropforge.domain.triggers import run_id_of_execution
 from dropforge_ops.replays import DATA
@@ -90,6 +93,24 @@ def test_json_of_one_run_holds_everything_that_is_known(stack, on_stack):
     states = {each["state"]: each for each in document["states"]}
     assert states["TrainModel"]["seconds"] == 0.25
     assert states["AwaitApproval"]["left_at"] is None
+
+
+def test_tells_what_became_of_the_data_of_a_run_beside_the_live_version(stack, on_stack):
+    stack.lives(1)
+    stack.write("runs/cancer-1/report.json", REPORT)
+    stack.trained(2, "the-run")
+    columns = (*CONTRACT.columns, Column("comment", "text", "ignored", nullable=True, note="free text"))
+    wider = replace(CONTRACT, columns=columns)
+    stack.write("runs/the-run/contract/schema.json", json.loads(wider.to_json()))
+    stack.write("runs/the-run/report.json", {**REPORT, "missing": {"site": {"?": 12}}})
+    shown = on_stack("runs", "the-run").stdout
+    for text in ("What became of your data", "'?' 12", "free text", "'comment' is new: not used, texts."):
+        assert text in shown
+    for document in (on_stack("runs", "the-run", "--json").json, on_stack("models", "2", "--json").json):
+        assert document["data"]["compared_with"] == 1
+        assert document["data"]["differences"] == ["'comment' is new: not used, texts."]
+        assert document["data"]["columns"][-1]["remark"] == "free text"
+    assert "What became of your data" in on_stack("models", "2").stdout
 
 
 def test_says_what_to_do_about_an_error_from_aws(stack, on_stack):

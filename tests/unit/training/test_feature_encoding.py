@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropforge.domain.contract import Column, Contract
-from dropforge.domain.encoding import MAXIMUM_CATEGORIES, TIMESTAMP_PARTS, Encoding, matrix_columns
+from dropforge.domain.contract import MAXIMUM_CATEGORIES, Column, Contract
+from dropforge.domain.encoding import TIMESTAMP_PARTS, Encoding, matrix_columns
 from dropforge.domain.errors import InvalidModel
 from dropforge.domain.instances import columns_of, json_value
 from dropforge.domain.row_rules import MISSING_SPELLINGS

@@ -63,12 +63,9 @@ def find_repeated(
     bounds = np.cumsum([len(each.first) for each in items])[:-1]
     if contract.key is not None:
         keep = last_occurrences(first, second)
-        left_out = {}
     else:
-        objects = np.concatenate(list(map(_objects_of, items, origins)))
-        keep = ~recurring_rows(first, second, objects, recurrences)
-        numbers, counts = np.unique(objects[~keep], return_counts=True)
-        left_out = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        objects = [_objects_of(each.rows, parts) for each, parts in zip(items, origins, strict=True)]
+        keep = ~recurring_rows(first, second, np.concatenate(objects), recurrences)
     tally = SplitTally(contract)
     masks = np.split(keep, bounds)
     for each, mask, parts in zip(items, masks, origins, strict=True):
@@ -76,13 +73,18 @@ def find_repeated(
         codes = RowSplits(contract, [part.origin for part in parts]).of(places, hashes)[1]
         tally.add(hashes, codes, each.labels[mask] if contract.is_classification else None)
     rows = [each.rows[~mask] for each, mask in zip(items, masks, strict=True)]
+    numbers = np.concatenate([_objects_of(each, parts) for each, parts in zip(rows, origins, strict=True)])
+    left_out = {
+        int(number): int(count) for number, count in zip(*np.unique(numbers, return_counts=True), strict=True)
+    }
     return Repeats(rows, left_out, tally)
 
 
-def _objects_of(keys: Keys, origins: Sequence[NumberedOrigin]) -> npt.NDArray[np.int64]:
+def _objects_of(rows: npt.NDArray[np.uint32], origins: Sequence[NumberedOrigin]) -> npt.NDArray[np.int64]:
+    """The number of the object that each row of an item comes from, int64 (n,)."""
     ends = np.cumsum([part.origin.rows for part in origins])
     numbers = np.array([part.number for part in origins], dtype=np.int64)
-    return numbers[np.searchsorted(ends, keys.rows, "right")] if len(numbers) else np.empty(0, dtype=np.int64)
+    return numbers[np.searchsorted(ends, rows, "right")] if len(numbers) else np.empty(0, dtype=np.int64)
 
 
 def read_repeated(store: ObjectStore, uri: str, number: int) -> npt.NDArray[np.uint32]:

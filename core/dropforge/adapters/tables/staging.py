@@ -6,7 +6,7 @@ the number of cores leaves a trace in the output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -144,25 +144,35 @@ class Staging:
         self._splits = None
         if self._contract.key is not None:
             self._keep = last_occurrences(*self._lanes)
-            return Duplicates(len(self._keep) - int(self._keep.sum()))
+            return self._duplicates(self._keep)
         found = find_recurrences(self._sketches)
         if not found:
             return Duplicates()
         self._keep = np.ones(len(self._lanes[0]), dtype=np.bool_)
-        ends = np.cumsum([counts.staged for counts in self.counts.objects.values()])
+        ends = self._ends
         for rows, first, second in rows_by_hash(*self._lanes):
             objects = np.searchsorted(ends, rows, "right")
             self._keep[rows[recurring_rows(first, second, objects, found)]] = False
-        sources, bounds = list(self.counts.objects), np.append(0, ends)
-        recurrences = [
-            Recurrence(
-                sources[earlier],
-                sources[later],
-                int(np.count_nonzero(~self._keep[bounds[earlier] : bounds[earlier + 1]])),
-            )
-            for earlier, later in found.items()
+        return self._duplicates(self._keep, found)
+
+    @property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        """Behind which row each object ends, int64 (n,)."""
+        return np.cumsum([counts.staged for counts in self.counts.objects.values()], dtype=np.int64)
+
+    def _duplicates(
+        self, keep: npt.NDArray[np.bool_], recurrences: Mapping[int, int] | None = None
+    ) -> Duplicates:
+        """Count the rows that aren't kept, by object."""
+        sources = list(self.counts.objects)
+        left_out = np.searchsorted(self._ends, np.flatnonzero(~keep), "right")
+        rows = np.bincount(left_out, minlength=len(sources)).tolist()
+        found = [
+            Recurrence(sources[earlier], sources[later], rows[earlier])
+            for earlier, later in (recurrences or {}).items()
         ]
-        return Duplicates(sum(each.rows for each in recurrences), tuple(recurrences))
+        by_object = {source: count for source, count in zip(sources, rows, strict=True) if count}
+        return Duplicates(sum(rows), tuple(found), by_object)
 
     def split_counts(self) -> SplitCounts:
         if self._splits is None:

@@ -14,6 +14,7 @@ from dropforge.domain.contract import Column
 from dropforge.domain.row_rules import (
     FALSE_SPELLINGS,
     INTEGER_PATTERN,
+    MISSING_SPELLINGS,
     PADDED_PATTERN,
     TRUE_SPELLINGS,
     label_of,
@@ -43,7 +44,8 @@ _NUMBER, _INTEGER, _TIMESTAMP = (
 )
 _ISO_START, _DATE_START = "^[0-9]{4}-[0-9]{2}-[0-9]{2}", "^[0-9]{1,4}[/.-][0-9]{1,2}[/.-][0-9]{1,4}"
 _GROUPED_BY_POINTS = "^[+-]?[1-9][0-9]{0,2}([.][0-9]{3})+$"
-_PLACEHOLDERS = pa.array(sorted(PLACEHOLDERS), pa.string())
+# What formats with a null of their own spell out nevertheless.
+_PLACEHOLDERS = pa.array(sorted(PLACEHOLDERS | MISSING_SPELLINGS), pa.string())
 _WORDS = pa.array(sorted(TRUE_SPELLINGS | FALSE_SPELLINGS), pa.string())
 _DIGITS = pa.array(["0", "1"], pa.string())
 
