@@ -211,7 +211,7 @@ class DataReport:
         spellings = report.get("missing") or {}
         columns = tuple(
             _column_report(column, profiled.get(column.name), spellings.get(column.name) or {}, rejects)
-            for column in _columns_of(contract)
+            for column in _columns_of(contract, profiled.values())
         )
         return cls(
             run_id=str(report.get("run_id") or ""),
@@ -331,13 +331,16 @@ def _column_report(
     )
 
 
-def _columns_of(contract: Mapping[str, Any] | None) -> Sequence[Column]:
-    if contract is None:
-        return ()
+def _columns_of(
+    contract: Mapping[str, Any] | None, profiled: Iterable[Mapping[str, Any]]
+) -> Sequence[Column]:
+    """The contract's columns; where it is gone or can't be read, those that were prepared."""
     try:
-        return Contract.from_json(json.dumps(contract)).columns
+        if contract is not None:
+            return Contract.from_json(json.dumps(contract)).columns
     except InvalidContract:
-        return ()
+        pass
+    return [Column(str(c.get("name")), str(c.get("type")), str(c.get("role", "feature"))) for c in profiled]
 
 
 def _objects(report: Mapping[str, Any]) -> Iterable[ObjectReport]:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from dropforge.domain.records import Approval, Live, ModelVersion
 from dropforge_ops import decisions
+from dropforge_ops.data_reports import read_data_report
 from dropforge_ops.deployments import DeploymentWatch
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.invocation import Invocation
@@ -40,6 +41,8 @@ def approve(
     text = decisions.clean_reason(reason, "approved with dropforge approve")
     nothing = decisions.check_approvable(shown)
     show_candidate(shown, invocation.err)
+    if nothing is None:
+        _warn_of_left_out(invocation, model)
     if nothing is not None and (shown.is_live or not wait):
         _emit(invocation, shown, model, shown.live, changed=False, message=nothing)
         return
@@ -120,6 +123,14 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
             ("verdict", " ".join(reason.get("message", "") for reason in content.get("reasons") or [])),
         ],
     )
+
+
+def _warn_of_left_out(invocation: Invocation, model: ModelVersion) -> None:
+    """Name the columns that have values and that the model knows nothing of."""
+    data = read_data_report(model.run_id, invocation.target.bucket, invocation.ledger, invocation.documents)
+    if data is not None and data.left_out:
+        for line in (data.columns_in_words, *data.left_out_in_words):
+            invocation.note(line)
 
 
 def _shown(invocation: Invocation, model: ModelVersion) -> decisions.Candidate:

@@ -81,9 +81,10 @@ def judged(**output):
         "columns": [
             {"name": "age", "type": "number", "role": "feature", "count": 6, "missing": 2, "distinct": 5,
              "distinct_exact": True, "minimum": 1.0, "maximum": 9.0, "mean": 5.0,
-             "quantiles": [1.0, 4.0, 9.0]},
+             "quantiles": [1.0, 4.0, 9.0], "cumulative": [1, 3, 6]},
             {"name": "ward", "type": "category", "role": "feature", "count": 8, "missing": 0, "distinct": 2,
-             "distinct_exact": True, "categories": [{"value": "a", "count": 6}, {"value": "b", "count": 2}]},
+             "distinct_exact": True, "categories": [{"value": "a", "count": 6}, {"value": "b", "count": 2}],
+             "other": 0},
         ],
     }  # fmt: skip
     store.write("s3://data/runs/run-1/report.json", json.dumps(report).encode())
@@ -117,12 +118,13 @@ def test_a_first_model_has_nothing_to_be_compared_with():
 
 def test_rows_and_columns_are_told_as_they_were_prepared():
     found = review(*judged())
-    [reason] = found.rejected
+    [reason] = found.data.rejected
     assert (reason.column, reason.rule, reason.count) == ("age", "not a number", 2)
     assert reason.examples == "'old' (row 3)"
-    age, ward = found.columns
-    assert age.missing == 0.25
+    age, ward = found.data.columns
+    assert age.report.missing_share == 0.25
     assert age.spread == "1 to 9, median 4"
+    assert (sum(age.bars), ward.bars) == (6, (6, 2))
     assert ward.spread == "a 75%, b 25%"
 
 

@@ -55,20 +55,45 @@ def numeric_distribution(baseline: NumericBaseline, ordered: NDArray[np.float64]
     finite = ordered[np.searchsorted(ordered, -np.inf, "right") : np.searchsorted(ordered, np.inf, "left")]
     if not baseline.count or not len(finite):
         return None
-    ranks = np.array([_TAIL, 1 - _TAIL]) * baseline.count
-    ends = baseline.values[np.minimum(np.searchsorted(baseline.cumulative, ranks), len(baseline.values) - 1)]
+    ends = _ends(baseline)
     seen = _at_ranks(finite, np.array([_TAIL, 1 - _TAIL]) * (len(finite) - 1))
-    low, high = float(min(ends[0], seen[0])), float(max(ends[1], seen[1]))
+    edges = _edges(float(min(ends[0], seen[0])), float(max(ends[1], seen[1])), baseline)
+    base = _counted(baseline, edges)
+    seen_below = np.searchsorted(ordered, edges[1:-1], "left")
+    window = np.diff(np.concatenate([[0], seen_below, [len(ordered)]]))
+    return Distribution(tuple(edges.tolist()), None, tuple(base.tolist()), tuple(window.tolist()))
+
+
+def bars_of(baseline: NumericBaseline | CategoricalBaseline) -> tuple[int, ...]:
+    """Return how many rows lie in each bar of a column alone: of equal width over its middle 99 %, or a bar
+    for each of the most frequent categories and one for all others. Empty where it has no values."""
+    if not baseline.count:
+        return ()
+    if isinstance(baseline, NumericBaseline):
+        low, high = _ends(baseline).tolist()
+        return tuple(_counted(baseline, _edges(low, high, baseline)).tolist())
+    shown = tuple(baseline.counts[:SHOWN_CATEGORIES].tolist())
+    rest = baseline.count - sum(shown)
+    return (*shown, rest) if rest else shown
+
+
+def _ends(baseline: NumericBaseline) -> NDArray[np.float64]:
+    """Between which values the middle 99 % of the rows lie, float64 (2,)."""
+    ranks = np.array([_TAIL, 1 - _TAIL]) * baseline.count
+    return baseline.values[np.minimum(np.searchsorted(baseline.cumulative, ranks), len(baseline.values) - 1)]
+
+
+def _edges(low: float, high: float, baseline: NumericBaseline) -> NDArray[np.float64]:
     bars = MOST_BARS
     if high <= low or (baseline.type == "integer" and high - low < MOST_BARS):
         # A bar a value, the value in its middle.
         low, high, bars = low - 0.5, high + 0.5, max(1, round(high - low) + 1)
-    edges = np.linspace(low, high, bars + 1)
+    return np.linspace(low, high, bars + 1)
+
+
+def _counted(baseline: NumericBaseline, edges: NDArray[np.float64]) -> NDArray[np.int64]:
     below = np.concatenate([[0], baseline.cumulative])[np.searchsorted(baseline.values, edges[1:-1], "left")]
-    base = np.diff(np.concatenate([[0], below, [baseline.count]]))
-    seen_below = np.searchsorted(ordered, edges[1:-1], "left")
-    window = np.diff(np.concatenate([[0], seen_below, [len(ordered)]]))
-    return Distribution(tuple(edges.tolist()), None, tuple(base.tolist()), tuple(window.tolist()))
+    return np.diff(np.concatenate([[0], below, [baseline.count]]))
 
 
 def _at_ranks(ordered: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:

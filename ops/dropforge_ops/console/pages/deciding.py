@@ -9,11 +9,13 @@ from typing import Any
 
 from nicegui import html, ui
 
+from dropforge.domain.data_report import DataReport
 from dropforge.domain.records import Approval, Live, ModelVersion
 from dropforge_ops import decisions, rollbacks
 from dropforge_ops.console.components.actions import button, confirm
 from dropforge_ops.console.components.feedback import error_banner, notice
 from dropforge_ops.console.components.text import facts
+from dropforge_ops.console.components.told_data import draw_left_out
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.reading.models import Span
 from dropforge_ops.console.reading.wording import between, number, signed
@@ -51,7 +53,13 @@ class Outcome:
             self.fail(str(error))
 
 
-async def decide(context: Context, outcome: Outcome, shown: decisions.Candidate, approval: Approval) -> None:
+async def decide(
+    context: Context,
+    outcome: Outcome,
+    shown: decisions.Candidate,
+    approval: Approval,
+    data: DataReport | None = None,
+) -> None:
     """Ask, look again whether all is as shown, tell the registry, and say in ``outcome`` what came of it."""
     version = shown.model.version
     approving = approval is Approval.APPROVED
@@ -61,7 +69,7 @@ async def decide(context: Context, outcome: Outcome, shown: decisions.Candidate,
             f"{'Approve' if approving else 'Reject'} version {version}?",
             action="Approve and deploy" if approving else "Reject",
             tone="primary" if approving else "danger",
-            describe=partial(_describe, shown, approval),
+            describe=partial(_describe, shown, approval, data),
             reason="Why? It is kept with the decision.",
             longest_reason=_LONGEST_REASON,
         )
@@ -169,7 +177,7 @@ def _follow(context: Context, outcome: Outcome, arn: str, version: int) -> None:
         timer = ui.timer(context.look_s, look)
 
 
-def _describe(shown: decisions.Candidate, approval: Approval) -> None:
+def _describe(shown: decisions.Candidate, approval: Approval, data: DataReport | None) -> None:
     content = shown.judgement.content
     difference = Span.of(content.get("difference"))
     champion = (content.get("champion") or {}).get("metric")
@@ -182,6 +190,7 @@ def _describe(shown: decisions.Candidate, approval: Approval) -> None:
             "live now": f"version {shown.live.version}" if shown.live else "nothing",
         }
     )
+    draw_left_out(data)
     html.p(_consequence_before(shown, approval)).classes("dim")
 
 

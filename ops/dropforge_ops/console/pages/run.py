@@ -15,11 +15,13 @@ from dropforge_ops.console.components.live import Part, poll
 from dropforge_ops.console.components.state_graph import StateGraphView, words
 from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
 from dropforge_ops.console.components.timeline import draw_timeline
+from dropforge_ops.console.components.told_data import draw_told_data
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.reading.aws_pages import execution_page, log_group_page
 from dropforge_ops.console.reading.run_view import FORGOTTEN, MachineView, RunFollowing, RunView
 from dropforge_ops.console.reading.state_detail import LogLines, Stay, read_log, read_stays
+from dropforge_ops.console.reading.told_data import ToldData
 from dropforge_ops.errors import CommandError
 from dropforge_ops.render import duration, files, interval, run_seconds
 
@@ -50,6 +52,7 @@ class _RunPage:
         self._machines = _Machines(context, found)
         with card("From drop to decision"):
             self._timeline = Part(draw_timeline)
+        self._data: Part[ToldData | None] = Part(draw_told_data)
         self.show(found)
 
     def show(self, found: RunView) -> None:
@@ -57,6 +60,7 @@ class _RunPage:
         self._status.show(found.run.status)
         self._head.show(found.run)
         self._timeline.show(found.timeline)
+        self._data.show(found.data)
         self._machines.show(found)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from nicegui import html
 
+from dropforge.domain.data_report import DataReport
 from dropforge.domain.metric_registry import MEANINGS
 from dropforge.domain.records import Approval, StageChange
 from dropforge_ops.console.components.actions import button
@@ -24,20 +25,18 @@ from dropforge_ops.console.components.intervals import (
     interval_bar,
     reach_of,
     scale_of,
-    share_bar,
 )
 from dropforge_ops.console.components.layout import card
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.tables import Column, Table
 from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
+from dropforge_ops.console.components.told_data import draw_told_data
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.pages.deciding import Outcome, decide, offer_rollback, roll_back
 from dropforge_ops.console.reading.models import (
     DELETED,
-    ColumnSummary,
     MetricRow,
-    Rejected,
     Review,
     SliceRow,
     Span,
@@ -68,7 +67,7 @@ async def build_version(context: Context, version: str) -> None:
     await live(
         context,
         partial(read_standing, shown, context.ledger, sagemaker),
-        partial(_show_standing, context, outcome),
+        partial(_show_standing, context, outcome, None if review.data is None else review.data.report),
     )
     _draw(review)
 
@@ -93,7 +92,7 @@ def _title(text: str) -> None:
         html.h1(text)
 
 
-def _show_standing(context: Context, outcome: Outcome, standing: Standing) -> None:
+def _show_standing(context: Context, outcome: Outcome, data: DataReport | None, standing: Standing) -> None:
     model, shown = standing.model, standing.shown
     with html.div().classes("standing"):
         with html.div().classes("inline"):
@@ -103,22 +102,30 @@ def _show_standing(context: Context, outcome: Outcome, standing: Standing) -> No
             chip(str(model.stage), "mute", title="The stage in SageMaker's registry")
             html.span().classes("spring")
             with html.div().classes("inline"):
-                _buttons(context, outcome, standing)
+                _buttons(context, outcome, data, standing)
         _say_where_it_stands(standing)
     if shown.is_live and shown.live is not None and standing.fallback is not None:
         offer_rollback(context, outcome, shown.live, standing.fallback)
 
 
-def _buttons(context: Context, outcome: Outcome, standing: Standing) -> None:
+def _buttons(context: Context, outcome: Outcome, data: DataReport | None, standing: Standing) -> None:
     model, shown = standing.model, standing.shown
     if shown.registry_status == DELETED:
         return
     if model.approval is Approval.PENDING or model.approval is Approval.REJECTED:
         button(
-            "Approve", partial(decide, context, outcome, shown, Approval.APPROVED), "primary", icon="check"
+            "Approve",
+            partial(decide, context, outcome, shown, Approval.APPROVED, data),
+            "primary",
+            icon="check",
         )
     if model.approval in (Approval.PENDING, Approval.APPROVED):
-        button("Reject", partial(decide, context, outcome, shown, Approval.REJECTED), "danger", icon="close")
+        button(
+            "Reject",
+            partial(decide, context, outcome, shown, Approval.REJECTED),
+            "danger",
+            icon="close",
+        )
     may_return = model.approval is Approval.APPROVED and model.promoted_at and not shown.is_live
     if may_return and shown.live is not None:
         button("Make live again", partial(roll_back, context, outcome, shown.live, model), icon="undo")
@@ -176,7 +183,7 @@ def _draw(review: Review) -> None:
     _draw_metrics(review)
     _draw_slices(review)
     _draw_curves(review)
-    _draw_data(review)
+    draw_told_data(review.data)
     _draw_lineage(review)
 
 
@@ -358,55 +365,6 @@ def _draw_errors(task: str, models: Mapping[str, Mapping[str, Any]]) -> None:
                 with html.div():
                     html.h3(name)
                     confusion_table(name, each["confusion"])
-
-
-def _draw_data(review: Review) -> None:
-    rows = review.rows
-    if not rows.get("read") and not review.columns:
-        return
-    with card("Data"):
-        splits = rows.get("splits") or {}
-        counted = {
-            name: f"{rows[name]:,}" for name in ("read", "kept", "duplicates", "rejected") if name in rows
-        }
-        facts(
-            {
-                **counted,
-                "split": ", ".join(f"{name} {each.get('rows', 0):,}" for name, each in splits.items()),
-            }
-        )
-        if review.rejected:
-            html.h3("Rejected rows by reason")
-            Table(_REJECTED, lambda each: f"{each.column}/{each.rule}", label="Rejected rows").show(
-                review.rejected
-            )
-        elif rows.get("read"):
-            html.p("No row broke the contract.").classes("dim")
-        if review.columns:
-            with html.details():
-                html.summary(f"Profile of the {len(review.columns)} columns it was prepared from")
-                Table(_COLUMNS, lambda each: each.name, label="Columns").show(review.columns)
-
-
-def _draw_missing(column: ColumnSummary) -> None:
-    html.span(f"{column.missing:.1%}" if column.missing else "none").classes("" if column.missing else "dim")
-    if column.missing:
-        share_bar(column.missing, tone="bad")
-
-
-_REJECTED: Final[tuple[Column[Rejected], ...]] = (
-    Column("Rows", lambda each: f"{each.count:,}", kind="number"),
-    Column("Column", lambda each: each.column),
-    Column("Rule", lambda each: each.rule),
-    Column("For example", lambda each: each.examples, narrow=False),
-)
-_COLUMNS: Final[tuple[Column[ColumnSummary], ...]] = (
-    Column("Column", lambda each: each.name),
-    Column("Type", lambda each: each.type if each.role == "feature" else f"{each.type}, {each.role}"),
-    Column("Missing", _draw_missing, kind="number"),
-    Column("Distinct", lambda each: each.distinct, kind="number", narrow=False),
-    Column("Values", lambda each: each.spread, narrow=False),
-)
 
 
 def _draw_lineage(review: Review) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus, StageChange
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops import decisions
+from dropforge_ops.console.reading.told_data import ToldData, read_told_data
 from dropforge_ops.documents import Document, Documents
 from dropforge_ops.errors import NotFound, code_of
 
@@ -97,28 +98,6 @@ class SliceRow:
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """Rows that the contract turned away for one reason, with examples as ``value (row 3)``."""
-
-    column: str
-    rule: str
-    count: int
-    examples: str
-
-
-@dataclass(frozen=True)
-class ColumnSummary:
-    """One column of the training rows. ``spread`` says in words what its values are like."""
-
-    name: str
-    type: str
-    role: str
-    missing: float
-    distinct: str
-    spread: str
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What the gate said, with the numbers it said it by."""
 
@@ -175,9 +154,7 @@ class Review:
     verdict: Verdict
     diagnostics: Mapping[str, Any] | None
     diagnostics_problem: str | None
-    rows: Mapping[str, Any]
-    rejected: tuple[Rejected, ...]
-    columns: tuple[ColumnSummary, ...]
+    data: ToldData | None
     lineage: Mapping[str, Any]
 
 
@@ -260,8 +237,6 @@ def _review(
     folder = judgement.uri.rpartition("/")[0]
     bucket = judgement.uri.split("/")[2]
     diagnostics, problem = _diagnostics(folder, judgement.content, documents)
-    report = _content(f"s3://{bucket}/runs/{run_id}/report.json", documents)
-    profile = _content(f"s3://{bucket}/runs/{run_id}/profile.json", documents)
     return Review(
         run_id=run_id,
         run=ledger.get_run(run_id),
@@ -270,9 +245,7 @@ def _review(
         verdict=Verdict.of(judgement.content),
         diagnostics=diagnostics,
         diagnostics_problem=problem,
-        rows={**(report.get("rows") or {}), "splits": report.get("splits") or {}},
-        rejected=tuple(_rejected(each) for each in report.get("rejects") or []),
-        columns=tuple(_column(each, int(profile.get("rows") or 0)) for each in profile.get("columns") or []),
+        data=read_told_data(run_id, bucket, ledger, documents),
         lineage=_content(f"{folder}/lineage.json", documents),
     )
 
@@ -321,44 +294,6 @@ def _slice_row(raw: Mapping[str, Any]) -> SliceRow:
         raw.get("champion"),
         Span.of(raw.get("difference")),
     )
-
-
-def _rejected(raw: Mapping[str, Any]) -> Rejected:
-    examples = [f"{each.get('value')!r} (row {each.get('row')})" for each in raw.get("examples") or []]
-    return Rejected(
-        str(raw.get("column") or "–"),
-        str(raw.get("rule")).replace("_", " "),
-        int(raw.get("count") or 0),
-        ", ".join(examples),
-    )
-
-
-def _column(raw: Mapping[str, Any], rows: int) -> ColumnSummary:
-    count, missing = int(raw.get("count") or 0), int(raw.get("missing") or 0)
-    distinct = f"{raw.get('distinct', 0):,}{'' if raw.get('distinct_exact', True) else '+'}"
-    return ColumnSummary(
-        name=str(raw.get("name")),
-        type=str(raw.get("type")),
-        role=str(raw.get("role", "feature")),
-        missing=missing / max(count + missing, rows, 1),
-        distinct=distinct,
-        spread=_spread(raw, count),
-    )
-
-
-def _spread(raw: Mapping[str, Any], count: int) -> str:
-    if not count:
-        return "no values"
-    categories: Sequence[Mapping[str, Any]] = raw.get("categories") or []
-    if categories:
-        shown = [f"{each['value']} {each['count'] / count:.0%}" for each in categories[:3]]
-        more = int(raw.get("distinct") or 0) - len(shown)
-        return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
-    if raw.get("type") == "timestamp" or raw.get("mean") is None:
-        return ""
-    quantiles: Sequence[float] = raw.get("quantiles") or []
-    middle = quantiles[len(quantiles) // 2] if quantiles else raw["mean"]
-    return f"{raw['minimum']:.4g} to {raw['maximum']:.4g}, median {middle:.4g}"
 
 
 def _version_of(arn: Any) -> int | None:

@@ -16,6 +16,7 @@ from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, ModelVersion, Run, RunStatus
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.console.reading.state_graph import StateGraph, Step
+from dropforge_ops.console.reading.told_data import ToldData, read_told_data
 from dropforge_ops.documents import Documents
 from dropforge_ops.drops import drops_taken
 from dropforge_ops.errors import NotFound, code_of
@@ -103,6 +104,7 @@ class RunView:
     execution_status: str
     machines: tuple[MachineView, ...]
     timeline: tuple[Moment, ...]
+    data: ToldData | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -121,6 +123,8 @@ class RunFollowing:
     _graphs: dict[str, StateGraph] = field(default_factory=dict)
     _drops: list[SeenDrop] | None = None
     _is_forgotten: bool = False
+    _data: ToldData | None = None
+    _looked_after: int = -1
 
     def look(self) -> RunView:
         """See how it stands.
@@ -141,7 +145,16 @@ class RunFollowing:
             execution_status=FORGOTTEN if self._is_forgotten else follower.status,
             machines=tuple(self._machines(follower, run)),
             timeline=tuple(timeline(run, self._drops, model, follower.all_visits)),
+            data=self._told_data(len(follower.all_visits)),
         )
+
+    def _told_data(self, visits: int) -> ToldData | None:
+        """What became of the data; asked for again only when another state has been entered."""
+        if self._data is None and visits != self._looked_after:
+            self._looked_after = visits
+            documents = Documents(self.target.client("s3"))
+            self._data = read_told_data(self.run_id, self.target.bucket, self.ledger, documents)
+        return self._data
 
     def _followed(self, run: Run) -> Follower:
         if self._follower is None:

@@ -1,0 +1,99 @@
+"""What became of a run's data, with how the values of its columns are spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dropforge.domain.data_report import ColumnReport, DataReport
+from dropforge.domain.drift.baseline import column_of
+from dropforge.domain.drift.display import bars_of
+from dropforge.domain.errors import InvalidProfile
+from dropforge.ledger_table.reader import LedgerReader
+from dropforge_ops.data_reports import read_data_report
+from dropforge_ops.documents import Documents
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Rows that the contract turned away for one reason, with examples as ``value (row 3)``."""
+
+    column: str
+    rule: str
+    count: int
+    examples: str
+
+
+@dataclass(frozen=True)
+class ToldColumn:
+    """One column: ``spread`` says in words what its values are like, ``bars`` has the rows in each bar."""
+
+    report: ColumnReport
+    spread: str = ""
+    bars: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToldData:
+    """What became of the data of a run."""
+
+    report: DataReport
+    columns: tuple[ToldColumn, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def read_told_data(run_id: str, bucket: str, ledger: LedgerReader, documents: Documents) -> ToldData | None:
+    """What became of the data of a run, beside the live version's; None where it was not looked at (yet)."""
+    report = read_data_report(run_id, bucket, ledger, documents)
+    if report is None:
+        return None
+    folder = f"s3://{bucket}/runs/{run_id}/"
+    profile = _content(f"{folder}profile.json", documents)
+    profiled = {str(each.get("name")): each for each in profile.get("columns") or []}
+    rejects = _content(f"{folder}report.json", documents).get("rejects") or []
+    return ToldData(
+        report,
+        tuple(_column(each, profiled.get(each.name)) for each in report.columns),
+        tuple(map(_rejected, rejects)),
+    )
+
+
+def _content(uri: str, documents: Documents) -> Mapping[str, Any]:
+    found = documents.find(uri)
+    return {} if found is None else found.content
+
+
+def _column(report: ColumnReport, profiled: Mapping[str, Any] | None) -> ToldColumn:
+    if profiled is None:
+        return ToldColumn(report)
+    try:
+        bars = bars_of(column_of(profiled))
+    except InvalidProfile:
+        bars = ()
+    return ToldColumn(report, _spread(profiled, int(profiled.get("count") or 0)), bars)
+
+
+def _rejected(raw: Mapping[str, Any]) -> Rejected:
+    examples = [f"{each.get('value')!r} (row {each.get('row')})" for each in raw.get("examples") or []]
+    return Rejected(
+        str(raw.get("column") or "–"),
+        str(raw.get("rule")).replace("_", " "),
+        int(raw.get("count") or 0),
+        ", ".join(examples),
+    )
+
+
+def _spread(raw: Mapping[str, Any], count: int) -> str:
+    if not count:
+        return "no values"
+    categories: Sequence[Mapping[str, Any]] = raw.get("categories") or []
+    if categories:
+        shown = [f"{each['value']} {each['count'] / count:.0%}" for each in categories[:3]]
+        more = int(raw.get("distinct") or 0) - len(shown)
+        return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+    if raw.get("type") == "timestamp" or raw.get("mean") is None:
+        return ""
+    quantiles: Sequence[float] = raw.get("quantiles") or []
+    middle = quantiles[len(quantiles) // 2] if quantiles else raw["mean"]
+    return f"{raw['minimum']:.4g} to {raw['maximum']:.4g}, median {middle:.4g}"
