@@ -52,7 +52,7 @@ def show_data_report(report: DataReport | None, out: Console) -> None:
     if report.columns:
         say(out, report.columns_in_words)
         rows = [_column_row(each) for each in report.columns]
-        out.print(table(["column", "is", "read as", "missing", "to know"], rows))
+        out.print(table(["column", "use", "read as", "missing", "note"], rows))
     for remark in report.remarks:
         say(out, remark)
     if report.compared_with is not None:

@@ -138,6 +138,7 @@ class World:
             execution_arn=run.execution_arn,
             code_sha256=CODE.sha256,
             prepared={
+                "prefix": f"s3://{BUCKET}/runs/{run.run_id}/",
                 "profile_uri": f"s3://{BUCKET}/runs/{run.run_id}/profile.json",
                 "contract_uri": f"s3://{BUCKET}/runs/{run.run_id}/contract/schema.json",
                 "contract_hash": "c" * 64,

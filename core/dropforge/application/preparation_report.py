@@ -65,7 +65,7 @@ class Report:
             )
         if self.counts.unlabelled:
             yield (
-                f"{self.counts.unlabelled} of {self.counts.read} rows have no {self.contract.target!r}; "
+                f"{self.counts.unlabelled:,} of {self.counts.read:,} rows have no {self.contract.target!r}; "
                 "there is nothing to learn from them, so they are left out."
             )
         twins = None if self.splits is None else self.splits.twin_share

@@ -12,7 +12,9 @@ from typing import Any
 from dropforge.application.archive_copies import copy_uri, make_copy
 from dropforge.application.serving_environment import serving_environment
 from dropforge.application.settle_drops import Settlement, settle_run
+from dropforge.application.told_data import told_data
 from dropforge.application.training_lock import start_follow_up
+from dropforge.domain.data_report import TITLE
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
@@ -33,7 +35,7 @@ class ServingImage:
 
 @dataclass(frozen=True)
 class Registration:
-    """One registered version and how long its run waits between reminders."""
+    """One registered version; `notes` are the lines that its reviewers are told."""
 
     model: ModelVersion
     superseded: list[int]
@@ -82,6 +84,7 @@ def register_model(
     trained = store.pinned(judgement["model_data_url"])
     archive = copy_uri(trained.bucket, run_id)
     make_copy(trained, archive, judgement["model_sha256"], store)
+    data = told_data(prepared["prefix"], run_id, ledger, store)
     package = registry.register(
         NewPackage(
             client_token=hashlib.sha256(run_id.encode()).hexdigest()[:_CLIENT_TOKEN_CHARACTERS],
@@ -101,6 +104,7 @@ def register_model(
                 "contract_hash": prepared["contract_hash"],
                 "data_version": prepared["data_version"],
                 "code_sha256": code_sha256,
+                **({} if data is None else data.metadata()),
             },
             commit_id=code_sha256,
             generated_by=execution_arn,
@@ -125,6 +129,8 @@ def register_model(
         now=now,
     )
     notes = [*(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer]
+    if data is not None:
+        notes += [*([""] if notes else []), f"{TITLE}:", *data.told()]
     return Registration(model, superseded, follow_up, settlement.in_words(), notes)
 
 

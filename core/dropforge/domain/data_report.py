@@ -261,8 +261,8 @@ class DataReport:
 
     @property
     def left_out_in_words(self) -> list[str]:
-        """A line for each column that has values and is not used: its name, and why."""
-        return [f"{each.name!r} is not used: {each.remark}." for each in self.left_out]
+        """A line for each column that has values and is not used, and why; of many the first ones."""
+        return _first([f"{each.name!r} is not used: {each.remark}." for each in self.left_out])
 
     def beside(self, live: DataReport, version: int) -> DataReport:
         """Return this report with what differs from that of the live version."""
@@ -275,7 +275,7 @@ class DataReport:
     def told(self) -> list[str]:
         """Return it as a few lines for a message, each bounded: rows, columns, what to know, what differs."""
         lines = [self.rows_in_words, *filter(None, [self.columns_in_words])]
-        lines += _first(self.left_out_in_words)
+        lines += self.left_out_in_words
         lines += _first(self.remarks)
         if self.differences:
             lines += [f"{self.difference_title}:", *_first([f"- {each}" for each in self.differences])]

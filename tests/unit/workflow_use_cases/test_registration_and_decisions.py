@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.fakes.records import DEPLOYMENT, TRAINING, a_drop, at, iso
 from tests.fakes.world import IMAGE, LEASE_S, World
@@ -122,6 +124,37 @@ def test_registering_twice_makes_one_package_and_one_version():
     again = world.register(admission, now=at(99))
     assert again.model.version == 1
     assert len(world.registry.registered) == len(world.ledger.list_models()) == 1
+
+
+def test_reviewers_are_told_what_became_of_the_data_and_the_package_has_it():
+    world = World()
+    world.make_live(1)
+    admission = world.admit(a_drop(2), now=at(100))
+    live_run = world.ledger.get_model(1).run_id
+    for run_id, kept in ((live_run, 100), (admission.run.run_id, 60)):
+        report = {"rows": {"read": 110, "rejected": 110 - kept, "kept": kept}}
+        world.store.objects[f"s3://data/runs/{run_id}/report.json"] = json.dumps(report).encode()
+    registration = world.register(admission, now=at(101))
+    assert registration.notes == [
+        "What became of your data:",
+        "110 rows read, 60 kept; 50 rejected.",
+        "1 of 2 columns is learned from.",
+        "What differs from version 1:",
+        "- 60 rows kept; 100 in version 1.",
+        "- 45.5% of the rows rejected; 9.1% in version 1.",
+    ]
+    registered = world.registry.registered[registration.model.model_package_arn].request
+    assert registered.metadata["data_rows_rejected"] == "50"
+    assert registered.metadata["data_columns_used"] == "2"
+
+
+@pytest.mark.parametrize("content", [b"no JSON", b"[]", None])
+def test_a_report_that_cannot_be_read_holds_no_version_up(content):
+    world = World()
+    admission = world.admit(a_drop(1))
+    if content is not None:
+        world.store.objects[f"s3://data/runs/{admission.run.run_id}/report.json"] = content
+    assert world.register(admission).notes == []
 
 
 # --- waiting ------------------------------------------------------------------------------------

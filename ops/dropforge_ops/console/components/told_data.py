@@ -78,6 +78,11 @@ def _draw_objects(objects: Sequence[ObjectReport]) -> None:
         html.p(f"… and {more:,} more: 'dropforge runs RUN --json' lists them all.").classes("dim")
 
 
+def _draw_name(column: ToldColumn) -> None:
+    html.span(column.report.name)
+    html.div(column.report.read_as).classes("hint")
+
+
 def _draw_use(column: ToldColumn) -> None:
     report = column.report
     chip(report.use, "warn" if report.is_left_out else "mute" if not report.is_used else "ok")
@@ -106,7 +111,7 @@ _OBJECTS: Final[tuple[Column[ObjectReport], ...]] = (
     Column("Rejected", lambda each: _count(each.rejected), kind="number", narrow=False),
     Column("No target", lambda each: _count(each.unlabelled), kind="number", narrow=False),
     Column("Duplicates", lambda each: _count(each.duplicates), kind="number", narrow=False),
-    Column("To know", lambda each: each.remark, narrow=False),
+    Column("Note", lambda each: each.remark, narrow=False),
 )
 _REJECTED: Final[tuple[Column[Rejected], ...]] = (
     Column("Rows", lambda each: f"{each.count:,}", kind="number"),
@@ -115,10 +120,9 @@ _REJECTED: Final[tuple[Column[Rejected], ...]] = (
     Column("For example", lambda each: each.examples, narrow=False),
 )
 _COLUMNS: Final[tuple[Column[ToldColumn], ...]] = (
-    Column("Column", lambda each: each.report.name),
+    Column("Column", _draw_name),
     Column("Use", _draw_use),
-    Column("Read as", lambda each: each.report.read_as, narrow=False),
     Column("Missing", _draw_missing, narrow=False),
     Column("Values", _draw_values, narrow=False),
-    Column("To know", lambda each: each.report.remark),
+    Column("Note", lambda each: each.report.remark),
 )

@@ -10,6 +10,7 @@ from dropforge.domain.data_report import ColumnReport, DataReport
 from dropforge.domain.drift.baseline import column_of
 from dropforge.domain.drift.display import bars_of
 from dropforge.domain.errors import InvalidProfile
+from dropforge.domain.values import EPOCH, MICROSECOND
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.data_reports import read_data_report
 from dropforge_ops.documents import Documents
@@ -89,11 +90,22 @@ def _spread(raw: Mapping[str, Any], count: int) -> str:
         return "no values"
     categories: Sequence[Mapping[str, Any]] = raw.get("categories") or []
     if categories:
-        shown = [f"{each['value']} {each['count'] / count:.0%}" for each in categories[:3]]
+        shown = [f"{each['value']} {_share(each['count'] / count)}" for each in categories[:3]]
         more = int(raw.get("distinct") or 0) - len(shown)
         return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
-    if raw.get("type") == "timestamp" or raw.get("mean") is None:
+    if raw.get("minimum") is None or raw.get("mean") is None:
         return ""
+    if raw.get("type") == "timestamp":
+        first, last = (EPOCH + raw[name] * MICROSECOND for name in ("minimum", "maximum"))
+        return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
     quantiles: Sequence[float] = raw.get("quantiles") or []
     middle = quantiles[len(quantiles) // 2] if quantiles else raw["mean"]
-    return f"{raw['minimum']:.4g} to {raw['maximum']:.4g}, median {middle:.4g}"
+    return f"{_number(raw['minimum'])} to {_number(raw['maximum'])}, median {_number(middle)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.005 else "<1%"

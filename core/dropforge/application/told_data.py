@@ -1,0 +1,35 @@
+"""What became of a run's data, beside that of the live version: read for whoever is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from dropforge.domain.data_report import DataReport
+from dropforge.domain.errors import ObjectMissing
+from dropforge.domain.ledger import Ledger
+from dropforge.domain.ports import ObjectStore
+
+
+def told_data(prefix: str, run_id: str, ledger: Ledger, store: ObjectStore) -> DataReport | None:
+    """Return the report; None where the run has none that can be read. It is told, and holds nothing up.
+
+    Args:
+        prefix: the run's, with its final slash.
+    """
+
+    def content(uri: str) -> Mapping[str, Any] | None:
+        with suppress(ObjectMissing, ValueError):
+            found = json.loads(store.read(uri))
+            return found if isinstance(found, dict) else None
+        return None
+
+    report = DataReport.read(prefix, content)
+    live = ledger.live()
+    model = None if live is None else ledger.get_model(live.version)
+    if report is None or model is None or model.run_id == run_id:
+        return report
+    before = DataReport.read(f"{prefix.removesuffix(f'{run_id}/')}{model.run_id}/", content)
+    return report if before is None else report.beside(before, model.version)
