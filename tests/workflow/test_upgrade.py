@@ -13,6 +13,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from dropforge.domain.data_report import DataReport
 from dropforge.domain.records import RunStatus
 from dropforge_local.host import LocalHost
 from dropforge_ops.samples import SAMPLES
@@ -94,6 +95,16 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     # The pinned contract says nothing of the split, so rows are split as when the live model was trained.
     (candidate,) = [model for model in stack.ledger.list_models() if model.version == 3]
     assert stack.read_json(candidate.judgement_uri)["champion"]["scored"]
+
+    # What the previous release wrote down of its data is told by today's words, and compared with.
+    message = stack.wait_for_notification("approval-needed", saying="What differs from version 1:")["Message"]
+    assert "rows read" in message
+    (first_model,) = [model for model in stack.ledger.list_models() if model.version == 1]
+    prefix = f"s3://{stack.bucket}/runs/{first_model.run_id}/"
+    told = DataReport.read(prefix, stack.read_json)
+    assert told is not None
+    assert told.rows_in_words.startswith("569 rows read, 569 kept")
+    assert sum(column.role == "feature" for column in told.columns) == 30
 
     stack.approve(3)
     live = stack.wait_for_live(3)
