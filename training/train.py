@@ -31,6 +31,7 @@ import inspect
 import json
 import math
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -101,11 +102,11 @@ LINEAGE_VARIABLES = {
 }
 
 READ_OTHERWISE = "DROPFORGE_READ_OTHERWISE"
-"""Names the columns by which a release without the table of rules may have split the rows otherwise."""
+"""JSON: the columns by which releases of an earlier reading may have split the rows otherwise, by reading."""
 
 CODE = Path(__file__).resolve().parent
 _RULES = Path("code", "dropforge", "domain", "values.py")
-"""Of a model's archive: the rules by which its data was read. Earlier releases had none in one place."""
+"""Of a model's archive: the rules by which its data was read. The first releases had none in one place."""
 
 
 @dataclass(frozen=True)
@@ -259,13 +260,23 @@ class Champion:
                 "NotComparable: rows were split otherwise when it was trained, so it may have been trained "
                 "on rows of this hold-out"
             )
-        if read_otherwise and not (self._folder / _RULES).is_file():
+        columns = json.loads(read_otherwise or "{}").get(str(_reading_of(self._folder)))
+        if columns:
             return (
-                f"NotComparable: the release that trained it read {read_otherwise} otherwise and split rows "
+                f"NotComparable: the release that trained it read {columns} otherwise and split rows "
                 "by that, so it may have been trained on rows of this hold-out; a model that is trained now "
                 "will be comparable"
             )
         return None
+
+
+def _reading_of(folder: Path) -> int:
+    """Return by which reading the data of an unpacked model was split; the second had no number yet."""
+    rules = folder / _RULES
+    if not rules.is_file():
+        return 1
+    numbered = re.search(r"^READING = (\d+)$", rules.read_text(encoding="utf-8"), re.MULTILINE)
+    return 2 if numbered is None else int(numbered[1])
 
 
 def read_settings(folders: Folders) -> Settings:

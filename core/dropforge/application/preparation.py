@@ -183,7 +183,7 @@ class Preparation:
             data_version=report.data_version,
             notes=report.notes or (),
             unlabelled=report.counts.unlabelled,
-            read_otherwise=tuple(report.counts.read_otherwise),
+            read_otherwise=report.counts.read_otherwise,
         )
 
     def _write(self, name: str, content: bytes) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dropforge.domain.contract import TASKS
 from dropforge.domain.errors import InvalidEvent, InvalidSettings
 from dropforge.domain.ports import ObjectRef
-from dropforge.domain.row_rules import shown
 from dropforge.domain.run_manifest import RunManifest
 
-_NAMED, _LONGEST_LIST = 3, 450
+_NAMED, _LONGEST_NAME = 3, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class PrepareRequest:
 class PreparedData:
     """Where everything is, and how many rows came to what.
 
-    `read_otherwise` names columns by which an earlier release may have split the rows otherwise.
+    `read_otherwise` says of columns which reading may have split the rows otherwise, see `CheckCounts`.
     """
 
     run_id: str
@@ -168,7 +168,7 @@ class PreparedData:
     notes: tuple[str, ...] = field(default=())
     unlabelled: int = 0
     remarks: tuple[str, ...] = field(default=())
-    read_otherwise: tuple[str, ...] = field(default=())
+    read_otherwise: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def kept(self) -> int:
@@ -200,11 +200,23 @@ class PreparedData:
             },
             "data_version": self.data_version,
             "remarks": list(self.remarks),
-            "read_otherwise": _listed(self.read_otherwise),
+            "read_otherwise": _by_reading(self.read_otherwise),
         }
 
 
-def _listed(columns: tuple[str, ...]) -> str:
-    """Column names as the environment of a training job holds them, which takes 512 characters."""
-    names = ", ".join(repr(shown(name)) for name in columns[:_NAMED])
-    return names[:_LONGEST_LIST] + (f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else "")
+def _by_reading(last_readings: Mapping[str, int]) -> str:
+    """For the environment of a training job, 512 characters a variable: JSON of columns by reading.
+
+    Returns:
+        The columns that each reading read otherwise, listed as people read it; nothing where there are none.
+    """
+    listed = {
+        reading: _listed([name for name, last in last_readings.items() if last >= reading])
+        for reading in range(1, max(last_readings.values(), default=0) + 1)
+    }
+    return json.dumps(listed, ensure_ascii=False) if listed else ""
+
+
+def _listed(columns: Sequence[str]) -> str:
+    names = ", ".join(repr(name[:_LONGEST_NAME]) for name in columns[:_NAMED])
+    return names + (f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else "")

@@ -66,17 +66,22 @@ class CheckCounts:
     Attributes:
         reasons: keyed by rule and column (None: the record as a whole).
         filled: up to two different values of each column that said nothing in the first drop.
-        read_otherwise: the columns that an earlier release may have split the rows by other values of.
+        read_otherwise: the last reading that may have split the rows by other values, by column.
     """
 
     objects: dict[str, ObjectCounts] = field(default_factory=dict)
     reasons: dict[tuple[str, str | None], Reason] = field(default_factory=dict)
     filled: dict[str, list[str]] = field(default_factory=dict)
-    read_otherwise: dict[str, None] = field(default_factory=dict)
+    read_otherwise: dict[str, int] = field(default_factory=dict)
 
     def fill(self, name: str, values: Sequence[str]) -> None:
         """Note values of a column that said nothing in the first drop."""
         self.filled[name] = list(dict.fromkeys([*self.filled.get(name, ()), *values]))[:2]
+
+    def note_reading(self, read_otherwise: Mapping[str, int]) -> None:
+        """Note columns that earlier releases read otherwise."""
+        for name, reading in read_otherwise.items():
+            self.read_otherwise[name] = max(reading, self.read_otherwise.get(name, 0))
 
     @property
     def read(self) -> int:
@@ -105,7 +110,7 @@ class CheckCounts:
                 reason.examples.append(replace(example, row=example.row + before))
         for name, values in later.filled.items():
             self.fill(name, values)
-        self.read_otherwise.update(later.read_otherwise)
+        self.note_reading(later.read_otherwise)
         for source, counts in later.objects.items():
             total = self.objects.setdefault(source, ObjectCounts())
             total.read += counts.read
@@ -121,7 +126,7 @@ class CheckCounts:
                 for (rule, column), reason in self.reasons.items()
             ],
             "filled": self.filled,
-            "read_otherwise": list(self.read_otherwise),
+            "read_otherwise": self.read_otherwise,
         }
 
     @classmethod
@@ -134,7 +139,7 @@ class CheckCounts:
             },
             {name: list(values) for name, values in raw["filled"].items()},
             # Chunks that were checked before an upgrade say nothing of it.
-            dict.fromkeys(raw.get("read_otherwise", ())),
+            dict(raw.get("read_otherwise", {})),
         )
 
 

@@ -33,6 +33,10 @@ Value = float | int | bool | str | None
 """number: float; integer: int; boolean: bool; category, text: str; timestamp: int, in microseconds since
 1970-01-01 UTC; missing: None."""
 
+READING = 3
+"""Raise it whenever a value comes to mean something else, so that rows hash otherwise. Models hold it in
+their archive; 1 and 2 are known by what archives of then lack (`dropforge.adapters.tables.earlier_reading`)."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 EPOCH_UNITS: dict[str, Decimal] = {

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.preparation.chunking import prepare_in_chunks
-from tests.unit.preparation.dropping import prepare
+from tests.unit.preparation.dropping import csv_table, prepare
 from tests.workflow.previous_release import unpack_previous_release
 
 from dropforge.adapters.tables import checking
@@ -197,8 +198,25 @@ def test_preparation_says_it_under_a_contract_of_then_only():
     assert first.prepared.to_dict()["read_otherwise"] == ""
     pinned = {"s3://data/contract/schema.json": without_split_by(first.contract)}
     whole = prepare(("x.parquet", floats_table()), store=InMemoryObjectStore(pinned))
-    assert whole.prepared.to_dict()["read_otherwise"] == "'x'"
+    assert json.loads(whole.prepared.to_dict()["read_otherwise"]) == {"1": "'x'"}
     chunks, _ = prepare_in_chunks(
         ("x.parquet", floats_table()), chunk_bytes=1 << 20, store=InMemoryObjectStore(pinned)
     )
     assert chunks == whole.prepared.to_dict()
+
+
+def test_decimals_are_told_of_a_contract_that_says_what_it_splits_by():
+    sink = io.BytesIO()
+    x = pa.array([Decimal(i * 37 % 1000) / 100 for i in range(400)], pa.decimal128(10, 2))
+    pq.write_table(pa.table({"x": x, "y": ["yes" if i * 7 % 5 < 2 else "no" for i in range(400)]}), sink)
+    outcome = prepare(("x.parquet", sink.getvalue()))
+    assert outcome.contract.split_by == ("x",)
+    assert json.loads(outcome.prepared.to_dict()["read_otherwise"]) == {"1": "'x'", "2": "'x'"}
+
+
+def test_what_is_told_fits_a_variable_of_a_training_job():
+    prepared = prepare(("x.csv", csv_table())).prepared
+    columns = {f"{number} {'ä' * 300}": 2 for number in range(50)}
+    told = replace(prepared, read_otherwise=columns).to_dict()["read_otherwise"]
+    assert len(told) <= 512
+    assert json.loads(told)["2"].endswith(" and 47 more")

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 import tarfile
 
 import numpy as np
@@ -143,7 +144,8 @@ def test_champion_whose_release_split_the_same_rows_otherwise_is_not_compared(
     champion_of_then, tmp_path, read_otherwise
 ):
     root = candidate_job(tmp_path, champion_of_then)
-    result = run_job(root, DROPFORGE_READ_OTHERWISE=read_otherwise)
+    told = json.dumps({"1": read_otherwise}) if read_otherwise else ""
+    result = run_job(root, DROPFORGE_READ_OTHERWISE=told)
     assert result.returncode == 0, result.stderr
     entry = report_of(root)["champion"]
     assert entry["scored"] is not bool(read_otherwise)
@@ -156,8 +158,24 @@ def test_champion_whose_release_split_the_same_rows_otherwise_is_not_compared(
 def test_champion_that_read_the_same_is_compared_whatever_an_earlier_release_read(trained, tmp_path):
     champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")
     root = candidate_job(tmp_path / "job", champion)
-    assert run_job(root, DROPFORGE_READ_OTHERWISE="'alcohol'").returncode == 0
+    told = json.dumps({"1": "'alcohol'", "2": "'alcohol'"})
+    assert run_job(root, DROPFORGE_READ_OTHERWISE=told).returncode == 0
     assert report_of(root)["champion"]["scored"]
+
+
+def test_champion_of_the_second_reading_is_known_by_its_rules(trained, tmp_path):
+    rules = (trained("wine") / "model" / "code" / "dropforge" / "domain" / "values.py").read_bytes()
+    unnumbered = re.sub(rb"(?m)^READING = .*$", b"", rules)
+    champion = repacked(
+        trained("wine") / "model",
+        tmp_path / "champion.tar.gz",
+        **{"code__dropforge__domain__values.py": unnumbered},
+    )
+    root = candidate_job(tmp_path / "job", champion)
+    told = json.dumps({"1": "'alcohol', 'ash'", "2": "'ash'"})
+    assert run_job(root, DROPFORGE_READ_OTHERWISE=told).returncode == 0
+    reason = report_of(root)["champion"]["reason"]
+    assert reason.startswith("NotComparable: the release that trained it read 'ash' otherwise")
 
 
 def test_champion_of_another_split_is_not_compared(trained, tmp_path):

@@ -70,8 +70,8 @@ class CheckedBlock:
     """As of the block."""
     filled: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Up to two different values of the contract's unfilled columns."""
-    read_otherwise: Collection[str] = ()
-    """Columns that an earlier release may have split these rows by other values of."""
+    read_otherwise: Mapping[str, int] = field(default_factory=dict)
+    """Columns that earlier releases may have split these rows by other values of, see there."""
 
 
 def prepared_schema(contract: Contract) -> pa.Schema:

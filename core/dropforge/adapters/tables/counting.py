@@ -17,7 +17,7 @@ def count_block(counts: CheckCounts, source: str, checked: CheckedBlock) -> None
             reason.examples.append(Example(source, total.read + int(position) + 1, value.as_py()))
     for name, values in checked.filled.items():
         counts.fill(name, values)
-    counts.read_otherwise.update(dict.fromkeys(checked.read_otherwise))
+    counts.note_reading(checked.read_otherwise)
     total.read += checked.records
     total.rejected += checked.rejected_rows
     total.unlabelled += checked.unlabelled_rows

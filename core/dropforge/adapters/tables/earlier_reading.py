@@ -1,13 +1,13 @@
 """Which values an earlier release read otherwise, so that rows were split by other hashes than today's.
 
-Before one table of rules read every value, a 32-bit float meant what it widens to, and floats, decimals and
-moments were written otherwise where a column holds texts. Only contracts of then need to know: where a
-contract says what it splits by, its first model was split by today's reading.
+The first reading is that of releases before one table of rules: a 32-bit float meant what it widens to, and
+floats, decimals and moments were written otherwise where a column holds texts. The second is the table's own
+at first, when decimals became numbers by Arrow's cast. `dropforge.domain.values.READING` numbers today's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import pyarrow as pa
 
@@ -22,12 +22,38 @@ _NANOSECONDS = 2**63 // 1000
 """Microseconds from 1970 beyond which nanoseconds, which INT96 was read as, wrap around."""
 
 
-def read_otherwise(block: Block, contract: Contract) -> Collection[str]:
-    """Return the columns that decide on a row's split and may hold other values than were read of old."""
+_OF_TEXTS, _OF_DECIMALS = 1, 2
+
+
+def read_otherwise(block: Block, contract: Contract) -> Mapping[str, int]:
+    """Return the columns that decide on a row's split and may hold other values than were read of old.
+
+    Returns:
+        The last reading that was another, by column. Where a contract says what it splits by, its first model
+        was split by the second one at the earliest.
+    """
     if contract.split_by is not None:
-        return ()
-    names = [column.name for column in contract.columns] if contract.key is None else [contract.key]
-    return [name for name in names if name in block.columns and _differs(name, block, contract)]
+        names = contract.split_by or tuple(column.name for column in contract.features)
+    elif contract.key is not None:
+        names = (contract.key,)
+    else:
+        names = tuple(column.name for column in contract.columns)
+    found = {}
+    for name in names:
+        if name not in block.columns:
+            continue
+        if _reads_other_decimals(name, block, contract):
+            found[name] = _OF_DECIMALS
+        elif contract.split_by is None and _differs(name, block, contract):
+            found[name] = _OF_TEXTS
+    return found
+
+
+def _reads_other_decimals(name: str, block: Block, contract: Contract) -> bool:
+    """Whether the last digit may differ: see `widened`."""
+    column = contract.column(name)
+    is_number = column.type == "number" and column.role != "ignored"
+    return is_number and pa.types.is_decimal(block.columns[name].type)
 
 
 def _differs(name: str, block: Block, contract: Contract) -> bool:
@@ -45,8 +71,7 @@ def _differs(name: str, block: Block, contract: Contract) -> bool:
         is_number = not block.names and (pa.types.is_floating(native) or pa.types.is_decimal(native))
         return is_moment or is_number or name in block.rewritten
     if column.type == "number":
-        # Of decimals the last digit: see `widened`.
-        return pa.types.is_float16(native) or pa.types.is_float32(native) or pa.types.is_decimal(native)
+        return pa.types.is_float16(native) or pa.types.is_float32(native)
     if column.type == "integer":
         return pa.types.is_decimal(native) and native.precision > _EXACT_DIGITS
     if column.type == "timestamp" and pa.types.is_timestamp(native) and native.unit == "us":
