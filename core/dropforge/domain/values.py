@@ -35,7 +35,7 @@ Value = float | int | bool | str | None
 
 READING = 3
 """Raise it whenever a value comes to mean something else, so that rows hash otherwise. Models hold it in
-their archive; 1 and 2 are known by what archives of then lack (`dropforge.adapters.tables.earlier_reading`)."""
+their archive; 1 and 2 are known by what archives of then lack, see `adapters/tables/earlier_reading.py`."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
