@@ -101,8 +101,8 @@ class Product:
 
     def machines(self) -> Iterator[Machine]:
         """Every state machine of the template."""
-        for name, properties in self.of_type("AWS::Serverless::StateMachine").items():
-            path = source_of(properties["DefinitionUri"])
+        for name, properties in self.of_type("AWS::StepFunctions::StateMachine").items():
+            path = source_of(properties["DefinitionS3Location"])
             yield Machine(
                 name, path, self.definitions[path], properties.get("DefinitionSubstitutions", {}), properties
             )

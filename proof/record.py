@@ -126,11 +126,14 @@ def _plain(text: str, names: _Names) -> Any:
 
 
 def _calls(document: Mapping[str, Any], product: Product) -> Iterator[Call]:
-    """Every allowed call of a role that is a function's, under the names of the example deployment."""
+    """Every allowed call of a role that is a function's, under the names of the example deployment.
+
+    But for the key: who needs it follows from the other calls, in a deployment that has one.
+    """
     names = _Names(document.get("stacks", {}), product)
     for call in document.get("calls", []):
         role = names.role(call["role"])
-        if role is not None and call["allowed"]:
+        if role is not None and call["allowed"] and not call["action"].startswith("kms:"):
             yield Call.of(
                 role, call["action"], names.example(call["resource"]), names.example(call["context"])
             )

@@ -40,7 +40,6 @@ PSEUDO = {
 _LOCAL_FILES = {
     "AWS::Serverless::Function": "CodeUri",
     "AWS::Serverless::LayerVersion": "ContentUri",
-    "AWS::Serverless::StateMachine": "DefinitionUri",
 }
 _NO_VALUE = object()
 

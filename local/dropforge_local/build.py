@@ -93,7 +93,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class BuiltTemplate:
-    """A template and the artifacts that its ``CodeUri``, ``ContentUri`` and ``DefinitionUri`` name."""
+    """A template and the artifacts that its resources name, by logical id and property."""
 
     template: Mapping[str, Any]
     artifacts: Mapping[tuple[str, str], Artifact]
@@ -103,7 +103,10 @@ class BuiltTemplate:
         packaged: dict[str, Any] = json.loads(json.dumps(self.template))
         for (logical_id, name), artifact in self.artifacts.items():
             properties = packaged["Resources"][logical_id].setdefault("Properties", {})
-            properties[name] = f"s3://{bucket}/{artifact.key}"
+            if name == "DefinitionS3Location":  # CloudFormation's own property, which takes no URI
+                properties[name] = {"Bucket": bucket, "Key": artifact.key}
+            else:
+                properties[name] = f"s3://{bucket}/{artifact.key}"
         return packaged
 
 
@@ -134,8 +137,11 @@ class Builder:
                     artifact = self._layer(template, logical_id)
                     name = "ContentUri"
                 case "AWS::Serverless::StateMachine":
-                    artifact = self._definition(template, logical_id)
                     name = "DefinitionUri"
+                    artifact = self._definition(template, logical_id, name)
+                case "AWS::StepFunctions::StateMachine":
+                    name = "DefinitionS3Location"
+                    artifact = self._definition(template, logical_id, name)
                 case _:
                     continue
             if artifact is not None:
@@ -184,8 +190,8 @@ class Builder:
             case other:
                 raise InvalidTemplate(f"{logical_id}: Metadata.BuildMethod {other!r} is not supported.")
 
-    def _definition(self, template: Mapping[str, Any], logical_id: str) -> Artifact | None:
-        path = self._local_path(template, logical_id, "DefinitionUri", folder=False)
+    def _definition(self, template: Mapping[str, Any], logical_id: str, name: str) -> Artifact | None:
+        path = self._local_path(template, logical_id, name, folder=False)
         if path is None:
             return None
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

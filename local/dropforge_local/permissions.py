@@ -8,7 +8,7 @@ enforces them, and the audit of the template holds the roles' policies to them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ _SAGEMAKER_ROLES = ("RoleArn", "ExecutionRoleArn")
 # Who passes a role passes it to this service; https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 _SAGEMAKER = "sagemaker.amazonaws.com"
 _RULE_ACTIONS = ("events:PutTargets", "events:PutRule", "events:DescribeRule")
+# By what a key's policies tell the machines apart whose data it encrypts.
+_MACHINE_CONTEXT = "kms:EncryptionContext:aws:states:stateMachineArn"
 # The rule by which Step Functions hears of the end of what a .sync task started.
 _MANAGED_RULES = {
     "CreateTrainingJob": "StepFunctionsGetEventsForSageMakerTrainingJobsRule",
@@ -82,12 +84,18 @@ class Permission:
     context: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
-def task_permissions(resource: str, arguments: Mapping[str, Any], place: Place) -> list[Permission]:
+def task_permissions(
+    resource: str,
+    arguments: Mapping[str, Any],
+    place: Place,
+    key_of: Callable[[str], str | None] = lambda machine_arn: None,
+) -> list[Permission]:
     """What a task's call needs.
 
     Args:
         resource: the task's ``Resource``.
         arguments: its ``Arguments``, evaluated.
+        key_of: the customer's key of the machine with an ARN, if it has one.
 
     Raises:
         UnknownIntegration: nothing is known of the integration.
@@ -99,7 +107,10 @@ def task_permissions(resource: str, arguments: Mapping[str, Any], place: Place) 
         case "sns" if operation == "Publish":
             return [Permission("sns:Publish", str(arguments["TopicArn"]))]
         case "states" if operation == "StartExecution":
-            return list(_execution_permissions(str(arguments["StateMachineArn"]), pattern, place))
+            machine_arn = str(arguments["StateMachineArn"])
+            needed = list(_execution_permissions(machine_arn, pattern, place))
+            key = key_of(machine_arn) if pattern.startswith("sync") else None
+            return needed if key is None else [*needed, reading_permission(key, machine_arn)]
         case "dynamodb":
             name = str(arguments["TableName"])
             arn = name if name.startswith("arn:") else place.arn("dynamodb", f"table/{name}")
@@ -184,6 +195,25 @@ def observation_permissions(*, logs: bool, traces: bool) -> list[Permission]:
     return [Permission(f"logs:{name}", "*") for name in deliveries + policies if logs] + [
         Permission(f"xray:{name}", "*") for name in segments if traces
     ]
+
+
+def reading_permission(key: str, machine_arn: str) -> Permission:
+    """What describing a machine's definition, executions or histories needs, but for METADATA_ONLY."""
+    return Permission("kms:Decrypt", key, {_MACHINE_CONTEXT: machine_arn})
+
+
+def history_permissions(key: str, machine_arn: str) -> list[Permission]:
+    """What executing a machine needs whose definition and histories a customer's key encrypts.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
+    """
+    writing = Permission("kms:GenerateDataKey", key, {_MACHINE_CONTEXT: machine_arn})
+    return [reading_permission(key, machine_arn), writing]
+
+
+def log_delivery_permission(key: str, place: Place) -> Permission:
+    """What such a machine needs to log; the page of ``history_permissions`` says so."""
+    return Permission("kms:GenerateDataKey", key, {"kms:EncryptionContext:SourceArn": place.arn("logs", "*")})
 
 
 def _parts(resource: str) -> tuple[str, str, str]:

@@ -16,6 +16,8 @@ from dropforge_local.permissions import (
     Permission,
     Place,
     UnknownIntegration,
+    history_permissions,
+    log_delivery_permission,
     managed_rule_permissions,
     map_permissions,
     observation_permissions,
@@ -61,8 +63,9 @@ def needs_of(product: Product, parameters: Mapping[str, str]) -> tuple[list[Need
             findings.append(Finding("unknown-integration", machine.path, str(error)))
     needs += _recorded_needs()
     needs += _destination_needs(product, values)
+    needs += _start_needs(product, values)
     needs += _rollout_needs(product, values)
-    declared = _declared_needs()
+    declared = [need for when, need in _declared_needs() if when is None or values.holds(when)]
     needs += declared
     needs += _key_needs(product, values, needs)
     known = {role.name for role in roles_of(product.template, parameters)}
@@ -77,7 +80,8 @@ def needs_of(product: Product, parameters: Mapping[str, str]) -> tuple[list[Need
 def _machine_needs(
     product: Product, machine: Machine, values: Values, roles: Mapping[str, str]
 ) -> Iterator[Need]:
-    role = machine.properties["Role"]["Fn::GetAtt"][0]
+    role = machine.properties["RoleArn"]["Fn::GetAtt"][0]
+    keys = {values.arn(each.logical_id): _key_of(each, values) for each in product.machines()}
     explored = exploration(product, machine, values)
     definition = machine.definition()
     for name, state in states_of(definition):
@@ -89,14 +93,45 @@ def _machine_needs(
                     label = state.get("Label") or name
                     yield from _under(role, map_permissions(request, arn, label, PLACE), why)
                 continue
-            yield from _under(role, task_permissions(state["Resource"], request, PLACE), why)
+            yield from _under(role, task_permissions(state["Resource"], request, PLACE, keys.get), why)
             yield from _under(role, volume_permissions(request), why)
             for worker, permission in job_permissions(state["Resource"], request, roles):
                 yield from _under(worker, [permission], why)
-    logs = bool(machine.properties.get("Logging", {}).get("Destinations"))
-    traces = bool(machine.properties.get("Tracing", {}).get("Enabled"))
+    logs = bool(machine.properties.get("LoggingConfiguration", {}).get("Destinations"))
+    traces = bool(machine.properties.get("TracingConfiguration", {}).get("Enabled"))
     yield from _under(role, managed_rule_permissions(definition, PLACE), f"{machine.path}: .sync")
     yield from _under(role, observation_permissions(logs=logs, traces=traces), machine.logical_id)
+    arn = values.arn(machine.logical_id)
+    if (key := keys[arn]) is not None:
+        why = f"{machine.logical_id}'s histories are encrypted with this key"
+        yield from _under(role, history_permissions(key, arn), why)
+        if logs:
+            why = f"{machine.logical_id}'s log is encrypted with this key on its way"
+            yield from _under(role, [log_delivery_permission(key, PLACE)], why)
+
+
+def _key_of(machine: Machine, values: Values) -> str | None:
+    """The customer's key of a machine."""
+    key: str | None = values.resolve(machine.properties["EncryptionConfiguration"]).get("KmsKeyId")
+    return key
+
+
+def _start_needs(product: Product, values: Values) -> Iterator[Need]:
+    """What rules and schedules need to start their targets, and to tell what they could not start."""
+    for name, rule in product.of_type("AWS::Events::Rule").items():
+        for target in rule["Targets"]:
+            if "RoleArn" in target:
+                yield _start_need(name, target, values)
+    for name, schedule in product.of_type("AWS::Scheduler::Schedule").items():
+        target = schedule["Target"]
+        yield _start_need(name, target, values)
+        queue = values.resolve(target["DeadLetterConfig"]["Arn"])
+        yield Need(target["RoleArn"]["Fn::GetAtt"][0], "sqs:SendMessage", queue, f"{name}'s dead letters")
+
+
+def _start_need(name: str, target: Mapping[str, Any], values: Values) -> Need:
+    role, arn = target["RoleArn"]["Fn::GetAtt"][0], values.resolve(target["Arn"])
+    return Need(role, "states:StartExecution", arn, f"{name} starts it")
 
 
 def _key_needs(product: Product, values: Values, needs: Iterable[Need]) -> Iterator[Need]:
@@ -160,11 +195,14 @@ def _rollout_needs(product: Product, values: Values) -> Iterator[Need]:
 
 
 @lru_cache(maxsize=1)
-def _declared_needs() -> list[Need]:
-    """What no test shows and no definition tells; each with its reason."""
+def _declared_needs() -> list[tuple[str | None, Need]]:
+    """What no test shows and no definition tells, each with its reason, and the condition it hangs on."""
     document = yaml.safe_load(_DECLARED.read_text()) or {}
     return [
-        Need(role, action, re.sub(r"\s", "", each["resource"]), each["why"], each.get("context", {}))
+        (
+            each.get("when"),
+            Need(role, action, re.sub(r"\s", "", each["resource"]), each["why"], each.get("context", {})),
+        )
         for role, entries in document.items()
         for each in entries
         for action in each["actions"]

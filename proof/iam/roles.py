@@ -20,7 +20,6 @@ _BASIC = "AWSLambdaBasicExecutionRole"
 _CODE = {
     "AWS::Serverless::Function": "CodeUri",
     "AWS::Serverless::LayerVersion": "ContentUri",
-    "AWS::Serverless::StateMachine": "DefinitionUri",
 }
 
 
@@ -84,13 +83,13 @@ def _roles(template: str, parameters: tuple[tuple[str, str], ...]) -> tuple[Role
             continue
         properties = resource["Properties"]
         is_written = name in written or name.removesuffix("Role") in written
-        policies = properties.get("Policies", [])
+        policies = values.resolve(properties.get("Policies", []))
         found.append(
             Role(
                 name,
                 is_written,
                 (
-                    *(grant for policy in policies for grant in _grants(values.resolve(policy))),
+                    *(grant for policy in policies for grant in _grants(policy)),
                     *shared.get(name, ()),
                 ),
                 tuple(values.resolve(properties.get("ManagedPolicyArns", []))),

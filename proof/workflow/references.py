@@ -170,6 +170,6 @@ def check_logs(product: Product) -> Iterator[Finding]:
         if not properties.get("RetentionInDays"):
             yield Finding("log", name, "has no RetentionInDays")
     for machine in product.machines():
-        logging = machine.properties.get("Logging", {})
+        logging = machine.properties.get("LoggingConfiguration", {})
         if not logging.get("Destinations") or logging.get("Level", "OFF") == "OFF":
             yield Finding("log", machine.logical_id, "logs nothing")

@@ -143,8 +143,8 @@ def _bounds(parameter: Mapping[str, Any]) -> str:
 
 def _machines(root: Path, template: Mapping[str, Any]) -> Iterator[list[Any]]:
     for name, resource in template["Resources"].items():
-        if resource["Type"] in ("AWS::Serverless::StateMachine", "AWS::StepFunctions::StateMachine"):
-            deployed = str(resource["Properties"]["DefinitionUri"])
+        if resource["Type"] == "AWS::StepFunctions::StateMachine":
+            deployed = str(resource["Properties"]["DefinitionS3Location"])
             definition = json.loads((root / deployed).read_text(encoding="utf-8"))
             place = source_of(deployed)
             limit = definition.get("TimeoutSeconds")

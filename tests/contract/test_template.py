@@ -24,22 +24,11 @@ FUNCTIONS = {
     for name, each in RESOURCES.items()
     if each["Type"] == "AWS::Serverless::Function"
 }
-RULES_OF_MACHINES = {
-    name: each["Properties"]
-    for resource in RESOURCES.values()
-    if resource["Type"] == "AWS::Serverless::StateMachine"
-    for name, each in resource["Properties"].get("Events", {}).items()
-    if each["Type"] == "EventBridgeRule"
-}
+RULES = {name: each["Properties"] for name, each in RESOURCES.items() if each["Type"] == "AWS::Events::Rule"}
 # The variables that Lambda itself or a library reads.
 NOT_OURS = {"AWS_REGION", "OPENBLAS_NUM_THREADS", "POWERTOOLS_SERVICE_NAME"}
 # Targets without a queue, and why nothing is lost.
 WITHOUT_QUEUE = {"ReconcileSchedule": "the next one comes a quarter of an hour later"}
-
-
-def machine_resource(machine: str) -> dict[str, Any]:
-    found: dict[str, Any] = RESOURCES[f"{machine.title()}StateMachine"]["Properties"]
-    return found
 
 
 def folder(properties: dict[str, Any]) -> str:
@@ -119,13 +108,8 @@ def test_a_run_may_last_as_long_as_its_longest_approval_and_training():
 
 
 def test_events_that_cannot_be_delivered_wait_in_a_queue():
-    targets = {
-        name: target
-        for name, each in RESOURCES.items()
-        if each["Type"] == "AWS::Events::Rule"
-        for target in each["Properties"]["Targets"]
-    }
-    targets |= RULES_OF_MACHINES
+    targets = {name: target for name, each in RULES.items() for target in each["Targets"]}
+    targets["Retrain"] = RESOURCES["TrainingStateMachineRetrain"]["Properties"]["Target"]
     targets["Watch"] = FUNCTIONS["WatchModelFunction"]["Events"]["Watch"]["Properties"]
     queue = {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}
     assert {name for name, each in targets.items() if each.get("DeadLetterConfig") != queue} == set(
@@ -228,11 +212,7 @@ def _matches_one(wanted: Any, value: Any) -> bool:
     return bool(wanted == value)
 
 
-PATTERNS = {
-    **{name: each["Pattern"] for name, each in RULES_OF_MACHINES.items()},
-    "DecisionRule": RESOURCES["DecisionRule"]["Properties"]["EventPattern"],
-    "BrokenExecutionRule": RESOURCES["BrokenExecutionRule"]["Properties"]["EventPattern"],
-}
+PATTERNS = {name: each["EventPattern"] for name, each in RULES.items() if "EventPattern" in each}
 
 
 def event(name: str) -> Any:
@@ -242,10 +222,10 @@ def event(name: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("s3_object_created", "Drop"),
-        ("s3_object_created_batch", "Batch"),
-        ("cloudwatch_alarm_drift", "Drift"),
-        ("cloudwatch_alarm_quality", "Quality"),
+        ("s3_object_created", "TrainingStateMachineDrop"),
+        ("s3_object_created_batch", "BatchStateMachineBatch"),
+        ("cloudwatch_alarm_drift", "TrainingStateMachineDrift"),
+        ("cloudwatch_alarm_quality", "TrainingStateMachineQuality"),
         ("model_package_approved", "DecisionRule"),
         ("model_package_rejected", "DecisionRule"),
         ("execution_status_change", "BrokenExecutionRule"),
@@ -258,12 +238,12 @@ def test_an_event_is_matched_by_its_rule_and_no_other(name, rule):
 @pytest.mark.parametrize(
     ("name", "rule", "path", "value"),
     [
-        ("s3_object_created", "Drop", ("object", "key"), "runs/x/manifest.json"),
-        ("s3_object_created", "Drop", ("object", "key"), "incoming"),
-        ("s3_object_created", "Drop", ("bucket", "name"), "another"),
-        ("s3_object_created_batch", "Batch", ("object", "key"), "batch/out/x.csv"),
-        ("cloudwatch_alarm_drift", "Drift", ("state", "value"), "OK"),
-        ("cloudwatch_alarm_quality", "Quality", ("state", "value"), "INSUFFICIENT_DATA"),
+        ("s3_object_created", "TrainingStateMachineDrop", ("object", "key"), "runs/x/manifest.json"),
+        ("s3_object_created", "TrainingStateMachineDrop", ("object", "key"), "incoming"),
+        ("s3_object_created", "TrainingStateMachineDrop", ("bucket", "name"), "another"),
+        ("s3_object_created_batch", "BatchStateMachineBatch", ("object", "key"), "batch/out/x.csv"),
+        ("cloudwatch_alarm_drift", "TrainingStateMachineDrift", ("state", "value"), "OK"),
+        ("cloudwatch_alarm_quality", "TrainingStateMachineQuality", ("state", "value"), "INSUFFICIENT_DATA"),
         ("model_package_approved", "DecisionRule", ("ModelPackageGroupName",), "another"),
         ("model_package_approved", "DecisionRule", ("ModelApprovalStatus",), "PendingManualApproval"),
         ("model_package_approved", "DecisionRule", ("UpdatedModelPackageFields",), ["ModelLifeCycle"]),
@@ -280,23 +260,19 @@ def test_other_events_are_not_matched(name, rule, path, value):
     assert not matches(PATTERNS[rule], changed)
 
 
-SCHEDULES = {
-    name: each["Properties"]
-    for resource in RESOURCES.values()
-    for name, each in resource.get("Properties", {}).get("Events", {}).items()
-    if each["Type"] == "ScheduleV2"
-}
+WATCH = FUNCTIONS["WatchModelFunction"]["Events"]["Watch"]["Properties"]
+RETRAIN = RESOURCES["TrainingStateMachineRetrain"]["Properties"]
 
 
 def test_the_schedules_start_with_the_example_inputs():
-    assert json.loads(SCHEDULES["Retrain"]["Input"]) == event("schedule")
-    assert json.loads(SCHEDULES["Watch"]["Input"]).keys() == event("watch_model").keys()
+    assert json.loads(RETRAIN["Target"]["Input"]) == event("schedule")
+    assert json.loads(WATCH["Input"]).keys() == event("watch_model").keys()
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_two_stacks_of_an_account_have_a_schedule_each(name):
+def test_two_stacks_of_an_account_have_a_schedule_each():
     # Without it SAM names a schedule after function and event, without the stack.
-    assert SCHEDULES[name]["OmitName"] is True
+    assert WATCH["OmitName"] is True
+    assert "Name" not in RETRAIN
 
 
 def test_the_command_line_calls_the_alias_that_the_api_calls() -> None:

@@ -23,7 +23,7 @@ ALARMS = {
 MACHINES = {
     name: each["Properties"]
     for name, each in RESOURCES.items()
-    if each["Type"] == "AWS::Serverless::StateMachine"
+    if each["Type"] == "AWS::StepFunctions::StateMachine"
 }
 NAMESPACE = "Dropforge"
 
@@ -257,11 +257,11 @@ def test_functions_machines_and_the_api_are_traced() -> None:
     ]
     assert RESOURCES["PredictionApi"]["Properties"]["TracingEnabled"] is True
     for machine in MACHINES.values():
-        assert machine["Tracing"] == {"Enabled": True}
-        role = RESOURCES[machine["Role"]["Fn::GetAtt"][0]]["Properties"]
+        assert machine["TracingConfiguration"] == {"Enabled": True}
+        role = RESOURCES[machine["RoleArn"]["Fn::GetAtt"][0]]["Properties"]
         actions = {
             action
-            for policy in role["Policies"]
+            for policy in role["Policies"][:1]  # the second is of the key
             for statement in policy["PolicyDocument"]["Statement"]
             for action in statement["Action"]
             if action.startswith("xray:")

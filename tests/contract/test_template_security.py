@@ -75,6 +75,11 @@ def test_as_it_comes_the_stack_has_nothing_that_costs_while_idle():
     assert len(of("AWS::S3::Bucket", "default")) == 1
 
 
+def encrypted_by(key: Any) -> dict[str, Any]:
+    """A machine's configuration; a data key, which costs a request, serves as long as AWS lets it."""
+    return {"Type": "CUSTOMER_MANAGED_KMS_KEY", "KmsKeyId": key, "KmsDataKeyReusePeriodSeconds": 900}
+
+
 def test_the_key_encrypts_everything_at_rest():
     (encryption,) = HARD["DataBucket"]["Properties"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
@@ -90,6 +95,7 @@ def test_the_key_encrypts_everything_at_rest():
             assert (value["KMSMasterKeyId"] if field == "SSESpecification" else value) == KEY, name
     machines = list(of("AWS::StepFunctions::StateMachine").values())
     assert [each["DefinitionSubstitutions"]["EncryptionKeyArn"] for each in machines] == [KEY] * len(machines)
+    assert [each["EncryptionConfiguration"] for each in machines] == [encrypted_by(KEY)] * len(machines)
     assert HARD["DataKey"]["Properties"]["EnableKeyRotation"] is True
 
 
@@ -99,6 +105,20 @@ def test_a_key_of_ones_own_is_used_in_place_of_one_made_here():
     assert "DataKey" not in resources
     assert resources["Ledger"]["Properties"]["SSESpecification"]["KMSMasterKeyId"] == arn
     assert resources["DataKeyUse"]["Properties"]["PolicyDocument"]["Statement"][0]["Resource"] == arn
+    machines = [each for each in resources.values() if each["Type"] == "AWS::StepFunctions::StateMachine"]
+    assert [each["Properties"]["EncryptionConfiguration"] for each in machines] == [encrypted_by(arn)] * 3
+
+
+def test_without_a_key_machines_go_back_to_awss_own():
+    # A template that says nothing would leave an updated machine the key that its roles may no longer use.
+    for machine in of("AWS::StepFunctions::StateMachine", "default").values():
+        assert machine["EncryptionConfiguration"] == {"Type": "AWS_OWNED_KEY"}
+
+
+def test_a_machine_has_its_key_after_its_role_may_use_it():
+    for machine in of("AWS::StepFunctions::StateMachine").values():
+        role = HARD[machine["RoleArn"]["Fn::GetAtt"][0]]["Properties"]
+        assert [each["PolicyName"] for each in role["Policies"]][1:] == ["HistoryKeyUse"]
 
 
 def test_whoever_touches_encrypted_data_may_use_the_key_through_its_services_alone():
@@ -134,8 +154,10 @@ def test_every_role_has_the_boundary():
 def test_a_service_assumes_a_role_for_this_account_alone(configuration):
     for name, role in of("AWS::IAM::Role", configuration).items():
         for statement in statements(role["AssumeRolePolicyDocument"]):
-            # SAM offers no condition for the roles that it makes.
-            if name not in WRITTEN:
+            # SAM offers no condition for the roles that it makes, and used to make those of rules and of
+            # schedules. Whether EventBridge names an account when it assumes a rule's is written nowhere.
+            by = statement["Principal"].get("Service")
+            if name not in WRITTEN or by in ("events.amazonaws.com", "scheduler.amazonaws.com"):
                 continue
             assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}, name
 

@@ -204,15 +204,16 @@ class StepFunctionsClient(_Client):
 
     def do_start_execution(self, stateMachineArn: str, name: str, input: str) -> dict[str, Any]:
         arn = f"{stateMachineArn.replace(':stateMachine:', ':execution:')}:{name}"
-        known = self.executions.setdefault(arn, {"status": "RUNNING", "input": json.loads(input)})
-        if known["status"] != "RUNNING" or known["input"] != json.loads(input):
+        known = self.executions.setdefault(arn, {"status": "RUNNING", "input": input})
+        if known["status"] != "RUNNING" or json.loads(known["input"]) != json.loads(input):
             raise _refused("StartExecution", "ExecutionAlreadyExists", arn)
         return {"executionArn": arn}
 
-    def do_describe_execution(self, executionArn: str) -> dict[str, Any]:
+    def do_describe_execution(self, executionArn: str, includedData: str) -> dict[str, Any]:
         if executionArn not in self.executions:
             raise _refused("DescribeExecution", "ExecutionDoesNotExist", executionArn)
-        return self.executions[executionArn]
+        found = self.executions[executionArn]
+        return found if includedData == "ALL_DATA" else {"status": found["status"]}
 
     def do_send_task_success(self, taskToken: str, output: str) -> dict[str, Any]:
         if taskToken not in self.waiting:

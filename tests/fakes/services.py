@@ -55,6 +55,10 @@ class FakeWorkflows:
             return "unknown"
         return "running" if found.is_running else "ended"
 
+    def input_of(self, execution_arn: str) -> str | None:
+        found = self.executions.get(execution_arn)
+        return None if found is None else json.dumps(found.payload)
+
     def resolve(self, task_token: str, result: Mapping[str, Any]) -> bool:
         if task_token not in self.waiting:
             return False

@@ -226,3 +226,25 @@ def test_an_execution_that_is_stopped_or_times_out_leaves_no_job_that_costs(
     wait_for("a stopped job", lambda: (found := job()) and found["TrainingJobStatus"] == "Stopped", 120.0)
     assert time.monotonic() - ended_at < 120
     stack.wait_for_failed_run(number=runs + 1)
+
+
+def test_the_drop_of_a_stopped_execution_is_recovered_where_a_customers_key_hides_its_input(
+    deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = deploy_sample("wine", EncryptionKey="create")
+    machine = stack.outputs["TrainingStateMachine"]
+    stack.host.clear_faults()
+    described = stack.stepfunctions.describe_state_machine(stateMachineArn=machine)
+    assert described["encryptionConfiguration"]["type"] == "CUSTOMER_MANAGED_KMS_KEY"
+    stack.host.inject(machine.rpartition(":")[2], "AdmitRun", "hold_before")
+    stack.drop(samples["wine"], "wine.csv")
+    wait_for("an execution that is held", lambda: any(rule["reached"] for rule in stack.host.faults()))
+    (held,) = stack.stepfunctions.list_executions(stateMachineArn=machine)["executions"]
+    assert stack.runs() == []
+
+    stack.stepfunctions.stop_execution(executionArn=held["executionArn"])
+
+    run = wait_for("a run that covers the drop", lambda: stack.runs()[:1])[0]
+    assert run.execution_arn != held["executionArn"]
+    stack.wait_for_version(1)
+    assert stack.taken(run) == ["incoming/wine.csv"]

@@ -42,6 +42,15 @@ def _contract(stack: Stack) -> Mapping[str, Any]:
     return contract
 
 
+def _of_machines(stack: Stack) -> dict[str, str]:
+    """The machines, what starts them and the roles of both, by logical id."""
+    return {
+        name: physical
+        for name, physical in stack.resources().items()
+        if "StateMachine" in name or "WorkflowRole" in name
+    }
+
+
 def _halves(content: Path) -> tuple[bytes, bytes]:
     header, *rows = content.read_bytes().splitlines(keepends=True)
     middle = len(rows) // 2
@@ -74,8 +83,13 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
         lambda: any(each.drop.key.endswith("march.csv") for each in stack.ledger.waiting_drops()),
     )
 
+    before_it = _of_machines(stack)
     stack.update(ROOT / "template.yaml")
 
+    assert len(before_it) == 16
+    assert _of_machines(stack) == before_it, (
+        "they are replaced, though SAM made the same of the template then"
+    )
     assert stack.predict(rows) == answered, "the live model serves as before"
     for method, path in CLOSED:
         refused = api.send(method, path)
@@ -158,3 +172,37 @@ def test_a_live_model_whose_release_split_the_rows_otherwise_is_not_compared(
     stack.wait_for_version(3)
     (candidate,) = [model for model in stack.ledger.list_models() if model.version == 3]
     assert stack.read_json(candidate.judgement_uri)["champion"]["scored"]
+
+
+def test_a_run_under_way_ends_where_its_machine_comes_under_the_stacks_key(
+    host: LocalHost,
+    deploy_sample: Callable[..., Stack],
+    samples: Mapping[str, Path],
+    previous_template: Path,
+) -> None:
+    host.clear_faults()
+    stack = deploy_sample("wine", template=previous_template, EncryptionKey="create")
+    machine = stack.outputs["TrainingStateMachine"]
+
+    def key_of() -> str | None:
+        described = stack.stepfunctions.describe_state_machine(stateMachineArn=machine)
+        key: str | None = described["encryptionConfiguration"].get("kmsKeyId")
+        return key
+
+    _hold(host, stack, "TrainModel")
+    stack.drop(samples["wine"], "january.csv")
+    wait_for("a run that is held", lambda: any(rule["reached"] for rule in host.faults()))
+    assert key_of() is None
+
+    stack.update(ROOT / "template.yaml")
+    assert key_of() is not None
+    host.clear_faults()
+    stack.wait_for_version(1)
+    stack.approve(1)
+    stack.wait_for_live(1)
+
+    # And back: the roles may no longer use the key, so no machine keeps it.
+    stack.update(ROOT / "template.yaml", EncryptionKey="aws-owned")
+    assert key_of() is None
+    stack.drop(samples["wine"], "february.csv")
+    stack.wait_for_version(2)

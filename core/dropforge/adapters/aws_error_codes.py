@@ -13,6 +13,7 @@ TRANSIENT_CODES: Final = frozenset(
         "InternalFailure",
         "InternalServerError",
         "InternalServerException",
+        "KmsThrottlingException",
         "LimitExceededException",
         "ModelNotReadyException",
         "ProvisionedThroughputExceededException",
@@ -33,6 +34,7 @@ DENIED_CODES: Final = frozenset(
         "403",  # of S3's HEAD requests, which have no body
         "AccessDenied",
         "AccessDeniedException",
+        "KmsAccessDeniedException",
         "UnauthorizedOperation",
     }
 )

@@ -12,6 +12,8 @@ from dropforge.adapters.aws_errors import code_of, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
+    from mypy_boto3_stepfunctions.literals import IncludedDataType
+    from mypy_boto3_stepfunctions.type_defs import DescribeExecutionOutputTypeDef
 
     from dropforge.domain.services import ExecutionState
 
@@ -40,14 +42,15 @@ class StepFunctionsWorkflows:
         return started["executionArn"]
 
     def state(self, execution_arn: str) -> ExecutionState:
-        with translated(f"describing {execution_arn}"):
-            try:
-                described = self._client.describe_execution(executionArn=execution_arn)
-            except ClientError as error:
-                if code_of(error) != "ExecutionDoesNotExist":
-                    raise
-                return "unknown"
+        # Nobody needs the key of an encrypted history to know how the execution stands.
+        described = self._described(execution_arn, "METADATA_ONLY")
+        if described is None:
+            return "unknown"
         return "running" if described["status"] == "RUNNING" else "ended"
+
+    def input_of(self, execution_arn: str) -> str | None:
+        described = self._described(execution_arn, "ALL_DATA")
+        return None if described is None else described.get("input")
 
     def resolve(self, task_token: str, result: Mapping[str, Any]) -> bool:
         with translated("resolving a waiting task"):
@@ -58,3 +61,14 @@ class StepFunctionsWorkflows:
                     raise
                 return False
         return True
+
+    def _described(
+        self, execution_arn: str, included_data: IncludedDataType
+    ) -> DescribeExecutionOutputTypeDef | None:
+        with translated(f"describing {execution_arn}"):
+            try:
+                return self._client.describe_execution(executionArn=execution_arn, includedData=included_data)
+            except ClientError as error:
+                if code_of(error) != "ExecutionDoesNotExist":
+                    raise
+                return None

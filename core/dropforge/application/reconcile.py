@@ -12,7 +12,7 @@ from dropforge.application.idle_endpoint import SLEEPER, put_to_sleep, sleeps
 from dropforge.application.receive_drop import receive_drop
 from dropforge.application.settle_drops import settle_runs
 from dropforge.application.training_lock import start_follow_up
-from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
@@ -83,7 +83,7 @@ def reconcile(
     repairs = Repairs()
     stamp = f"r{int(now.timestamp()) // _ATTEMPT_S}"
     _stop_abandoned_jobs(jobs, model_name, (training_machine_arn, batch_machine_arn), workflows, repairs, now)
-    _recover_drop(event or {}, ledger, training_machine_arn, repairs, now)
+    _recover_drop(event or {}, ledger, workflows, training_machine_arn, repairs, now)
     _end_runs(event or {}, ledger, workflows, repairs, now)
     training = ledger.held_lease(LockName.TRAINING)
     if training is not None and _is_over(training.holder, training.acquired_at, workflows, now):
@@ -166,13 +166,25 @@ def _stop_abandoned_jobs(
 
 
 def _recover_drop(
-    event: Mapping[str, Any], ledger: Ledger, training_machine_arn: str, repairs: Repairs, now: datetime
+    event: Mapping[str, Any],
+    ledger: Ledger,
+    workflows: Workflows,
+    training_machine_arn: str,
+    repairs: Repairs,
+    now: datetime,
 ) -> None:
     detail = event.get("detail") or {}
-    if detail.get("stateMachineArn") != training_machine_arn or not detail.get("input"):
+    if detail.get("stateMachineArn") != training_machine_arn:
         return
+    # The event leaves the input out where a customer's key encrypts it, and where it is long.
+    text = detail.get("input") or workflows.input_of(detail["executionArn"])
+    if text is None:
+        raise ServiceUnavailable(
+            f"Step Functions doesn't know the execution {detail['executionArn']} yet, and its event leaves "
+            "its input out: which drop it began with can't be told. The event is tried again."
+        )
     try:
-        drop = parse_trigger(json.loads(detail["input"])).drop
+        drop = parse_trigger(json.loads(text)).drop
     except (InvalidEvent, ValueError):
         return  # what is no trigger carries no drop; its own execution has said so
     if drop is not None and ledger.get_drop(drop.drop_id) is None:

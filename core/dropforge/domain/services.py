@@ -25,6 +25,10 @@ class Workflows(Protocol):
         """
         ...
 
+    def input_of(self, execution_arn: str) -> str | None:
+        """What the execution was started with, as JSON; None if Step Functions does not know it."""
+        ...
+
     def resolve(self, task_token: str, result: Mapping[str, Any]) -> bool:
         """Give a waiting task its result. False if nobody waits on the token any more."""
         ...

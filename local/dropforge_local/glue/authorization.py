@@ -19,8 +19,10 @@ from dropforge_local.glue.workflow.tokens import execution_of
 from dropforge_local.permissions import (
     Permission,
     Place,
+    history_permissions,
     managed_rule_permissions,
     map_permissions,
+    reading_permission,
     request_permissions,
     task_permissions,
 )
@@ -126,10 +128,24 @@ class Authorization:
 
     # --- state machines ------------------------------------------------------------------------------
 
-    def task(self, role_arn: str, resource: str, arguments: Any) -> None:
-        """Raise Denied unless the machine's role may make the task's call."""
+    def task(self, role_arn: str, resource: str, arguments: Any, key_of: Callable[[str], str | None]) -> None:
+        """Raise Denied unless the machine's role may make the task's call; ``key_of`` a machine, its key."""
         if self.enabled and resource.startswith("arn:aws:states:::"):
-            self.require(role_arn, task_permissions(resource, arguments, self.place))
+            self.require(role_arn, task_permissions(resource, arguments, self.place, key_of))
+
+    def execution(self, role_arn: str, key: str | None, machine_arn: str) -> None:
+        """Raise Denied unless the machine's role may use the customer's key of its histories."""
+        if self.enabled and key is not None:
+            self.require(role_arn, history_permissions(key, machine_arn))
+
+    def reading(self, key: str | None, machine_arn: str) -> None:
+        """Raise Denied unless the role that makes this request may read what the customer's key encrypts."""
+        caller = self._evaluator.caller_arn()
+        if self.enabled and key is not None and ":assumed-role/" in caller:
+            role = self._evaluator._role_name_from_assumed_arn(caller)
+            needed = reading_permission(key, machine_arn)
+            through = {"kms:ViaService": f"states.{self.place.region}.amazonaws.com"}
+            self.require(role, [Permission(needed.action, key, {**needed.context, **through})])
 
     def map(self, role_arn: str, state: Mapping[str, Any], machine_arn: str, label: str) -> None:
         """Raise Denied unless the machine's role may run the distributed Map."""
@@ -148,7 +164,7 @@ class Authorization:
 
 def refusal_name(resource: str) -> str:
     """The error by which a task fails when its role may not make its call."""
-    service = resource.removeprefix("arn:aws:states:::").rpartition(":")[0]
+    service = resource.removeprefix("arn:aws:states:::").removesuffix(":2").rpartition(":")[0]
     return _REFUSALS.get(service, "States.TaskFailed")
 
 

@@ -142,6 +142,7 @@ iam_evaluator = Seam(
     "ministack.core.iam_evaluator",
     reads=[
         "AuthError",
+        "caller_arn()",
         "EvalContext",
         "evaluate",
         "fnmatch_iam",
@@ -427,6 +428,8 @@ stepfunctions = Seam(
         "_create_state_machine(data)",
         "_delete_state_machine(data)",
         "_describe_execution(data)",
+        "_describe_state_machine(data)",
+        "_describe_state_machine_for_execution(data)",
         "_emit_execution_status_event(execution)",
         "_error_matches(error_equals, error)",
         "_execute_choice(state_def, raw_input, ctx)",

@@ -254,9 +254,8 @@ class _Stack:
 
     @property
     def _scheduled_runs(self) -> float:
-        machine = self.template.resources("AWS::Serverless::StateMachine")["TrainingStateMachine"]
-        events = (machine.get("Events") or {}).values()
-        return sum(self._due(event["Properties"]) for event in events if event["Type"] == "ScheduleV2")
+        schedules = self.template.resources("AWS::Scheduler::Schedule").values()
+        return sum(self._due(each) for each in schedules)
 
     def _due(self, schedule: Mapping[str, Any]) -> float:
         if schedule.get("State", "ENABLED") != "ENABLED":
@@ -575,8 +574,10 @@ class _Stack:
         yield _Item("KMS", "keys of our own", "kms.key", len(keys) * share, ", ".join(keys))
         if keys:
             reads, writes = self._object_requests
-            requests = reads + writes + sum(self.calls.values())
-            yield _Item("KMS", "requests", "kms.request", requests, "at most one an object and a call")
+            states = sum(each.quantity for each in self._workflow())
+            requests = reads + writes + sum(self.calls.values()) + states
+            note = "at most one an object, a call and a state"
+            yield _Item("KMS", "requests", "kms.request", requests, note)
         acls = template.resources("AWS::WAFv2::WebACL")
         rules = sum(len(each.get("Rules") or []) for each in acls.values())
         yield _Item("WAF", "web ACLs", "waf.acl", len(acls) * share)

@@ -94,7 +94,7 @@ def read_stack_template(root: Path, parameters: Mapping[str, str]) -> StackTempl
     document = load_template(root / "template.yaml")
     machines = {}
     for name, resource in document["Resources"].items():
-        if resource["Type"] == "AWS::Serverless::StateMachine":
-            path = root / resource["Properties"]["DefinitionUri"]
+        if resource["Type"] == "AWS::StepFunctions::StateMachine":
+            path = root / resource["Properties"]["DefinitionS3Location"]
             machines[name] = json.loads(path.read_text(encoding="utf-8"))
     return StackTemplate(document, machines, parameters)

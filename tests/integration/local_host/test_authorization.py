@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from local_host_support import WAIT_SCALE, Deployed
@@ -138,3 +139,102 @@ def test_a_bucket_that_insists_on_tls_is_reached(authorizing: Deployed) -> None:
     }
     s3.put_bucket_policy(Bucket="over-tls", Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
     s3.put_object(Bucket="over-tls", Key="a", Body=b"1")
+
+
+# --- machines whose histories a customer's key encrypts ----------------------------------------------
+
+_KEY = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+_FAILING = {"StartAt": "No", "States": {"No": {"Type": "Fail", "Error": "Bad", "Cause": "said"}}}
+
+
+def encrypted(deployed: Deployed, role_arn: str, definition: dict[str, Any] = _FAILING) -> str:
+    """A machine under a customer's key."""
+    found: str = deployed.host.client("stepfunctions").create_state_machine(
+        name=f"machine-{uuid.uuid4().hex[:8]}",
+        roleArn=role_arn,
+        definition=json.dumps(definition),
+        encryptionConfiguration={"type": "CUSTOMER_MANAGED_KMS_KEY", "kmsKeyId": _KEY},
+    )["stateMachineArn"]
+    return found
+
+
+def of_machine(action: str, machine: str, **more: str) -> dict[str, Any]:
+    context = {"kms:EncryptionContext:aws:states:stateMachineArn": machine, **more}
+    return allow(action, _KEY, StringLike=context)
+
+
+def using(host: LocalHost, role_arn: str, service: str) -> Any:
+    """A client with the credentials of a session of the role."""
+    session = host.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="reader")["Credentials"]
+    return boto3.client(
+        service,
+        region_name="us-east-1",
+        endpoint_url=host.client(service).meta.endpoint_url,
+        aws_access_key_id=session["AccessKeyId"],
+        aws_secret_access_key=session["SecretAccessKey"],
+        aws_session_token=session["SessionToken"],
+    )
+
+
+@pytest.mark.parametrize("missing", ["kms:Decrypt", "kms:GenerateDataKey"])
+def test_a_machine_under_a_key_starts_where_its_role_may_use_the_key_for_it(
+    authorizing: Deployed, missing: str
+) -> None:
+    client = authorizing.host.client("stepfunctions")
+    both = {"kms:Decrypt", "kms:GenerateDataKey"}
+    lacking = encrypted(
+        authorizing, role(authorizing.host, *(of_machine(each, "*") for each in both - {missing}))
+    )
+    with pytest.raises(ClientError, match=f"KmsAccessDeniedException.*{missing}"):
+        client.start_execution(stateMachineArn=lacking)
+    other = encrypted(authorizing, role(authorizing.host, *(of_machine(each, "*:other") for each in both)))
+    with pytest.raises(ClientError, match="KmsAccessDeniedException"):
+        client.start_execution(stateMachineArn=other)
+    whole = encrypted(authorizing, role(authorizing.host, *(of_machine(each, "*") for each in both)))
+    execution = client.start_execution(stateMachineArn=whole)["executionArn"]
+    assert authorizing.ended(execution)["error"] == "Bad"
+
+
+def test_the_data_of_an_encrypted_execution_are_for_whoever_may_decrypt_them(authorizing: Deployed) -> None:
+    host = authorizing.host
+    machine = encrypted(authorizing, role(host, of_machine("kms:*", "*")))
+    execution = host.client("stepfunctions").start_execution(stateMachineArn=machine, input='{"a": 1}')[
+        "executionArn"
+    ]
+    authorizing.ended(execution)
+    describing = allow("states:*", "*")
+    plain = using(host, role(host, describing), "stepfunctions")
+    for refused in (
+        lambda: plain.describe_execution(executionArn=execution),
+        lambda: plain.get_execution_history(executionArn=execution),
+        lambda: plain.describe_state_machine(stateMachineArn=machine),
+        lambda: plain.describe_state_machine_for_execution(executionArn=execution),
+    ):
+        with pytest.raises(ClientError, match=r"KmsAccessDeniedException.*kms:Decrypt"):
+            refused()
+    seen = plain.describe_execution(executionArn=execution, includedData="METADATA_ONLY")
+    assert seen["status"] == "FAILED"
+    assert not seen.keys() & {"input", "error", "cause"}
+    only = plain.describe_state_machine(stateMachineArn=machine, includedData="METADATA_ONLY")
+    assert (only["status"], only["definition"]) == ("ACTIVE", "{}")
+
+    through = {"kms:ViaService": "states.us-east-1.amazonaws.com"}
+    reader = using(
+        host, role(host, describing, of_machine("kms:Decrypt", machine, **through)), "stepfunctions"
+    )
+    assert reader.describe_execution(executionArn=execution)["input"] == '{"a": 1}'
+    assert reader.get_execution_history(executionArn=execution)["events"]
+
+
+def test_who_waits_for_an_encrypted_execution_needs_its_key(authorizing: Deployed) -> None:
+    host = authorizing.host
+    passing = {"StartAt": "Yes", "States": {"Yes": {"Type": "Succeed"}}}
+    child = encrypted(authorizing, role(host, of_machine("kms:*", "*")), passing)
+    rule = "arn:aws:events:us-east-1:000000000000:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"
+    waiting = [allow("states:*", "*"), allow("events:*", rule)]
+    call = ("arn:aws:states:::states:startExecution.sync:2", {"StateMachineArn": child, "Input": {}})
+    refused = ended(authorizing, role(host, *waiting), *call)
+    assert refused["error"] == "StepFunctions.AWSStepFunctionsException"
+    assert "kms:Decrypt" in refused["cause"]
+    waited = ended(authorizing, role(host, *waiting, of_machine("kms:Decrypt", child)), *call)
+    assert waited["status"] == "SUCCEEDED", waited

@@ -90,6 +90,33 @@ def test_a_machine_that_runs_too_long_is_timed_out(deployed: Deployed) -> None:
     assert event["detail-type"] == "Step Functions Execution Status Change"
 
 
+def test_the_events_of_a_machine_under_a_customers_key_leave_its_data_out(deployed: Deployed) -> None:
+    client = deployed.host.client("stepfunctions")
+    key = {
+        "type": "CUSTOMER_MANAGED_KMS_KEY",
+        "kmsKeyId": "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    }
+    for configuration, included in (({"type": "AWS_OWNED_KEY"}, True), (key, False)):
+        machine = client.create_state_machine(
+            name=f"machine-{uuid.uuid4().hex[:8]}",
+            roleArn="arn:aws:iam::000000000000:role/machine",
+            definition=json.dumps(
+                {"StartAt": "No", "States": {"No": {"Type": "Fail", "Error": "Bad", "Cause": "said"}}}
+            ),
+            encryptionConfiguration=configuration,
+        )["stateMachineArn"]
+        execution = client.start_execution(stateMachineArn=machine, input='{"a": 1}')["executionArn"]
+        detail = deployed.recorded(
+            lambda found, execution=execution: (
+                found["detail"].get("executionArn") == execution and found["detail"]["status"] == "FAILED"
+            )
+        )["detail"]
+        data = tuple(detail[name] for name in ("input", "error", "cause"))
+        assert data == (('{"a": 1}', "Bad", "said") if included else (None, None, None))
+        assert detail["inputDetails"] == {"included": included}
+        assert detail["stateMachineArn"] == machine
+
+
 def test_a_stopped_execution_ends_at_once_and_runs_nothing_more(deployed: Deployed) -> None:
     key = f"stopped-{uuid.uuid4()}"
     machine = {

@@ -123,11 +123,14 @@ def test_local_paths_become_locations_in_s3_and_others_stay(tmp_path: Path) -> N
     resources = _FUNCTION + (
         "  Sm: {Type: AWS::Serverless::StateMachine,"
         " Properties: {DefinitionUri: a.asl.json, Name: !Sub '${X}'}}\n"
+        "  Plain: {Type: AWS::StepFunctions::StateMachine, Properties: {DefinitionS3Location: a.asl.json}}\n"
         "  Other: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: 's3://b/k'}}\n"
     )
     packaged = _build(_project(tmp_path, resources, {"a.asl.json": "{}"})).packaged("bucket")["Resources"]
     assert packaged["Fn"]["Properties"]["CodeUri"].startswith("s3://bucket/")
     assert packaged["Sm"]["Properties"]["DefinitionUri"].endswith(".asl.json")
+    plain = packaged["Plain"]["Properties"]["DefinitionS3Location"]
+    assert packaged["Sm"]["Properties"]["DefinitionUri"] == f"s3://{plain['Bucket']}/{plain['Key']}"
     assert packaged["Sm"]["Properties"]["Name"] == {"Fn::Sub": "${X}"}
     assert packaged["Other"]["Properties"]["ContentUri"] == "s3://b/k"
 

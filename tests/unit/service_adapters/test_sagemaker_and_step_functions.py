@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -268,6 +269,23 @@ def test_tells_an_execution_that_runs_from_one_that_ended_and_from_an_unknown_on
     client.executions[arn]["status"] = "TIMED_OUT"
     assert workflows.state(arn) == "ended"
     assert workflows.state(execution("unknown")) == "unknown"
+
+
+def test_reads_what_an_execution_was_started_with():
+    client = StepFunctionsClient()
+    workflows = StepFunctionsWorkflows(client)
+    arn = workflows.start(TRAINING, name="x", payload={"trigger": "follow-up"})
+    assert json.loads(workflows.input_of(arn) or "") == {"trigger": "follow-up"}
+    assert workflows.input_of(execution("unknown")) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("KmsAccessDeniedException", AccessDenied), ("KmsThrottlingException", ServiceUnavailable)],
+)
+def test_says_why_the_key_of_a_history_was_refused(code, error):
+    with pytest.raises(error, match=code):
+        StepFunctionsWorkflows(Refusing(refusal(code))).input_of(execution("x"))
 
 
 def test_tells_a_waiting_task_once():

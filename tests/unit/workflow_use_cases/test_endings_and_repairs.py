@@ -9,6 +9,7 @@ from tests.fakes.world import LEASE_S, World
 
 from dropforge.application.close_run import readable_error
 from dropforge.application.idle_endpoint import SLEEPER
+from dropforge.domain.errors import ServiceUnavailable
 from dropforge.domain.records import Approval, LockName, RunStatus
 from dropforge.domain.services import EndpointState, RunningJob
 
@@ -315,24 +316,26 @@ def test_leaves_the_endpoint_of_a_running_deployment_alone():
     assert world.ledger.held_lease(LockName.DEPLOYMENT) is not None
 
 
+S3_EVENT = {
+    "source": "aws.s3",
+    "detail": {
+        "bucket": {"name": "data"},
+        "object": {
+            "key": "incoming/a.csv",
+            "version-id": "v1",
+            "etag": "e",
+            "sequencer": "01",
+            "size": 9,
+        },
+    },
+}
+
+
 def test_recovers_the_drop_of_an_execution_that_failed_before_it_recorded_it():
     world = World()
     dead = execution("x1")
-    s3_event = {
-        "source": "aws.s3",
-        "detail": {
-            "bucket": {"name": "data"},
-            "object": {
-                "key": "incoming/a.csv",
-                "version-id": "v1",
-                "etag": "e",
-                "sequencer": "01",
-                "size": 9,
-            },
-        },
-    }
     status_change = {
-        "detail": {"stateMachineArn": TRAINING, "executionArn": dead, "input": json.dumps(s3_event)}
+        "detail": {"stateMachineArn": TRAINING, "executionArn": dead, "input": json.dumps(S3_EVENT)}
     }
 
     repairs = world.reconcile(event=status_change)
@@ -342,7 +345,23 @@ def test_recovers_the_drop_of_an_execution_that_failed_before_it_recorded_it():
     assert world.reconcile(event=status_change).drops_recovered == []
 
 
-@pytest.mark.parametrize("given", [None, "no JSON", "{}", '{"trigger": "schedule"}'])
+def test_recovers_the_drop_of_an_execution_whose_event_left_its_input_out():
+    world = World()
+    dead = world.workflows.start(TRAINING, name="x1", payload=S3_EVENT)
+    world.workflows.executions[dead].is_running = False
+    detail = {"stateMachineArn": TRAINING, "executionArn": dead, "input": None}
+
+    assert world.reconcile(event={"detail": detail}).drops_recovered == ["incoming/a.csv"]
+
+
+def test_an_event_waits_until_its_execution_can_be_read():
+    world = World()
+    detail = {"stateMachineArn": TRAINING, "executionArn": execution("x1"), "input": None}
+    with pytest.raises(ServiceUnavailable, match=execution("x1")):
+        world.reconcile(event={"detail": detail})
+
+
+@pytest.mark.parametrize("given", ["no JSON", "{}", '{"trigger": "schedule"}'])
 def test_an_execution_without_a_drop_leaves_nothing_to_recover(given):
     world = World()
     detail = {"stateMachineArn": TRAINING, "executionArn": execution("x1"), "input": given}

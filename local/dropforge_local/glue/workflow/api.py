@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.authorization import Denied
 from dropforge_local.glue.workflow.definition import problems
-from dropforge_local.glue.workflow.records import MAX_DATA_BYTES, now_iso
+from dropforge_local.glue.workflow.records import MAX_DATA_BYTES, customer_key, now_iso
 from dropforge_local.glue.workflow.tokens import Callback, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from dropforge_local.glue.authorization import Authorization
     from dropforge_local.glue.journal import Journal
@@ -30,6 +30,9 @@ _NAME = re.compile(r'[^\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}')
 
 # How the ARN of an express machine's execution begins after the account.
 _EXPRESS = ":express:"
+
+# https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
+_KEY_DENIED = "KmsAccessDeniedException"
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -85,6 +88,10 @@ class Api:
             return self._refuse("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'")
         if len(text.encode()) > MAX_DATA_BYTES:
             return self._refuse("InvalidExecutionInput", f"The input has more than {MAX_DATA_BYTES} bytes.")
+        try:
+            self._authorization.execution(machine["roleArn"], customer_key(machine), base)
+        except Denied as denied:
+            return self._refuse(_KEY_DENIED, str(denied))
         _, _, _, region, account, *_ = base.split(":")
         arn = f"arn:aws:states:{region}:{account}:execution:{machine['name']}:{name}"
         if machine.get("type") == "EXPRESS":
@@ -155,6 +162,40 @@ class Api:
         if run is not None:
             run.root.end()
         return execution
+
+    def readable(
+        self, original: Callable[[dict[str, Any]], Answer], encrypted: Mapping[str, Any]
+    ) -> Callable[..., Answer]:
+        """A description, for whoever may use the customer's key; for all with METADATA_ONLY, without data.
+
+        Args:
+            original: MiniStack's handler.
+            encrypted: what it leaves out with METADATA_ONLY, and what stands for it; None is nothing.
+        """
+
+        def call(data: dict[str, Any]) -> Answer:
+            if data.get("includedData") == "METADATA_ONLY":
+                status, headers, body = original(data)
+                if status != 200:
+                    return status, headers, body
+                document = {**json.loads(body), **encrypted}
+                return self._answer({name: each for name, each in document.items() if each is not None})
+            record, machine_arn = self._encrypted(data)
+            try:
+                self._authorization.reading(customer_key(record), machine_arn)
+            except Denied as denied:
+                return self._refuse(_KEY_DENIED, str(denied))
+            return original(data)
+
+        return call
+
+    def _encrypted(self, data: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """The execution or machine that a request names, if there is one, and the machine's ARN."""
+        execution = self._asl._executions.get(data.get("executionArn"))
+        if execution is not None:
+            return execution, execution["stateMachineArn"].partition("/")[0]
+        machine_arn = data.get("stateMachineArn", "")
+        return self._asl._state_machines.get(machine_arn) or {}, machine_arn
 
     def of_standard_execution(self, original: Callable[[dict[str, Any]], Answer]) -> Callable[..., Answer]:
         """DescribeExecution and GetExecutionHistory, which know standard executions only."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.authorization import Denied, refusal_name
 from dropforge_local.glue.workflow import sns_publish
-from dropforge_local.glue.workflow.records import epoch_ms
+from dropforge_local.glue.workflow.records import customer_key, epoch_ms
 from dropforge_local.glue.workflow.run import Background, Ended, current_scope
 from dropforge_local.glue.workflow.tokens import Callback
 
@@ -86,9 +86,12 @@ class Integrations:
         machine = self._asl._state_machines.get(attempt.execution["stateMachineArn"].partition("/")[0]) or {}
         resource = attempt.resource.removesuffix(".waitForTaskToken")
         try:
-            self._authorization.task(machine.get("roleArn", ""), resource, attempt.arguments)
+            self._authorization.task(machine.get("roleArn", ""), resource, attempt.arguments, self._key_of)
         except Denied as denied:
             raise self._asl._ExecutionError(refusal_name(resource), str(denied)) from denied
+
+    def _key_of(self, machine_arn: str) -> str | None:
+        return customer_key(self._asl._state_machines.get(machine_arn) or {})
 
     # --- waiting -------------------------------------------------------------------------------------
 

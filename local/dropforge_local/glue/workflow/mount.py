@@ -98,8 +98,7 @@ def install(
     )
     asl._start_execution = api.start_execution
     asl._stop_execution = api.stop_execution
-    asl._describe_execution = api.of_standard_execution(asl._describe_execution)
-    asl._get_execution_history = api.of_standard_execution(asl._get_execution_history)
+    _install_descriptions(asl, api)
     asl._list_executions = api.list_executions(asl._list_executions)
     asl._start_sync_execution = api.start_sync_execution(asl._start_sync_execution)
     asl._send_task_success = api.send_task_success
@@ -127,6 +126,18 @@ def install(
         lambda: api.resume(responses.set_request_account_id, responses.set_request_region)
     )
     installed.suspending.append(lambda: runs.suspend_all(records.runs()))
+
+
+def _install_descriptions(asl: Any, api: Api) -> None:
+    """What tells of definitions and executions asks for the customer's key that encrypts them."""
+    data = dict.fromkeys(("input", "inputDetails", "output", "outputDetails", "error", "cause"))
+    asl._describe_execution = api.readable(api.of_standard_execution(asl._describe_execution), data)
+    asl._get_execution_history = api.readable(api.of_standard_execution(asl._get_execution_history), {})
+    definition = {"definition": "{}"}
+    asl._describe_state_machine = api.readable(asl._describe_state_machine, definition)
+    asl._describe_state_machine_for_execution = api.readable(
+        asl._describe_state_machine_for_execution, definition
+    )
 
 
 def _choose_by_booleans(asl: Any, original: Callable[..., tuple[Any, str]]) -> Callable[..., tuple[Any, str]]:

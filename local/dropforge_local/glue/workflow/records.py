@@ -13,6 +13,8 @@ from dropforge_local.glue.seams import cloudwatch
 from dropforge_local.glue.workflow.run import Run, is_suspended
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dropforge_local.glue.journal import Journal
 
 _log = logging.getLogger("dropforge.workflow")
@@ -33,6 +35,13 @@ def now_iso() -> str:
 def epoch_ms(iso: str | None) -> int | None:
     """A record's time in epoch milliseconds."""
     return int(datetime.fromisoformat(iso).timestamp() * 1000) if iso else None
+
+
+def customer_key(record: Mapping[str, Any]) -> str | None:
+    """The customer's key that encrypts a machine's or an execution's data, if one does."""
+    # What an earlier release of the host has kept has no such member.
+    key: str | None = (record.get("encryptionConfiguration") or {}).get("kmsKeyId")
+    return key
 
 
 class Records:
@@ -173,11 +182,12 @@ def _count(execution: dict[str, Any]) -> None:
 
 
 def status_detail(execution: dict[str, Any]) -> dict[str, Any]:
-    """The detail of a status event.
+    """The detail of a status event; what a customer's key encrypts is left out.
 
-    https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+    https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html,
+    https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
     """
-    status = execution["status"]
+    status, encrypted = execution["status"], customer_key(execution) is not None
     redrivable = status in {"FAILED", "TIMED_OUT", "ABORTED"}
     reason = "is redrivable" if redrivable else "cannot be redriven"
     detail: dict[str, Any] = {
@@ -193,14 +203,14 @@ def status_detail(execution: dict[str, Any]) -> dict[str, Any]:
         "redriveDate": None,
         "redriveStatus": "REDRIVABLE" if redrivable else "NOT_REDRIVABLE",
         "redriveStatusReason": f"Execution is {status} and {reason}",
-        "error": execution.get("error"),
-        "cause": execution.get("cause"),
+        "error": None if encrypted else execution.get("error"),
+        "cause": None if encrypted else execution.get("cause"),
     }
     for name, value in (
         ("input", execution.get("input")),
         ("output", execution.get("output") if status == "SUCCEEDED" else None),
     ):
-        included = value is None or len(value) <= _MAX_EVENT_DATA
+        included = value is None or (len(value) <= _MAX_EVENT_DATA and not encrypted)
         detail[name] = value if included else None
         detail[f"{name}Details"] = {"included": included} if value is not None else None
     return detail
