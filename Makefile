@@ -16,7 +16,7 @@ TESTS ?= tests
 # Much of a test on the local host is waiting: four processes keep two cores busy.
 WORKERS ?= 4
 # Of the unit tests those that start no process, train nothing and search no large spaces.
-UNIT := judging handlers workflow_use_cases batch contract cost console service_adapters scan
+UNIT := judging handlers workflow_use_cases contract cost console service_adapters
 
 .PHONY: help setup demo up unit test rooms ordinary-user screenshots faults realworld readers bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written newest-ministack
 

@@ -113,13 +113,6 @@ class Transaction:
         ).fetchone()
         return _resource(row)
 
-    def by_arn(self, arn: str) -> Resource | None:
-        """The resource with that ARN, or None."""
-        row = self._connection.execute(
-            "SELECT kind, name, arn, document FROM resources WHERE arn = ?", (arn,)
-        ).fetchone()
-        return _resource(row)
-
     def put(
         self,
         resource: Resource,
