@@ -5,20 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dropforge.domain.contract import Column, Contract
+from dropforge.domain.contract import Contract
 from dropforge.domain.records import Live
+from dropforge.domain.values import BLANKS, WrongValue, json_of
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.documents import Documents
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError, code_of, message_of
 
-_BOOLEANS = {"true": True, "false": False}
 # InvokeEndpoint of a serverless endpoint takes 4 MB:
 # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html
 _REQUEST_BYTES = 4_000_000
@@ -77,7 +76,7 @@ def parse_row(text: str, contract: Contract) -> dict[str, Any]:
             )
         if name.strip() in row:
             raise UsageError(f"--row: the column {name.strip()!r} stands twice.")
-        row[name.strip()] = typed(contract, name.strip(), value.strip())
+        row[name.strip()] = typed(contract, name.strip(), value)
     return row
 
 
@@ -110,22 +109,13 @@ def kind_of(name: str, text: str) -> str:
 
 
 def typed(contract: Contract, name: str, text: str) -> Any:
-    """A text as its column's JSON value; what can't be read stays text, and the model says what is wrong.
-
-    Empty text is a missing value.
-    """
-    if text == "":
-        return None
-    column = contract.column(name) if contract.has_column(name) else Column(name, "text")
+    """What a text means in its column, as JSON; what can't be read stays text, which the model refuses."""
+    if not contract.has_column(name):
+        return text.strip(BLANKS) or None
     try:
-        if column.type == "integer":
-            return int(text)
-        if column.type == "number":
-            value = float(text)
-            return value if math.isfinite(value) else text
-    except ValueError:
+        return json_of(contract.column(name), contract.reader(name).read(text))
+    except WrongValue:
         return text
-    return _BOOLEANS.get(text.lower(), text) if column.type == "boolean" else text
 
 
 def sample_rows(live: Live, documents: Documents, count: int) -> list[dict[str, Any]]:

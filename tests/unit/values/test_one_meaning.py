@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,13 +23,19 @@ from hypothesis import strategies as st
 from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.adapters.tables.batch_tables import StreamedBatchTables
-from dropforge.adapters.tables.checking import check_columns, reading_hints
+from dropforge.adapters.tables.checking import check_block, check_columns, reading_hints
+from dropforge.adapters.tables.outline import Outline
+from dropforge.adapters.tables.profiling import profile_table
 from dropforge.adapters.tables.reading import open_table
 from dropforge.domain.batch import ScorableRow
 from dropforge.domain.contract import Column, Contract
+from dropforge.domain.drift.baseline import CategoricalBaseline, NumericBaseline, column_of
+from dropforge.domain.drift.features import compare
 from dropforge.domain.instance_rules import InvalidInstances, checked_values, parse_json, read_instances
 from dropforge.domain.instances import columns_of_csv, columns_of_json
-from dropforge.domain.values import WrongValue
+from dropforge.domain.predictions import logged_inputs
+from dropforge.domain.values import WrongValue, class_of
+from dropforge_ops.console.reading.trying import instance_of, problems_of
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -219,6 +226,16 @@ def requested(column: Column, written: Any) -> Any:
     return direct
 
 
+def filled_in(column: Column, written: str) -> Any:
+    """What a text in the console's form, or in a file that is tried there, means to the endpoint."""
+    contract = ALONE[column.name]
+    instance = instance_of(contract, {column.name: written})
+    if problems_of(contract, instance):
+        return ...
+    body = json.dumps({"instances": [instance]}).encode()
+    return _of_array(column, columns_of_json(contract, body)[column.name][0])
+
+
 def _of_array(column: Column, value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -262,7 +279,63 @@ def test_texts_mean_the_same_in_every_file_and_request(texts):
             )
             assert same(parquet[column.name][place], expected), (where, "parquet", expected)
             assert same(requested(column, each), as_array(column, expected)), (where, "request", expected)
+            assert same(filled_in(column, each), as_array(column, expected)), (where, "form", expected)
             _assert_endpoint_csv(column, each, expected)
+
+
+@pytest.mark.parametrize("column", FEATURES, ids=lambda column: column.name)
+def test_profile_and_drift_see_what_training_saw_of_known_texts(column):
+    _assert_profile_and_drift(column, list(TEXTS))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(column=st.sampled_from(FEATURES), texts=st.lists(text, min_size=1, max_size=3))
+def test_profile_and_drift_see_what_training_saw(column, texts):
+    _assert_profile_and_drift(column, texts)
+
+
+def _assert_profile_and_drift(column: Column, texts: list[str]) -> None:
+    good = [each for each in texts if meaning(column, each) is not ...]
+    if not good:
+        return
+    contract = ALONE[column.name]
+    baseline = profiled(column, [each for each in good for _ in range(20)])
+    expected = [meaning(column, each) for each in good]
+    missing = 20 * expected.count(None)
+    assert (baseline.count, baseline.missing) == (20 * len(good) - missing, missing), column.name
+    if isinstance(baseline, CategoricalBaseline):
+        words = Counter(str(class_of(value)) for value in expected if value is not None)
+        counted = zip(baseline.values, baseline.counts.tolist(), strict=True)
+        assert dict(counted) == {word: 20 * count for word, count in words.items()}, column.name
+    else:
+        numbers = sorted(float(value) for value in expected if value is not None)
+        assert sorted(set(baseline.values.tolist())) == sorted(set(numbers)), column.name
+    # The same rows as requests, as the log keeps them: nothing has drifted.
+    (logged,) = [
+        [logged_inputs(contract, each, b"salt")[column.name] for each in read_instances(contract, asked)]
+        for asked in [[{column.name: each} for each in good for _ in range(20)]]
+    ]
+    found = compare(baseline, logged, level=0.01, minimum_rows=1, seed=0)
+    assert found.missing == missing, column.name
+    if column.type != "timestamp":
+        assert found.p_value == pytest.approx(1.0, abs=0.01), (column.name, good, found.statistics)
+
+
+def profiled(column: Column, texts: list[str]) -> NumericBaseline | CategoricalBaseline:
+    """The column's entry of the profile of a file with these texts, as drift reads it."""
+    contract = ALONE[column.name]
+    rows = "".join(f"{quoted(each)},{'yes' if place % 2 else 'no'}\n" for place, each in enumerate(texts))
+    store = InMemoryObjectStore({"s3://data/x.csv": f"{column.name},y\n{rows}".encode()})
+    (ref,) = store.list("s3://data/x.csv")
+    with open_table(store, ref, 1 << 20) as table:
+        (block,) = table.blocks([column.name, "y"], reading_hints(contract))
+    checked = check_block(block, contract)
+    outline = Outline(contract)
+    outline.add(checked.rows, checked.lanes[0])
+    kept = pa.Table.from_batches([checked.rows])
+    profile = profile_table(kept, contract, outline.rulers())[column.name]
+    entry = {"name": column.name, "type": column.type, "role": "feature", **profile.to_dict()}
+    return column_of(json.loads(json.dumps(entry)))
 
 
 def _assert_endpoint_csv(column: Column, written: str, expected: Any) -> None:

@@ -126,9 +126,9 @@ def texts_of(form: Form, instance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def instance_of(contract: Contract, texts: Mapping[str, str]) -> dict[str, Any]:
-    """The instance that a form's texts make; empty is missing."""
+    """The instance that a form's texts make."""
     return {
-        column.name: predictions.typed(contract, column.name, texts.get(column.name, "").strip())
+        column.name: predictions.typed(contract, column.name, texts.get(column.name, ""))
         for column in contract.features
     }
 
