@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.fakes.records import package_arn
+from tests.unit.cli.cli_stack import CONTRACT
 
+from dropforge.domain.contract import Column
 from dropforge.domain.records import Approval
 
 
@@ -17,6 +20,20 @@ def test_shows_what_is_decided_by_and_approves(stack, on_stack):
         assert shown in outcome.stderr
     assert outcome.stdout == "Version 1 is approved; it will be deployed.\n"
     assert stack.sagemaker.updates[0]["ApprovalDescription"] == "better than before"
+
+
+def test_columns_with_values_that_are_not_used_are_named_before_an_approval(stack, on_stack):
+    model = stack.trained(1)
+    left_out = Column("comment", "text", "ignored", nullable=True, note="free text")
+    empty = Column("fax", "text", "ignored", nullable=True, note="it has no values")
+    contract = replace(CONTRACT, columns=(*CONTRACT.columns, left_out, empty))
+    stack.write(f"runs/{model.run_id}/contract/schema.json", json.loads(contract.to_json()))
+    stack.write(f"runs/{model.run_id}/report.json", {"rows": {"read": 100, "kept": 100}})
+    stack.apply_decisions(deploys=False)
+    said = on_stack("approve", "1", "--yes").stderr
+    assert "4 of 8 columns are learned from; 1 with values is not used." in said
+    assert "'comment' is not used: free text." in said
+    assert "'fax'" not in said
 
 
 def test_the_decision_names_who_made_it_and_the_digest_of_what_was_shown(stack, on_stack):
