@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dropforge.domain.data_report import TITLE
 from dropforge.domain.records import Approval, RunStatus, Stage
 from dropforge_ops import contracts
 from dropforge_ops.samples import SAMPLES
@@ -173,6 +174,8 @@ def test_a_candidate_below_the_threshold_ends_the_run_well_and_deploys_nothing(
     assert len(stack.ledger.list_models()) == versions
     assert stack.ledger.live() == live
     message = stack.wait_for_notification("rejected-by-gate")
+    assert TITLE in message["Message"]
+    assert "rows read" in message["Message"]
     assert "0.99" in message["Message"]
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from dropforge.application.decide import LATE_APPROVAL, start_deployment
 from dropforge.application.settle_drops import settle_run
+from dropforge.application.told_data import told_data
 from dropforge.application.training_lock import start_follow_up
+from dropforge.domain.data_report import TITLE
 from dropforge.domain.errors import cut
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
@@ -44,7 +46,8 @@ def close_run(
 
     Returns:
         ``status``, ``error_class`` and ``message``, for the notification and the Fail state; ``drops`` says
-        which of its drops wait again or were set aside.
+        which of its drops wait again or were set aside, ``data`` what became of the data of a candidate that
+        the gate refused.
     """
     readable = None if error is None else readable_error(error)
     run = ledger.advance_run(run_id, status, ended_at=iso(now), error=readable, **details)
@@ -62,6 +65,10 @@ def close_run(
         model = ledger.get_model(run.version)
         if model is not None and model.approval is Approval.APPROVED:
             start_deployment(model, LATE_APPROVAL, workflows, deployment_machine_arn)
+    data = None
+    if run.status is RunStatus.REJECTED_BY_GATE:
+        prefix = f"{run.manifest_uri.rpartition('/')[0]}/"
+        data = told_data(prefix, run_id, ledger, store)
     shown = run.error or {}
     return {
         "run_id": run_id,
@@ -69,6 +76,7 @@ def close_run(
         "error_class": shown.get("class", ""),
         "message": shown.get("message", ""),
         "drops": settlement.in_words(),
+        "data": "" if data is None else "\n".join([f"{TITLE}:", *data.told()]),
     }
 
 
