@@ -76,6 +76,11 @@ class Report:
                 "on others."
             )
 
+    def _missing(self) -> dict[str, dict[str, int]]:
+        """Of a first drop all columns; of later ones those that are used. In the texts' order."""
+        found = self.counts.missing if self.notes is None else self.missing
+        return {name: dict(sorted(counts.items())) for name, counts in sorted(found.items())}
+
     def to_json(self) -> bytes:
         counts = self.counts
         return _json(
@@ -108,7 +113,7 @@ class Report:
                     }
                     for source, each in counts.objects.items()
                 ],
-                "missing": {name: dict(counts) for name, counts in self.missing.items()},
+                "missing": self._missing(),
                 "replaced": list(self.replaced),
                 "recurrences": [each.to_dict() for each in self.duplicates.recurrences],
                 "split": {

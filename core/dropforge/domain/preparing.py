@@ -67,16 +67,25 @@ class CheckCounts:
         reasons: keyed by rule and column (None: the record as a whole).
         filled: up to two different values of each column that said nothing in the first drop.
         read_otherwise: the last reading that may have split the rows by other values, by column.
+        missing: how often each text of a column was read as missing, empty ones aside.
     """
 
     objects: dict[str, ObjectCounts] = field(default_factory=dict)
     reasons: dict[tuple[str, str | None], Reason] = field(default_factory=dict)
     filled: dict[str, list[str]] = field(default_factory=dict)
     read_otherwise: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def fill(self, name: str, values: Sequence[str]) -> None:
         """Note values of a column that said nothing in the first drop."""
         self.filled[name] = list(dict.fromkeys([*self.filled.get(name, ()), *values]))[:2]
+
+    def note_missing(self, missing: Mapping[str, Mapping[str, int]]) -> None:
+        """Add texts that were read as missing, by column."""
+        for name, counts in missing.items():
+            total = self.missing.setdefault(name, {})
+            for text, count in counts.items():
+                total[text] = total.get(text, 0) + count
 
     def note_reading(self, read_otherwise: Mapping[str, int]) -> None:
         """Note columns that earlier releases read otherwise."""
@@ -111,6 +120,7 @@ class CheckCounts:
         for name, values in later.filled.items():
             self.fill(name, values)
         self.note_reading(later.read_otherwise)
+        self.note_missing(later.missing)
         for source, counts in later.objects.items():
             total = self.objects.setdefault(source, ObjectCounts())
             total.read += counts.read
@@ -127,6 +137,7 @@ class CheckCounts:
             ],
             "filled": self.filled,
             "read_otherwise": self.read_otherwise,
+            "missing": self.missing,
         }
 
     @classmethod
@@ -140,6 +151,7 @@ class CheckCounts:
             {name: list(values) for name, values in raw["filled"].items()},
             # Chunks that were checked before an upgrade say nothing of it.
             dict(raw.get("read_otherwise", {})),
+            {name: dict(counts) for name, counts in raw.get("missing", {}).items()},
         )
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.in_memory_store import InMemoryObjectStore
+from tests.unit.preparation.chunking import prepare_in_chunks
 from tests.unit.preparation.dropping import prepare
 
 from dropforge.domain.contract import Contract
@@ -390,3 +391,37 @@ def test_a_contract_of_before_formats_reads_as_it_did():
     assert contract.split_by is None
     assert contract.reader("v").read("NA") is None is contract.reader("v").read("")
     assert "missing" not in contract.to_dict()["columns"][0]
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_what_a_later_drop_spells_as_missing_is_told_by_column(kind, in_chunks):
+    def rows(count, spelled):
+        return [
+            {
+                "x": spelled.get(i, f"{i * 0.37:.2f}"),
+                "c": "NA" if i % 50 == 1 else "ab"[i % 2],
+                "y": "ny"[i % 7 % 2],
+            }
+            for i in range(count)
+        ]
+
+    def as_csv(table):
+        return ("x,c,y\n" + "".join(",".join(row.values()) + "\n" for row in table)).encode()
+
+    store = prepare(as_csv(rows(400, {3: "null"}))).store
+    later = rows(300, {5: "NA", 6: " NA", 7: "n/a", 8: ""})
+    sink = io.BytesIO()
+    pq.write_table(pa.table({name: [row[name] for row in later] for name in "xcy"}), sink)
+    data = {
+        "csv": as_csv(later),
+        "jsonl": "".join(json.dumps(row) + "\n" for row in later).encode(),
+        "parquet": sink.getvalue(),
+    }[kind]
+    run = {"store": store, "run_id": "second"}
+    if in_chunks:
+        prepare_in_chunks((f"x.{kind}", data), chunk_bytes=2000, **run)
+    else:
+        prepare((f"x.{kind}", data), **run)
+    report = json.loads(store.read("s3://data/runs/second/report.json"))
+    assert report["missing"] == {"c": {"NA": 6}, "x": {"NA": 2, "n/a": 1}}

@@ -54,14 +54,11 @@ class Hints:
 
     Attributes:
         kinds: a number, or encoded text. Text that doesn't allow it comes as text.
-        usual_missing: whether the usual texts mean a missing value in every column, so that a parser may look
-            for them.
         number_formats: columns of formats in which JSON's numbers are no plain text: the format that they
             have to be written in; None where numbers are no values.
     """
 
     kinds: Mapping[str, pa.DataType] = field(default_factory=dict)
-    usual_missing: bool = False
     number_formats: Mapping[str, NumberFormat | None] = field(default_factory=dict)
 
 

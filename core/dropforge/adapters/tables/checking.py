@@ -19,6 +19,7 @@ from dropforge.adapters.tables.conversion import (
     as_text,
     converter_of,
     encode,
+    native_text,
     text_buffers,
 )
 from dropforge.adapters.tables.earlier_reading import read_otherwise
@@ -34,7 +35,7 @@ from dropforge.domain.row_rules import (
     shown,
 )
 from dropforge.domain.splitting import RowHash, UInt64, hash_bits, hash_texts
-from dropforge.domain.values import NumberFormat
+from dropforge.domain.values import BLANKS, NumberFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class CheckedBlock:
     """Up to two different values of the contract's unfilled columns."""
     read_otherwise: Mapping[str, int] = field(default_factory=dict)
     """Columns that earlier releases may have split these rows by other values of, see there."""
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """As of the columns."""
 
 
 def prepared_schema(contract: Contract) -> pa.Schema:
@@ -104,7 +107,7 @@ def reading_hints(contract: Contract) -> Hints:
             formats[column.name] = NumberFormat.of(column.format)
         elif reader.is_code:
             formats[column.name] = None
-    return Hints(kinds, all(reader.reads_usual_spellings for _, reader in readers), formats)
+    return Hints(kinds, formats)
 
 
 def check_block(block: Block, contract: Contract) -> CheckedBlock:
@@ -130,6 +133,7 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
             if name in block.columns
         },
         read_otherwise(block, contract),
+        checked.missing,
     )
 
 
@@ -166,6 +170,8 @@ class CheckedColumns:
     final: dict[str, pa.Array]
     failed: Mask
     rejects: list[Rejects]
+    missing: dict[str, dict[str, int]]
+    """By column and text, how often that was read as missing; an empty text aside."""
 
 
 def check_columns(block: Block, columns: Sequence[Column], contract: Contract) -> CheckedColumns:
@@ -174,6 +180,7 @@ def check_columns(block: Block, columns: Sequence[Column], contract: Contract) -
     failed: Mask = np.zeros(block.rows, dtype=np.bool_)
     typed: dict[str, pa.Array] = {}
     finals: dict[str, pa.Array] = {}
+    missing: dict[str, dict[str, int]] = {}
     for column in columns:
         raw = block.columns.get(column.name)
         converted = (
@@ -182,12 +189,33 @@ def check_columns(block: Block, columns: Sequence[Column], contract: Contract) -
             else converter_of(contract.reader(column.name)).convert(raw)
         )
         typed[column.name] = converted.values
+        spelled = {} if raw is None else _spellings(raw, converted)
+        if spelled:
+            missing[column.name] = spelled
         final = _labels(converted.values, column) if _is_label(column, contract) else converted.values
         for rule, mask, source in _violations(column, contract, converted, raw, final):
             failed |= mask
             rejects.append(_rejects(rule, mask, source, column.name, block.positions))
         finals[column.name] = final
-    return CheckedColumns(typed, finals, failed, rejects)
+    return CheckedColumns(typed, finals, failed, rejects, missing)
+
+
+def _spellings(raw: pa.Array, converted: Converted) -> dict[str, int]:
+    """Count the texts and numbers that were read as missing."""
+    values = converted.values
+    if values.null_count == raw.null_count:
+        return {}
+    spelled = is_present(raw) & ~is_present(values)
+    if converted.bad is not None:
+        spelled &= ~converted.bad
+    found = native_text(raw.filter(pa.array(spelled)).cast(_plain_type(raw)))
+    counted = pc.ascii_trim(found, BLANKS).drop_null().value_counts()
+    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    return {text: count for text, count in pairs if text}
+
+
+def _plain_type(array: pa.Array) -> pa.DataType:
+    return array.type.value_type if pa.types.is_dictionary(array.type) else array.type
 
 
 def _prepared_type(column: Column, contract: Contract) -> pa.DataType:

@@ -17,6 +17,7 @@ def count_block(counts: CheckCounts, source: str, checked: CheckedBlock) -> None
             reason.examples.append(Example(source, total.read + int(position) + 1, value.as_py()))
     for name, values in checked.filled.items():
         counts.fill(name, values)
+    counts.note_missing(checked.missing)
     counts.note_reading(checked.read_otherwise)
     total.read += checked.records
     total.rejected += checked.rejected_rows

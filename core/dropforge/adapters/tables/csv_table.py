@@ -23,11 +23,7 @@ from dropforge.adapters.tables.csv_records import (
     lines_in,
     whole_records,
 )
-from dropforge.domain.row_rules import MISSING_SPELLINGS, RULE_FIELDS
-
-_EMPTY, _SPELLINGS = [""], sorted(MISSING_SPELLINGS)
-_SPELLED = pa.array(_SPELLINGS, pa.string())
-_LOOKED_AT = 1000
+from dropforge.domain.row_rules import RULE_FIELDS
 
 _ZERO, _X, _LOWER_CASE = np.uint8(ord("0")), np.uint8(ord("x")), np.uint8(0x20)
 _FIELD_ENDS = '\n\r"'
@@ -52,7 +48,6 @@ class CsvTable(BlockTable):
             sample, wanted = sample + _read_fully(stream, wanted), 2 * wanted
         self._header, self.delimiter, end = read_header(sample, len(sample) < wanted, name)
         self._pending = sample[end:]
-        self._missing, self._usual_missing = _EMPTY, False
         self.columns = self._header
 
     @property
@@ -70,7 +65,6 @@ class CsvTable(BlockTable):
     def pieces(self, wanted: Sequence[str] | None, hints: Hints) -> Iterator[Piece]:
         names = self._header if wanted is None else [n for n in self._header if n in wanted]
         kinds = {name: hints.kinds.get(name, pa.string()) for name in names}
-        self._usual_missing = hints.usual_missing
         lines = 0
         done: list[memoryview] = []
         for data in whole_records(
@@ -89,8 +83,8 @@ class CsvTable(BlockTable):
     def _parse(self, data: memoryview, kinds: dict[str, pa.DataType], lines_before: int) -> Block:
         """Parse whole records; columns that turn out not to be numeric become text in `kinds` for good.
 
-        Whatever is read as text has its spellings of missing values recognised later, so the parser, whom it
-        costs a tenth of its time, looks for more than empty fields only in a file that is seen to have more.
+        Spelled missing values are recognised, and counted by spelling, when texts are converted: the parser,
+        whom looking for them costs a tenth of its time, wouldn't say which it found.
         """
         if not is_plain(data):
             decode(bytes(data), self._name, lines_before + 1)
@@ -105,19 +99,11 @@ class CsvTable(BlockTable):
         except pa.ArrowInvalid:
             table, bad = self._read(data, {name: _unless_number(kind) for name, kind in attempt.items()})
             for name, kind in kinds.items():
-                if _is_number(kind) and not _reads_as(self._without_missing(table[name]), kind):
+                if _is_number(kind) and not _reads_as(table[name], kind):
                     kinds[name] = pa.string()
         records = table.num_rows + len(bad)
         columns = {name: _one_chunk(table[name]) for name in kinds}
-        looks_further = self._usual_missing and self._missing is _EMPTY
-        if looks_further and any(_spells_missing(column) for column in columns.values()):
-            self._missing = _SPELLINGS
         return Block(columns, rows_without(records, bad), records, bad, spells_missing=True)
-
-    def _without_missing(self, texts: pa.ChunkedArray) -> pa.ChunkedArray:
-        if not self._usual_missing:
-            return texts
-        return pc.if_else(pc.is_in(texts, value_set=_SPELLED), pa.scalar(None, pa.string()), texts)
 
     def _read(self, data: memoryview, kinds: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[BadRecord]]:
         bad: list[BadRecord] = []
@@ -138,7 +124,7 @@ class CsvTable(BlockTable):
             convert_options=pacsv.ConvertOptions(
                 column_types=kinds,
                 include_columns=list(kinds),
-                null_values=self._missing,
+                null_values=[""],
                 strings_can_be_null=True,
                 check_utf8=False,
             ),
@@ -146,15 +132,6 @@ class CsvTable(BlockTable):
         if not all(_all_finite(table[name]) for name, kind in kinds.items() if pa.types.is_floating(kind)):
             raise pa.ArrowInvalid("not every number is finite")
         return table, bad
-
-
-def _spells_missing(values: pa.Array) -> bool:
-    """Whether a missing value is spelled out among the first few texts."""
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary
-    if not pa.types.is_string(values.type):
-        return False
-    return bool(pc.any(pc.is_in(values.slice(0, _LOOKED_AT), value_set=_SPELLED)).as_py())
 
 
 def _is_number(kind: pa.DataType) -> bool:
