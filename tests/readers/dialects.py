@@ -90,6 +90,7 @@ FAMILIES: dict[str, st.SearchStrategy[str]] = {
     "missing words": st.sampled_from(("NA", "x", "None", "null", "n/a", "y")),
     "numbers and missing words": st.sampled_from(("1", "2.5", "NA", "null", "nan", "NULL")),
     "numbers and marks": st.sampled_from(("1", "2.5", "?", "-", "\\N")),
+    "numbers and spreadsheet errors": st.sampled_from(("1.5", "2", "#N/A", "#DIV/0!", "#REF!")),
     "numbers and words": st.sampled_from(("1", "2", "three")),
     "endless": st.sampled_from(("1.5", "inf", "-inf", "Infinity")),
     "amounts": st.decimals(1000, 10**6, places=2).map("${:,}".format),

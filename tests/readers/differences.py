@@ -197,6 +197,12 @@ DIFFERENCES = (
         lambda cell: cell.theirs is not None and cell.theirs[0] == "number" and _has_endless(cell.column),
     ),
     Difference(
+        "NaN in Parquet",
+        "pandas writes missing values so, and no model learns from it.",
+        parquet_of("a", pa.array([float("nan"), 1.5])),
+        lambda cell: cell.ours is None and cell.theirs == ("number", "NaN"),
+    ),
+    Difference(
         "32-bit floats in Parquet",
         "0.1 means 0.1 in training, requests and drift alike.",
         parquet_of("a", pa.array([0.1], pa.float32())),

@@ -138,7 +138,12 @@ or both parentheses: see `NumberFormat`."""
 NUMBER_SAMPLES = ("1,234.5", "1.234,5", "1234.5", "1 234,5", "1 234.5", "1'234.5", "1234,5")
 """The formats that are looked for; the earlier one is taken where two fit."""
 
-PLACEHOLDERS = frozenset({"?", "-", "--", "---", ".", "..", "*", "#", "\\N", "N.A.", "n.a.", "na", "nil"})
+PLACEHOLDERS = frozenset(
+    {
+        *("?", "-", "--", "---", ".", "..", "*", "#", "\\N", "N.A.", "n.a.", "na", "nil"),
+        *("#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"),  # as spreadsheets export errors
+    }
+)
 """Texts that mean a missing value where the other values are numbers or dates."""
 
 DATE_SAMPLES = tuple(

@@ -103,3 +103,11 @@ def test_a_number_that_no_float_holds_stays_as_it_is_beside_numbers_with_points(
     with open_table_of(f'{{"x": 2.0}}\n{{"x": {value}}}\n'.encode()) as table:
         (block,) = table.blocks(None, Hints())
     assert block.columns["x"].to_pylist() == ["2", value]
+
+
+def test_errors_of_spreadsheets_among_numbers_are_missing():
+    values = ["1.5", "#DIV/0!", "2", "#REF!", "#N/A", "#VALUE!"]
+    data = "".join(f"{values[i % 6]},{i * 7 % 31},{i % 2}\n" for i in range(400))
+    outcome = prepare(f"ratio,x,y\n{data}".encode())
+    assert outcome.contract.column("ratio").type == "number"
+    assert (set(outcome.values("ratio")), outcome.prepared.rejected) == ({1.5, 2.0, None}, 0)
