@@ -37,7 +37,7 @@ def audit() -> Outcome:
         "--frozen",
         "--all-groups",
         "--all-extras",
-        "--no-emit-project",
+        "--no-emit-workspace",
         "--no-annotate",
         "--no-header",
     )

@@ -10,7 +10,7 @@ UV_VERSION=0.13.8
 tools=.dropforge/tools
 stamp=.venv/.synced-with
 
-lock_digest() { cat uv.lock pyproject.toml | cksum; }
+lock_digest() { cat uv.lock pyproject.toml local/pyproject.toml | cksum; }
 
 if [ -x .venv/bin/python ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(lock_digest)" ]; then
   exit 0

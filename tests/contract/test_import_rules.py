@@ -21,6 +21,7 @@ PLANTED = {
     "core/dropforge/config.py": "import functions.admit_run.app\n",
     "core/dropforge/domain/errors.py": "import pandas\n",
     "local/dropforge_local/host.py": "import functions.admit_run.app\n",
+    "local/dropforge_local/deploy.py": "import ministack.app\n",
 }
 BROKEN = {
     "functions -> core": "functions.close_run.app -> boto3",
@@ -28,6 +29,7 @@ BROKEN = {
     "training -> core.domain": "training.model -> dropforge.application.predict",
     "core is imported": "dropforge.config -> functions.admit_run.app",
     "domain and ledger format know no SDK": "dropforge.domain.errors -> pandas",
+    "only the seams reach MiniStack": "dropforge_local.deploy -> ministack",
     "the local host reads the template": "dropforge_local.host -> functions.admit_run.app",
 }
 
