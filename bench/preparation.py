@@ -20,13 +20,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.workflow.previous_release import COMMIT, unpack_previous_release
+from tests.workflow.previous_release import BEFORE_DROPS_HAD_STATES, unpack_previous_release
 
 from bench.environments import ROOT, python_of, run
 from bench.mixed_table import write_csv
 from bench.record import Result, append
 
-BEFORE = f"dropforge {COMMIT[:7]}"
+BEFORE = f"dropforge {BEFORE_DROPS_HAD_STATES[:7]}"
 OURS, FLOOR, PANDAS = "dropforge", "parse and write alone", "pandas C engine"
 EAGER, STREAMING, DUCKDB = "polars eager", "polars streaming", "DuckDB"
 PEERS = (PANDAS, EAGER, STREAMING, DUCKDB)

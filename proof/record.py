@@ -20,8 +20,6 @@ from proof.product import ROOT, Product, states_of
 from proof.recordings import HOST, WALK, Entry, Recording, distinct, distinct_errors, normalised, words_of
 
 VARIABLE = "DROPFORGE_RECORDINGS"
-# A trace of calls holds the paths of the machine that recorded it.
-_STACK_TRACE = re.compile(r'("stackTrace": )\[.*?\](?=[,}])', re.DOTALL)
 _SUITES = ("tests/contract", "tests/workflow")
 _MOST_INPUTS, _MOST_RESULTS, _MOST_ERRORS = 12, 12, 12
 Entries = dict[str, dict[str, list[Entry]]]
@@ -111,11 +109,22 @@ def _read_execution(execution: Mapping[str, Any], machines: Mapping[str, Entries
         elif kind == "TaskSucceeded":
             answer = ("results", _plain(event["output"], names))
         elif kind in ("TaskFailed", "TaskTimedOut", "TaskSubmitFailed"):
-            cause = names.deployed(_STACK_TRACE.sub(r"\1[]", event.get("cause", "")))
+            cause = names.deployed(_without_trace(event.get("cause", "")))
             answer = ("errors", normalised({"Error": event.get("error", ""), "Cause": cause}))
         elif kind.endswith("StateExited") and answer is not None:
             name = f"{inside}.{state}" if inside else state
             kinds[answer[0]][name].append(Entry(HOST, answer[1]))
+
+
+def _without_trace(cause: str) -> str:
+    """A function's error without its trace, which holds the paths and lines of the release that failed."""
+    try:
+        document = json.loads(cause)
+    except ValueError:
+        return cause
+    if not isinstance(document, dict) or "stackTrace" not in document:
+        return cause
+    return json.dumps({**document, "stackTrace": []})
 
 
 def _plain(text: str, names: _Names) -> Any:

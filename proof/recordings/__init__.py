@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,16 +94,38 @@ def shape(value: Any, words: frozenset[str]) -> Any:
     return "number"
 
 
+def facts(value: Any, words: frozenset[str], path: str = "") -> Iterator[tuple[str, Any]]:
+    """What there is to know of a value, member by member: where, and what is alike as in `shape`."""
+    if isinstance(value, dict) and value:
+        for name, each in value.items():
+            yield from facts(each, words, f"{path}.{name}")
+    elif isinstance(value, list) and value:
+        for each in value:
+            yield from facts(each, words, f"{path}[]")
+    else:
+        yield path, shape(value, words)
+
+
 def _order(entry: Entry) -> tuple[bool, str]:
     return entry.by != HOST, json.dumps(entry.value, sort_keys=True)
 
 
 def distinct(entries: Iterable[Entry], most: int, words: frozenset[str]) -> list[Entry]:
-    """One entry of each shape, the host's first, at most so many; the same in whatever order tests ran."""
+    """One entry of each shape, the host's first, at most so many; the same in whatever order tests ran.
+
+    Those that tell something new of a member come first and are kept in any case: which shapes there are
+    beside them depends on how quickly the tests ran.
+    """
     found: dict[Any, Entry] = {}
     for entry in sorted(entries, key=_order):
         found.setdefault(shape(entry.value, words), entry)
-    return list(found.values())[:most]
+    told: set[tuple[str, Any]] = set()
+    new, others = list[Entry](), list[Entry]()
+    for entry in found.values():
+        tells = set(facts(entry.value, words))
+        (others if tells <= told else new).append(entry)
+        told |= tells
+    return new + others[: max(0, most - len(new))]
 
 
 def distinct_errors(entries: Iterable[Entry], most: int) -> list[Entry]:

@@ -21,7 +21,7 @@ from proof.findings import Finding
 from proof.iam.intrinsics import Values
 from proof.iam.roles import values_of
 from proof.product import Machine, Product, expressions_of, inner_machines, states_of
-from proof.recordings import Recording, shape, words_of
+from proof.recordings import Recording, facts, shape, words_of
 from proof.workflow.jsonata import BrokenExpression, Evaluation, Undefined, witnessed
 from proof.workflow.operations import UnknownResource, operation_of
 from proof.workflow.requests import InvalidRequest
@@ -29,7 +29,7 @@ from proof.workflow.walk import BrokenState, Failure, context_of, step
 
 _READ = re.compile(r"\$states\.(input|result)((?:\.[A-Za-z_]\w*)+)")
 # Kinds of data that are followed through one state, and of those the ones that its failures are tried on.
-# Data with members that none had before are followed in any case.
+# Data that tell something new of a member are followed in any case.
 _MOST_KINDS, _MOST_CHOICES, _MOST_FAILING = 12, 160, 1
 _REMEDY = "run the workflow tests anew with `make record`, or add a walk of it to tests/contract"
 
@@ -154,10 +154,10 @@ class _Explorer:
                 self.machine(inner, f"{inside}{name}.")
 
     def _is_followed(self, name: str, kind: str, value: Any) -> bool:
-        """Whether there is room for another kind of data, or these have members that none had yet."""
-        members = (name, frozenset(_members(value)))
-        is_new = members not in self._seen
-        self._seen.add(members)
+        """Whether there is room for another kind of data, or these tell what none told yet of a member."""
+        told = {(name, frozenset(_members(value))), *((name, *each) for each in facts(value, self._words))}
+        is_new = not told <= self._seen
+        self._seen |= told
         # A Choice is cheap, and what it decides by may be all that differs.
         return is_new or self._kinds[name] <= (_MOST_CHOICES if kind == "Choice" else _MOST_KINDS)
 

@@ -221,12 +221,4 @@ class Bed:
 
     def invoke(self, function: str, **payload: str) -> Any:
         """Invoke a function of the stack; without a payload as its schedule does."""
-        functions = self.host.client("lambda")
-        pages = functions.get_paginator("list_functions").paginate()
-        names = [each["FunctionName"] for page in pages for each in page["Functions"]]
-        name = next(each for each in names if each.startswith(f"{self.name}-{function}"))
-        answer = functions.invoke(FunctionName=name, Payload=json.dumps(payload).encode())
-        document = json.loads(answer["Payload"].read())
-        if "FunctionError" in answer:
-            raise AssertionError(f"{function} failed: {document}")
-        return document
+        return self.stack.invoke(function, **payload)

@@ -18,7 +18,7 @@ from dropforge_ops.samples import write_samples
 from tests.faults.bed import PATIENCE_S, SAMPLE, WAIT_SCALE, Bed
 from tests.faults.cells import ROOT, Cell
 from tests.faults.scenarios import GROUPS, Group, Outcome, sagemaker_fault
-from tests.faults.soundness import settle
+from tests.faults.soundness import fates, settle, states_of_drops
 from tests.workflow.stack import kind_of, wait_for
 
 _building = threading.Lock()
@@ -139,6 +139,7 @@ def run_cell(bed: Bed, cell: Cell) -> list[str]:
 
 def _problems(bed: Bed, cell: Cell) -> list[str]:
     before = bed.stack.ledger.live()
+    drops_before = states_of_drops(bed)
     told_before = len(bed.stack.notifications())
     for rule in cell.scenario.rules:
         bed.host.inject(
@@ -183,6 +184,10 @@ def _problems(bed: Bed, cell: Cell) -> list[str]:
     if cell.takes_over:
         _take_over(bed)
     problems += settle(bed, retires=cell.retires)
+    if cell.scenario.machine == "training":
+        problems += fates(bed, execution)
+    elif not cell.takes_over and states_of_drops(bed) != drops_before:
+        problems.append("a deployment has moved drops")
     problems += [f"the client saw {error}" for error in sorted(set(bed.caller.take_errors()))]
     return problems
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropforge.domain.drop_life import DropState, newest_of_each_key
+from dropforge.domain.records import RunStatus
+from dropforge.domain.run_manifest import RunManifest
 from dropforge_local.host import LocalHost
 from dropforge_ops.samples import write_samples
 from tests.faults.bed import SAMPLE, WAIT_SCALE, Bed
@@ -22,7 +24,11 @@ from tests.workflow.stack import wait_for
 
 # On average five drops a second, which come while others are admitted and trained on.
 _LONGEST_PAUSE_S = 3.0
-_REPETITIONS = 4
+_DELIVERIES = 5
+# Some ten seconds of drops, among which the next delivery is drawn.
+_HELD_BACK = 250
+_ERRORS = ("Lambda.ServiceException", "AccessDenied")
+_INCOMING = "incoming/"
 
 
 @dataclass
@@ -42,7 +48,7 @@ class Simulation:
 
 
 def simulate(drops: int = 200, clients: int = 8, seed: int = 1) -> Simulation:
-    """Drop, deliver many of the events again, wait until all is quiet, and look at what came of it."""
+    """Drop, deliver each event five times in any order, wait until all is quiet, look at what came of it."""
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="dropforge-drops-") as folder,
@@ -52,12 +58,12 @@ def simulate(drops: int = 200, clients: int = 8, seed: int = 1) -> Simulation:
         bed = Bed(host, "drops", Path(folder) / f"{SAMPLE}.csv")
         try:
             seen = _Deliveries(bed, seed)
-            failing = _Failures(bed, seed)
+            failing = _Failures(bed)
             versions = _drop_all(bed, drops, clients, seed)
             seen.finish(drops)
             failing.finish()
             _train_on_what_waits(bed)
-            outcome = _judge(bed, versions, seen.again)
+            outcome = _judge(bed, versions, seen.made)
         finally:
             bed.close()
     outcome.seconds = time.monotonic() - started
@@ -86,11 +92,10 @@ def _drop_all(bed: Bed, drops: int, clients: int, seed: int) -> set[str]:
 
 
 class _Failures:
-    """Has one run in three fail, half of them by what a repetition would mend."""
+    """Has every third run fail, by turns by what a repetition would mend and by what none does."""
 
-    def __init__(self, bed: Bed, seed: int) -> None:
+    def __init__(self, bed: Bed) -> None:
         self._bed = bed
-        self._chance = random.Random(f"{seed}-failures")  # noqa: S311 - a simulation's randomness
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
@@ -103,24 +108,26 @@ class _Failures:
 
     def _work(self) -> None:
         known: set[str] = set()
-        while not self._ended.wait(0.2):
-            for run in self._bed.stack.ledger.list_runs(limit=5):
-                if run.run_id not in known:
-                    known.add(run.run_id)
-                    if self._chance.random() < 1 / 3:
-                        error = self._chance.choice(("AccessDenied", "Lambda.ServiceException"))
-                        self._bed.host.inject(
-                            self._bed.machine("training"), "JudgeModel", "before", error=error, times=9
-                        )
-                    else:
-                        self._bed.host.clear_faults()
+        while not self._ended.wait(0.1):
+            # One trains at a time, so the newest is the one whose model will be judged next.
+            for run in reversed(self._bed.stack.ledger.list_runs(limit=5)):
+                if run.run_id in known:
+                    continue
+                known.add(run.run_id)
+                self._bed.host.clear_faults()
+                if len(known) % 3 == 0:
+                    error = _ERRORS[len(known) // 3 % len(_ERRORS)]
+                    machine = self._bed.machine("training")
+                    self._bed.host.inject(machine, "JudgeModel", "before", error=error, times=9)
 
 
 def _train_on_what_waits(bed: Bed) -> None:
     """What no repetition mends waits until somebody has mended it, and starts a run."""
 
     def nothing_waits() -> bool:
-        if bed.executions("training", statusFilter="RUNNING"):
+        runs = bed.stack.runs()
+        awaiting = {each.execution_arn for each in runs if each.status is RunStatus.AWAITING_APPROVAL}
+        if set(bed.executions("training", statusFilter="RUNNING")) - awaiting:
             return False
         if not bed.stack.ledger.waiting_drops():
             return True
@@ -131,55 +138,59 @@ def _train_on_what_waits(bed: Bed) -> None:
 
 
 class _Deliveries:
-    """Delivers each event four times more while the clients drop, after a random delay."""
+    """Takes S3's events in the place of the stack's rule, and delivers each five times, in any order."""
 
     def __init__(self, bed: Bed, seed: int) -> None:
         self._bed = bed
         self._chance = random.Random(seed)  # noqa: S311 - a simulation's randomness
-        self._known: set[str] = set()
+        self._queue = self._divert()
+        self._pool: list[str] = []
+        self._received: set[str] = set()
         self._ended = threading.Event()
-        self._due: list[tuple[float, str]] = []
-        self.again = 0
+        self.made = 0
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
 
     def finish(self, drops: int) -> None:
-        """Wait until every drop's own execution was seen and every repetition was delivered."""
-        wait_for("delivery of every drop", lambda: len(self._known) >= drops, 180)
+        """Wait until the event of every drop has come and was delivered as often as it is to be."""
+        wait_for("event of every drop", lambda: len(self._received) >= drops, 180)
         self._ended.set()
         self._thread.join()
 
+    def _divert(self) -> str:
+        events, sqs = self._bed.host.client("events"), self._bed.stack.sqs
+        rule = self._bed.stack.resource("TrainingStateMachineDrop").rpartition("/")[2]
+        queue: str = sqs.create_queue(QueueName=f"{self._bed.name}-deliveries")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        events.put_rule(Name="deliveries", EventPattern=events.describe_rule(Name=rule)["EventPattern"])
+        events.put_targets(Rule="deliveries", Targets=[{"Id": "queue", "Arn": arn}])
+        events.disable_rule(Name=rule)
+        return queue
+
     def _work(self) -> None:
-        while not (self._ended.is_set() and not self._due):
-            self._look()
-            now = time.monotonic()
-            for moment, event in list(self._due):
-                if moment <= now:
-                    self._due.remove((moment, event))
-                    self._bed.stack.stepfunctions.start_execution(
-                        stateMachineArn=self._bed.machine_arn("training"), input=event
-                    )
-                    self.again += 1
-            time.sleep(0.5)
+        while not (self._ended.is_set() and not self._pool):
+            self._receive()
+            # Until the last has come some are held back, so that any may overtake any other.
+            if len(self._pool) > (0 if self._ended.is_set() else _HELD_BACK):
+                event = self._pool.pop(self._chance.randrange(len(self._pool)))
+                self._bed.stack.stepfunctions.start_execution(
+                    stateMachineArn=self._bed.machine_arn("training"), input=event
+                )
+                self.made += 1
+            else:
+                time.sleep(0.05)
 
-    def _look(self) -> None:
-        for arn in self._bed.executions("training"):
-            if arn in self._known:
-                continue
-            event = self._bed.stack.execution(arn)["input"]
-            document = json.loads(event)
-            if document.get("source") != "aws.s3":
-                continue
-            identity = document["detail"]["object"]["version-id"]
-            if identity in self._known:
-                self._known.add(arn)
-                continue
-            self._known |= {arn, identity}
-            for _ in range(_REPETITIONS):
-                self._due.append((time.monotonic() + self._chance.uniform(0, 30), event))
+    def _receive(self) -> None:
+        if self._ended.is_set():
+            return
+        sqs = self._bed.stack.sqs
+        for message in sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", []):
+            self._received.add(json.loads(message["Body"])["detail"]["object"]["version-id"])
+            self._pool += [message["Body"]] * _DELIVERIES
+            sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
 
 
-def _judge(bed: Bed, versions: set[str], again: int) -> Simulation:
+def _judge(bed: Bed, versions: set[str], deliveries: int) -> Simulation:
     problems = settle(bed, within_s=300)
     runs = bed.stack.ledger.list_runs(limit=1000)
     drops = {each.drop.version_id: each for each in bed.stack.ledger.list_drops()}
@@ -190,6 +201,9 @@ def _judge(bed: Bed, versions: set[str], again: int) -> Simulation:
         for key, each in newest.items()
         if each.state is not DropState.TRAINED
     ]
+    problems += _not_the_newest(bed)
+    if len([run for run in runs if run.status is RunStatus.FAILED]) < len(runs) // 6:
+        problems.append("hardly any run failed")
     executions = bed.executions("training")
     intervals = sorted(each for arn in executions for each in _training_intervals(bed, arn))
     for (_, end, first), (start, _, second) in itertools.pairwise(intervals):
@@ -197,11 +211,28 @@ def _judge(bed: Bed, versions: set[str], again: int) -> Simulation:
             problems.append(f"{first} and {second} trained at the same time")
     return Simulation(
         drops=len(versions),
-        deliveries=len(versions) + again,
+        deliveries=deliveries,
         executions=dict(Counter(_kind(bed, arn) for arn in executions)),
         runs=dict(Counter(str(run.status) for run in runs)),
         problems=problems,
     )
+
+
+def _not_the_newest(bed: Bed) -> list[str]:
+    """Of which objects a run on all data would not train on the version that S3 calls the latest."""
+    execution = bed.started_by("training", lambda: bed.stack.start(trigger="manual", data="all"))
+    bed.wait_for_run(execution, "awaiting_approval")
+    run = bed.run_of(execution)
+    if run is None:
+        return ["there was no run on all data"]
+    manifest = RunManifest.from_dict(bed.stack.read_json(run.manifest_uri))
+    pages = bed.stack.s3.get_paginator("list_object_versions").paginate(
+        Bucket=bed.stack.bucket, Prefix=_INCOMING
+    )
+    versions = [each for page in pages for each in page["Versions"]]
+    latest = {each["Key"]: each["VersionId"] for each in versions if each["IsLatest"]}
+    chosen = {each.key: each.version_id for each in manifest.refs}
+    return [f"not the newest version of {key} is chosen" for key in latest if chosen.get(key) != latest[key]]
 
 
 def _kind(bed: Bed, execution: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dropforge.domain.drop_life import DropState
-from dropforge.domain.records import Approval, Live, LockName, RunStatus, Stage
+from dropforge.domain.drop_life import NEVER, DropState
+from dropforge.domain.records import Approval, Live, LockName, Run, RunStatus, Stage
 from dropforge.domain.run_endings import ending_of
 from dropforge.domain.run_manifest import RunManifest
+from dropforge.domain.triggers import parse_trigger
 from tests.faults.bed import Bed
 
 SETTLES_WITHIN_S = 40.0
+# A sample has rows; a header alone is shorter.
+_LEAST_BYTES = 1_000
 
 
 def settle(bed: Bed, within_s: float = SETTLES_WITHIN_S, *, retires: bool = False) -> list[str]:
@@ -96,6 +100,44 @@ def _drops(bed: Bed) -> list[str]:
     versions = {each["VersionId"] for page in pages for each in page.get("Versions", [])}
     known = {each.drop.version_id for each in drops.values()}
     return problems + [f"version {each} under incoming/ is lost" for each in sorted(versions - known)]
+
+
+def fates(bed: Bed, execution: str) -> list[str]:
+    """What became of the drops of a training execution, where the end of its run means something else."""
+    run = bed.run_of(execution)
+    if run is None:
+        drop = parse_trigger(json.loads(bed.stack.execution(execution)["input"])).drop
+        known = drop is not None and bed.stack.ledger.get_drop(drop.drop_id) is not None
+        return [] if known else [f"the drop of {execution}, which opened no run, is unknown"]
+    taken = RunManifest.from_dict(bed.stack.read_json(run.manifest_uri)).taken
+    # A replay takes none; every other way through the machine begins with one.
+    if (len(taken) == 0) != (run.replay_of is not None):
+        return [f"run {run.run_id} took {len(taken)} drop(s)"]
+    wanted, is_tried_again = _fate(run)
+    problems = []
+    for each in bed.stack.ledger.get_drops(taken):
+        seen = (each.state, each.version if each.state is DropState.TRAINED else None)
+        if seen != (wanted, run.version):
+            problems.append(f"{each.drop.key} of {run.run_id} is {seen}, not {(wanted, run.version)}")
+        if wanted is DropState.WAITING and (each.due_at != NEVER) != is_tried_again:
+            problems.append(f"{each.drop.key} of {run.run_id} is tried again by itself at {each.due_at}")
+    return problems
+
+
+def _fate(run: Run) -> tuple[DropState, bool]:
+    """Where the drops of a run belong that has ended so, and whether they start a run by themselves."""
+    if run.version is not None or run.status is RunStatus.REJECTED_BY_GATE:
+        return DropState.TRAINED, False
+    error = (run.error or {}).get("class")
+    # The only data that any scenario drops and that is bad by itself has a header and no row.
+    if run.drop_bytes < _LEAST_BYTES:
+        return DropState.SET_ASIDE, False
+    return DropState.WAITING, error == "ExecutionEnded"
+
+
+def states_of_drops(bed: Bed) -> dict[str, DropState]:
+    """Where each drop stands."""
+    return {each.drop_id: each.state for each in bed.stack.ledger.list_drops()}
 
 
 def _locks(bed: Bed) -> list[str]:

@@ -1,4 +1,4 @@
-"""The product as users have deployed it: the release that today's tree has to take over from."""
+"""The product as users have deployed it: the releases that today's tree has to take over from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMIT = "5f27fc00b48f290e029c9f176cf6574bf4e30daf"
+BEFORE_DROPS_HAD_STATES = "5f27fc00b48f290e029c9f176cf6574bf4e30daf"
+WITH_STATES_OF_DROPS = "c0c4d5b2e167ed1209e5300b2313fbaf5f57d702"
 PRODUCT = ("core", "layers", "functions", "training", "statemachine", "template.yaml")
 
 
@@ -15,8 +16,10 @@ class HistoryMissing(Exception):
     """The checkout doesn't hold the previous release, so an upgrade can't be tried."""
 
 
-def unpack_previous_release(folder: Path, more: Sequence[str] = ()) -> Path:
-    """Write the previous release's product into the folder. Returns the path of its template.
+def unpack_previous_release(
+    folder: Path, commit: str = BEFORE_DROPS_HAD_STATES, more: Sequence[str] = ()
+) -> Path:
+    """Write a previous release's product into the folder. Returns the path of its template.
 
     A shallow clone fetches that one commit from where it came.
 
@@ -26,12 +29,12 @@ def unpack_previous_release(folder: Path, more: Sequence[str] = ()) -> Path:
     Raises:
         HistoryMissing: neither this checkout nor its origin has the commit.
     """
-    if _git("cat-file", "-e", f"{COMMIT}^{{commit}}").returncode:
-        _git("fetch", "--quiet", "--depth=1", "origin", COMMIT)
-    archive = _git("archive", "--format=tar", COMMIT, *PRODUCT, *more)
+    if _git("cat-file", "-e", f"{commit}^{{commit}}").returncode:
+        _git("fetch", "--quiet", "--depth=1", "origin", commit)
+    archive = _git("archive", "--format=tar", commit, *PRODUCT, *more)
     if archive.returncode:
         raise HistoryMissing(
-            f"The previous release is compared with, and git has no commit {COMMIT[:7]} here: "
+            f"The previous release is compared with, and git has no commit {commit[:7]} here: "
             f"{archive.stderr.decode().strip()}. Fetch the history: git fetch --unshallow"
         )
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)

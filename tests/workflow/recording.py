@@ -10,6 +10,13 @@ from proof.record import VARIABLE, keep
 
 from dropforge_local.host import LocalHost
 
+_left_out: set[str] = set()
+
+
+def leave_out(stack: str) -> None:
+    """Record nothing of a stack that ran another release: what that did, today's doesn't."""
+    _left_out.add(stack)
+
 
 def record(host: LocalHost) -> None:
     """Keep what happened on the host, where a recording is being made."""
@@ -30,6 +37,7 @@ def record(host: LocalHost) -> None:
             },
         }
         for stack in cloudformation.describe_stacks()["Stacks"]
+        if stack["StackName"] not in _left_out
     }
     keep({"stacks": stacks, "calls": host.calls(), "executions": list(_executions(host))})
 
@@ -37,6 +45,8 @@ def record(host: LocalHost) -> None:
 def _executions(host: LocalHost) -> Iterator[dict[str, Any]]:
     client = host.client("stepfunctions")
     for machine in client.list_state_machines()["stateMachines"]:
+        if machine["name"].rpartition("-")[0] in _left_out:
+            continue
         for arn in _arns(client, stateMachineArn=machine["stateMachineArn"]):
             pages = client.get_paginator("get_execution_history").paginate(executionArn=arn)
             yield {

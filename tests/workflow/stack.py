@@ -132,6 +132,16 @@ class Stack:
         )["executionArn"]
         return started
 
+    def invoke(self, function: str, **payload: str) -> Any:
+        """Invoke a function of the stack; without a payload as its schedule does."""
+        answer = self.host.client("lambda").invoke(
+            FunctionName=self.resource(f"{function}Function"), Payload=json.dumps(payload).encode()
+        )
+        document = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise AssertionError(f"{function} failed: {document}")
+        return document
+
     def decide(self, version: int, status: str, **fields: Any) -> None:
         """Change a package's approval status through SageMaker's API, as any console does."""
         model = self.ledger.get_model(version)

@@ -93,10 +93,11 @@ def test_a_folder_that_spark_writes_is_one_drop(
     for name, body in parts.items():
         stack.drop(body, f"february/{name}")
     data = [name for name in parts if not name.startswith(".")]
-    wait_for("every part", lambda: len(stack.ledger.waiting_drops()) == len(data))
+    wait_for("every part", lambda: len(stack.ledger.waiting_drops()) == len(data), 300)
     assert stack.runs() == [], "no run begins before the folder is complete"
 
     stack.drop(b"", "february/_SUCCESS")
+    wait_for("a model of 200 parts", lambda: stack.ledger.get_model(1), 300)
     model = stack.wait_for_version(1)
 
     (run,) = stack.runs()

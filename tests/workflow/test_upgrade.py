@@ -14,11 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from dropforge.domain.data_report import DataReport
+from dropforge.domain.drop_life import DropState
 from dropforge.domain.records import RunStatus
 from dropforge_local.host import LocalHost
 from dropforge_ops.samples import SAMPLES
 from tests.workflow.prediction_api import CLOSED, Api
-from tests.workflow.previous_release import unpack_previous_release
+from tests.workflow.previous_release import (
+    BEFORE_DROPS_HAD_STATES,
+    WITH_STATES_OF_DROPS,
+    unpack_previous_release,
+)
+from tests.workflow.recording import leave_out
 from tests.workflow.stack import Stack, wait_for
 from tests.workflow.test_main_job import rows_of
 
@@ -68,6 +74,7 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     rows = rows_of(samples[SAMPLE], without=without)[:20]
     first, second = _halves(samples[SAMPLE])
     stack = deploy_sample(SAMPLE, template=previous_template)
+    leave_out(stack.name)
     stack.train_and_deploy(samples[SAMPLE], "january.csv")
     answered, pinned = stack.predict(rows), _contract(stack)
     api = Api(stack)
@@ -157,6 +164,7 @@ def test_a_live_model_whose_release_split_the_rows_otherwise_is_not_compared(
     """Without an id the values decide on the split, and 32-bit floats are read otherwise today."""
     content = samples["wine"].read_bytes()
     stack = deploy(previous_template, TargetColumn="cultivar")
+    leave_out(stack.name)
     stack.train_and_deploy(_narrow_parquet(content, slice(0, 150)), "january.parquet")
     stack.update(ROOT / "template.yaml")
     stack.drop(_narrow_parquet(content, slice(20, 178)), "february.parquet")
@@ -182,6 +190,7 @@ def test_a_run_under_way_ends_where_its_machine_comes_under_the_stacks_key(
 ) -> None:
     host.clear_faults()
     stack = deploy_sample("wine", template=previous_template, EncryptionKey="create")
+    leave_out(stack.name)
     machine = stack.outputs["TrainingStateMachine"]
 
     def key_of() -> str | None:
@@ -206,3 +215,56 @@ def test_a_run_under_way_ends_where_its_machine_comes_under_the_stacks_key(
     assert key_of() is None
     stack.drop(samples["wine"], "february.csv")
     stack.wait_for_version(2)
+
+
+@pytest.mark.parametrize(
+    "release", [BEFORE_DROPS_HAD_STATES, WITH_STATES_OF_DROPS], ids=lambda each: each[:7]
+)
+def test_drops_that_failed_runs_held_come_back_by_the_deployment_alone(
+    release: str,
+    tmp_path: Path,
+    host: LocalHost,
+    deploy_sample: Callable[..., Stack],
+    samples: Mapping[str, Path],
+) -> None:
+    header, *rows = samples[SAMPLE].read_bytes().splitlines(keepends=True)
+    january, february, march = (header + b"".join(rows[start::3]) for start in range(3))
+    stack = deploy_sample(
+        SAMPLE, template=unpack_previous_release(tmp_path, release), TrainingData="all-drops"
+    )
+    leave_out(stack.name)
+    stack.train_and_deploy(january, "january.csv")
+
+    # Twice under one name: only the newest version is to come back.
+    machine = stack.outputs["TrainingStateMachine"].rsplit(":", 1)[-1]
+    cause = json.dumps({"errorType": "AccessDenied", "errorMessage": "not authorized"})
+    host.inject(machine, "JudgeModel", "before", error="AccessDenied", cause=cause, times=9)
+    older = stack.drop(header + b"".join(rows[1:60:3]), "february.csv")
+    stack.wait_for_failed_run(2)
+    newer = stack.drop(february, "february.csv")
+    failed = stack.wait_for_failed_run(3)
+    host.clear_faults()
+    assert failed.error is not None
+    assert failed.error["class"] == "AccessDenied"
+
+    stack.update(ROOT / "template.yaml")
+
+    stack.invoke("ReconcileRuns")  # as its schedule does
+    assert _states(stack) == {older: DropState.SUPERSEDED, newer: DropState.WAITING}
+    stack.drop(march, "march.csv")
+    model = stack.wait_for_version(2, ignoring=failed.run_id)
+    run = stack.ledger.get_run(model.run_id)
+    assert run is not None
+    assert stack.taken(run) == ["incoming/february.csv", "incoming/march.csv"]
+    assert model.rows == len(rows), "each row of the three months once"
+    assert _states(stack) == {older: DropState.SUPERSEDED, newer: DropState.TRAINED}
+    assert {each.state for each in stack.ledger.list_drops()} == {DropState.SUPERSEDED, DropState.TRAINED}
+
+
+def _states(stack: Stack) -> dict[str | None, DropState]:
+    """What became of the versions of February's file."""
+    return {
+        each.drop.version_id: each.state
+        for each in stack.ledger.list_drops()
+        if each.drop.key.endswith("february.csv")
+    }

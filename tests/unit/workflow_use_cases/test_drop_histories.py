@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -15,11 +17,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.fakes.records import a_drop, at, execution, s3_event
-from tests.fakes.world import World
+from tests.fakes.records import TRAINING, a_drop, at, execution, s3_event
+from tests.fakes.world import Crash, World
 
 from dropforge.application.admit_run import Admission
-from dropforge.domain.drop_life import DropState, newest_of_each_key
+from dropforge.domain.drop_life import DropState, RecordedDrop, newest_of_each_key
 from dropforge.domain.errors import LostLock
 from dropforge.domain.moments import iso
 from dropforge.domain.records import Run, RunStatus
@@ -28,7 +30,9 @@ from dropforge.domain.run_manifest import Remarks, RunManifest
 from dropforge.domain.triggers import Drop
 
 _KEYS = 3
-_ENDS = ("registered", "gate", "transient", "permanent", "stopped", "killed", "one bad file")
+_ENDS = ("registered", "gate", "transient", "permanent", "stopped", "killed", "one bad file", "all files bad")
+# Ports that are called until a use case is cut off; 0 lets it come to its end.
+_CRASHES = st.integers(0, 14)
 _ENDS_OF_LIFE = {DropState.TRAINED, DropState.SET_ASIDE, DropState.SUPERSEDED}
 _TRANSIENT = {"Error": "Lambda.TooManyRequestsException", "Cause": "Rate Exceeded."}
 _PERMANENT = {"Error": "AccessDenied", "Cause": '{"errorType": "AccessDenied", "errorMessage": "no"}'}
@@ -39,8 +43,17 @@ class DropHistories(RuleBasedStateMachine):
 
     training_data = "all-drops"
 
-    @initialize(is_upgraded=st.booleans())
-    def start(self, is_upgraded: bool) -> None:
+    @initialize(
+        earlier=st.none()
+        | st.lists(
+            st.tuples(
+                st.integers(0, _KEYS - 1),
+                st.sampled_from([RunStatus.REJECTED_BY_GATE, RunStatus.FAILED, RunStatus.STOPPED, None]),
+            ),
+            max_size=6,
+        )
+    )
+    def start(self, earlier: list[tuple[int, RunStatus | None]] | None) -> None:
         self.world = World(training_data=self.training_data)
         self.clock = 0
         self.written: list[Drop] = []
@@ -49,21 +62,22 @@ class DropHistories(RuleBasedStateMachine):
         self.begun: set[str] = set()
         self.executions = 0
         self.bad: set[tuple[str, str]] = set()
-        if is_upgraded:
-            self._begin_with_an_earlier_release()
+        if earlier is not None:
+            self._begin_with_an_earlier_release(earlier)
 
-    def _begin_with_an_earlier_release(self) -> None:
-        """A run that succeeded, one that failed, and a drop that waits, as that release left them."""
+    def _begin_with_an_earlier_release(self, earlier: list[tuple[int, RunStatus | None]]) -> None:
+        """Runs that succeeded, failed or were stopped, and drops that wait, as that release left them."""
         ledger = self.world.ledger
-        for number, status in enumerate((RunStatus.REJECTED_BY_GATE, RunStatus.FAILED, None)):
-            drop = replace(self._write(number % _KEYS), written_at=None)
+        for number, (key, status) in enumerate(earlier):
+            drop = replace(self._write(key), written_at=None)
             self.written[-1] = drop
             self.delivered[drop.drop_id] = drop
-            recorded = ledger.record_drop(drop, received_by="earlier", now=at(self.clock)).recorded
+            waits = RecordedDrop(drop, iso(at(self.clock)), "earlier")
+            # There a run's claim was all that was noted, also after its end; and no version superseded one.
+            claimed = replace(waits, state=DropState.IN_RUN, run_id=f"earlier-{number}")
+            ledger.drops[drop.drop_id] = waits if status is None else claimed
             if status is None:
                 continue
-            # There a run's claim was all that was noted, also after its end.
-            ledger.drops[drop.drop_id] = replace(recorded, state=DropState.IN_RUN, run_id=f"earlier-{number}")
             manifest = RunManifest(f"earlier-{number}", "drop", ())
             run = Run(
                 run_id=manifest.run_id,
@@ -78,31 +92,47 @@ class DropHistories(RuleBasedStateMachine):
             )
             self.world.store.write(run.manifest_uri, manifest.to_json())
             ledger.runs[run.run_id] = run
-        ledger.newest.clear()
 
     def _tick(self, seconds: int = 1) -> int:
         self.clock += seconds
         return self.clock
 
-    def _write(self, key: int) -> Drop:
+    def _write(self, number: int, **changes: Any) -> Drop:
         self._tick()
         drop = a_drop(
-            key,
+            number,
             version_id=f"v{len(self.written)}",
             sequencer=f"{0x100 + len(self.written):X}",
             written_at=iso(at(self.clock)),
+            **changes,
         )
         self.written.append(drop)
         return drop
 
-    def _admit(self, event, arn: str | None = None) -> None:
+    def _admit(self, event: dict[str, Any], arn: str | None = None, crash_at: int = 0) -> None:
+        """Admit, by a function that may be killed in the middle: Step Functions tries it again."""
         self.executions += 1
         arn = arn or self.world.running(f"x{self.executions}")
-        admission = self.world.admit(event, arn, now=at(self._tick()))
+        admission = None
+        with self.world.calls(crash_at or None, is_done=crash_at % 2 == 0) as (world, _), suppress(Crash):
+            admission = world.admit(event, arn, now=at(self._tick()))
+        if admission is None:
+            admission = self.world.admit(event, arn, now=at(self._tick(30)))
         if admission.outcome == "admitted":
             self.running.append(admission)
         else:
             self.world.end(arn)
+
+    def _die(self, event: dict[str, Any], crash_at: int) -> None:
+        """Begin to admit, and end for good before that is done: the reconciliation hears of it."""
+        self.executions += 1
+        arn = self.world.running(f"x{self.executions}")
+        with self.world.calls(crash_at, is_done=crash_at % 2 == 0) as (world, _), suppress(Crash):
+            world.admit(event, arn, now=at(self._tick()))
+        self.world.end(arn)
+        detail = {"executionArn": arn, "stateMachineArn": TRAINING, "status": "FAILED"}
+        told = {"detail": {**detail, "input": json.dumps(event)}}
+        self.world.reconcile(at(self._tick()), event=told)
 
     # --- what may happen ------------------------------------------------------------------------
 
@@ -112,37 +142,71 @@ class DropHistories(RuleBasedStateMachine):
         self._write(key)
 
     @precondition(lambda self: self.written)
-    @rule(data=st.data())
-    def deliver(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), crash_at=_CRASHES)
+    def deliver(self, data: st.DataObject, crash_at: int) -> None:
         """The event of any version comes: the first time, or again, in any order."""
         drop = data.draw(st.sampled_from(self.written))
         self.delivered[drop.drop_id] = drop
-        self._admit(s3_event(drop) if drop.written_at else {**s3_event(drop), "time": None})
+        self._admit(
+            s3_event(drop) if drop.written_at else {**s3_event(drop), "time": None}, crash_at=crash_at
+        )
 
-    @rule(key=st.integers(0, _KEYS - 1))
-    def drop(self, key: int) -> None:
+    @rule(key=st.integers(0, _KEYS - 1), crash_at=_CRASHES)
+    def drop(self, key: int, crash_at: int) -> None:
         drop = self._write(key)
         self.delivered[drop.drop_id] = drop
-        self._admit(s3_event(drop))
+        self._admit(s3_event(drop), crash_at=crash_at)
+
+    @rule(key=st.integers(0, _KEYS - 1))
+    def drop_twice_and_be_heard_of_in_the_other_order(self, key: int) -> None:
+        for drop in reversed([self._write(key), self._write(key)]):
+            self.delivered[drop.drop_id] = drop
+            self._admit(s3_event(drop))
+
+    @rule(key=st.integers(0, _KEYS - 1), crash_at=st.integers(1, 14))
+    def drop_with_an_execution_that_dies(self, key: int, crash_at: int) -> None:
+        drop = self._write(key)
+        self.delivered[drop.drop_id] = drop
+        self._die(s3_event(drop), crash_at)
+
+    @rule(number=st.integers(0, 1), crash_at=_CRASHES)
+    def a_part_of_a_folder(self, number: int, crash_at: int) -> None:
+        drop = self._write(_KEYS, key=f"incoming/feb/part-{number:05d}-b1f2.csv")
+        self.delivered[drop.drop_id] = drop
+        self._admit(s3_event(drop), crash_at=crash_at)
+
+    @rule(crash_at=_CRASHES)
+    def the_marker_of_a_folder(self, crash_at: int) -> None:
+        self._tick()
+        marker = a_drop(99, key="incoming/feb/_SUCCESS", size=0, written_at=iso(at(self.clock)))
+        self._admit(s3_event(marker), crash_at=crash_at)
 
     @precondition(lambda self: self.running)
-    @rule(
-        how=st.sampled_from(
-            ["registered", "gate", "transient", "permanent", "stopped", "killed", "one bad file"]
-        )
-    )
-    def end(self, how: str) -> None:
+    @rule(how=st.sampled_from(_ENDS), crash_at=_CRASHES)
+    def end(self, how: str, crash_at: int) -> None:
         """A run that trains comes to an end; the last one, where an earlier one has outlived its lease."""
-        self._end(self.running.pop(), how)
+        self._end(self.running.pop(), how, crash_at)
 
-    def _end(self, admission: Admission, how: str) -> None:
-        world, now, run = self.world, at(self._tick()), admission.run
-        if how == "one bad file":
-            taken = self._manifest(run).taken
-            self.bad |= {(run.run_id, each) for each in taken[:1]}
-            remarks = Remarks({each: {"class": "MissingTarget", "message": "no y"} for each in taken[:1]})
-            world.store.write(f"s3://data/runs/{run.run_id}/remarks.json", remarks.to_json())
-            how = "gate" if len(taken) > 1 else "permanent"
+    def _end(self, admission: Admission, how: str, crash_at: int = 0) -> None:
+        """End a run, by a function that may be killed in the middle and is tried again."""
+        if how in ("one bad file", "all files bad"):
+            how = self._find_bad_files(admission.run, 1 if how == "one bad file" else None)
+        with self.world.calls(crash_at or None, is_done=crash_at % 2 == 0) as (world, _), suppress(Crash):
+            self._end_by(world, admission, how)
+            return
+        self._end_by(self.world, admission, how)
+
+    def _find_bad_files(self, run: Run, most: int | None) -> str:
+        """The preparation finds files that are bad by themselves. How the run ends then."""
+        taken = self._manifest(run).taken
+        bad = taken[:most]
+        self.bad |= {(run.run_id, each) for each in bad}
+        remarks = Remarks({each: {"class": "MissingTarget", "message": "no y"} for each in bad})
+        self.world.store.write(f"s3://data/runs/{run.run_id}/remarks.json", remarks.to_json())
+        return "gate" if len(taken) > len(bad) else "permanent"
+
+    def _end_by(self, world: World, admission: Admission, how: str) -> None:
+        now, run = at(self._tick()), admission.run
         if how == "registered":
             try:
                 world.register(admission, now=now)
@@ -161,13 +225,21 @@ class DropHistories(RuleBasedStateMachine):
             world.close(admission, status, now=now)
         world.end(run.execution_arn)
 
-    @rule(data=st.sampled_from([None, "new", "all", "last-run"]))
-    def start_by_hand(self, data: str | None) -> None:
-        self._admit({"trigger": "manual", "data": data})
+    @rule(data=st.sampled_from([None, "new", "all", "last-run"]), crash_at=_CRASHES)
+    def start_by_hand(self, data: str | None, crash_at: int) -> None:
+        self._admit({"trigger": "manual", "data": data}, crash_at=crash_at)
 
-    @rule(key=st.integers(0, _KEYS - 1))
-    def bring_back(self, key: int) -> None:
-        self._admit({"trigger": "manual", "data": "new", "bring_back": [a_drop(key).key]})
+    @rule(key=st.none() | st.integers(0, _KEYS - 1), crash_at=_CRASHES)
+    def bring_back(self, key: int | None, crash_at: int) -> None:
+        keys = ["*"] if key is None else [a_drop(key).key]
+        self._admit({"trigger": "manual", "data": "new", "bring_back": keys}, crash_at=crash_at)
+
+    @rule(back=st.integers(1, 5))
+    def replay(self, back: int) -> None:
+        for run in self.world.ledger.list_runs(None)[back:]:
+            if not run.run_id.startswith("earlier"):
+                self._admit({"trigger": "replay", "run_id": run.run_id})
+                return
 
     @rule()
     def a_follow_up_begins(self) -> None:
@@ -196,6 +268,8 @@ class DropHistories(RuleBasedStateMachine):
                 continue
             for drop_id in self._manifest(run).taken:
                 taken.setdefault(drop_id, []).append(run.run_id)
+        waiting = {each.drop_id for each in self.world.ledger.waiting_drops()}
+        assert waiting == {each.drop_id for each in drops.values() if each.state is DropState.WAITING}
         for drop_id, each in drops.items():
             runs = [self.world.ledger.get_run(run_id) for run_id in taken.get(drop_id, ())]
             holding = [run for run in runs if ending_of(run, {}) is None]
@@ -209,7 +283,10 @@ class DropHistories(RuleBasedStateMachine):
                     assert [run.run_id for run in holding] == [each.run_id]
                 case DropState.TRAINED:
                     assert len(trained) == 1 or each.run_id.startswith("earlier")
+                case DropState.WAITING:
+                    assert trained == []
                 case DropState.SUPERSEDED:
+                    assert trained == []
                     newer = drops[each.superseded_by]
                     assert newer.drop.key == each.drop.key
                     assert newer.drop.sequence > each.drop.sequence
