@@ -31,6 +31,7 @@ def test_records_why_a_run_failed_and_frees_the_lock():
         "status": "failed",
         "error_class": "EmptyData",
         "message": "row 3: no rows",
+        "data": "",
         "drops": "incoming/file-1.csv waits again and is tried with the next run, or now with "
         "'dropforge runs start'.",
     }
