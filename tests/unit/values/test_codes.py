@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.preparation.dropping import prepare
 
-from dropforge.adapters.tables.csv_table import _may_hold_codes
+from dropforge.adapters.tables.blocks import Hints
+from dropforge.adapters.tables.csv_table import CsvTable, may_hold_codes
 from dropforge.domain.contract import Column
 from dropforge.domain.errors import SchemaChanged
 from dropforge.domain.values import ColumnReader, WrongValue
@@ -61,14 +64,29 @@ def test_a_request_is_told_why():
 
 
 @settings(max_examples=2000, deadline=None)
-@given(st.text(st.sampled_from('0013,;|\n\r" -+\t.a'), max_size=9), st.sampled_from(",;|\t"))
-@example("2024-01-05 06:07\n", ",")
-def test_every_block_with_a_code_is_found(text, delimiter):
-    ends = re.escape('\n\r"' + delimiter)
-    holds = re.search(rf"(?:^|[{ends}])[ \t]*[+-]?0[0-9]", text)
-    found = _may_hold_codes(memoryview(text.encode()), delimiter)
-    assert found or not holds
+@given(
+    st.lists(st.none() | st.text(st.sampled_from("0013xX -+\t.a"), max_size=5), max_size=4), st.integers(0, 4)
+)
+@example(["2024-01-05 06:07", "0.05", "10", "-0.5", "1e05", "0", "-7"], 0)
+def test_a_column_with_a_code_is_found_and_no_other(texts, start):
+    holds = any(re.match(r"[ \t]*[+-]?0[0-9xX]", text) for text in texts[start:] if text)
+    assert may_hold_codes(pa.array(texts, pa.string())[start:]) == holds
 
 
-def test_dates_and_fractions_hold_none():
-    assert not _may_hold_codes(memoryview(b"2024-01-05 06:07,0.05,10,-0.5,1e05,0\n"), ",")
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        (["1", "", "-2", "0"], [1, None, -2, 0]),
+        (["1", "01", "2"], ["1", "01", "2"]),
+        (["1", "0x1F", "2"], ["1", "0x1F", "2"]),
+        (["1", "2.5", "2"], ["1", "2.5", "2"]),
+        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
+    ],
+)
+def test_integers_are_numbers_unless_one_could_be_read_otherwise(written, seen):
+    data = "".join(f"a,{each},1.5\n" for each in written).encode()
+    table = CsvTable(io.BytesIO(b"x,n,y\n" + data), "s3://data/x.csv", 1 << 20)
+    hints = Hints({"n": pa.int64(), "y": pa.float64()})
+    (block,) = [piece() for piece in table.pieces(["n", "y"], hints)]
+    assert block.columns["n"].to_pylist() == seen
+    assert block.columns["y"].to_pylist() == [1.5] * len(written)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -17,7 +16,6 @@ from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Hints
 from dropforge.adapters.tables.bounds import limited
 from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, holds_header, read_header
 from dropforge.adapters.tables.csv_records import (
-    CACHED_BYTES,
     MAXIMUM_RECORD_BYTES,
     is_plain,
     lines_in,
@@ -25,9 +23,8 @@ from dropforge.adapters.tables.csv_records import (
 )
 from dropforge.domain.row_rules import RULE_FIELDS
 
-_ZERO, _X, _LOWER_CASE = np.uint8(ord("0")), np.uint8(ord("x")), np.uint8(0x20)
-_FIELD_ENDS = '\n\r"'
-_MINUS, _NEWLINE, _TEN = np.uint8(ord("-")), np.uint8(ord("\n")), np.uint8(10)
+_ZERO = np.uint8(ord("0"))
+_GOES_ON_BEHIND_ZERO = r"^\s*[+-]?0[0-9xX]"
 
 
 class CsvTable(BlockTable):
@@ -88,21 +85,23 @@ class CsvTable(BlockTable):
         """
         if not is_plain(data):
             decode(bytes(data), self._name, lines_before + 1)
-        attempt = dict(kinds)
-        if pa.int64() in kinds.values() and (
-            _may_hold_hexadecimal(data) or _may_hold_codes(data, self.delimiter)
-        ):
-            # The parser reads hexadecimal and zeros in front as integers; the rules of text don't.
-            attempt |= {name: pa.string() for name, kind in kinds.items() if kind == pa.int64()}
+        # The parser reads hexadecimal and zeros in front as integers; the rules of text don't.
+        attempt = {name: pa.string() if kind == pa.int64() else kind for name, kind in kinds.items()}
         try:
             table, bad = self._read(data, attempt)
         except pa.ArrowInvalid:
-            table, bad = self._read(data, {name: _unless_number(kind) for name, kind in attempt.items()})
+            table, bad = self._read(data, {name: _unless_number(kind) for name, kind in kinds.items()})
             for name, kind in kinds.items():
-                if _is_number(kind) and not _reads_as(table[name], kind):
+                if pa.types.is_floating(kind) and not _reads_as(table[name], kind):
                     kinds[name] = pa.string()
-        records = table.num_rows + len(bad)
         columns = {name: _one_chunk(table[name]) for name in kinds}
+        for name in [each for each, kind in kinds.items() if kind == pa.int64()]:
+            try:
+                if not may_hold_codes(columns[name]):
+                    columns[name] = columns[name].cast(pa.int64())
+            except pa.ArrowInvalid:
+                kinds[name] = pa.string()
+        records = table.num_rows + len(bad)
         return Block(columns, rows_without(records, bad), records, bad, spells_missing=True)
 
     def _read(self, data: memoryview, kinds: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[BadRecord]]:
@@ -154,55 +153,15 @@ def _all_finite(numbers: pa.ChunkedArray) -> bool:
     return total is None or math.isfinite(total) or bool(pc.all(pc.is_finite(numbers)).as_py())
 
 
-def _may_hold_hexadecimal(data: memoryview) -> bool:
-    characters = np.frombuffer(data, dtype=np.uint8)
-    for start in range(0, len(characters), CACHED_BYTES):
-        marks = (characters[start : start + CACHED_BYTES] | _LOWER_CASE) == _X
-        if marks.any():
-            places = np.flatnonzero(marks) + start
-            if np.any(characters[places[places > 0] - 1] == _ZERO):
-                return True
-    return False
-
-
-def _may_hold_codes(data: memoryview, delimiter: str) -> bool:
-    """Whether a field may begin with a zero and another digit, behind blanks and a sign or not."""
-    characters = np.frombuffer(data, dtype=np.uint8)
-    marked, also = (np.empty(CACHED_BYTES, dtype=np.bool_) for _ in range(2))
-    small = np.empty(CACHED_BYTES, dtype=np.uint8)
-    for start in range(0, len(data) - 1, CACHED_BYTES):
-        size = min(CACHED_BYTES, len(data) - 1 - start)
-        piece = characters[max(start - 2, 0) : start + size + 1]
-        if start == 0:
-            piece = np.concatenate([[_NEWLINE, _NEWLINE], piece])
-        further, before, zero, behind = (piece[place : place + size] for place in range(4))
-        codes, other, byte = marked[:size], also[:size], small[:size]
-        np.less(np.subtract(behind, _ZERO, out=byte), _TEN, out=codes)
-        np.logical_and(codes, np.equal(zero, _ZERO, out=other), out=codes)
-        # In front of it nothing above a sign, and none of the digits of a date in front of a sign.
-        np.add(before, np.greater_equal(further, _MINUS, out=other).view(np.uint8), out=byte)
-        np.less_equal(byte, _MINUS, out=other)
-        if delimiter > "-":
-            other |= before == ord(delimiter)
-        places = np.flatnonzero(np.logical_and(codes, other, out=codes))
-        if len(places):
-            ends, leads = (_marked(each + delimiter) for each in (_FIELD_ENDS, _FIELD_ENDS + " \t"))
-            after_lead = _marked(" \t+-")[before[places]] & leads[further[places]]
-            if np.any(ends[before[places]] | after_lead):
-                return True
-    return False
-
-
-def _marked(characters: str) -> npt.NDArray[np.bool_]:
-    marked = np.zeros(256, dtype=np.bool_)
-    marked[[ord(each) for each in characters]] = True
-    return marked
-
-
-def _may_begin_a_field(characters: npt.NDArray[np.uint8], delimiter: str) -> npt.NDArray[np.bool_]:
-    """Mark blanks, quotes, line ends and the delimiter, and signs and marks that are as small."""
-    small: npt.NDArray[np.bool_] = characters < _MINUS
-    return small if delimiter < "-" else small | (characters == ord(delimiter))
+def may_hold_codes(texts: pa.Array) -> bool:
+    """Whether a text, behind blanks and a sign or not, is a zero that goes on, as `01` and `0x1F` are."""
+    offsets = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    characters = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
+    longer = np.flatnonzero(np.diff(offsets) > 1)
+    suspects = longer[characters[offsets[longer]] <= _ZERO]  # blanks and signs come before it
+    return len(suspects) > 0 and bool(
+        pc.any(pc.match_substring_regex(texts.take(pa.array(suspects)), _GOES_ON_BEHIND_ZERO)).as_py()
+    )
 
 
 def _read_fully(stream: BinaryIO, size: int) -> bytes:
