@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
 
 from dropforge.domain.data_report import TITLE, ColumnReport, DataReport, ObjectReport
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops.documents import Documents
 from dropforge_ops.render import facts, say, table
 
 _OBJECTS_SHOWN = 50
 
 
 def read_data_report(
-    run_id: str, bucket: str, ledger: LedgerReader, documents: Documents
+    run_id: str, bucket: str, ledger: LedgerReader, content: Callable[[str], Mapping[str, Any] | None]
 ) -> DataReport | None:
-    """What became of the data of a run; None where it was not looked at (yet)."""
+    """What became of the data of a run; None where it was not looked at (yet).
 
-    def read(of_run: str) -> DataReport | None:
-        return DataReport.read(f"s3://{bucket}/runs/{of_run}/", content)
-
-    def content(uri: str) -> Mapping[str, Any] | None:
-        found = documents.find(uri)
-        return None if found is None else found.content
-
-    report = read(run_id)
-    live = ledger.live()
-    model = None if live is None else ledger.get_model(live.version)
-    if report is None or model is None or model.run_id == run_id:
-        return report
-    before = read(model.run_id)
-    return report if before is None else report.beside(before, model.version)
+    Args:
+        content: returns the JSON object that lies at a URI, None where there is none.
+    """
+    return DataReport.read_beside_live(f"s3://{bucket}/runs/", run_id, ledger, content)
 
 
 def show_data_report(report: DataReport | None, out: Console) -> None:

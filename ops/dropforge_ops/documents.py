@@ -67,3 +67,12 @@ class Documents:
         if not isinstance(content, dict):
             raise OperationFailed(f"{uri} holds no JSON object.")
         return Document(uri, content, hashlib.sha256(data).hexdigest())
+
+    def content(self, uri: str) -> dict[str, Any] | None:
+        """What the document says; None where there is none.
+
+        Raises:
+            OperationFailed: the object is no JSON object.
+        """
+        found = self.find(uri)
+        return None if found is None else found.content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -71,10 +72,7 @@ def read(run: Run, bucket: str, ledger: LedgerReader, documents: Documents, sfn:
             raise
         execution_status = "forgotten by Step Functions"
 
-    def content(uri: str) -> dict[str, Any] | None:
-        found = documents.find(uri)
-        return None if found is None else found.content
-
+    content = cache(documents.content)  # the report tells of rejects, and of the data
     return RunDetails(
         run=run,
         execution_status=execution_status,
@@ -82,7 +80,7 @@ def read(run: Run, bucket: str, ledger: LedgerReader, documents: Documents, sfn:
         report=content(f"s3://{bucket}/runs/{run.run_id}/report.json"),
         judgement=content(f"s3://{bucket}/models/{run.run_id}/judgement.json"),
         lineage=content(f"s3://{bucket}/models/{run.run_id}/lineage.json"),
-        data=read_data_report(run.run_id, bucket, ledger, documents),
+        data=read_data_report(run.run_id, bucket, ledger, content),
     )
 
 

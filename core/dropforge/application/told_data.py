@@ -26,10 +26,4 @@ def told_data(prefix: str, run_id: str, ledger: Ledger, store: ObjectStore) -> D
             return found if isinstance(found, dict) else None
         return None
 
-    report = DataReport.read(prefix, content)
-    live = ledger.live()
-    model = None if live is None else ledger.get_model(live.version)
-    if report is None or model is None or model.run_id == run_id:
-        return report
-    before = DataReport.read(f"{prefix.removesuffix(f'{run_id}/')}{model.run_id}/", content)
-    return report if before is None else report.beside(before, model.version)
+    return DataReport.read_beside_live(prefix.removesuffix(f"{run_id}/"), run_id, ledger, content)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Protocol
 
 from dropforge.domain.contract import MAXIMUM_CATEGORIES, NO_VALUES, Column, Contract
 from dropforge.domain.errors import InvalidContract
 from dropforge.domain.format_words import format_in_words
+from dropforge.domain.records import Live, ModelVersion
 
 TITLE: Final = "What became of your data"
 
@@ -34,6 +35,14 @@ _LONGEST_LINE: Final = 400
 _NAMES_IN_METADATA: Final = 256
 _NOT_IN_METADATA: Final = re.compile(r"[^\w .:/=+\-@]")
 """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html"""
+
+
+class Versions(Protocol):
+    """As much of the ledger as says which model is live."""
+
+    def live(self) -> Live | None: ...
+
+    def get_model(self, version: int) -> ModelVersion | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +159,6 @@ class ObjectReport:
         key = self.source.partition("?versionId=")[0].removeprefix("s3://").partition("/")[2]
         return key.removeprefix("incoming/") or self.source
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "read": self.read,
-            "rejected": self.rejected,
-            "unlabelled": self.unlabelled,
-            "duplicates": self.duplicates,
-            "remark": self.remark,
-        }
-
 
 @dataclass(frozen=True)
 class DataReport:
@@ -194,6 +193,28 @@ class DataReport:
             return None
         contract = content(f"{prefix}contract/schema.json")
         return cls.of(report, contract, content(f"{prefix}profile.json"))
+
+    @classmethod
+    def read_beside_live(
+        cls,
+        runs_uri: str,
+        run_id: str,
+        versions: Versions,
+        content: Callable[[str], Mapping[str, Any] | None],
+    ) -> DataReport | None:
+        """Read the report of a run, with what differs from that of the live version where there is one.
+
+        Args:
+            runs_uri: where the folders of runs are, with its final slash.
+            content: as of `read`.
+        """
+        report = cls.read(f"{runs_uri}{run_id}/", content)
+        live = versions.live()
+        model = None if live is None else versions.get_model(live.version)
+        if report is None or model is None or model.run_id == run_id:
+            return report
+        before = cls.read(f"{runs_uri}{model.run_id}/", content)
+        return report if before is None else report.beside(before, model.version)
 
     @classmethod
     def of(
@@ -297,7 +318,7 @@ class DataReport:
             "run_id": self.run_id,
             "rows": dict(self.rows),
             "splits": dict(self.splits),
-            "objects": [each.to_dict() for each in self.objects],
+            "objects": [asdict(each) for each in self.objects],
             "columns": [each.to_dict() for each in self.columns],
             "remarks": list(self.remarks),
             "compared_with": self.compared_with,

@@ -127,7 +127,9 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
 
 def _warn_of_left_out(invocation: Invocation, model: ModelVersion) -> None:
     """Name the columns that have values and that the model knows nothing of."""
-    data = read_data_report(model.run_id, invocation.target.bucket, invocation.ledger, invocation.documents)
+    data = read_data_report(
+        model.run_id, invocation.target.bucket, invocation.ledger, invocation.documents.content
+    )
     if data is not None and data.left_out:
         for line in (data.columns_in_words, *data.left_out_in_words):
             invocation.note(line)

@@ -74,7 +74,9 @@ def drop(
 
 
 def _data_report(invocation: Invocation, run: Run) -> DataReport | None:
-    return read_data_report(run.run_id, invocation.target.bucket, invocation.ledger, invocation.documents)
+    return read_data_report(
+        run.run_id, invocation.target.bucket, invocation.ledger, invocation.documents.content
+    )
 
 
 def upload_all(invocation: Invocation, keys: dict[Path, str]) -> list[Upload]:

@@ -59,7 +59,9 @@ def _show_one(invocation: Invocation, model: ModelVersion, live: Live | None) ->
         invocation.note(str(error))
     document = _document(model, live, changes)
     document["judgement"] = None if shown is None else shown.judgement.content
-    data = read_data_report(model.run_id, invocation.target.bucket, invocation.ledger, invocation.documents)
+    data = read_data_report(
+        model.run_id, invocation.target.bucket, invocation.ledger, invocation.documents.content
+    )
     document["data"] = None if data is None else data.to_dict()
 
     def show(out: Console) -> None:

@@ -246,7 +246,7 @@ def _review(
         diagnostics=diagnostics,
         diagnostics_problem=problem,
         data=read_told_data(run_id, bucket, ledger, documents),
-        lineage=_content(f"{folder}/lineage.json", documents),
+        lineage=documents.content(f"{folder}/lineage.json") or {},
     )
 
 
@@ -267,11 +267,6 @@ def _diagnostics(
             "in S3, or train again."
         )
     return found.content, None
-
-
-def _content(uri: str, documents: Documents) -> Mapping[str, Any]:
-    found = documents.find(uri)
-    return {} if found is None else found.content
 
 
 def _metric_row(name: str, raw: Mapping[str, Any], decides: bool) -> MetricRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from dropforge.domain.data_report import ColumnReport, DataReport
@@ -46,23 +47,19 @@ class ToldData:
 
 def read_told_data(run_id: str, bucket: str, ledger: LedgerReader, documents: Documents) -> ToldData | None:
     """What became of the data of a run, beside the live version's; None where it was not looked at (yet)."""
-    report = read_data_report(run_id, bucket, ledger, documents)
+    content = cache(documents.content)
+    report = read_data_report(run_id, bucket, ledger, content)
     if report is None:
         return None
     folder = f"s3://{bucket}/runs/{run_id}/"
-    profile = _content(f"{folder}profile.json", documents)
+    profile = content(f"{folder}profile.json") or {}
     profiled = {str(each.get("name")): each for each in profile.get("columns") or []}
-    rejects = _content(f"{folder}report.json", documents).get("rejects") or []
+    rejects = (content(f"{folder}report.json") or {}).get("rejects") or []
     return ToldData(
         report,
         tuple(_column(each, profiled.get(each.name)) for each in report.columns),
         tuple(map(_rejected, rejects)),
     )
-
-
-def _content(uri: str, documents: Documents) -> Mapping[str, Any]:
-    found = documents.find(uri)
-    return {} if found is None else found.content
 
 
 def _column(report: ColumnReport, profiled: Mapping[str, Any] | None) -> ToldColumn:
