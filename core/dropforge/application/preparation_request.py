@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dropforge.domain.contract import TASKS
 from dropforge.domain.errors import InvalidEvent, InvalidSettings
+from dropforge.domain.instance_rules import listed
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.run_manifest import RunManifest
 
@@ -211,12 +212,9 @@ def _by_reading(last_readings: Mapping[str, int]) -> str:
         The columns that each reading read otherwise, listed as people read it; nothing where there are none.
     """
     listed = {
-        reading: _listed([name for name, last in last_readings.items() if last >= reading])
+        reading: listed(
+            [repr(name[:_LONGEST_NAME]) for name, last in last_readings.items() if last >= reading], _NAMED
+        )
         for reading in range(1, max(last_readings.values(), default=0) + 1)
     }
     return json.dumps(listed, ensure_ascii=False) if listed else ""
-
-
-def _listed(columns: Sequence[str]) -> str:
-    names = ", ".join(repr(name[:_LONGEST_NAME]) for name in columns[:_NAMED])
-    return names + (f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else "")

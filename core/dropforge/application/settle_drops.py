@@ -9,6 +9,7 @@ from typing import Any
 
 from dropforge.domain.drop_life import NEVER, DropState, RecordedDrop, let_go, newest_of_each_key
 from dropforge.domain.errors import ObjectMissing
+from dropforge.domain.instance_rules import listed
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.records import Run
@@ -32,9 +33,8 @@ class Settlement:
         if self.waiting:
             again = min(each.due_at for each in self.waiting)
             when = "with the next run" if again == NEVER else f"by itself after {again}"
-            parts.append(
-                f"{_names(self.waiting)} waits again and is tried {when}, or now with 'dropforge runs start'."
-            )
+            names = listed([each.drop.key for each in self.waiting], _NAMED)
+            parts.append(f"{names} waits again and is tried {when}, or now with 'dropforge runs start'.")
         for each in self.set_aside[:_NAMED]:
             said = each.reason or {}
             parts.append(
@@ -121,9 +121,3 @@ def read_remarks(run: Run, store: ObjectStore) -> Remarks:
         return Remarks.from_json(store.read(f"{run.manifest_uri.rpartition('/')[0]}/{REMARKS_NAME}"))
     except ObjectMissing:
         return Remarks()
-
-
-def _names(drops: Sequence[RecordedDrop]) -> str:
-    names = [each.drop.key for each in drops[:_NAMED]]
-    more = len(drops) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")

@@ -18,6 +18,7 @@ from dropforge.domain.errors import (
     cut,
 )
 from dropforge.domain.inference import refuse_missing
+from dropforge.domain.instance_rules import listed
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import ObjectCounts
 from dropforge.domain.run_manifest import REMARKS_NAME, Remarks
@@ -88,9 +89,12 @@ class Sifted:
                 }
         notes = []
         if goes_on and left_out:
-            notes.append(f"Trained without {_names(left_out)}, which can't be used: see what was set aside.")
+            notes.append(
+                f"Trained without {listed([ref.key for ref in left_out], _NAMED)}, which can't be used: see "
+                "what was set aside."
+            )
         if empty:
-            notes.append(f"Passed over files without rows: {_names(empty)}.")
+            notes.append(f"Passed over files without rows: {listed([ref.key for ref in empty], _NAMED)}.")
         return Remarks({} if self.request.is_replay else aside, notes)
 
 
@@ -166,11 +170,6 @@ def _refuse_rows(
             f"{counts.rejected} of {counts.read} rows of {ref.uri} break the contract, but "
             f"maximum_reject_rate is {allowed:.1%}. runs/{request.run_id}/rejected/ has the reasons."
         )
-
-
-def _names(refs: list[ObjectRef]) -> str:
-    names = ", ".join(ref.key for ref in refs[:_NAMED])
-    return names + (f" and {len(refs) - _NAMED} more" if len(refs) > _NAMED else "")
 
 
 def finished(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import DataError, EmptyData, SchemaChanged, TooManyRejects, UnreadableData
 from dropforge.domain.inference import refuse_missing
+from dropforge.domain.instance_rules import listed
 from dropforge.domain.preparing import CheckCounts
 from dropforge.domain.row_rules import shown
 from dropforge.domain.survey import Identifiers, TableSurvey
@@ -170,10 +171,9 @@ def refuse_empty(uri: str, records: int) -> None:
 
 def unlabelled(uris: Sequence[str], rows: int, target: str) -> str:
     """Say that nothing can be learned from objects without a single target."""
-    named = ", ".join(uris[:_NAMED]) + (f" and {len(uris) - _NAMED} more" if len(uris) > _NAMED else "")
     return (
-        f"None of the {rows} rows of {named} has a value of the target {target!r}, so there is nothing to "
-        "learn from. Drop the rows again once it is known."
+        f"None of the {rows} rows of {listed(uris, _NAMED)} has a value of the target {target!r}, so there "
+        "is nothing to learn from. Drop the rows again once it is known."
     )
 
 

@@ -181,10 +181,10 @@ def _check_range(column: Column, value: Any) -> None:
         raise WrongValue(f"{value!r} is above the maximum {column.maximum!r}")
 
 
-def listed(values: Sequence[str]) -> str:
-    """Return allowed values as messages show them."""
-    shown = ", ".join(values[:LISTED])
-    return shown if len(values) <= LISTED else f"{shown} and {len(values) - LISTED} more"
+def listed(values: Sequence[str], most: int = LISTED) -> str:
+    """Return values as messages list them: the first ones, and how many more there are."""
+    shown = ", ".join(values[:most])
+    return shown if len(values) <= most else f"{shown} and {len(values) - most} more"
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

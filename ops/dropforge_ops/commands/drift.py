@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from dropforge.domain.instance_rules import listed
 from dropforge.domain.moments import from_iso
 from dropforge_ops.documents import Document
 from dropforge_ops.errors import NotFound, UsageError
@@ -114,7 +115,7 @@ def _table(newest: Sequence[Document]) -> Any:
                 "" if each["version"] is None else each["version"],
                 each["rows"],
                 _verdict(each["verdict"]),
-                _names(each["drifted"]),
+                listed(each["drifted"], _COLUMNS_SHOWN),
                 _verdict(quality["verdict"] or ""),
                 "" if quality["live"] is None else f"{quality['metric']} {number(quality['live'])}",
                 Text(", ".join(kind for kind, raised in each["alarms"].items() if raised), style="bold red"),
@@ -175,11 +176,6 @@ def _columns(columns: Sequence[Mapping[str, Any]]) -> Any:
             ]
         )
     return table(["column", "kind", "verdict", "corrected p", "statistic", "value", "threshold"], rows)
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - _COLUMNS_SHOWN
-    return ", ".join(names[:_COLUMNS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _verdict(text: str) -> Text:

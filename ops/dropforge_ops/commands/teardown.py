@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from dropforge.domain.instance_rules import listed
 from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.render import say
@@ -82,10 +83,4 @@ def _show(stack: str, done: Teardown, out: Console) -> None:
 
 
 def _listed(found: dict[str, list[str]]) -> str:
-    parts = []
-    for kind, names in found.items():
-        shown = ", ".join(names[:_SHOWN]) + (
-            f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        )
-        parts.append(f"{kind} {shown}")
-    return "; ".join(parts)
+    return "; ".join(f"{kind} {listed(names, _SHOWN)}" for kind, names in found.items())

@@ -11,6 +11,7 @@ from typing import Final
 
 from nicegui import html, ui
 
+from dropforge.domain.instance_rules import listed
 from dropforge_ops.console.components.drift_charts import (
     distance_chart,
     distribution_chart,
@@ -180,9 +181,7 @@ def _drifted_in_words(window: Window) -> str:
         if window.verdict == "drifted":
             return "No single column, but all of them together"
         return f"None of {len(window.columns)} columns has drifted"
-    shown = ", ".join(window.drifted[:4])
-    more = len(window.drifted) - 4
-    return shown + (f" and {more} more" if more > 0 else "")
+    return listed(window.drifted, 4)
 
 
 def _together(window: Window) -> str | None:
