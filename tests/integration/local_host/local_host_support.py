@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.waiting import looked_for
+from tests.waiting import is_alive, looked_for
 
 from dropforge_local.host import LocalHost
 
@@ -25,15 +25,6 @@ def eventually[T](read: Callable[[], T], within_s: float = 20.0) -> T:
     if not value:
         pytest.fail(f"nothing within {within_s} s; last: {value!r}")
     return value
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended and waits to be reaped doesn't."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 @dataclass

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from local_host_support import eventually, is_alive
+from local_host_support import eventually
 from tests.forked_hosts import ForkedHost
+from tests.waiting import is_alive
 
 from dropforge_local.announcement import announcement_path
 from dropforge_local.errors import HostAlreadyRunning, StateNotKept

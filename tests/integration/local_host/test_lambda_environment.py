@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from local_host_support import eventually, is_alive
+from local_host_support import eventually
+from tests.waiting import is_alive
 
 if TYPE_CHECKING:
     from local_host_support import Deployed

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from local_host_support import eventually, is_alive
+from local_host_support import eventually
+from tests.waiting import is_alive
 
 if TYPE_CHECKING:
     from local_host_support import Deployed

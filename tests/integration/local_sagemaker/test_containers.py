@@ -24,6 +24,7 @@ from sagemaker_host import (
     training_request,
     wait_until,
 )
+from tests.waiting import is_alive
 
 from dropforge_local.sagemaker import container as container_module
 from dropforge_local.sagemaker.container import Container, Image, Root, has_namespaces
@@ -94,7 +95,7 @@ def test_supervisor_that_is_killed_takes_the_entrypoint_along(image: Image, root
     container = Container(image, root, ["sh", "-c", "echo $$; exec sleep 300"], {})
     pid = int(container.output.readline())
     os.kill(container.pid, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+    wait_until(lambda: not is_alive(pid))
     container.close()
 
 

@@ -28,6 +28,7 @@ from sagemaker_host import (
     training_request,
     wait_until,
 )
+from tests.waiting import is_alive
 
 from dropforge_local.sagemaker import service as service_module
 from dropforge_local.sagemaker.container import Image
@@ -71,13 +72,6 @@ def clients(url: str) -> tuple[Any, Any]:
     return made[0], made[1]
 
 
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 def test_job_of_a_killed_host_runs_again_from_the_start(
     tmp_path: Path, processes: Callable[[], tuple[int, str]]
 ) -> None:
@@ -103,7 +97,7 @@ def test_job_of_a_killed_host_runs_again_from_the_start(
     wait_until(lambda: marker.exists() and marker.read_text())
     first = int(marker.read_text())
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: gone(first))
+    wait_until(lambda: not is_alive(first))
 
     _, url = processes()
     sagemaker, _ = clients(url)
@@ -132,7 +126,7 @@ def test_endpoint_of_a_killed_host_comes_back_and_its_old_servers_are_gone(
     add_endpoint(host, sagemaker)
     server, _ = server_pids(runtime)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: gone(server))
+    wait_until(lambda: not is_alive(server))
 
     _, url = processes()
     sagemaker, runtime = clients(url)

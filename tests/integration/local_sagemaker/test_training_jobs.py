@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from sagemaker_host import ROLE, Host, put_script, training_request, wait_until
+from tests.waiting import is_alive
 
 from dropforge_local.sagemaker.libraries import LoadedLibraries
 from dropforge_local.sagemaker.service import SageMaker
@@ -374,7 +375,7 @@ def test_script_that_ignores_sigterm_is_killed_with_its_children(
     line = wait_until(lambda: host.log(LOG_GROUP))
     sagemaker.stop_training_job(TrainingJobName="stubborn")
     assert service.wait_training_job("stubborn", 10)["TrainingJobStatus"] == "Stopped"
-    assert not _alive(int(line.split()[1]))
+    assert not is_alive(int(line.split()[1]))
 
 
 def test_child_that_outlives_the_script_is_killed(service: SageMaker, sagemaker: Any, host: Host) -> None:
@@ -387,15 +388,7 @@ def test_child_that_outlives_the_script_is_killed(service: SageMaker, sagemaker:
     )
     done = run(service, sagemaker, training_request("daemon"))
     assert done["TrainingJobStatus"] == "Completed"
-    assert not _alive(int(host.log(LOG_GROUP)))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert not is_alive(int(host.log(LOG_GROUP)))
 
 
 def test_job_beyond_its_time_is_stopped(service: SageMaker, sagemaker: Any, host: Host) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.waiting import is_alive
 
 from dropforge_local.forking.spawner import end_group
 from dropforge_local.glue.fork_servers import ForkServers
@@ -226,7 +227,7 @@ def test_an_id_stays_taken_until_the_group_is_ended(forks: Forks) -> None:
     assert _exists(process.pid)
     end_group(process)
     _within(10, lambda: not _exists(process.pid))
-    _within(10, lambda: not _exists(child) or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z")
+    _within(10, lambda: not is_alive(child))
     end_group(process)
 
 
