@@ -211,10 +211,10 @@ def _by_reading(last_readings: Mapping[str, int]) -> str:
     Returns:
         The columns that each reading read otherwise, listed as people read it; nothing where there are none.
     """
-    listed = {
+    columns = {
         reading: listed(
             [repr(name[:_LONGEST_NAME]) for name, last in last_readings.items() if last >= reading], _NAMED
         )
         for reading in range(1, max(last_readings.values(), default=0) + 1)
     }
-    return json.dumps(listed, ensure_ascii=False) if listed else ""
+    return json.dumps(columns, ensure_ascii=False) if columns else ""

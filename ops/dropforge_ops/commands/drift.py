@@ -43,7 +43,7 @@ def drift(
         invocation.emit(document, lambda out: _show_one(out, found))
         return
     newest = reports.newest(limit)
-    listed = {"windows": [_summary(each) for each in newest]}
+    document = {"windows": [_summary(each) for each in newest]}
 
     def show(out: Console) -> None:
         if not newest:
@@ -55,7 +55,7 @@ def drift(
             return
         out.print(_table(newest))
 
-    invocation.emit(listed, show)
+    invocation.emit(document, show)
 
 
 def _find(reports: WatchReports, text: str) -> Document:
