@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from dropforge.domain import archive, manifest
+from dropforge.domain.diagnostics import FILE_NAME as DIAGNOSTICS
 from dropforge.domain.diagnostics import diagnostics
 from dropforge.domain.drift.scores import PREDICTION_PROFILE, prediction_profile
 from dropforge.domain.errors import (
@@ -106,8 +107,22 @@ class JudgeRequest:
         )
 
 
+@dataclass(frozen=True)
+class _Evidence:
+    """What the training job left, read whole and found to belong together and to the run."""
+
+    model: Mapping[str, Any]
+    model_sha256: str
+    report: Mapping[str, Any]
+    smoke: Mapping[str, Any]
+    holdout: HoldOut
+    champion_reason: str | None
+
+
 def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     """Judge a training job's model and write evaluation, judgement, smoke and lineage beside it.
+
+    All evidence is read first, then the verdict is reached, then all documents are written.
 
     Effect: ``<models_prefix>/<run_id>/`` holds ``evaluation``, ``diagnostics``, ``judgement``, ``smoke``,
     ``lineage`` and ``prediction_profile``, each ``.json``. A rerun writes the same bytes. A rejected
@@ -122,6 +137,25 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
         NotComparable: the job was not given the champion that the run was admitted with.
         InvalidSettings: the policy doesn't fit the task.
     """
+    evidence = _read_evidence(request, store)
+    judgement = _decide(request, evidence)
+    verdict = _verdict(request, evidence, judgement)
+    documents = _documents(request, evidence, judgement, verdict)
+    folder = f"{request.models_prefix}/{request.run_id}"
+    for name, content in documents.items():
+        store.write(f"{folder}/{name}", content, content_type="application/json")
+    told = ("evaluation", "diagnostics", "judgement", "smoke", "lineage")
+    return {
+        "accepted": judgement.accepted,
+        "metric": {name: value for name, value in verdict["metric"].items() if name != "greater_is_better"},
+        **{name: verdict[name] for name in ("metrics", "champion", "reasons")},
+        **{f"{name}_uri": f"{folder}/{name}.json" for name in told},
+        "judgement_sha256": hashlib.sha256(documents["judgement.json"]).hexdigest(),
+        **_digests(request, evidence),
+    }
+
+
+def _read_evidence(request: JudgeRequest, store: ObjectStore) -> _Evidence:
     model_sha256, model = _read_model(request.model_data_url, store)
     files = _read_output(request.output_data_url, store)
     report, smoke = (_object(files[name], name) for name in ("training_report.json", "smoke.json"))
@@ -132,49 +166,52 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
         raise InvalidTrainingOutput(
             "holdout.npz and training_report.json disagree on whether a champion was scored."
         )
-    judgement = judge(holdout, request.policy, champion_reason)
-    if request.champion is not None and request.champion.model_digest == report["model_digest"]:
-        judgement = refused_as_the_same(judgement, request.champion.version)
-    champion = _champion_summary(request.champion, judgement, champion_reason)
-    folder = f"{request.models_prefix}/{request.run_id}"
-    names = ("evaluation", "diagnostics", "judgement", "smoke", "lineage")
-    uris = {name: f"{folder}/{name}.json" for name in names}
-    baseline_uri = f"{folder}/{PREDICTION_PROFILE}"
+    return _Evidence(model, model_sha256, report, smoke, holdout, champion_reason)
+
+
+def _decide(request: JudgeRequest, evidence: _Evidence) -> Judgement:
+    judgement = judge(evidence.holdout, request.policy, evidence.champion_reason)
+    champion = request.champion
+    if champion is not None and champion.model_digest == evidence.report["model_digest"]:
+        return refused_as_the_same(judgement, champion.version)
+    return judgement
+
+
+def _verdict(request: JudgeRequest, evidence: _Evidence, judgement: Judgement) -> dict[str, Any]:
+    """Return ``judgement.json``, but for the digest of the diagnostics that it binds."""
+    return {
+        **judgement.to_dict(),
+        "run_id": request.run_id,
+        "champion": _champion_summary(request.champion, judgement, evidence.champion_reason),
+        **_digests(request, evidence),
+    }
+
+
+def _documents(
+    request: JudgeRequest, evidence: _Evidence, judgement: Judgement, verdict: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return the content of every file that a judgement leaves, by its name."""
+    holdout = evidence.holdout
     scored = Scored(holdout.task, holdout.target, holdout.candidate)
     values = {name: interval.value for name, interval in judgement.metrics.items()}
     deviations = {name: interval.deviation for name, interval in judgement.metrics.items()}
-    digests = {
-        "model_digest": report["model_digest"],
-        "model_sha256": model_sha256,
-        "model_data_url": request.model_data_url,
-    }
-    written = {
-        "evaluation": _json(evaluation(scored, values, deviations)),
-        "diagnostics": _json(diagnostics(holdout, report)),
-        "smoke": _json(smoke),
-        "lineage": _json(_lineage(request, report, model, digests)),
-    }
-    verdict = {
-        **judgement.to_dict(),
-        "run_id": request.run_id,
-        "champion": champion,
-        "diagnostics_sha256": hashlib.sha256(written["diagnostics"]).hexdigest(),
-        **digests,
-    }
-    written["judgement"] = _json(verdict)
-    for name, data in written.items():
-        store.write(uris[name], data, content_type="application/json")
-    baseline = prediction_profile(holdout.task, holdout.classes, holdout.candidate)
-    store.write(baseline_uri, _json(baseline), content_type="application/json")
+    curves = _json(diagnostics(holdout, evidence.report))
     return {
-        "accepted": judgement.accepted,
-        "metric": {name: value for name, value in verdict["metric"].items() if name != "greater_is_better"},
-        "metrics": verdict["metrics"],
-        "champion": champion,
-        "reasons": verdict["reasons"],
-        **{f"{name}_uri": uri for name, uri in uris.items()},
-        "judgement_sha256": hashlib.sha256(written["judgement"]).hexdigest(),
-        **digests,
+        "evaluation.json": _json(evaluation(scored, values, deviations)),
+        DIAGNOSTICS: curves,
+        "smoke.json": _json(evidence.smoke),
+        "lineage.json": _json(_lineage(request, evidence)),
+        PREDICTION_PROFILE: _json(prediction_profile(holdout.task, holdout.classes, holdout.candidate)),
+        # Last, so that whoever finds a judgement finds all that it was reached by.
+        "judgement.json": _json({**verdict, "diagnostics_sha256": hashlib.sha256(curves).hexdigest()}),
+    }
+
+
+def _digests(request: JudgeRequest, evidence: _Evidence) -> dict[str, str]:
+    return {
+        "model_digest": evidence.report["model_digest"],
+        "model_sha256": evidence.model_sha256,
+        "model_data_url": request.model_data_url,
     }
 
 
@@ -269,13 +306,12 @@ def _champion_summary(
     }
 
 
-def _lineage(
-    request: JudgeRequest, report: Mapping[str, Any], model: Mapping[str, Any], digests: Mapping[str, str]
-) -> dict[str, Any]:
+def _lineage(request: JudgeRequest, evidence: _Evidence) -> dict[str, Any]:
+    model, report = evidence.model, evidence.report
     return {
         "format": 1,
         "run_id": request.run_id,
-        **digests,
+        **_digests(request, evidence),
         "contract_hash": report["contract_hash"],
         "estimator": model.get("estimator"),
         "hyperparameters": model.get("hyperparameters"),
