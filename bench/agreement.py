@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.record import Result, append
 from bench.simulation import NUMERIC
-from dropforge.adapters.tables.outline import SAMPLE_ROWS
+from dropforge.adapters.tables.staging.outline import SAMPLE_ROWS
 from dropforge.domain.drift import counts
 from dropforge.domain.drift.baseline import NumericBaseline
 from dropforge.domain.drift.features import binned, kolmogorov_distance

@@ -19,7 +19,7 @@ from typing import Any
 from bench.folder_store import FolderStore
 from bench.measured import peak_mb
 from bench.prepare_ours import DATA, counts_of, request_of
-from dropforge.adapters.tables.chunks import ChunkedTables
+from dropforge.adapters.tables.chunked_tables import ChunkedTables
 from dropforge.application.merge_chunks import merge_chunks
 from dropforge.application.prepare_chunk import prepare_chunk
 from dropforge.application.scale_out import ScaleOut, plan

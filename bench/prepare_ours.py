@@ -18,8 +18,8 @@ import pyarrow.csv as pacsv
 from bench.folder_store import FolderStore
 from bench.measured import report
 from bench.mixed_table import BROKEN_VALUES, CONTRACT
-from dropforge.adapters.tables.engine import BLOCK_BYTES, StreamedTables
-from dropforge.adapters.tables.parts import part_bytes
+from dropforge.adapters.tables.streamed_tables import BLOCK_BYTES, StreamedTables
+from dropforge.adapters.tables.writing.parts import part_bytes
 from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.ports import ObjectRef

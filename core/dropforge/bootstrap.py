@@ -56,7 +56,7 @@ def object_store() -> ObjectStore:
 def tables(store: ObjectStore) -> Tables:
     """Table files as streams. Loads pyarrow."""
     with without_collection():
-        from dropforge.adapters.tables.engine import StreamedTables
+        from dropforge.adapters.tables.streamed_tables import StreamedTables
 
     return StreamedTables(store)
 
@@ -64,7 +64,7 @@ def tables(store: ObjectStore) -> Tables:
 def chunk_tables(store: ObjectStore) -> ChunkTables:
     """Chunks of table files. Loads pyarrow."""
     with without_collection():
-        from dropforge.adapters.tables.chunks import ChunkedTables
+        from dropforge.adapters.tables.chunked_tables import ChunkedTables
 
     return ChunkedTables(store)
 

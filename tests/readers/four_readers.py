@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from dropforge.adapters.tables.checking import check_columns, reading_hints
-from dropforge.adapters.tables.reading import open_table, survey_table
+from dropforge.adapters.tables.checking.contract_check import check_columns, reading_hints
+from dropforge.adapters.tables.checking.passes import survey_table
+from dropforge.adapters.tables.reading.formats import open_table
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.formats import Locale, reading_of
 from tests.in_memory_store import InMemoryObjectStore

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from bench.folder_store import FolderStore
 from numpy.typing import NDArray
 
-from dropforge.adapters.tables.engine import StreamedTables
+from dropforge.adapters.tables.streamed_tables import StreamedTables
 from dropforge.application.judge_model import JudgeRequest, judge_model
 from dropforge.application.preparation_request import PreparedData, PrepareRequest, PrepareSettings
 from dropforge.application.prepare_data import prepare_data

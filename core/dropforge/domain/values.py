@@ -1,8 +1,8 @@
 """What a value means, one by one: the reference that every way in is held to.
 
 The rules stand in ``docs/how-to/data.md``. Requests, outcomes and the endpoint's CSV are read by this module;
-drops and batches by ``dropforge.adapters.tables.conversion``, which reads whole columns and must come to the
-same (``tests/unit/values``).
+drops and batches by ``dropforge.adapters.tables.checking.conversion``, which reads whole columns and must
+come to the same (``tests/unit/values``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Value = float | int | bool | str | None
 
 READING = 3
 """Raise it whenever a value comes to mean something else, so that rows hash otherwise. Models hold it in
-their archive; 1 and 2 are known by what archives of then lack, see `adapters/tables/earlier_reading.py`."""
+their archive; 1 and 2 are known by what archives of then lack, see
+`adapters/tables/checking/earlier_reading.py`."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

@@ -9,7 +9,7 @@ from typing import Any
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.preparation.dropping import DATA, SPLITS, a_request, dropped, read_parts
 
-from dropforge.adapters.tables.chunks import ChunkedTables
+from dropforge.adapters.tables.chunked_tables import ChunkedTables
 from dropforge.application.merge_chunks import merge_chunks
 from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
 from dropforge.application.prepare_chunk import prepare_chunk

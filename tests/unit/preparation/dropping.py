@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tests.in_memory_store import InMemoryObjectStore
 
-from dropforge.adapters.tables.engine import BLOCK_BYTES, StreamedTables
+from dropforge.adapters.tables.streamed_tables import BLOCK_BYTES, StreamedTables
 from dropforge.application.preparation_request import PreparedData, PrepareRequest, PrepareSettings
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract

@@ -17,8 +17,8 @@ import pytest
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.preparation.dropping import csv_table, prepare, request_for
 
-from dropforge.adapters.tables import source
-from dropforge.adapters.tables.engine import StreamedTables
+from dropforge.adapters.tables.reading import source
+from dropforge.adapters.tables.streamed_tables import StreamedTables
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import (

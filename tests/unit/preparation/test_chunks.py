@@ -22,11 +22,12 @@ from tests.unit.preparation.chunking import outcome, prepare_in_chunks
 from tests.unit.preparation.dropping import csv_table, prepare
 from tests.unit.preparation.test_against_reference import EXAMPLE, contract, written_files
 
-from dropforge.adapters.tables import chunks, csv_records, csv_scan
-from dropforge.adapters.tables.bounds import line_start
-from dropforge.adapters.tables.csv_records import cut, first_record_end
-from dropforge.adapters.tables.csv_scan import scan
-from dropforge.adapters.tables.key_file import KeyFile, KeySorter
+from dropforge.adapters.tables import chunked_tables as chunks
+from dropforge.adapters.tables.reading import csv_records, csv_scan
+from dropforge.adapters.tables.reading.byte_ranges import line_start
+from dropforge.adapters.tables.reading.csv_records import cut, first_record_end
+from dropforge.adapters.tables.reading.csv_scan import scan
+from dropforge.adapters.tables.staging.key_file import KeyFile, KeySorter
 from dropforge.application.merge_chunks import merge_chunks
 from dropforge.application.prepare_chunk import prepare_chunk
 from dropforge.application.scale_out import MANY_OBJECTS, ScaleOut

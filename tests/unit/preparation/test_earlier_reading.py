@@ -21,9 +21,9 @@ from tests.unit.preparation.chunking import prepare_in_chunks
 from tests.unit.preparation.dropping import csv_table, prepare
 from tests.workflow.previous_release import unpack_previous_release
 
-from dropforge.adapters.tables import checking
-from dropforge.adapters.tables.conversion import fits
-from dropforge.adapters.tables.reading import open_table
+from dropforge.adapters.tables.checking import contract_check as checking
+from dropforge.adapters.tables.checking.conversion import fits
+from dropforge.adapters.tables.reading.formats import open_table
 from dropforge.domain.contract import Column, Contract
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,7 +14,7 @@ from tests.unit.preparation.chunking import outcome as outcome_of
 from tests.unit.preparation.chunking import prepare_in_chunks, run_chunks
 from tests.unit.preparation.dropping import DATA, SPLITS, csv_table, prepare
 
-from dropforge.adapters.tables.engine import StreamedTables
+from dropforge.adapters.tables.streamed_tables import StreamedTables
 from dropforge.application.preparation_request import PrepareRequest, PrepareSettings
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.preparation.dropping import csv_table, prepare
 
-from dropforge.adapters.tables import outline as outlines
-from dropforge.adapters.tables.checking import prepared_schema
-from dropforge.adapters.tables.outline import Outline
-from dropforge.adapters.tables.parts import tidied
+from dropforge.adapters.tables.checking.contract_check import prepared_schema
+from dropforge.adapters.tables.staging import outline as outlines
+from dropforge.adapters.tables.staging.outline import Outline
+from dropforge.adapters.tables.writing.parts import tidied
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.profile import Ruler
 

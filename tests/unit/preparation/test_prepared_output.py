@@ -11,7 +11,7 @@ from tests.mocked_aws import mocked_aws
 from tests.unit.preparation.dropping import SPLITS, csv_table, prepare, request_for
 
 from dropforge.adapters.object_store import S3ObjectStore
-from dropforge.adapters.tables.engine import StreamedTables
+from dropforge.adapters.tables.streamed_tables import StreamedTables
 from dropforge.application.preparation_request import PrepareSettings
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract
@@ -202,7 +202,7 @@ def test_rows_keep_the_order_of_the_drops():
 
 
 def test_large_tables_come_in_parts(monkeypatch):
-    monkeypatch.setattr("dropforge.adapters.tables.staging._CHUNK_ROWS", (100, 100))
+    monkeypatch.setattr("dropforge.adapters.tables.writing.chunks._CHUNK_ROWS", (100, 100))
     many = prepare(csv_table(1000), block_bytes=3000)
     one = prepare(csv_table(1000), block_bytes=1 << 20)
     assert outputs(many.store) == outputs(one.store)
@@ -302,7 +302,7 @@ def test_the_reject_rate_is_inclusive():
 
 @pytest.mark.parametrize("block_bytes", [100, 3000, 1 << 20])
 def test_rejects_come_in_parts_in_the_order_of_the_rows(monkeypatch, block_bytes):
-    monkeypatch.setattr("dropforge.adapters.tables.parts._REJECTS_PER_PART", 50)
+    monkeypatch.setattr("dropforge.adapters.tables.writing.parts._REJECTS_PER_PART", 50)
     store = prepare(csv_table()).store
     bad = csv_table(300, "oops,a,maybe\n1\n" * 60 + "w" * 300 + ",a,yes\n")
     outcome = prepare(

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.preparation.dropping import prepare
 
-from dropforge.adapters.tables.blocks import Hints
-from dropforge.adapters.tables.csv_table import CsvTable, may_hold_codes
+from dropforge.adapters.tables.reading.blocks import Hints
+from dropforge.adapters.tables.reading.csv_table import CsvTable, may_hold_codes
 from dropforge.domain.contract import Column
 from dropforge.domain.errors import SchemaChanged
 from dropforge.domain.values import ColumnReader, WrongValue

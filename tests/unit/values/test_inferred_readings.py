@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.preparation.dropping import prepare
 
-from dropforge.adapters.tables.blocks import Hints, Table
-from dropforge.adapters.tables.reading import open_table
-from dropforge.adapters.tables.surveying import survey_column
+from dropforge.adapters.tables.checking.surveying import survey_column
+from dropforge.adapters.tables.reading.blocks import Hints, Table
+from dropforge.adapters.tables.reading.formats import open_table
 from dropforge.domain.contract import Column
 from dropforge.domain.formats import Locale, Reading, reading_of
 from dropforge.domain.values import DATE_SAMPLES, NUMBER_SAMPLES, ColumnReader, WrongValue

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.adapters.tables.batch_tables import StreamedBatchTables
-from dropforge.adapters.tables.checking import check_block, check_columns, reading_hints
-from dropforge.adapters.tables.outline import Outline
-from dropforge.adapters.tables.profiling import profile_table
-from dropforge.adapters.tables.reading import open_table
+from dropforge.adapters.tables.checking.contract_check import check_block, check_columns, reading_hints
+from dropforge.adapters.tables.reading.formats import open_table
+from dropforge.adapters.tables.staging.outline import Outline
+from dropforge.adapters.tables.writing.profiling import profile_table
 from dropforge.domain.batch import ScorableRow
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.drift.baseline import CategoricalBaseline, NumericBaseline, column_of

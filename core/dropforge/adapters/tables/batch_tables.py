@@ -11,11 +11,11 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.blocks import Block
-from dropforge.adapters.tables.checking import CheckedColumns, check_columns, reading_hints
-from dropforge.adapters.tables.csv_table import CsvTable
-from dropforge.adapters.tables.json_table import JsonLinesTable
-from dropforge.adapters.tables.source import open_source
+from dropforge.adapters.tables.checking.contract_check import CheckedColumns, check_columns, reading_hints
+from dropforge.adapters.tables.reading.blocks import Block
+from dropforge.adapters.tables.reading.csv_table import CsvTable
+from dropforge.adapters.tables.reading.json_table import JsonLinesTable
+from dropforge.adapters.tables.reading.source import open_source
 from dropforge.domain.batch import (
     BatchTable,
     RejectedRow,

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.blocks import Block
 from dropforge.adapters.tables.buffers import extremes
+from dropforge.adapters.tables.reading.blocks import Block
 from dropforge.domain.contract import Contract
 from dropforge.domain.row_rules import MISSING_SPELLINGS
 

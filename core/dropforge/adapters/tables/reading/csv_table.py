@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Hints, Piece, rows_without
-from dropforge.adapters.tables.bounds import limited
-from dropforge.adapters.tables.csv_header import SAMPLE_BYTES, decode, holds_header, read_header
-from dropforge.adapters.tables.csv_records import (
+from dropforge.adapters.tables.reading.blocks import BadRecord, Block, BlockTable, Hints, Piece, rows_without
+from dropforge.adapters.tables.reading.byte_ranges import limited
+from dropforge.adapters.tables.reading.csv_header import SAMPLE_BYTES, decode, holds_header, read_header
+from dropforge.adapters.tables.reading.csv_records import (
     MAXIMUM_RECORD_BYTES,
     is_plain,
     lines_in,

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.blocks import BadRecord, Block, BlockTable, Hints, Piece, rows_without
-from dropforge.adapters.tables.bounds import limited, line_start
-from dropforge.adapters.tables.csv_header import decode
-from dropforge.adapters.tables.csv_records import MAXIMUM_RECORD_BYTES, lines_in
+from dropforge.adapters.tables.reading.blocks import BadRecord, Block, BlockTable, Hints, Piece, rows_without
+from dropforge.adapters.tables.reading.byte_ranges import limited, line_start
+from dropforge.adapters.tables.reading.csv_header import decode
+from dropforge.adapters.tables.reading.csv_records import MAXIMUM_RECORD_BYTES, lines_in
 from dropforge.domain.errors import UnreadableData
 from dropforge.domain.row_rules import RULE_JSON, RULE_NESTED, RULE_TYPE, label_of
 from dropforge.domain.values import NumberFormat

@@ -14,21 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dropforge.adapters.tables.blocks import Table
-from dropforge.adapters.tables.bounds import line_start
-from dropforge.adapters.tables.csv_scan import scan
-from dropforge.adapters.tables.csv_table import CsvTable
-from dropforge.adapters.tables.item_staging import ItemStaging
-from dropforge.adapters.tables.key_file import KeyFile
-from dropforge.adapters.tables.outline import Outline
-from dropforge.adapters.tables.parquet_table import ParquetTable
-from dropforge.adapters.tables.parts import REJECTED_SCHEMA, write_part
-from dropforge.adapters.tables.reading import BLOCK_BYTES, check_table, open_table, survey_table
-from dropforge.adapters.tables.repeats import find_repeated, read_repeated
-from dropforge.adapters.tables.sampling import RowSample
-from dropforge.adapters.tables.source import open_source
-from dropforge.adapters.tables.staging import kept_chunks, staged_schema, write_chunks
+from dropforge.adapters.tables.checking.passes import check_table, survey_table
+from dropforge.adapters.tables.reading.blocks import Table
+from dropforge.adapters.tables.reading.byte_ranges import line_start
+from dropforge.adapters.tables.reading.csv_scan import scan
+from dropforge.adapters.tables.reading.csv_table import CsvTable
+from dropforge.adapters.tables.reading.formats import BLOCK_BYTES, open_table
+from dropforge.adapters.tables.reading.parquet_table import ParquetTable
+from dropforge.adapters.tables.reading.source import open_source
+from dropforge.adapters.tables.staging.item_staging import ItemStaging
+from dropforge.adapters.tables.staging.key_file import KeyFile
+from dropforge.adapters.tables.staging.local_staging import staged_schema
+from dropforge.adapters.tables.staging.outline import Outline
+from dropforge.adapters.tables.staging.repeats import find_repeated, read_repeated
 from dropforge.adapters.tables.threads import cores, ordered
+from dropforge.adapters.tables.writing.chunks import kept_chunks, write_chunks
+from dropforge.adapters.tables.writing.parts import REJECTED_SCHEMA, write_part
+from dropforge.adapters.tables.writing.row_sample import RowSample
 from dropforge.domain.chunk_tables import CheckedItem, NumberedOrigin, Reduced
 from dropforge.domain.chunks import Cut, Item, Scan, Span, even_starts
 from dropforge.domain.contract import Contract

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 
-from dropforge.adapters.tables.csv_records import cut
+from dropforge.adapters.tables.reading.csv_records import cut
 from dropforge.domain.errors import DuplicateColumn, EmptyData, UnreadableData
 
 SAMPLE_BYTES = 1 << 16

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dropforge.adapters.tables.buffers import counted_codes, encoded, is_present, looked_up
-from dropforge.adapters.tables.checking import Rejects
+from dropforge.adapters.tables.checking.contract_check import Rejects
 from dropforge.domain.contract import ROW_KEY
 from dropforge.domain.ports import ObjectStore
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.checking import CheckedBlock
-from dropforge.adapters.tables.counting import count_block
-from dropforge.adapters.tables.key_file import KeySorter
-from dropforge.adapters.tables.outline import Outline
-from dropforge.adapters.tables.parts import RejectWriter
-from dropforge.adapters.tables.staging import label_codes, staged_batch, staged_schema
+from dropforge.adapters.tables.checking.contract_check import CheckedBlock, count_block
+from dropforge.adapters.tables.staging.key_file import KeySorter
+from dropforge.adapters.tables.staging.local_staging import label_codes, staged_batch, staged_schema
+from dropforge.adapters.tables.staging.outline import Outline
+from dropforge.adapters.tables.writing.parts import RejectWriter
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts

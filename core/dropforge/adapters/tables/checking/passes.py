@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO
 
-from dropforge.adapters.tables.blocks import Block, Hints, Piece, Table
-from dropforge.adapters.tables.checking import CheckedBlock, check_block, reading_hints, wanted_columns
-from dropforge.adapters.tables.conversion import fits
-from dropforge.adapters.tables.csv_table import CsvTable
-from dropforge.adapters.tables.json_table import JsonLinesTable
-from dropforge.adapters.tables.parquet_table import ParquetTable
-from dropforge.adapters.tables.source import open_source
-from dropforge.adapters.tables.surveying import survey_block
+from dropforge.adapters.tables.checking.contract_check import (
+    CheckedBlock,
+    check_block,
+    reading_hints,
+    wanted_columns,
+)
+from dropforge.adapters.tables.checking.conversion import fits
+from dropforge.adapters.tables.checking.surveying import survey_block
+from dropforge.adapters.tables.reading.blocks import Block, Hints, Piece, Table
 from dropforge.adapters.tables.threads import ordered
 from dropforge.domain.contract import Contract
 from dropforge.domain.drop_totals import SpanSurvey, hold_to_schema
-from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.survey import TableSurvey
-
-BLOCK_BYTES = 16 << 20
-"""Enough text to parse at full speed, and little enough to hold several copies of in a small function."""
-
-_READERS: Mapping[str, Callable[[BinaryIO, str, int], Table]] = {
-    "csv": CsvTable,
-    "json": JsonLinesTable,
-    "parquet": ParquetTable,
-}
-
-
-@contextmanager
-def open_table(store: ObjectStore, ref: ObjectRef, block_bytes: int) -> Iterator[Table]:
-    """Open an object as the table that it holds.
-
-    Raises:
-        EmptyData, UnreadableData, UnsupportedFormat, UnsupportedColumn, DuplicateColumn.
-    """
-    with store.open(ref) as stream, open_source(stream, ref.uri) as source:
-        yield _READERS[source.format](source.stream, ref.uri, block_bytes)
 
 
 def survey_table(table: Table, uri: str, workers: int) -> SpanSurvey:

@@ -8,8 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dropforge.adapters.tables.blocks import Block
-from dropforge.adapters.tables.conversion import USUAL_MISSING, Converter, any_integers, native_text, widened
+from dropforge.adapters.tables.checking.conversion import (
+    USUAL_MISSING,
+    Converter,
+    any_integers,
+    native_text,
+    widened,
+)
+from dropforge.adapters.tables.reading.blocks import Block
 from dropforge.domain.contract import Column
 from dropforge.domain.row_rules import (
     FALSE_SPELLINGS,

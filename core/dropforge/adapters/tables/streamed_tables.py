@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dropforge.adapters.tables.counting import count_block
-from dropforge.adapters.tables.reading import BLOCK_BYTES, check_table, open_table, survey_table
-from dropforge.adapters.tables.staging import Staging
+from dropforge.adapters.tables.checking.contract_check import count_block
+from dropforge.adapters.tables.checking.passes import check_table, survey_table
+from dropforge.adapters.tables.reading.formats import BLOCK_BYTES, open_table
+from dropforge.adapters.tables.staging.local_staging import Staging
 from dropforge.adapters.tables.threads import cores
 from dropforge.domain.contract import Contract
 from dropforge.domain.drop_totals import DropSurvey, refuse_unusable

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropforge.adapters.tables.blocks import Block, BlockTable, Hints, Piece
-from dropforge.adapters.tables.csv_header import refuse_duplicates
+from dropforge.adapters.tables.reading.blocks import Block, BlockTable, Hints, Piece
+from dropforge.adapters.tables.reading.csv_header import refuse_duplicates
 from dropforge.domain.errors import UnreadableData, UnsupportedColumn
 
 _FAILURES = (pa.ArrowException, OSError, EOFError)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 from typing import BinaryIO
 
-from dropforge.adapters.tables.bounds import limited
-from dropforge.adapters.tables.csv_records import REFUSED_BYTES, SHOWN_BYTES, cut, first_record_end
+from dropforge.adapters.tables.reading.byte_ranges import limited
+from dropforge.adapters.tables.reading.csv_records import REFUSED_BYTES, SHOWN_BYTES, cut, first_record_end
 from dropforge.domain.chunks import Scan
 
 _BLOCK_BYTES = 1 << 20

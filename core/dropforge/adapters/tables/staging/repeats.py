@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dropforge.adapters.tables.key_file import Keys
-from dropforge.adapters.tables.staging import SplitTally
+from dropforge.adapters.tables.staging.key_file import Keys
+from dropforge.adapters.tables.staging.local_staging import SplitTally
 from dropforge.domain.chunk_tables import NumberedOrigin
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectStore

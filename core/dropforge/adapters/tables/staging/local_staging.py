@@ -1,29 +1,20 @@
-"""Checked rows on local disk, between the pass that reads them and the pass that writes the splits.
-
-Chunks for writing are cut by row count, never by how the rows were read, so that neither the block size nor
-the number of cores leaves a trace in the output.
-"""
+"""Checked rows on local disk, between the pass that reads them and the pass that writes the splits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dropforge.adapters.tables.buffers import taken
-from dropforge.adapters.tables.checking import CheckedBlock, prepared_schema
-from dropforge.adapters.tables.counting import count_block
-from dropforge.adapters.tables.lanes import ArrayFile
-from dropforge.adapters.tables.outline import Outline
-from dropforge.adapters.tables.parts import RejectWriter, tidied, write_part
-from dropforge.adapters.tables.profiling import profile_table
-from dropforge.adapters.tables.sampling import RowSample
-from dropforge.adapters.tables.threads import cores, ordered
+from dropforge.adapters.tables.checking.contract_check import CheckedBlock, count_block, prepared_schema
+from dropforge.adapters.tables.staging.array_file import ArrayFile
+from dropforge.adapters.tables.staging.outline import Outline
+from dropforge.adapters.tables.threads import cores
+from dropforge.adapters.tables.writing.chunks import kept_chunks, write_chunks
+from dropforge.adapters.tables.writing.parts import RejectWriter
 from dropforge.domain.contract import ROW_KEY, Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import (
@@ -35,7 +26,6 @@ from dropforge.domain.preparing import (
     Written,
     split_counts_of,
 )
-from dropforge.domain.profile import ColumnProfile, Rulers, TableProfile
 from dropforge.domain.recurrence import (
     Combinations,
     ObjectSketch,
@@ -46,8 +36,6 @@ from dropforge.domain.recurrence import (
 )
 from dropforge.domain.splitting import SPLITS, Origin, RowSplits, last_occurrences, rows_by_hash
 
-_CHUNK_CELLS = 1 << 22
-_CHUNK_ROWS = (4096, 262_144)  # bounds: few enough parts, and few enough bytes in memory
 _COUNTED_ROWS = 1 << 20
 
 
@@ -242,91 +230,6 @@ class SplitTally:
             self.twins.add(hashes, codes == SPLITS.index("train"), codes == SPLITS.index("test"))
 
 
-def write_chunks(
-    store: ObjectStore,
-    prefix_uri: str,
-    series: str,
-    chunks: Iterable[tuple[pa.Table, npt.NDArray[np.bool_], int]],
-    contract: Contract,
-    splits: RowSplits,
-    rulers: Rulers,
-    workers: int,
-) -> tuple[TableProfile, RowSample]:
-    """Write chunks of staged rows to the splits, each to the parts of its number.
-
-    Args:
-        chunks: as `kept_chunks` yields them.
-        series: what the parts' names have in front of the number, so that their order is that of the rows.
-
-    Returns:
-        The profile and the sample of the rows that were kept.
-    """
-    calls = (
-        partial(
-            write_chunk,
-            store,
-            prefix_uri,
-            f"{series}{number:05d}",
-            rows,
-            keep,
-            first,
-            contract,
-            splits,
-            rulers,
-        )
-        for number, (rows, keep, first) in enumerate(chunks)
-    )
-    profile, sample = TableProfile(), RowSample(contract)
-    for chunk in ordered(calls, workers):
-        profile.add(chunk.rows, chunk.profile)
-        sample.add(chunk.sample)
-    return profile, sample
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenChunk:
-    """What remains to be known of a chunk that was written."""
-
-    rows: int
-    profile: dict[str, ColumnProfile]
-    sample: pa.Table
-
-
-def kept_chunks(
-    batches: Iterable[pa.RecordBatch], keep: npt.NDArray[np.bool_] | None, schema: pa.Schema
-) -> Iterator[tuple[pa.Table, npt.NDArray[np.bool_], int]]:
-    """Yield staged rows, which of them to keep, and the place of the first: equally many kept ones of each
-    chunk but the last.
-
-    Args:
-        keep: bool (n,) of all rows of the batches; None for all.
-    """
-    size = min(max(_CHUNK_CELLS // len(schema), _CHUNK_ROWS[0]), _CHUNK_ROWS[1])
-    pending: list[pa.RecordBatch] = []
-    masks: list[npt.NDArray[np.bool_]] = []
-    held = start = first = 0
-    for each in batches:
-        batch = each
-        mask = np.ones(batch.num_rows, dtype=np.bool_)
-        if keep is not None:
-            mask = keep[start : start + batch.num_rows]
-        start += batch.num_rows
-        while len(mask):
-            # The chunk is full with the row that makes `size` kept ones.
-            kept = np.cumsum(mask)
-            end = int(np.searchsorted(kept, size - held)) + 1
-            pending.append(batch.slice(0, end))
-            masks.append(mask[:end])
-            held += int(masks[-1].sum())
-            batch, mask = batch.slice(end), mask[end:]
-            if held == size:
-                yield pa.Table.from_batches(pending, schema), np.concatenate(masks), first
-                first += sum(map(len, masks))
-                pending, masks, held = [], [], 0
-    if held:
-        yield pa.Table.from_batches(pending, schema), np.concatenate(masks), first
-
-
 def staged_batch(checked: CheckedBlock, schema: pa.Schema) -> pa.RecordBatch:
     """Return the rows that keep the contract, with the hashes that `RowSplits` makes row keys of."""
     keys = pa.array(checked.splitting, pa.uint64())
@@ -339,46 +242,3 @@ def label_codes(labels: pa.DictionaryArray, contract: Contract) -> npt.NDArray[n
     codes = np.array([places.get(label, 0) for label in labels.dictionary.to_pylist()], dtype=np.uint16)
     found: npt.NDArray[np.uint16] = codes[labels.indices.to_numpy()]
     return found
-
-
-def write_chunk(
-    store: ObjectStore,
-    prefix_uri: str,
-    name: str,
-    rows: pa.Table,
-    keep: npt.NDArray[np.bool_],
-    first: int,
-    contract: Contract,
-    splits: RowSplits,
-    rulers: Rulers,
-) -> WrittenChunk:
-    """Write a chunk's rows to the splits' parts of this name, and profile them.
-
-    Args:
-        rows: staged rows.
-        keep: bool (n,), which of them to write.
-        first: the place of the first among the rows that `splits` knows the origins of.
-    """
-    batch = _one_batch(rows)
-    hashes = batch.column(ROW_KEY).to_numpy()
-    keys, codes = splits.of(np.arange(first, first + len(hashes)), hashes)
-    if keys is not hashes:
-        batch = batch.set_column(
-            len(batch.schema) - 1, batch.schema.field(ROW_KEY), pa.array(keys, pa.uint64())
-        )
-    places = [np.flatnonzero((codes == code) & keep) for code in range(len(SPLITS))]
-    by_split = taken(batch, np.concatenate(places))
-    start = 0
-    for split, count in zip(SPLITS, map(len, places), strict=True):
-        if count:
-            part = tidied(pa.Table.from_batches([by_split.slice(start, count)]))
-            write_part(store, f"{prefix_uri}{split}/", name, part)
-        start += count
-    kept = pa.Table.from_batches([by_split])
-    sample = RowSample(contract)
-    sample.add(kept)
-    return WrittenChunk(kept.num_rows, profile_table(kept, contract, rulers), sample.table())
-
-
-def _one_batch(rows: pa.Table) -> pa.RecordBatch:
-    return next(iter(rows.combine_chunks().to_batches()), pa.RecordBatch.from_pylist([], rows.schema))

@@ -1,0 +1,1 @@
+"""Holds blocks to the contract, and gathers what a contract is inferred from."""

@@ -1,0 +1,1 @@
+"""Writes what is kept: parts of splits and of rejects, profiles and samples."""
