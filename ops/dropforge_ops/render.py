@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dropforge.domain.drop_life import NEVER, DropState, RecordedDrop
+from dropforge.domain.figures import UNDEFINED, figure, told_apart
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, Run, RunStatus
 
@@ -63,12 +64,12 @@ def moment(text: str | None) -> str:
 
 def number(value: Any) -> str:
     """
-    >>> number(0.99312345), number(None), number(12)
-    ('0.9931', '–', '12')
+    >>> number(0.99312345), number(None), number(12), number("a")
+    ('0.9931', '–', '12', 'a')
     """
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return figure(value) if isinstance(value, float) else str(value)
 
 
 def metric(values: Mapping[str, Any] | None) -> str:
@@ -88,11 +89,25 @@ def interval(values: Mapping[str, Any] | None, *, signed: bool = False) -> str:
     """
     if not values or values.get("value") is None:
         return "undefined"
-    shape = "+.4g" if signed else ".4g"
-    text = format(values["value"], shape)
-    if values.get("low") is None or values.get("high") is None:
-        return text
-    return f"{text} [{format(values['low'], shape)}, {format(values['high'], shape)}]"
+    beside = values.get("threshold")
+    text, low, high, _ = told_apart(
+        values["value"], values.get("low"), values.get("high"), beside, signed=signed
+    )
+    return text if UNDEFINED in (low, high) else f"{text} [{low}, {high}]"
+
+
+def judged(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What a judgement was reached by, as `facts`: the deciding metric beside threshold and live model."""
+    values, champion = content.get("metric") or {}, content.get("champion") or {}
+    difference = content.get("difference")
+    _, threshold = told_apart(values.get("value"), values.get("threshold"))
+    return [
+        (values.get("name", "metric"), interval(values) if values else None),
+        ("threshold", threshold if "threshold" in values else None),
+        ("live model", interval(champion["metric"]) if champion.get("metric") else None),
+        ("difference", interval(difference, signed=True) if difference else None),
+        ("hold-out rows", content.get("rows")),
+    ]
 
 
 def status(value: RunStatus) -> Text:

@@ -22,9 +22,8 @@ from dropforge_ops.render import (
     duration,
     facts,
     files,
-    interval,
+    judged,
     moment,
-    number,
     run_seconds,
     say,
     status,
@@ -170,21 +169,8 @@ def _show_judgement(run: Run, judgement: Mapping[str, Any] | None, out: Console)
     if judgement is None and not reasons:
         return
     content = judgement or {}
-    values, champion = content.get("metric") or {}, content.get("champion") or {}
     _head("Verdict", out)
-    facts(
-        out,
-        [
-            (values.get("name", "metric"), interval(values) if values else None),
-            ("threshold", number(values["threshold"]) if "threshold" in values else None),
-            ("live model", interval(champion.get("metric")) if champion.get("metric") else None),
-            (
-                "difference",
-                interval(content["difference"], signed=True) if content.get("difference") else None,
-            ),
-            ("hold-out rows", content.get("rows")),
-        ],
-    )
+    facts(out, judged(content))
     for reason in reasons:
         say(out, f"  {reason.get('message', reason)}")
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropforge.domain.errors import InvalidSettings
+from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.intervals import CONFIDENCE, Interval, finite_or_none
 from dropforge.domain.metric_registry import METRICS, Metric, metric_named
@@ -324,13 +325,10 @@ def _absolute(metric: Metric, value: Interval, threshold: float) -> list[Reason]
             f"{metric.name} is undefined on this hold-out, for example because a class is missing from it."
         )
         return [Reason("UndefinedMetric", message)]
-    if float(metric.gain(value.value, threshold)) < 0:
+    if float(metric.gain(value.value, threshold)) < -_spacing(threshold):
         side = "below" if metric.greater_is_better else "above"
-        return [
-            Reason(
-                "ThresholdMissed", f"{metric.name} {value.value:.4g} is {side} the threshold {threshold:.4g}."
-            )
-        ]
+        shown, wanted = told_apart(value.value, threshold)
+        return [Reason("ThresholdMissed", f"{metric.name} {shown} is {side} the threshold {wanted}.")]
     return []
 
 
@@ -341,25 +339,14 @@ def _relative(
         return []
     if not math.isfinite(difference.value) or not math.isfinite(difference.high):
         return [Reason("UndefinedMetric", f"the champion's {metric.name} is undefined on this hold-out.")]
-    shown = (
-        f"{metric.name} differs by {difference.value:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
-    )
+    shown = f"{metric.name} differs by {_gain(difference)} from the champion's {figure(champion.value)}"
     reasons = []
     if difference.high < 0:
+        reasons.append(Reason("SignificantlyWorse", f"{shown}: worse beyond chance."))
+    if difference.value < -policy.champion_tolerance - _spacing(policy.champion_tolerance):
+        loss, allowed = told_apart(-difference.value, policy.champion_tolerance)
         reasons.append(
-            Reason(
-                "SignificantlyWorse",
-                f"{shown} from the champion's {champion.value:.4g}: worse beyond chance.",
-            )
-        )
-    # The spacing of float64 must not decide about a loss of exactly the tolerance.
-    if difference.value < -policy.champion_tolerance - 1e-12:
-        reasons.append(
-            Reason(
-                "WorseThanTolerance",
-                f"{shown} from the champion's {champion.value:.4g}; the tolerance is "
-                f"{policy.champion_tolerance:.4g}.",
-            )
+            Reason("WorseThanTolerance", f"{shown}: a loss of {loss}; the tolerance is {allowed}.")
         )
     return reasons
 
@@ -371,14 +358,11 @@ def _remarks(
     difference: Interval | None,
     champion_reason: str | None,
 ) -> list[Reason]:
-    remarks = [
-        Reason("ThresholdMet", f"{metric.name} {value.value:.4g} meets the threshold {threshold:.4g}.")
-    ]
+    shown, wanted = told_apart(value.value, threshold)
+    remarks = [Reason("ThresholdMet", f"{metric.name} {shown} meets the threshold {wanted}.")]
     if difference is not None:
-        shown = f"{difference.value:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
-        remarks.append(
-            Reason("NotWorseThanChampion", f"{metric.name} differs from the champion's by {shown}.")
-        )
+        message = f"{metric.name} differs from the champion's by {_gain(difference)}."
+        remarks.append(Reason("NotWorseThanChampion", message))
     elif champion_reason is not None:
         remarks.append(
             Reason("ChampionNotScored", f"the champion could not be compared with: {champion_reason}")
@@ -386,6 +370,16 @@ def _remarks(
     else:
         remarks.append(Reason("FirstModel", "there is no champion to compare with."))
     return remarks
+
+
+def _gain(difference: Interval) -> str:
+    value, low, high = told_apart(difference.value, difference.low, difference.high, signed=True)
+    return f"{value} [{low}, {high}]"
+
+
+def _spacing(limit: float) -> float:
+    """How far float64 may be off at a limit: a value of exactly the limit meets it."""
+    return 1e-12 * max(1.0, abs(limit))
 
 
 def _slices(holdout: HoldOut, metric: Metric, policy: GatePolicy) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from dropforge_ops.deployments import DeploymentWatch
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.invocation import Invocation
 from dropforge_ops.progress_view import ProgressView
-from dropforge_ops.render import facts, interval, number, say
+from dropforge_ops.render import facts, judged, number, say
 from dropforge_ops.waiting import Deadline, until
 
 _REMEDY = "The decision stands and is acted on; 'dropforge models' shows how it stands."
@@ -102,7 +102,6 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
     """The numbers a decision is made by."""
     content = shown.judgement.content
     metric = content.get("metric") or {}
-    champion = content.get("champion") or {}
     others = {
         name: value for name, value in (content.get("metrics") or {}).items() if name != metric.get("name")
     }
@@ -111,14 +110,7 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
         [
             ("version", shown.model.version),
             ("run", shown.model.run_id),
-            (metric.get("name", "metric"), interval(metric)),
-            ("threshold", number(metric.get("threshold"))),
-            ("live model", interval(champion.get("metric")) if champion.get("metric") else None),
-            (
-                "difference",
-                interval(content.get("difference"), signed=True) if content.get("difference") else None,
-            ),
-            ("hold-out rows", content.get("rows")),
+            *judged(content),
             ("other metrics", ", ".join(f"{name} {number(value)}" for name, value in others.items())),
             ("verdict", " ".join(reason.get("message", "") for reason in content.get("reasons") or [])),
         ],

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from dropforge.domain.figures import told_apart
 from dropforge.domain.instance_rules import listed
 from dropforge.domain.moments import from_iso
 from dropforge_ops.documents import Document
@@ -165,7 +166,7 @@ def _columns(columns: Sequence[Mapping[str, Any]]) -> Any:
         loudest = min(judged, key=lambda each: each["p_value"] / each["share"], default=None)
         said = ["", "", ""]
         if loudest is not None:
-            said = [loudest["name"].replace("_", " "), number(loudest["value"]), number(loudest["threshold"])]
+            said = [loudest["name"].replace("_", " "), *told_apart(loudest["value"], loudest["threshold"])]
         rows.append(
             [
                 column["name"],

@@ -206,12 +206,12 @@ def test_the_list_has_what_the_gate_refused_and_where_one_can_go_back_to():
 @pytest.mark.parametrize(
     ("span", "side", "said"),
     [
-        (Span(0.02, 0.01, 0.03), BETTER, "even the low end of the interval, 0.010, is a gain"),
-        (Span(-0.02, -0.03, -0.01), WORSE, "even the good end of the interval, 0.010, is a loss"),
-        (Span(0.0, -0.01, 0.03), EVEN, "from 0.010 auc worse to 0.030 better"),
+        (Span(0.02, 0.01, 0.03), BETTER, "even the low end of the interval, 0.01, is a gain"),
+        (Span(-0.02, -0.03, -0.01), WORSE, "even the good end of the interval, 0.01, is a loss"),
+        (Span(0.0, -0.01, 0.03), EVEN, "from 0.01 auc worse to 0.03 better"),
         (Span(0.0, 0.0, 0.0), EVEN, "as good as version 1"),
-        (Span(0.01, 0.0, 0.03), EVEN, "from no loss to 0.030 better"),
-        (Span(-0.01, -0.02, 0.0), EVEN, "from 0.020 auc worse to no gain"),
+        (Span(0.01, 0.0, 0.03), EVEN, "from no loss to 0.03 better"),
+        (Span(-0.01, -0.02, 0.0), EVEN, "from 0.02 auc worse to no gain"),
     ],
 )
 def test_a_difference_is_told_by_where_its_whole_interval_lies(span, side, said):

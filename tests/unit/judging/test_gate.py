@@ -301,3 +301,39 @@ def test_holdout_reads_what_training_writes():
 def test_holdout_refuses_what_training_does_not_write(data, message):
     with pytest.raises(InvalidTrainingOutput, match=message):
         HoldOut.from_npz(data, REPORT)
+
+
+@pytest.mark.parametrize(
+    ("rows", "right", "threshold", "message"),
+    [
+        (100_000, 89_999, "0.9", "accuracy 0.89999 is below the threshold 0.9."),
+        (100_000, 90_001, "0.9", "accuracy 0.90001 meets the threshold 0.9."),
+        (100_000, 90_000, "0.9", "accuracy 0.9 meets the threshold 0.9."),
+    ],
+)
+def test_figures_say_on_which_side_of_the_threshold_the_value_is(rows, right, threshold, message):
+    target = np.arange(rows) % 2
+    label = np.where(np.arange(rows) < right, target, 1 - target)
+    scores = np.eye(2)[label]
+    holdout = HoldOut("binary", ("no", "yes"), np.arange(rows, dtype=np.uint64), target, scores)
+    judgement = judge(holdout, GatePolicy(metric="accuracy", threshold=threshold, resamples=100))
+    assert judgement.reasons[0].message == message
+
+
+def test_large_errors_are_written_plainly_and_told_apart_from_the_threshold():
+    target = np.zeros(100)
+    target[:50] = 1.0
+    holdout = HoldOut("regression", None, np.arange(100, dtype=np.uint64), target, target + 51234.3)
+    judgement = judge(holdout, GatePolicy(metric="rmse", threshold="51234"))
+    assert judgement.reasons[0].message == "rmse 51,234.3 is above the threshold 51,234."
+
+
+def test_a_value_of_exactly_the_threshold_meets_it_whatever_float64_makes_of_it():
+    # 0.9 + 0.1 * 0.1 is not the float64 of 91 in 100.
+    target = np.array([0] * 90 + [1] * 10)
+    label = target.copy()
+    label[:9] = 1
+    holdout = HoldOut("binary", ("no", "yes"), np.arange(100, dtype=np.uint64), target, np.eye(2)[label])
+    judgement = judge(holdout, GatePolicy(metric="accuracy"))
+    assert judgement.candidate.value == 0.91
+    assert codes(judgement) == ["ThresholdMet", "FirstModel"]

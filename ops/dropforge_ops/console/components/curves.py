@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from nicegui import html
 
+from dropforge.domain.figures import figure
 from dropforge_ops.console.components.charts import LEGEND, SERIES, axis, chart, colour
 from dropforge_ops.console.components.intervals import share_bar
-from dropforge_ops.console.reading.wording import number, signed
+from dropforge_ops.console.reading.wording import signed
 
 # Draws a vertical line from low to high at x, with the series' own colour.
 _ERROR_BAR: Final = """(params, api) => {
@@ -159,7 +160,7 @@ def residual_charts(residuals: Mapping[str, Mapping[str, Any]]) -> None:
     )
     for name, each in residuals.items():
         html.p(
-            f"{name}: off by {signed(each['mean'])} on average, give or take {number(each['deviation'])}."
+            f"{name}: off by {signed(each['mean'])} on average, give or take {figure(each['deviation'])}."
         ).classes("dim")
 
 
@@ -184,7 +185,7 @@ def importance_table(importance: Mapping[str, Any]) -> None:
 def _importance_row(feature: Mapping[str, Any], reach: float) -> None:
     html.span(str(feature["name"])).classes("bars-name")
     share_bar(feature["mean"] / reach if reach > 0 else 0.0)
-    html.span(f"{signed(feature['mean'])} ± {number(feature['deviation'])}").classes("bars-value")
+    html.span(f"{signed(feature['mean'])} ± {figure(feature['deviation'])}").classes("bars-value")
 
 
 _GRID: Final = {"left": 56, "right": 16, "top": 32, "bottom": 44}

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from nicegui import html
 
+from dropforge.domain.figures import figure
 from dropforge_ops.console.components.charts import LEGEND, SERIES, axis, chart, colour
 from dropforge_ops.console.reading.drift import ColumnWindow, Quality, Window
-from dropforge_ops.console.reading.wording import STATISTICS, number
+from dropforge_ops.console.reading.wording import STATISTICS
 
 _TIME: Final[Mapping[str, Any]] = {"type": "time", "splitNumber": 6}
 _GRID: Final = {"left": 52, "right": 16, "top": 32, "bottom": 32}
@@ -110,7 +111,7 @@ def distribution_chart(name: str, spread: Mapping[str, Any]) -> None:
         middles = [(low + high) / 2 for low, high in pairwise(edges)]
         names = [_bar_name(low, high) for low, high in pairwise(edges)]
         axes = {
-            "xAxis": axis(type="category", data=[number(each, 2) for each in middles]),
+            "xAxis": axis(type="category", data=[figure(each, digits=3) for each in middles]),
             "yAxis": axis("share of rows", type="value", nameGap=40),
         }
         data = {
@@ -188,7 +189,7 @@ def quality_chart(series: Sequence[tuple[Window, Quality]]) -> None:
 
 
 def _bar_name(low: float, high: float) -> str:
-    return f"{number(low, 2)} to {number(high, 2)}"
+    return f"{figure(low, digits=3)} to {figure(high, digits=3)}"
 
 
 def _shares(counts: Sequence[int]) -> list[float]:

@@ -10,6 +10,7 @@ from typing import Any
 from nicegui import html, ui
 
 from dropforge.domain.data_report import DataReport
+from dropforge.domain.figures import figure
 from dropforge.domain.records import Approval, Live, ModelVersion
 from dropforge_ops import decisions, rollbacks
 from dropforge_ops.console.components.actions import button, confirm
@@ -18,7 +19,7 @@ from dropforge_ops.console.components.text import facts
 from dropforge_ops.console.components.told_data import draw_left_out
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.reading.models import Span
-from dropforge_ops.console.reading.wording import between, number, signed
+from dropforge_ops.console.reading.wording import between, signed
 from dropforge_ops.errors import CommandError
 
 _LONGEST_REASON = 1024
@@ -223,4 +224,4 @@ def _gain(difference: Span) -> str:
 def _metric(values: Mapping[str, Any]) -> str:
     span = Span.of(values) or Span(None)
     ends = between(span)
-    return f"{values.get('name', 'metric')} {number(span.value)}" + (f" ({ends})" if ends else "")
+    return f"{values.get('name', 'metric')} {figure(span.value)}" + (f" ({ends})" if ends else "")

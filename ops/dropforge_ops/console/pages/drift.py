@@ -11,6 +11,7 @@ from typing import Final
 
 from nicegui import html, ui
 
+from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.instance_rules import listed
 from dropforge_ops.console.components.drift_charts import (
     distance_chart,
@@ -41,7 +42,6 @@ from dropforge_ops.console.reading.wording import (
     STATISTICS,
     alarm_in_words,
     false_alarms_in_words,
-    number,
     quality_in_words,
 )
 from dropforge_ops.errors import CommandError
@@ -189,7 +189,7 @@ def _together(window: Window) -> str | None:
         return None
     auc = window.together.statistics[0]
     tells = "tells" if window.together.drifted else "can't tell"
-    return f"a classifier {tells} these rows from training (AUC {number(auc.value, 2)}, chance 0.5)"
+    return f"a classifier {tells} these rows from training (AUC {figure(auc.value, digits=3)}, chance 0.5)"
 
 
 def _draw_quality_now(newest: Window) -> None:
@@ -197,8 +197,8 @@ def _draw_quality_now(newest: Window) -> None:
     with card("Live quality"):
         if quality is not None and quality.live is not None:
             with html.div().classes("inline"):
-                html.span(number(quality.live)).classes("value")
-                html.span(f"{quality.metric}, {number(quality.low)} to {number(quality.high)}").classes("dim")
+                html.span(figure(quality.live)).classes("value")
+                html.span(f"{quality.metric}, {figure(quality.low)} to {figure(quality.high)}").classes("dim")
                 if quality.verdict in ("steady", "degraded"):
                     chip(quality.verdict, "ok" if quality.verdict == "steady" else "bad")
         html.p(quality_in_words(quality))
@@ -330,14 +330,14 @@ def _when(window: Window) -> str:
 
 
 def _draw_threshold(each: Statistic) -> None:
-    html.span(number(each.threshold))
+    html.span(told_apart(each.threshold, each.value)[0])
     if each.value >= each.threshold and each.decides:
         chip("above", "bad")
 
 
 _TESTS: Final[tuple[Column[Statistic], ...]] = (
     Column("Test", lambda each: STATISTICS.get(each.name, each.name)),
-    Column("Value", lambda each: number(each.value), kind="number"),
+    Column("Value", lambda each: told_apart(each.value, each.threshold)[0], kind="number"),
     Column("Threshold", _draw_threshold, kind="number"),
     Column("By chance", lambda each: f"{each.p_value:.2g}", kind="number", narrow=False),
     Column("", lambda each: "decides" if each.decides else "reported", narrow=False),

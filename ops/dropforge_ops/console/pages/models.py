@@ -7,6 +7,7 @@ from typing import Final
 
 from nicegui import html
 
+from dropforge.domain.figures import figure
 from dropforge.domain.records import Approval, ModelVersion, Run
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.feedback import empty_state
@@ -18,7 +19,7 @@ from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.pages.deciding import Outcome, offer_rollback
 from dropforge_ops.console.reading.models import Span, Versions, read_versions
-from dropforge_ops.console.reading.wording import between, number
+from dropforge_ops.console.reading.wording import between
 from dropforge_ops.render import why
 
 _LOOKS_APART: Final = 3
@@ -109,7 +110,7 @@ def _columns(live_version: int | None) -> tuple[Column[ModelVersion], ...]:
 def _measured(model: ModelVersion) -> str:
     span = Span.of(model.metric) or Span(None)
     ends = between(span)
-    return f"{number(span.value)} ({ends})" if ends else number(span.value)
+    return f"{figure(span.value)} ({ends})" if ends else figure(span.value)
 
 
 def _decision(model: ModelVersion) -> None:
@@ -125,7 +126,7 @@ def _decision(model: ModelVersion) -> None:
 
 _REFUSED: Final[tuple[Column[Run], ...]] = (
     Column("Run", lambda run: link(run.run_id, f"/models/refused/{run.run_id}")),
-    Column("Measured", lambda run: number((run.metric or {}).get("value")), kind="number"),
+    Column("Measured", lambda run: figure((run.metric or {}).get("value")), kind="number"),
     Column("Why", why, narrow=False),
     Column("When", lambda run: moment(run.ended_at)),
 )

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from nicegui import html, ui
 
+from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus
 from dropforge_ops.advice import remedy
 from dropforge_ops.console.components.drop_zone import drop_zone
@@ -28,7 +29,6 @@ from dropforge_ops.console.reading.overview import (
     read_standing,
     read_watch,
 )
-from dropforge_ops.console.reading.wording import number
 from dropforge_ops.errors import CommandError
 from dropforge_ops.render import interval
 
@@ -132,7 +132,7 @@ def _show_live(found: Live | None) -> None:
                 moment(found.promoted_at)
         with html.div():
             html.h2(str(found.metric.get("name", "metric")))
-            html.p(number(found.metric.get("value"), 4)).classes("value")
+            html.p(figure(found.metric.get("value"))).classes("value")
             html.p(f"on the hold-out, {interval(found.metric)}").classes("dim")
         with html.div():
             html.h2("Trained by")
@@ -173,7 +173,8 @@ def _show_window(found: Watch) -> None:
         html.p(f"Drifted: {', '.join(window.drifted[:5])}")
     if window.quality is not None and window.quality.live is not None:
         quality = window.quality
-        html.p(f"Live {quality.metric} {number(quality.live)}, on the hold-out {number(quality.holdout)}")
+        now, then = told_apart(quality.live, quality.holdout)
+        html.p(f"Live {quality.metric} {now}, on the hold-out {then}")
 
 
 def _show_endpoint(found: Watch) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from nicegui import html, ui
 
+from dropforge.domain.figures import figure
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
 from dropforge_ops.console.components.intervals import share_bar
@@ -27,7 +28,6 @@ from dropforge_ops.console.reading.trying import (
     read_form,
     texts_of,
 )
-from dropforge_ops.console.reading.wording import number
 from dropforge_ops.errors import CommandError, NotFound
 from dropforge_ops.prediction_api import PredictionApi
 
@@ -245,13 +245,13 @@ def _draw_label(form: Form, found: Mapping[str, Any]) -> None:
 
 
 def _draw_value(form: Form, value: float) -> None:
-    html.div(number(value)).classes("value")
+    html.div(figure(value)).classes("value")
     rank = form.rank(value)
     if rank is not None:
         html.p(
             f"That is at least as much as {form.contract.target} was in {rank:.0%} of the training "
             "rows, which went "
-            f"from {number(form.target.get('minimum'))} to {number(form.target.get('maximum'))}."
+            f"from {figure(form.target.get('minimum'))} to {figure(form.target.get('maximum'))}."
         ).classes("dim")
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from nicegui import html
 
 from dropforge.domain.data_report import DataReport
+from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.metric_registry import MEANINGS
 from dropforge.domain.records import Approval, StageChange
 from dropforge_ops.console.components.actions import button
@@ -50,7 +51,6 @@ from dropforge_ops.console.reading.wording import (
     difference_in_words,
     headline,
     interval_in_words,
-    number,
     side_word,
     signed,
 )
@@ -196,14 +196,16 @@ def _draw_verdict(review: Review) -> None:
             html.span(headline(verdict)).classes("strong")
         low, high = scale_of(row.candidate, row.champion, also=(verdict.threshold,))
         with html.div().classes("duel"):
-            _duel_row("candidate", row.candidate, low, high, verdict.threshold, "first")
+            rival = None if row.champion is None else row.champion.value
+            texts = told_apart(row.candidate.value, rival, verdict.threshold)
+            _duel_row("candidate", texts[0], row.candidate, low, high, verdict.threshold, "first")
             if row.champion is not None:
                 name = f"version {verdict.champion_version}" if verdict.champion_version else "live model"
-                _duel_row(name, row.champion, low, high, verdict.threshold, "second")
+                _duel_row(name, texts[1], row.champion, low, high, verdict.threshold, "second")
             if verdict.threshold is not None:
                 with html.div().classes("duel-row"), html.div().classes("duel-scale"):
                     place = 100 * (verdict.threshold - low) / (high - low)
-                    text = html.span(f"threshold {number(verdict.threshold)}")
+                    text = html.span(f"threshold {texts[2]}")
                     # Near an end the text stays inside.
                     text.style(f"left: {place:.1f}%; transform: translateX(-{place:.0f}%)")
         for text in (difference_in_words(row, verdict.champion_version), interval_in_words(verdict)):
@@ -224,12 +226,14 @@ def _draw_verdict(review: Review) -> None:
             ).classes("dim")
 
 
-def _duel_row(name: str, span: Span, low: float, high: float, mark: float | None, tone: str) -> None:
+def _duel_row(
+    name: str, text: str, span: Span, low: float, high: float, mark: float | None, tone: str
+) -> None:
     with html.div().classes("duel-row"):
         html.span(name).classes("duel-name")
         interval_bar(span, low, high, mark=mark, tone=tone)
         with html.span().classes("duel-value"):
-            html.b(number(span.value))
+            html.b(text)
             html.span(f" {between(span)}").classes("dim")
 
 
@@ -245,7 +249,7 @@ def _draw_metrics(review: Review) -> None:
         html.div(MEANINGS.get(row.name, "")).classes("hint")
 
     def value(span: Span | None) -> None:
-        html.span(number(None if span is None else span.value))
+        html.span(figure(None if span is None else span.value))
         html.div(between(span)).classes("hint")
 
     columns = [
@@ -290,7 +294,7 @@ def _draw_slices(review: Review) -> None:
     columns = [
         Column[SliceRow]("Slice", lambda row: f"{row.column} = {row.label}"),
         Column("Rows", lambda row: f"{row.rows:,}", kind="number", narrow=False),
-        Column(name, lambda row: number(row.candidate.value), kind="number"),
+        Column(name, lambda row: figure(row.candidate.value), kind="number"),
         Column(
             "", lambda row: interval_bar(row.candidate, low, high, mark=overall, tone="first"), narrow=False
         ),

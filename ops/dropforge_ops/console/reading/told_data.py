@@ -11,6 +11,7 @@ from dropforge.domain.data_report import ColumnReport, DataReport
 from dropforge.domain.drift.baseline import column_of
 from dropforge.domain.drift.display import bars_of
 from dropforge.domain.errors import InvalidProfile
+from dropforge.domain.figures import figure
 from dropforge.domain.values import EPOCH, MICROSECOND
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.data_reports import read_data_report
@@ -97,11 +98,7 @@ def _spread(raw: Mapping[str, Any], count: int) -> str:
         return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
     quantiles: Sequence[float] = raw.get("quantiles") or []
     middle = quantiles[len(quantiles) // 2] if quantiles else raw["mean"]
-    return f"{_number(raw['minimum'])} to {_number(raw['maximum'])}, median {_number(middle)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+    return f"{figure(raw['minimum'])} to {figure(raw['maximum'])}, median {figure(middle)}"
 
 
 def _share(share: float) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dropforge.domain.contract import Column, Contract
+from dropforge.domain.figures import figure
 from dropforge.domain.instance_rules import InvalidInstances, checked_values
 from dropforge.domain.records import Live
 from dropforge.ledger_table.reader import LedgerReader
@@ -275,7 +276,8 @@ def _seen(column: Column, profile: Mapping[str, Any]) -> str:
     if column.type in ("number", "integer") and profile.get("minimum") is not None:
         quantiles = profile.get("quantiles") or [profile["minimum"]]
         middle = quantiles[len(quantiles) // 2]
-        return f"in training {profile['minimum']:.4g} to {profile['maximum']:.4g}, median {middle:.4g}"
+        low, high = figure(profile["minimum"]), figure(profile["maximum"])
+        return f"in training {low} to {high}, median {figure(middle)}"
     if column.type == "category" and profile.get("distinct"):
         return f"{profile['distinct']:,} values in training"
     return ""

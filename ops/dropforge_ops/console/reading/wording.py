@@ -6,43 +6,34 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.moments import from_iso
 from dropforge_ops.console.reading.drift import AlarmWord, Quality, false_alarm_windows
 from dropforge_ops.console.reading.models import BETTER, EVEN, WORSE, MetricRow, Span, Verdict
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """
-    >>> number(0.76129), number(1234.5), number(None)
-    ('0.761', '1,234', '–')
-    """
-    if value is None:
-        return "–"
-    if value != 0 and abs(value) < 10**-digits:
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
-
-
-def signed(value: float | None, digits: int = 3) -> str:
+def signed(value: float | None) -> str:
     """
     >>> signed(0.0114), signed(-0.03), signed(0.0)
-    ('+0.011', '−0.030', '±0.000')
+    ('+0.0114', '−0.03', '±0')
     """
-    if value is None:
-        return "–"
-    text = number(abs(value), digits)
-    return f"{'±' if value == 0 else '+' if value > 0 else '−'}{text}"
+    return "±0" if value == 0 else _with_minus(figure(value, signed=True))
 
 
 def between(span: Span | None, *, of_difference: bool = False) -> str:
     """
     >>> between(Span(0.76, 0.69, 0.82)), between(Span(0.01, -0.01, 0.03), of_difference=True)
-    ('0.690 to 0.820', '−0.010 to +0.030')
+    ('0.69 to 0.82', '−0.01 to +0.03')
     """
     if span is None or span.low is None or span.high is None:
         return ""
-    write = signed if of_difference else number
-    return f"{write(span.low)} to {write(span.high)}"
+    low, high = told_apart(span.low, span.high, signed=of_difference)
+    return _with_minus(f"{low} to {high}")
+
+
+def _with_minus(text: str) -> str:
+    """The minus sign is as wide as the plus sign, which columns of gains need."""
+    return text.replace("-", "−")
 
 
 def headline(verdict: Verdict) -> str:
@@ -66,18 +57,18 @@ def difference_in_words(row: MetricRow, champion: int | None) -> str:
         return f"On this hold-out it is as good as {against}, in every resample."
     if difference.side == BETTER:
         return (
-            f"Better than {against}: a gain of {number(difference.value)} {row.name}, and even the "
+            f"Better than {against}: a gain of {figure(difference.value)} {row.name}, and even the "
             "low end of "
-            f"the interval, {number(difference.low)}, is a gain. Chance alone would hardly show this."
+            f"the interval, {figure(difference.low)}, is a gain. Chance alone would hardly show this."
         )
     if difference.side == WORSE:
         return (
-            f"Worse than {against}: a loss of {number(-difference.value)} {row.name}, and even the "
+            f"Worse than {against}: a loss of {figure(-difference.value)} {row.name}, and even the "
             "good end of "
-            f"the interval, {number(-difference.high)}, is a loss."
+            f"the interval, {figure(-difference.high)}, is a loss."
         )
-    worse = "no loss" if difference.low == 0 else f"{number(-difference.low)} {row.name} worse"
-    better = "no gain" if difference.high == 0 else f"{number(difference.high)} better"
+    worse = "no loss" if difference.low == 0 else f"{figure(-difference.low)} {row.name} worse"
+    better = "no gain" if difference.high == 0 else f"{figure(difference.high)} better"
     return (
         f"Not distinguishable from {against} by these rows: the truth may lie anywhere from {worse} to "
         f"{better}. More hold-out rows would tell."
@@ -94,15 +85,15 @@ def interval_in_words(verdict: Verdict) -> str:
         return ""
     edge = span.low if row.greater_is_better else span.high
     holds = edge >= threshold if row.greater_is_better else edge <= threshold
+    wanted = told_apart(threshold, span.value)[0]
     judged = f"Measured on {verdict.rows:,} rows that neither model has learned from. "
     if holds:
-        return judged + f"The whole 95 % interval meets the threshold {number(threshold)}."
+        return judged + f"The whole 95 % interval meets the threshold {wanted}."
     return judged + (
-        f"The value meets the threshold {number(threshold)}, but its 95 % interval reaches beyond it: "
-        "on other "
-        "rows of the same kind it could miss."
+        f"The value meets the threshold {wanted}, but its 95 % interval reaches beyond it: on other rows of "
+        "the same kind it could miss."
         if verdict.accepted
-        else f"The threshold is {number(threshold)}."
+        else f"The threshold is {wanted}."
     )
 
 
@@ -147,12 +138,13 @@ def quality_in_words(quality: Quality | None) -> str:
             f"{known}: too few to measure {quality.metric}. Report outcomes by prediction id: 'dropforge "
             "outcome', the API's /outcomes, or the Try it page."
         )
-    compared = "" if quality.holdout is None else f"; on the hold-out it was {number(quality.holdout)}"
+    now, then = told_apart(quality.live, quality.holdout)
+    compared = "" if quality.holdout is None else f"; on the hold-out it was {then}"
     verdict = {
         "steady": "That is no loss beyond chance.",
         "degraded": "That is a loss beyond chance.",
     }.get(quality.verdict, "")
-    return f"{known}. On them {quality.metric} is {number(quality.live)}{compared}. {verdict}".strip()
+    return f"{known}. On them {quality.metric} is {now}{compared}. {verdict}".strip()
 
 
 def alarm_in_words(alarm: AlarmWord) -> str:
