@@ -256,6 +256,26 @@ def test_resamples_keep_the_size_of_every_stratum():
     assert (weights[:, 7:].sum(axis=1) == 3).all()
 
 
+def test_resamples_of_groups_draw_whole_groups():
+    groups = np.array(["b", "a", "b", "c", "a", "b"])
+    blocks = list(resample_weights(np.zeros(6, dtype=np.int64), 200, seed=3, groups=groups))
+    weights = np.concatenate(blocks)
+    for name in "abc":
+        assert (weights[:, groups == name] == weights[:, groups == name][:, :1]).all()
+    drawn = weights[:, [0, 1, 3]]
+    assert (drawn.sum(axis=1) == 3).all()
+    assert abs(drawn.mean(axis=0) - 1).max() < 0.2
+
+
+def test_groups_of_one_row_are_rows():
+    strata = np.zeros(50, dtype=np.int64)
+    rows, singles = (
+        np.concatenate(list(resample_weights(strata, 20, seed=3, groups=groups)))
+        for groups in (None, np.arange(50))
+    )
+    assert (rows == singles).all()
+
+
 def test_a_large_holdout_gets_fewer_resamples():
     assert resamples_for(1000, 1000) == 1000
     assert resamples_for(1_000_000, 1000) == 200
