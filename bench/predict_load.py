@@ -33,7 +33,7 @@ from tests.workflow.stack import Stack  # noqa: E402
 from dropforge import predict_bootstrap  # noqa: E402
 from dropforge.adapters.sigv4_http_services import EndpointHttp  # noqa: E402
 from dropforge_local.host import LocalHost  # noqa: E402
-from dropforge_ops.samples import SAMPLES, write_samples  # noqa: E402
+from dropforge_ops.stack.samples import SAMPLES, write_samples  # noqa: E402
 
 SAMPLE = "breast-cancer"
 WARM_UP_S = 3.0

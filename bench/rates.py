@@ -145,7 +145,7 @@ def functions() -> dict[str, tuple[float, str, str]]:
     from tests.workflow.stack import Stack  # noqa: PLC0415
 
     from dropforge_local.host import LocalHost  # noqa: PLC0415
-    from dropforge_ops.samples import write_samples  # noqa: PLC0415
+    from dropforge_ops.stack.samples import write_samples  # noqa: PLC0415
 
     found: dict[str, tuple[float, str, str]] = {}
     with LocalHost(ROOT, wait_scale=0.1) as host, tempfile.TemporaryDirectory() as folder:

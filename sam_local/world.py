@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge_local.host import LocalHost
-from dropforge_ops.samples import SAMPLES, write_samples
+from dropforge_ops.stack.samples import SAMPLES, write_samples
 
 ROOT = Path(__file__).resolve().parent.parent
 STACK = "dropforge"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from dropforge_ops.cli import app
+from dropforge_ops.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "docs" / "scale.md",)

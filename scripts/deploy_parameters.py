@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropforge_local.template import load_template
-from dropforge_ops.environments import CONFIG, environment_parameters, environment_tags
+from dropforge_ops.stack.environments import CONFIG, environment_parameters, environment_tags
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dropforge_ops.environments import CONFIG, stack_of
+from dropforge_ops.stack.environments import CONFIG, stack_of
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 
-from dropforge_ops.environments import CONFIG, stack_of
+from dropforge_ops.stack.environments import CONFIG, stack_of
 
 ROOT = Path(__file__).resolve().parent.parent
 _POLL_S = 5.0

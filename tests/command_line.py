@@ -12,7 +12,7 @@ import botocore.session
 import typer.testing
 from typer.main import get_command
 
-from dropforge_ops.cli import app
+from dropforge_ops.cli.main import app
 
 _made_once = cache(get_command)
 _loader = cache(botocore.loaders.create_loader)

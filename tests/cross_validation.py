@@ -8,7 +8,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from threadpoolctl import threadpool_limits
 
 from dropforge.domain.contract import Column, Contract
-from dropforge_ops.samples import SAMPLES
+from dropforge_ops.stack.samples import SAMPLES
 from model import build_model
 
 SCORING = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}

@@ -11,9 +11,9 @@ from scripts.reference.markdown import cell, code, table
 from typer.main import get_command
 
 from dropforge.domain.records import ModelVersion, Run
-from dropforge_ops.cli import app
+from dropforge_ops.cli.json_documents import DOCUMENTS, ERROR
+from dropforge_ops.cli.main import app
 from dropforge_ops.errors import ExitCode
-from dropforge_ops.json_documents import DOCUMENTS, ERROR
 
 _COMMON = ("--json", "--stack", "--profile", "--region", "--endpoint-url", "--debug")
 _HIDDEN = frozenset({"help", "install_completion", "show_completion"})

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from dropforge_local.host import LocalHost
-from dropforge_ops.samples import SAMPLES, write_samples
+from dropforge_ops.stack.samples import SAMPLES, write_samples
 from tests.browser.beds import ROOT, SAMPLE, chromium, console_of
 from tests.browser.desk import Desk
 from tests.forked_hosts import ForkedHost

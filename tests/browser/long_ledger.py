@@ -17,7 +17,7 @@ from dropforge.ledger_table import keys
 from dropforge_local.host import LocalHost
 from dropforge_local.template import load_template
 from dropforge_ops.console.context import Context
-from dropforge_ops.target import Options, resolve
+from dropforge_ops.stack.target import Options, resolve
 from tests.browser.beds import ROOT
 
 RUNS, VERSIONS = 1000, 200

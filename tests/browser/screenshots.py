@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from dropforge_local.host import LocalHost
-from dropforge_ops.samples import SAMPLES, write_samples
+from dropforge_ops.stack.samples import SAMPLES, write_samples
 from tests.browser.beds import ROOT, SAMPLE, chromium, console_of
 from tests.browser.desk import NARROW, WIDE, Desk, Theme
 from tests.browser.traffic import rows_of, watched_hour

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from dropforge.domain.records import RunStatus
-from dropforge_ops.replays import DATA
+from dropforge_ops.actions.replays import DATA
 from tests.browser.desk import (
     NARROW,
     PATIENCE_MS,

@@ -17,7 +17,7 @@ from scripts.state_machines import written
 from typer.main import get_command
 
 from dropforge_local.template import load_template
-from dropforge_ops.cli import app
+from dropforge_ops.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -42,7 +42,7 @@ def test_every_block_names_its_language_and_every_command_how_it_can_be_tried() 
 
 @pytest.mark.parametrize("block", PARSED, ids=str)
 def test_every_command_exists_with_its_options(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dropforge_ops.invocation.call", lambda *_, **__: ExitCode.OK)
+    monkeypatch.setattr("dropforge_ops.cli.invocation.call", lambda *_, **__: ExitCode.OK)
     for words in block.commands:
         assignment = re.fullmatch(r"\w+=\S*", words[0])
         program, arguments = Path(words[0]).name, words[1:]

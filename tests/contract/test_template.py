@@ -14,7 +14,7 @@ from botocore.session import get_session
 from tests.contract.state_machine import MACHINES, ROOT, source
 
 from dropforge_local.template import load_template, resource_property
-from dropforge_ops import prediction_api
+from dropforge_ops.actions import prediction_api
 from dropforge_ops.cost.stack_template import read_stack_template
 
 TEMPLATE = load_template(ROOT / "template.yaml")

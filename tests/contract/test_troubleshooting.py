@@ -12,7 +12,7 @@ import pytest
 from tests.contract.state_machine import MACHINES, ROOT
 
 from dropforge.domain import errors
-from dropforge_ops.advice import REMEDIES
+from dropforge_ops.actions.advice import REMEDIES
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 BASES = {"DropforgeError", "RetryableError", "PermanentError", "DataError"}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from dropforge.domain.records import Run
 from dropforge_local.host import LocalHost
-from dropforge_ops.samples import SAMPLES
+from dropforge_ops.stack.samples import SAMPLES
 from tests.workflow.stack import Stack, other_rows, wait_for
 
 Found = TypeVar("Found")

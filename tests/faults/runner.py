@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge_local.host import LocalHost
-from dropforge_ops.samples import write_samples
+from dropforge_ops.stack.samples import write_samples
 from tests.faults.bed import PATIENCE_S, SAMPLE, WAIT_SCALE, Bed
 from tests.faults.cells import ROOT, Cell
 from tests.faults.scenarios import GROUPS, Group, Outcome, sagemaker_fault

@@ -16,7 +16,7 @@ from dropforge.domain.drop_life import DropState, newest_of_each_key
 from dropforge.domain.records import RunStatus
 from dropforge.domain.run_manifest import RunManifest
 from dropforge_local.host import LocalHost
-from dropforge_ops.samples import write_samples
+from dropforge_ops.stack.samples import write_samples
 from tests.faults.bed import SAMPLE, WAIT_SCALE, Bed
 from tests.faults.cells import ROOT
 from tests.faults.soundness import settle

@@ -16,8 +16,8 @@ from dropforge.domain import errors
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import LONGEST_MESSAGE, DropforgeError, InvalidContract, cut
 from dropforge.domain.instance_rules import InvalidInstances, checked_values
+from dropforge_ops.actions.prediction_api import OutcomesRefused
 from dropforge_ops.errors import OperationFailed
-from dropforge_ops.prediction_api import OutcomesRefused
 
 ADVICE = "Drop files that have them."
 LONG = f"These columns are gone: {', '.join(f'column number {n}' for n in range(9000))}. {ADVICE}"

@@ -59,7 +59,7 @@ def test_every_command_of_the_docs_does_what_they_say(folder: Path, monkeypatch:
         monkeypatch.delenv(name)
     monkeypatch.chdir(folder)
     # A reader sits at a terminal, and agrees where a command asks.
-    monkeypatch.setattr("dropforge_ops.invocation.Invocation.asks", True)
+    monkeypatch.setattr("dropforge_ops.cli.invocation.Invocation.asks", True)
     blocks = [*documented.commands_of(HOST), *documented.commands_of(RUN)]
     blocks.sort(key=lambda block: block.page != FIRST)
     ran: set[tuple[str, ...]] = set()

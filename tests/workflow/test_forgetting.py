@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from dropforge.adapters.prediction_log import DynamoDbPredictionLog
 from dropforge.domain.predictions import PredictionRecord, prediction_id
 from dropforge.ledger_table.calls import ClientCalls
-from dropforge_ops.cli import app
-from dropforge_ops.samples import SAMPLES
+from dropforge_ops.cli.main import app
+from dropforge_ops.stack.samples import SAMPLES
 from tests.workflow.stack import Stack
 
 SAMPLE = "breast-cancer"

@@ -12,7 +12,7 @@ import numpy as np
 from typer.testing import CliRunner
 
 from dropforge.application.watch_model import last_full_window
-from dropforge_ops.cli import app
+from dropforge_ops.cli.main import app
 from tests.workflow.prediction_api import Api
 from tests.workflow.recording import record
 from tests.workflow.stack import Stack, wait_for

@@ -19,8 +19,8 @@ import pytest
 
 from dropforge.domain.data_report import TITLE
 from dropforge.domain.records import Approval, RunStatus, Stage
-from dropforge_ops import contracts
-from dropforge_ops.samples import SAMPLES
+from dropforge_ops.actions import contracts
+from dropforge_ops.stack.samples import SAMPLES
 from tests.workflow.stack import Stack, kind_of, other_rows, wait_for
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"

@@ -20,12 +20,12 @@ from botocore.credentials import Credentials
 from dropforge import predict_bootstrap
 from dropforge.domain.contract import Column, Contract
 from dropforge_local.errors import DeployFailed
+from dropforge_ops.actions.prediction_api import PredictionApi
 from dropforge_ops.errors import NotFound
 from dropforge_ops.health import api as api_health
 from dropforge_ops.health.findings import Status
-from dropforge_ops.prediction_api import PredictionApi
-from dropforge_ops.samples import SAMPLES
-from dropforge_ops.target import Options, Target, resolve
+from dropforge_ops.stack.samples import SAMPLES
+from dropforge_ops.stack.target import Options, Target, resolve
 from tests.workflow.prediction_api import CLOSED, Api, HttpAnswer, fuzz
 from tests.workflow.stack import Stack
 

@@ -17,7 +17,7 @@ from dropforge.domain.data_report import DataReport
 from dropforge.domain.drop_life import DropState
 from dropforge.domain.records import RunStatus
 from dropforge_local.host import LocalHost
-from dropforge_ops.samples import SAMPLES
+from dropforge_ops.stack.samples import SAMPLES
 from tests.workflow.prediction_api import CLOSED, Api
 from tests.workflow.previous_release import (
     BEFORE_DROPS_HAD_STATES,

@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dropforge.ledger_table.calls import ClientCalls
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.console.dropping import Drops
-from dropforge_ops.documents import Documents
 from dropforge_ops.errors import from_aws
-from dropforge_ops.target import Target
+from dropforge_ops.stack.documents import Documents
+from dropforge_ops.stack.target import Target
 
 # A person watches, so a change is seen within a breath; on AWS every look is a request that costs.
 _LOCAL_LOOK_S = 1.0

@@ -16,10 +16,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from dropforge_ops.drops import Upload, keys_of, upload
+from dropforge_ops.actions.drops import Upload, keys_of, upload
 from dropforge_ops.errors import CommandError, UsageError, from_aws
 from dropforge_ops.render import size
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 PATH: Final = "/drops"
 LARGEST_BYTES: Final = 2 * 1024**3

@@ -15,8 +15,8 @@ from dropforge.pricing.rates import load_rates
 from dropforge_ops.cost.monthly import Bill, monthly_bill
 from dropforge_ops.cost.stack_template import read_stack_template
 from dropforge_ops.cost.usage import Usage
-from dropforge_ops.project import deployed_parameters, find_root
-from dropforge_ops.target import Target
+from dropforge_ops.stack.project import deployed_parameters, find_root
+from dropforge_ops.stack.target import Target
 
 _DAY_S = 86_400
 _RUNS = 1000

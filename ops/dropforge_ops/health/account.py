@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge_ops.health.findings import Check, Finding, Status
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 NAMES = ("credentials", "region", "endpoint mode", "image", "Lambda quota", "SageMaker quotas")
 _SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import urllib3
 
 from dropforge_ops.health.findings import Finding, Status
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 CLOSED = (
     ("GET", "/model"),

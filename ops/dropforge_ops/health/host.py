@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dropforge_ops.health.findings import Check, Finding, Status
 from dropforge_ops.render import size
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 _ENOUGH_BYTES = 2 * 1024**3
 

@@ -11,11 +11,11 @@ from botocore.exceptions import ClientError
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import InvalidContract
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops.documents import Documents
 from dropforge_ops.errors import code_of, message_of
 from dropforge_ops.health import api
 from dropforge_ops.health.findings import Check, Finding, Status
-from dropforge_ops.target import Target
+from dropforge_ops.stack.documents import Documents
+from dropforge_ops.stack.target import Target
 
 NAMES = ("parameters", "contract", "data and ledger", "state machines", "endpoint", "API", "alarms")
 _WHOLE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})

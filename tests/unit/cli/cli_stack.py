@@ -24,7 +24,7 @@ from dropforge.domain.records import Approval, Live, LockName, ModelVersion, Run
 from dropforge.domain.run_manifest import RunManifest
 from dropforge.domain.training_data import manifest_objects
 from dropforge.domain.triggers import Drop
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 CONTRACT = Contract(
     target="diagnosis",

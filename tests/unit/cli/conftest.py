@@ -67,7 +67,7 @@ def on_stack(
     stack: CliStack, dropforge: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
     """The command line, pointed at the stack."""
-    monkeypatch.setattr("dropforge_ops.invocation.resolve", lambda options: stack.target)
+    monkeypatch.setattr("dropforge_ops.cli.invocation.resolve", lambda options: stack.target)
     return dropforge
 
 
@@ -84,7 +84,7 @@ def on_live_stack(
     live_stack: CliStack, dropforge: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
     """The command line, pointed at the stack on which a version is live."""
-    monkeypatch.setattr("dropforge_ops.invocation.resolve", lambda options: live_stack.target)
+    monkeypatch.setattr("dropforge_ops.cli.invocation.resolve", lambda options: live_stack.target)
     return dropforge
 
 
@@ -104,4 +104,4 @@ def failed(stack: CliStack) -> str:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is somebody at a terminal to ask."""
-    monkeypatch.setattr("dropforge_ops.invocation.Invocation.asks", True)
+    monkeypatch.setattr("dropforge_ops.cli.invocation.Invocation.asks", True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import pytest
 from cli_stack import CONTRACT, WIDER, CliStack, contract_of, keeps_predictions
 
-from dropforge_ops.cli import app
-from dropforge_ops.teardown.names import Names
-from dropforge_ops.teardown.tear_down import Teardown
+from dropforge_ops.actions.teardown.names import Names
+from dropforge_ops.actions.teardown.tear_down import Teardown
+from dropforge_ops.cli.main import app
 
 
 @dataclass
@@ -59,7 +59,7 @@ def terminal(question: str, answer: str, shown: list[str]) -> Iterator[None]:
 @pytest.fixture
 def at_a_terminal(stack, monkeypatch):
     """The command line at a real terminal, pointed at the stack."""
-    monkeypatch.setattr("dropforge_ops.invocation.resolve", lambda options: stack.target)
+    monkeypatch.setattr("dropforge_ops.cli.invocation.resolve", lambda options: stack.target)
 
     def run(*arguments: str, question: str, answer: str) -> Dialogue:
         shown: list[str] = []
@@ -127,10 +127,10 @@ def test_forgetting_is_asked_for(stack, at_a_terminal):
 def test_a_teardown_wants_the_stacks_name(stack, at_a_terminal, monkeypatch):
     torn_down = []
     names = Names("dropforge", "model", is_deployed=True)
-    monkeypatch.setattr("dropforge_ops.commands.teardown.names_of", lambda target, model: names)
-    monkeypatch.setattr("dropforge_ops.commands.teardown.what_there_is", lambda target, names: {})
+    monkeypatch.setattr("dropforge_ops.cli.commands.teardown.names_of", lambda target, model: names)
+    monkeypatch.setattr("dropforge_ops.cli.commands.teardown.what_there_is", lambda target, names: {})
     monkeypatch.setattr(
-        "dropforge_ops.commands.teardown.tear_down", lambda *_, **__: torn_down.append(1) or Teardown()
+        "dropforge_ops.cli.commands.teardown.tear_down", lambda *_, **__: torn_down.append(1) or Teardown()
     )
     question = "Type the stack's name to take it away"
     no = at_a_terminal("teardown", question=question, answer="y")

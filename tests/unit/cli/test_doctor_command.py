@@ -11,7 +11,7 @@ from dropforge.application.predict_refusals import unknown_caller
 from dropforge_local.sagemaker import container
 from dropforge_ops.health import api as api_health
 from dropforge_ops.health import machine
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 INSTANCE = "ml.m5.large"
 USES = ("training job usage", "transform job usage", "endpoint usage")

@@ -19,11 +19,11 @@ from tests.command_line import invoke
 from typer.main import get_command
 
 from dropforge.domain.records import ModelVersion, RunStatus
-from dropforge_ops.cli import app
+from dropforge_ops.actions.teardown.tear_down import Teardown
+from dropforge_ops.cli.json_documents import DOCUMENTS, ERROR
+from dropforge_ops.cli.main import app
 from dropforge_ops.health import api as api_health
 from dropforge_ops.health import machine
-from dropforge_ops.json_documents import DOCUMENTS, ERROR
-from dropforge_ops.teardown.tear_down import Teardown
 
 ROOT = Path(__file__).parents[3]
 Prepare = Callable[[CliStack, Path, pytest.MonkeyPatch], None]
@@ -141,9 +141,9 @@ def spent(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def torn_down(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     names = types.SimpleNamespace(is_deployed=True, stack="dropforge", model="model")
-    patch.setattr("dropforge_ops.commands.teardown.names_of", lambda *_: names)
+    patch.setattr("dropforge_ops.cli.commands.teardown.names_of", lambda *_: names)
     done = Teardown(deleted={"stack": ["dropforge"]})
-    patch.setattr("dropforge_ops.commands.teardown.tear_down", lambda *_, **__: done)
+    patch.setattr("dropforge_ops.cli.commands.teardown.tear_down", lambda *_, **__: done)
 
 
 class StoppedAtOnce:
@@ -199,8 +199,8 @@ def fake_host(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
             pass
 
     patch.setattr("dropforge_local.host.LocalHost", Host)
-    patch.setattr("dropforge_ops.commands.up.stop_signals", stopped_at_once)
-    patch.setattr("dropforge_ops.commands.up._console_of", lambda *_: FakeConsoleServer())
+    patch.setattr("dropforge_ops.cli.commands.up.stop_signals", stopped_at_once)
+    patch.setattr("dropforge_ops.cli.commands.up._console_of", lambda *_: FakeConsoleServer())
 
 
 def fake_console(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def fake_console(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> No
         module = types.ModuleType(f"dropforge_ops.console.{name}")
         module.__dict__.update(content)
         patch.setitem(sys.modules, module.__name__, module)
-    patch.setattr("dropforge_ops.commands.console.stop_signals", stopped_at_once)
+    patch.setattr("dropforge_ops.cli.commands.console.stop_signals", stopped_at_once)
 
 
 def kept(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -403,7 +403,7 @@ def test_every_command_has_the_common_options():
 @pytest.mark.parametrize("path", CASES)
 def test_text_json_and_a_wrong_argument(path, call, stack, tmp_path, monkeypatch):
     case = CASES[path]
-    monkeypatch.setattr("dropforge_ops.commands.up.find_root", lambda: tmp_path)
+    monkeypatch.setattr("dropforge_ops.cli.commands.up.find_root", lambda: tmp_path)
     case.prepare(stack, tmp_path, monkeypatch)
 
     wrong = call(case.wrong, "--json")

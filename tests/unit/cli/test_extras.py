@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dropforge_ops.cli import app
+from dropforge_ops.cli.main import app
 
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 BROUGHT_BY_EXTRAS = (
@@ -24,11 +24,11 @@ PROGRAM = """
 import importlib, pkgutil, sys
 sys.modules.update(dict.fromkeys({blocked!r}))
 import dropforge_ops
-own = ("dropforge_ops.console", "dropforge_ops.local_host")
+own = ("dropforge_ops.console", "dropforge_ops.stack.local_host")
 for module in pkgutil.walk_packages(dropforge_ops.__path__, "dropforge_ops.", onerror=lambda name: None):
     if not module.name.startswith(own):
         importlib.import_module(module.name)
-from dropforge_ops.cli import app
+from dropforge_ops.cli.main import app
 app({arguments!r})
 """
 

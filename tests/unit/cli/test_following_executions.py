@@ -9,11 +9,11 @@ from cli_stack import FakeStepFunctions
 from rich.console import Console
 from tests.fakes.records import DEPLOYMENT, TRAINING
 
+from dropforge_ops.actions.progress_view import MILESTONES, ProgressView, cause_message, milestones_passed
+from dropforge_ops.actions.waiting import Deadline, until
+from dropforge_ops.cli.groups import with_verb
 from dropforge_ops.errors import TimedOut
-from dropforge_ops.progress import Follower, seconds_by_state
-from dropforge_ops.progress_view import MILESTONES, ProgressView, cause_message, milestones_passed
-from dropforge_ops.runs_group import with_verb
-from dropforge_ops.waiting import Deadline, until
+from dropforge_ops.stack.progress import Follower, seconds_by_state
 
 VERBS = ["list", "replay", "show", "start"]
 

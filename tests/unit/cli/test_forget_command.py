@@ -24,8 +24,8 @@ from dropforge.domain.predictions import PredictionRecord, prediction_id, pseudo
 from dropforge.ledger_table import keys
 from dropforge.ledger_table.calls import ClientCalls
 from dropforge.ledger_table.items import attributes_of
-from dropforge_ops.forgetting.subject import Subject
-from dropforge_ops.forgetting.tables import Unreadable, rows_of
+from dropforge_ops.actions.forgetting.subject import Subject
+from dropforge_ops.actions.forgetting.tables import Unreadable, rows_of
 
 ASKED = datetime(2026, 11, 29, 9, tzinfo=UTC)
 GONE, OTHER = 17, 170

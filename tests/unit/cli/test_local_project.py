@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from dropforge_ops.commands.demo import _same
+from dropforge_ops.cli.commands.demo import _same
 from dropforge_ops.errors import NotFound, UsageError
-from dropforge_ops.project import asked_parameters, find_root, merged_parameters
-from dropforge_ops.samples import SAMPLES
+from dropforge_ops.stack.project import asked_parameters, find_root, merged_parameters
+from dropforge_ops.stack.samples import SAMPLES
 
 
 def asked(**changes):

@@ -5,8 +5,8 @@ import pytest
 from dropforge.domain.records import Approval
 from dropforge.ledger_table.calls import ClientCalls
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops import decisions
-from dropforge_ops.documents import Documents
+from dropforge_ops.actions import decisions
+from dropforge_ops.stack.documents import Documents
 
 
 class Reviewer:

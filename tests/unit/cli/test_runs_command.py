@@ -10,7 +10,7 @@ from tests.unit.cli.cli_stack import CONTRACT
 from dropforge.domain.contract import Column
 from dropforge.domain.records import RunStatus
 from dropforge.domain.triggers import run_id_of_execution
-from dropforge_ops.replays import DATA
+from dropforge_ops.actions.replays import DATA
 
 REPORT = {
     "rows": {"read": 100, "rejected": 3, "duplicates": 2, "kept": 95},

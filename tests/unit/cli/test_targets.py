@@ -10,7 +10,7 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from cli_stack import refusal
 
 from dropforge_ops.errors import ExitCode, NotFound, Unreachable, from_aws
-from dropforge_ops.target import Options, Target, find_announced, resolve
+from dropforge_ops.stack.target import Options, Target, find_announced, resolve
 
 ANNOUNCED = {
     "endpoint_url": "http://127.0.0.1:4567",
@@ -209,7 +209,7 @@ def test_an_interrupted_command_ends_with_130(dropforge, monkeypatch):
     def interrupt(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dropforge_ops.invocation.resolve", interrupt)
+    monkeypatch.setattr("dropforge_ops.cli.invocation.resolve", interrupt)
     assert dropforge("models").exit_code == 130
 
 

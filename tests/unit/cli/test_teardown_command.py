@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dropforge_ops.teardown.kinds import empty_bucket
-from dropforge_ops.teardown.names import Names, stack_parts
+from dropforge_ops.actions.teardown.kinds import empty_bucket
+from dropforge_ops.actions.teardown.names import Names, stack_parts
 
 ROOT = Path(__file__).resolve().parents[3]
 

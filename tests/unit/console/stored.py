@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from tests.in_memory_store import InMemoryObjectStore
 
-from dropforge_ops.documents import Documents
+from dropforge_ops.stack.documents import Documents
 
 
 class StoredS3:

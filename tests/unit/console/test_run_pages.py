@@ -30,7 +30,7 @@ from dropforge_ops.console.reading.state_detail import (
     read_stays,
 )
 from dropforge_ops.console.reading.state_graph import State, StateGraph, Step
-from dropforge_ops.progress import Visit
+from dropforge_ops.stack.progress import Visit
 
 ROOT = Path(__file__).parents[3]
 BEGIN = datetime(2026, 11, 21, 12, tzinfo=UTC)

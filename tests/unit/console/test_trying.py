@@ -10,6 +10,7 @@ from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.console.stored import StoredS3
 
 from dropforge.domain.contract import Column, Contract
+from dropforge_ops.actions.predictions import RequestRefused
 from dropforge_ops.console.reading import trying
 from dropforge_ops.console.reading.trying import (
     Answers,
@@ -24,7 +25,6 @@ from dropforge_ops.console.reading.trying import (
     texts_of,
 )
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError
-from dropforge_ops.predictions import RequestRefused
 
 CONTRACT = Contract(
     target="sick",

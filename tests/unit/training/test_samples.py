@@ -7,7 +7,7 @@ import sys
 import pytest
 from sklearn import datasets
 
-from dropforge_ops.samples import SAMPLES, write_samples
+from dropforge_ops.stack.samples import SAMPLES, write_samples
 
 
 def test_every_sample_is_the_whole_data_set(tmp_path):
@@ -45,7 +45,7 @@ def test_unknown_sample_is_named(tmp_path):
 
 def test_nobody_waits_for_scikit_learn_to_load(tmp_path):
     program = (
-        "import sys\nfrom pathlib import Path\nfrom dropforge_ops.samples import write_samples\n"
+        "import sys\nfrom pathlib import Path\nfrom dropforge_ops.stack.samples import write_samples\n"
         "write_samples(Path(sys.argv[1]))\n"
         "print({'sklearn', 'scipy', 'numpy', 'pandas'} & sys.modules.keys())"
     )

@@ -8,12 +8,12 @@ from nicegui import html, ui
 from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
+from dropforge_ops.actions.drops import Coverage, Upload
 from dropforge_ops.console import dropping
 from dropforge_ops.console.components.feedback import error_banner, notice
 from dropforge_ops.console.components.live import Part
 from dropforge_ops.console.components.text import link
 from dropforge_ops.console.context import Context
-from dropforge_ops.drops import Coverage, Upload
 from dropforge_ops.errors import CommandError, OperationFailed
 
 # An execution that fails before it records a run is rare; not every look need search for one.

@@ -12,7 +12,7 @@ from nicegui import html, ui
 from dropforge.domain.data_report import DataReport
 from dropforge.domain.figures import figure
 from dropforge.domain.records import Approval, Live, ModelVersion
-from dropforge_ops import decisions, rollbacks
+from dropforge_ops.actions import decisions, rollbacks
 from dropforge_ops.console.components.actions import button, confirm
 from dropforge_ops.console.components.feedback import error_banner, notice
 from dropforge_ops.console.components.text import facts

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from nicegui import html
 
 from dropforge.domain.drop_life import DropState, RecordedDrop
+from dropforge_ops.actions.replays import DATA
 from dropforge_ops.console.components.drop_zone import drop_zone
 from dropforge_ops.console.components.feedback import empty_state
 from dropforge_ops.console.components.layout import card, heading
@@ -19,7 +20,6 @@ from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.reading.drops import DropsFound, read_drops
 from dropforge_ops.render import size, what_became
-from dropforge_ops.replays import DATA
 
 # All of them are read, which costs; what just happened to one is on its run's page.
 _KEPT_S: Final = 15.0

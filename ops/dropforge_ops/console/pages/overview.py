@@ -11,7 +11,7 @@ from nicegui import html, ui
 
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus
-from dropforge_ops.advice import remedy
+from dropforge_ops.actions.advice import remedy
 from dropforge_ops.console.components.drop_zone import drop_zone
 from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
 from dropforge_ops.console.components.layout import card, heading

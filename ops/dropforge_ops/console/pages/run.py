@@ -8,7 +8,7 @@ from typing import Final
 from nicegui import html, ui
 
 from dropforge.domain.records import Run, RunStatus
-from dropforge_ops.advice import remedy
+from dropforge_ops.actions.advice import remedy
 from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
 from dropforge_ops.console.components.layout import card
 from dropforge_ops.console.components.live import Part, poll

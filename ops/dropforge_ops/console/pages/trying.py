@@ -10,6 +10,7 @@ from typing import Any, Final
 from nicegui import html, ui
 
 from dropforge.domain.figures import figure
+from dropforge_ops.actions.prediction_api import PredictionApi
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
 from dropforge_ops.console.components.intervals import share_bar
@@ -29,7 +30,6 @@ from dropforge_ops.console.reading.trying import (
     texts_of,
 )
 from dropforge_ops.errors import CommandError, NotFound
-from dropforge_ops.prediction_api import PredictionApi
 
 _LOGGING_HINT: Final = "A logged prediction has an id, is watched for drift, and can be given its outcome."
 _FILTERED_FROM: Final = 8

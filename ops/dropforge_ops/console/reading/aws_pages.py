@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 _DOMAINS: Final[Mapping[str, str]] = {
     "aws": "console.aws.amazon.com",

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from dropforge.domain.batch import IN_PREFIX
 from dropforge.domain.ports import ObjectRef
-from dropforge_ops.batches import BatchExecutions, manifest_of
-from dropforge_ops.documents import Documents
-from dropforge_ops.drops import Upload, keys_of, upload
+from dropforge_ops.actions.batches import BatchExecutions, manifest_of
+from dropforge_ops.actions.drops import Upload, keys_of, upload
 from dropforge_ops.errors import OperationFailed
-from dropforge_ops.progress import Follower
-from dropforge_ops.target import Target
+from dropforge_ops.stack.documents import Documents
+from dropforge_ops.stack.progress import Follower
+from dropforge_ops.stack.target import Target
 
 MOST_FETCHED_BYTES: Final = 64 * 1024**2
 """A result up to here is handed to the browser; a larger one is fetched from S3."""

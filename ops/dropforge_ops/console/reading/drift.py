@@ -12,9 +12,9 @@ from threading import Lock
 from typing import Any, Final
 
 from dropforge.domain.moments import from_iso
-from dropforge_ops.documents import Documents
 from dropforge_ops.errors import NotFound
-from dropforge_ops.watch_reports import FORMAT, PREFIX
+from dropforge_ops.stack.documents import Documents
+from dropforge_ops.stack.watch_reports import FORMAT, PREFIX
 
 MOST_WINDOWS: Final = 750
 """Reports that are read for one page: a month of hourly windows. Of more, the newest are."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dropforge.domain.drop_life import DropState, RecordedDrop
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 SHOWN = 200
 _UNTRAINED = (DropState.SET_ASIDE, DropState.WAITING)

@@ -11,10 +11,10 @@ from botocore.exceptions import ClientError
 
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus, StageChange
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops import decisions
+from dropforge_ops.actions import decisions
 from dropforge_ops.console.reading.told_data import ToldData, read_told_data
-from dropforge_ops.documents import Document, Documents
 from dropforge_ops.errors import NotFound, code_of
+from dropforge_ops.stack.documents import Document, Documents
 
 _RUNS_LOOKED_AT = 100
 _REFUSED_SHOWN = 10

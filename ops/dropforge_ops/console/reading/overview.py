@@ -12,10 +12,10 @@ from dropforge.domain.records import Approval, Live, ModelVersion, Run
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.console.reading.drift import AlarmState, Window, read_alarms, window_of
 from dropforge_ops.cost.so_far import month_to_date
-from dropforge_ops.documents import Documents
 from dropforge_ops.errors import NotFound, code_of, message_of
-from dropforge_ops.target import Target
-from dropforge_ops.watch_reports import WatchReports
+from dropforge_ops.stack.documents import Documents
+from dropforge_ops.stack.target import Target
+from dropforge_ops.stack.watch_reports import WatchReports
 
 _RUNS_SHOWN = 6
 # A version that is registered supersedes those that wait, so what waits is among the newest.

@@ -15,13 +15,13 @@ from dropforge.domain.drop_life import RecordedDrop
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, ModelVersion, Run, RunStatus
 from dropforge.ledger_table.reader import LedgerReader
+from dropforge_ops.actions.drops import drops_taken
 from dropforge_ops.console.reading.state_graph import StateGraph, Step
 from dropforge_ops.console.reading.told_data import ToldData, read_told_data
-from dropforge_ops.documents import Documents
-from dropforge_ops.drops import drops_taken
 from dropforge_ops.errors import NotFound, code_of
-from dropforge_ops.progress import Follower, Visit
-from dropforge_ops.target import Target
+from dropforge_ops.stack.documents import Documents
+from dropforge_ops.stack.progress import Follower, Visit
+from dropforge_ops.stack.target import Target
 
 FORGOTTEN: Final = "forgotten by Step Functions"
 # Each costs a request for the time of its upload; a run may cover thousands.

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from dropforge_ops.console.reading.state_graph import State
 from dropforge_ops.errors import code_of
-from dropforge_ops.target import Target
+from dropforge_ops.stack.target import Target
 
 _MASKED: Final = "(not shown: it is a key to the waiting run)"
 _SECRETS: Final = frozenset({"task_token", "tasktoken"})

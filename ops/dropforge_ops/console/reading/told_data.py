@@ -14,8 +14,8 @@ from dropforge.domain.errors import InvalidProfile
 from dropforge.domain.figures import figure
 from dropforge.domain.values import EPOCH, MICROSECOND
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops.data_reports import read_data_report
-from dropforge_ops.documents import Documents
+from dropforge_ops.stack.data_reports import read_data_report
+from dropforge_ops.stack.documents import Documents
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from dropforge.domain.figures import figure
 from dropforge.domain.instance_rules import InvalidInstances, checked_values
 from dropforge.domain.records import Live
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops import predictions
-from dropforge_ops.documents import Documents
+from dropforge_ops.actions import predictions
+from dropforge_ops.actions.prediction_api import MAXIMUM_ITEMS, PredictionApi
 from dropforge_ops.errors import CommandError, UsageError
-from dropforge_ops.prediction_api import MAXIMUM_ITEMS, PredictionApi
-from dropforge_ops.target import Target
+from dropforge_ops.stack.documents import Documents
+from dropforge_ops.stack.target import Target
 
 MOST_UPLOADED_ROWS: Final = 5_000
 """Rows that are predicted while somebody waits; more are a batch's."""

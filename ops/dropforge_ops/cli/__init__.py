@@ -1,0 +1,1 @@
+"""What people type: commands, their options, and what they print."""

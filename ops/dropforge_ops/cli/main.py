@@ -1,0 +1,151 @@
+"""The command line ``dropforge``. Exit codes: see `dropforge_ops.errors`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from dropforge_ops.cli.commands import cost
+from dropforge_ops.cli.commands.batch import batch
+from dropforge_ops.cli.commands.console import console
+from dropforge_ops.cli.commands.contract import accept_contract, diff_contract, show_contract
+from dropforge_ops.cli.commands.decide import approve, reject
+from dropforge_ops.cli.commands.demo import demo
+from dropforge_ops.cli.commands.doctor import doctor
+from dropforge_ops.cli.commands.drift import drift
+from dropforge_ops.cli.commands.drop import drop
+from dropforge_ops.cli.commands.drops import list_drops, retry_drops
+from dropforge_ops.cli.commands.forget import forget
+from dropforge_ops.cli.commands.models import models
+from dropforge_ops.cli.commands.outcome import outcome
+from dropforge_ops.cli.commands.predict import predict
+from dropforge_ops.cli.commands.rollback import rollback
+from dropforge_ops.cli.commands.runs import list_runs, replay_run, show_run, start_run
+from dropforge_ops.cli.commands.samples import samples
+from dropforge_ops.cli.commands.teardown import teardown
+from dropforge_ops.cli.commands.up import up
+from dropforge_ops.cli.commands.wake import wake
+from dropforge_ops.cli.groups import RunsGroup, group_with
+from dropforge_ops.cli.invocation import command
+from dropforge_ops.errors import ExitCode
+
+app = typer.Typer(
+    name="dropforge",
+    help="Drop data into S3; get a reviewed, self-retraining model. One stack is one model.",
+    epilog="Exit codes: "
+    + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode)
+    + ". A local host that runs for this folder is found by itself; where it has died, AWS has to be named "
+    + "(--profile, --region). Commands that ask need --yes where there is no terminal.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dropforge {version('dropforge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def dropforge(
+    *,
+    version_: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Drop data into S3; get a reviewed, self-retraining model. One stack is one model."""
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up,
+    "demo": demo,
+    "drop": drop,
+    "models": models,
+    "approve": approve,
+    "reject": reject,
+    "rollback": rollback,
+    "wake": wake,
+    "predict": predict,
+    "outcome": outcome,
+    "batch": batch,
+    "drift": drift,
+    "doctor": doctor,
+    "forget": forget,
+    "samples": samples,
+    "teardown": teardown,
+    "console": console,
+}
+for _name, _function in _COMMANDS.items():
+    command(app, _name)(_function)
+
+runs_app = typer.Typer(
+    cls=RunsGroup,
+    help="What ran and what runs: 'runs' lists them, 'runs RUN' shows one.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_RUNS_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_runs,
+    "show": show_run,
+    "start": start_run,
+    "replay": replay_run,
+}
+for _name, _function in _RUNS_COMMANDS.items():
+    command(runs_app, _name)(_function)
+app.add_typer(runs_app, name="runs")
+
+drops_app = typer.Typer(
+    cls=group_with("list"),
+    help="What became of each dropped file; 'drops retry' brings back what was set aside.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_DROPS_COMMANDS: dict[str, Callable[..., None]] = {"list": list_drops, "retry": retry_drops}
+for _name, _function in _DROPS_COMMANDS.items():
+    command(drops_app, _name)(_function)
+app.add_typer(drops_app, name="drops")
+
+contract_app = typer.Typer(
+    help="What drops have to look like, and accepting that they look different now.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_CONTRACT_COMMANDS: dict[str, Callable[..., None]] = {
+    "show": show_contract,
+    "diff": diff_contract,
+    "accept": accept_contract,
+}
+for _name, _function in _CONTRACT_COMMANDS.items():
+    command(contract_app, _name)(_function)
+app.add_typer(contract_app, name="contract")
+
+cost_app = typer.Typer(
+    cls=group_with("month"),
+    help="What a month costs; 'estimate' prices a run before it runs.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_COST_COMMANDS: dict[str, Callable[..., None]] = {
+    "month": cost.month,
+    "estimate": cost.estimate,
+    "scale": cost.scale,
+    "so-far": cost.so_far,
+    "prices": cost.prices,
+}
+for _name, _function in _COST_COMMANDS.items():
+    command(cost_app, _name)(_function)
+app.add_typer(cost_app, name="cost")
+
+
+def main() -> None:
+    """The entry point. SIGTERM ends a command as Ctrl-C does, so that what it started is stopped too."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    app()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,99 @@
+"""The project's folder, and the parameters of a stack on the local host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dropforge_ops.errors import NotFound, UsageError, message_of
+from dropforge_ops.stack.samples import SAMPLES
+
+DEFAULT_SAMPLE = "breast-cancer"
+
+
+def find_root(folder: Path | None = None) -> Path:
+    """The folder with ``template.yaml``: the current one or the nearest of its parents.
+
+    Raises:
+        NotFound: there is none.
+    """
+    start = (folder or Path.cwd()).resolve()
+    for place in (start, *start.parents):
+        if (place / "template.yaml").is_file() and (place / "statemachine").is_dir():
+            return place
+    raise NotFound(
+        f"Neither {start} nor a folder above it holds dropforge's template.yaml. Change into the project."
+    )
+
+
+def sample_parameters(name: str) -> dict[str, str]:
+    """The template's parameters for a sample data set.
+
+    Raises:
+        UsageError: there is no such sample.
+    """
+    if name not in SAMPLES:
+        raise UsageError(f"There is no sample {name!r}; there are {', '.join(SAMPLES)}.")
+    sample = SAMPLES[name]
+    return {"TargetColumn": sample.target, "IdColumn": sample.key, "TaskType": sample.task}
+
+
+def asked_parameters(
+    *,
+    sample: str | None,
+    target: str | None,
+    key: str | None,
+    task: str | None,
+    pairs: Sequence[str],
+) -> dict[str, str]:
+    """The parameters that the user asks for; empty where nothing was asked for.
+
+    Raises:
+        UsageError: options that exclude each other, or a malformed ``Key=Value``.
+    """
+    if sample is not None and (target is not None or key is not None or task is not None):
+        raise UsageError(
+            "--sample sets target, id and task; leave --target, --id and --task out, or --sample."
+        )
+    asked = {} if sample is None else sample_parameters(sample)
+    named = {"TargetColumn": target, "IdColumn": key, "TaskType": task}
+    asked |= {name: value for name, value in named.items() if value is not None}
+    if target is not None and key is None:
+        asked["IdColumn"] = ""
+    if target is not None and task is None:
+        asked["TaskType"] = "auto"
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--parameter {pair!r} is not of the form Key=Value.")
+        asked[name] = value
+    return asked
+
+
+def deployed_parameters(cloudformation: Any, stack: str) -> dict[str, str] | None:
+    """The parameters of the stack as it stands; None where there is no such stack."""
+    try:
+        found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in message_of(error):
+            return None
+        raise
+    return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
+
+
+def merged_parameters(deployed: Mapping[str, str] | None, asked: Mapping[str, str]) -> dict[str, str]:
+    """What to deploy with: what is deployed stays unless asked otherwise; the first time it is a sample's."""
+    if deployed is not None:
+        return {**deployed, **asked}
+    return dict(asked) if "TargetColumn" in asked else {**sample_parameters(DEFAULT_SAMPLE), **asked}
+
+
+def default_parameters(root: Path) -> dict[str, str]:
+    """The template's parameters where nobody says otherwise; those without a default are left out."""
+    from dropforge_local.template import load_template  # noqa: PLC0415 - PyYAML, which few commands need
+
+    declared = load_template(root / "template.yaml")["Parameters"]
+    return {name: str(each["Default"]) for name, each in declared.items() if "Default" in each}

@@ -1,0 +1,66 @@
+"""Reads what watching found: ``monitoring/<yyyy>/<mm>/<dd>/<hh>/report.json``, a document per window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+from dropforge_ops.errors import OperationFailed
+from dropforge_ops.stack.documents import Document, Documents
+
+PREFIX = "monitoring/"
+FORMAT = 1
+# As many as boto3's connection pool holds.
+_READERS = 10
+
+
+class WatchReports:
+    """The reports of one stack, by their windows. A report is a function of its window, so none ever changes
+    but by watching the same window again."""
+
+    def __init__(self, s3: Any, bucket: str, documents: Documents) -> None:
+        self._s3, self._bucket, self._documents = s3, bucket, documents
+
+    def newest(self, limit: int) -> list[Document]:
+        """The reports of the newest windows, the newest first; fewer where there are fewer.
+
+        Raises:
+            OperationFailed: one is damaged, or of another format.
+        """
+        uris = list(islice(self.uris(), limit))
+        with ThreadPoolExecutor(_READERS) as readers:
+            return [each for each in readers.map(self._read, uris) if each is not None]
+
+    def uris(self) -> Iterator[str]:
+        """Every report's URI, the newest window first; S3 is asked for an hour only when it is reached."""
+        for key in self._newest_first(PREFIX, levels=4):
+            yield f"s3://{self._bucket}/{key}"
+
+    def _newest_first(self, prefix: str, levels: int) -> Iterator[str]:
+        if levels == 0:
+            # The window that begins with the hour is report.json, later ones report-<mmss>.json.
+            keys = [each["Key"] for page in self._pages(prefix) for each in page.get("Contents", [])]
+            reports = [key for key in keys if key.rpartition("/")[2].startswith("report")]
+            yield from sorted(reports, key=lambda key: key.replace("report.json", "report-0000.json"))[::-1]
+            return
+        folders = [
+            each["Prefix"] for page in self._pages(prefix, "/") for each in page.get("CommonPrefixes", [])
+        ]
+        for folder in sorted(folders, reverse=True):
+            yield from self._newest_first(folder, levels - 1)
+
+    def _pages(self, prefix: str, delimiter: str = "") -> Any:
+        return self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix, Delimiter=delimiter
+        )
+
+    def _read(self, uri: str) -> Document | None:
+        found = self._documents.find(uri)
+        if found is not None and found.content.get("format") != FORMAT:
+            raise OperationFailed(
+                f"{uri} has format {found.content.get('format')!r}, and this dropforge reads {FORMAT}: use "
+                "the version of dropforge that the stack was deployed from."
+            )
+        return found
