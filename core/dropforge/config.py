@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, dataclass_transform, get_type_hints
 
 from dropforge.domain.errors import InvalidSettings
 
 
+@dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class Settings:
-    """Base of the functions' settings: a field ``data_bucket: str`` reads the variable ``DATA_BUCKET``."""
+    """Base of the functions' settings: a field ``data_bucket: str`` reads the variable ``DATA_BUCKET``.
+
+    Every subclass is a frozen dataclass. A field with a default may be missing or empty.
+    """
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True)(cls)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -48,8 +56,13 @@ def _has_default(field: Field[Any]) -> bool:
 def _parsed(text: str, kind: Any) -> Any:
     if kind == str | None:
         return text
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(","))
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError("must be true or false")
         return text.lower() == "true"
-    return kind(text)
+    value = kind(text)
+    if kind is float and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value

@@ -5,17 +5,14 @@ Example event: ``events/admit_run.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from dropforge import bootstrap
-from dropforge.application.admit_run import AdmissionDesk, AdmitPolicy
+from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
 from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.cost_cap import CostCap
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 _PREPARATION_AND_JUDGING_S = 3600
 _QUEUE_S = 3600
@@ -23,7 +20,6 @@ _QUEUE_S = 3600
 _ROUNDS = 2
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     data_bucket: str
@@ -43,9 +39,8 @@ class FunctionSettings(Settings):
     aws_region: str
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Admission:
     attempts = _ROUNDS * len(settings.training_instance_types.split(","))
     policy = AdmitPolicy(
         data_bucket=settings.data_bucket,
@@ -78,4 +73,4 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     )
     admission = desk.admit(event["event"], execution_arn=event["execution_arn"], now=bootstrap.now())
     logger.info(admission.message, outcome=admission.outcome)
-    return admission.to_dict()
+    return admission

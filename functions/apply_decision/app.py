@@ -5,26 +5,20 @@ Example event: ``events/apply_decision.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
 from dropforge.application.decide import DecisionDesk
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     package_group: str
     deployment_machine_arn: str
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
     desk = DecisionDesk(
         ledger=bootstrap.ledger(settings.ledger_table),
         registry=bootstrap.registry(settings.package_group),

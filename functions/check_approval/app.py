@@ -5,21 +5,16 @@ Example event: ``events/check_approval.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
 from dropforge.application.decide import check_approval
 from dropforge.config import Settings
 from dropforge.domain.cloudwatch_metrics import APPROVALS_OVERDUE
+from dropforge.function import Json, function, logger
 from dropforge.metrics import emit
-from dropforge.observability import logger
 
 _SECONDS_PER_HOUR = 3600
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     approval_reminder_hours: float
@@ -27,9 +22,8 @@ class FunctionSettings(Settings):
     powertools_service_name: str
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
     outcome = check_approval(
         version=event["version"],
         reminder_s=max(1, int(settings.approval_reminder_hours * _SECONDS_PER_HOUR)),

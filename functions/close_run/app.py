@@ -5,27 +5,21 @@ Example event: ``events/close_run.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
 from dropforge.application.close_run import close_run
 from dropforge.config import Settings
 from dropforge.domain.records import RunStatus
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     training_machine_arn: str
     deployment_machine_arn: str
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
     closing = close_run(
         run_id=event["run_id"],
         token=event["token"],

@@ -5,15 +5,14 @@ Example event: ``events/collect_batch.json``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from dropforge import bootstrap
-from dropforge.application.collect_batch import collect_batch
-from dropforge.observability import logger
+from dropforge.application.collect_batch import CollectedBatch, collect_batch
+from dropforge.config import Settings
+from dropforge.function import Json, function, logger
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+@function(Settings)
+def handler(event: Json, _: Settings) -> CollectedBatch:
     store = bootstrap.object_store()
     collected = collect_batch(
         event["plan_uri"],
@@ -23,4 +22,4 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         tables=bootstrap.batch_tables(store),
     )
     logger.info("batch collected", outcome=collected.outcome, scored=collected.scored)
-    return collected.to_dict()
+    return collected

@@ -5,20 +5,16 @@ Example event: ``events/judge_model.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
 from dropforge.config import Settings
+from dropforge.function import Json, function, logger
 from dropforge.importing import without_collection
-from dropforge.observability import logger
 
 with without_collection():
     from dropforge.application.judge_model import JudgeRequest, judge_model
+    from dropforge.domain.gate import GatePolicy
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     data_bucket: str
     quality_metric: str
@@ -27,21 +23,15 @@ class FunctionSettings(Settings):
     minimum_holdout_rows: int
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
-    request = JudgeRequest.from_dict(
-        {
-            **event,
-            "models_prefix": f"s3://{settings.data_bucket}/models",
-            "policy": {
-                "metric": settings.quality_metric,
-                "threshold": settings.quality_threshold,
-                "champion_tolerance": settings.champion_tolerance,
-                "minimum_holdout_rows": settings.minimum_holdout_rows,
-            },
-        }
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
+    policy = GatePolicy(
+        metric=settings.quality_metric,
+        threshold=settings.quality_threshold,
+        champion_tolerance=settings.champion_tolerance,
+        minimum_holdout_rows=settings.minimum_holdout_rows,
     )
+    request = JudgeRequest.of(event, settings.data_bucket, policy)
     verdict = judge_model(request, bootstrap.object_store())
-    logger.info("judged", run_id=request.run_id, accepted=verdict["accepted"], metric=verdict["metric"])
+    logger.info("judged", accepted=verdict["accepted"], metric=verdict["metric"])
     return verdict

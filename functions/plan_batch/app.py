@@ -5,24 +5,18 @@ Example event: ``events/plan_batch.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
-from dropforge.application.plan_batch import plan_batch
+from dropforge.application.plan_batch import BatchPlan, plan_batch
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> BatchPlan:
     store = bootstrap.object_store()
     plan = plan_batch(
         event["event"],
@@ -33,4 +27,4 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         now=bootstrap.now(),
     )
     logger.info(plan.message, outcome=plan.outcome, batch_id=plan.batch_id)
-    return plan.to_dict()
+    return plan

@@ -5,29 +5,23 @@ Example event: ``events/plan_deployment.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
-from dropforge.application.deploy import plan_deployment
+from dropforge.application.deploy import Plan, plan_deployment
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 # The deployment state machine's own TimeoutSeconds; a test compares the two.
 _LEASE_S = 14400
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     endpoint_name: str
     aws_region: str
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Plan:
     plan = plan_deployment(
         version=event["version"],
         reason=event["reason"],
@@ -42,4 +36,4 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         now=bootstrap.now(),
     )
     logger.info("deployment planned", version=plan.version, endpoint_config=plan.endpoint_config)
-    return plan.to_dict()
+    return plan

@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +22,6 @@ from dropforge.domain.cloudwatch_metrics import BY_VERSION, SERVER_ERRORS
 from dropforge.predict_bootstrap import prediction_service
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     predictions_table: str

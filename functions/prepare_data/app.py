@@ -6,9 +6,6 @@ Example event: ``events/prepare_data.json``.
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import dataclass
-from typing import Any
 
 from dropforge import bootstrap
 from dropforge.application.labelled_predictions import gather
@@ -17,10 +14,9 @@ from dropforge.application.preparation_request import PrepareRequest, PrepareSet
 from dropforge.application.prepare_data import prepare_data
 from dropforge.application.scale_out import ScaleOut, plan
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     data_bucket: str
     target_column: str
@@ -34,9 +30,8 @@ class FunctionSettings(Settings):
     id_column: str | None = None
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
     store = bootstrap.object_store()
     data_uri = f"s3://{settings.data_bucket}"
     manifest = gather(

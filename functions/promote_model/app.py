@@ -5,25 +5,19 @@ Example event: ``events/promote_model.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
 from dropforge.application.deploy import Plan, promote_model
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     package_group: str
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
     promotion = promote_model(
         Plan(**event["plan"]),
         ledger=bootstrap.ledger(settings.ledger_table),

@@ -5,18 +5,14 @@ Example event: ``events/reconcile_runs.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from dropforge import bootstrap
-from dropforge.application.reconcile import reconcile
+from dropforge.application.reconcile import Repairs, reconcile
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger, plain
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     training_machine_arn: str
@@ -26,9 +22,8 @@ class FunctionSettings(Settings):
     endpoint_idle_hours: float
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Repairs:
     repairs = reconcile(
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),
@@ -42,6 +37,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         now=bootstrap.now(),
         event=event,
         idle=timedelta(hours=settings.endpoint_idle_hours) if settings.endpoint_idle_hours else None,
-    ).to_dict()
-    logger.info("reconciled", repairs=repairs)
+    )
+    logger.info("reconciled", repairs=plain(repairs))
     return repairs

@@ -5,17 +5,12 @@ Example event: ``events/register_model.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
-from dropforge.application.register_model import ServingImage, register_model
+from dropforge.application.register_model import Registration, ServingImage, register_model
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     package_group: str
@@ -24,9 +19,8 @@ class FunctionSettings(Settings):
     aws_region: str
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Registration:
     registration = register_model(
         run_id=event["run_id"],
         token=event["token"],
@@ -43,4 +37,4 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         now=bootstrap.now(),
     )
     logger.info("registered", run_id=event["run_id"], version=registration.model.version)
-    return registration.to_dict()
+    return registration

@@ -5,27 +5,21 @@ Example event: ``events/request_approval.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Any
-
 from dropforge import bootstrap
 from dropforge.application.decide import request_approval
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 _SECONDS_PER_DAY = 86400
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     approval_timeout_days: float
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
     due_at = request_approval(
         version=event["version"],
         task_token=event["task_token"],

@@ -5,21 +5,17 @@ Example event: ``events/retire_models.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from dropforge import bootstrap
 from dropforge.application.deploy import retire_models
 from dropforge.config import Settings
-from dropforge.observability import logger
+from dropforge.function import Json, function, logger
 
 # This function's own Timeout in the template; a test compares the two.
 _LEASE_S = 300
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     data_bucket: str
@@ -27,9 +23,8 @@ class FunctionSettings(Settings):
     grace_hours: float
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
     deleted = retire_models(
         endpoint_name=settings.endpoint_name,
         bucket=settings.data_bucket,

@@ -5,15 +5,14 @@ Example event: ``events/smoke_test.json``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from dropforge import bootstrap
 from dropforge.application.deploy import Plan, smoke_test
-from dropforge.observability import logger
+from dropforge.config import Settings
+from dropforge.function import Json, function, logger
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+@function(Settings)
+def handler(event: Json, _: Settings) -> Json:
     plan = Plan(**event["plan"])
     rows = smoke_test(
         endpoint_name=plan.endpoint_name,

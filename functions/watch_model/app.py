@@ -5,17 +5,14 @@ Example event: ``events/watch_model.json``.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from dropforge import bootstrap
 from dropforge.config import Settings
 from dropforge.domain.moments import from_iso
+from dropforge.function import Json, function, logger
 from dropforge.importing import without_collection
 from dropforge.metrics import emit
-from dropforge.observability import logger
 
 with without_collection():
     from dropforge.application.watch_model import WatchRequest, last_full_window, watch_model
@@ -25,7 +22,6 @@ _SECONDS_PER_HOUR = 3600
 _SECONDS_PER_DAY = 86400
 
 
-@dataclass(frozen=True)
 class FunctionSettings(Settings):
     ledger_table: str
     predictions_table: str
@@ -55,9 +51,8 @@ class FunctionSettings(Settings):
         )
 
 
-@logger.inject_lambda_context
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    settings = FunctionSettings.from_env(os.environ)
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> Json:
     # The schedule's time, not the clock's: a retry watches the same window.
     now = from_iso(event["time"]) if "time" in event else bootstrap.now()
     start, end = last_full_window(now, timedelta(hours=settings.window_hours))

@@ -67,14 +67,13 @@ class JudgeRequest:
     lineage: Mapping[str, Any]
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> JudgeRequest:
+    def of(cls, raw: Mapping[str, Any], data_bucket: str, policy: GatePolicy) -> JudgeRequest:
         """Read the state machine's input. Without `output_data_url`, output.tar.gz lies beside the model.
 
         Raises:
             InvalidEvent: a field is missing or has the wrong type; all of them are named.
-            InvalidSettings: the policy is malformed.
         """
-        texts = ("run_id", "model_data_url", "models_prefix")
+        texts = ("run_id", "model_data_url")
         problems = [name for name in texts if not isinstance(raw.get(name), str) or not raw[name]]
         champion = raw.get("champion")
         if champion is not None and not (
@@ -82,7 +81,8 @@ class JudgeRequest:
             and all(isinstance(champion.get(n), str) for n in ("model_package_arn", "model_sha256"))
         ):
             problems.append("champion")
-        problems += [n for n in ("policy", "lineage") if not isinstance(raw.get(n) or {}, Mapping)]
+        if not isinstance(raw.get("lineage") or {}, Mapping):
+            problems.append("lineage")
         output = raw.get("output_data_url")
         if output is not None and not isinstance(output, str):
             problems.append("output_data_url")
@@ -93,8 +93,8 @@ class JudgeRequest:
             run_id=raw["run_id"],
             model_data_url=model,
             output_data_url=output or f"{model.rpartition('/')[0]}/output.tar.gz",
-            models_prefix=raw["models_prefix"].rstrip("/"),
-            policy=GatePolicy.from_dict(raw.get("policy") or {}),
+            models_prefix=f"s3://{data_bucket}/models",
+            policy=policy,
             champion=None
             if champion is None
             else Champion(

@@ -73,29 +73,6 @@ class GatePolicy:
         if problems:
             raise InvalidSettings(f"gate policy: {'; '.join(problems)}.")
 
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> GatePolicy:
-        """Read a policy whose numbers may be text, as template parameters are; absent means default.
-
-        Raises:
-            InvalidSettings: an unknown name or a malformed value; all problems are named.
-        """
-        kinds = {f.name: f.type for f in fields(cls)}
-        problems = [f"{name!r} is none of {', '.join(kinds)}" for name in raw if name not in kinds]
-        values: dict[str, Any] = {}
-        for name, value in raw.items():
-            if kinds.get(name) == "str":
-                values[name] = str(value)
-            elif name in kinds:
-                number = _number(value)
-                if number is None or (kinds[name] == "int" and number != int(number)):
-                    problems.append(f"{name} must be a finite {kinds[name]}, not {value!r}")
-                else:
-                    values[name] = int(number) if kinds[name] == "int" else number
-        if problems:
-            raise InvalidSettings(f"gate policy: {'; '.join(problems)}.")
-        return cls(**values)
-
     def metric_of(self, task: str) -> Metric:
         """Return the metric that decides.
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from dropforge.domain.errors import InvalidSettings
 
@@ -71,27 +69,3 @@ class WatchPolicy:
             )
         if problems:
             raise InvalidSettings(f"watch policy: {'; '.join(problems)}.")
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> WatchPolicy:
-        """Read a policy whose numbers may be text, as template parameters are; absent means default.
-
-        Raises:
-            InvalidSettings: an unknown name or a malformed value; all problems are named.
-        """
-        kinds = {f.name: f.type for f in fields(cls)}
-        problems = [f"{name!r} is none of {', '.join(kinds)}" for name in raw if name not in kinds]
-        values: dict[str, Any] = {}
-        for name in raw.keys() & kinds.keys():
-            try:
-                number = float(raw[name])
-            except (TypeError, ValueError):
-                number = math.nan
-            whole = kinds[name] == "int"
-            if not math.isfinite(number) or (whole and number != int(number)):
-                problems.append(f"{name} must be a finite {kinds[name]}, not {raw[name]!r}")
-            else:
-                values[name] = int(number) if whole else number
-        if problems:
-            raise InvalidSettings(f"watch policy: {'; '.join(problems)}.")
-        return cls(**values)
