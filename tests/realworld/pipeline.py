@@ -25,6 +25,7 @@ from dropforge.application.preparation_request import PreparedData, PrepareReque
 from dropforge.application.prepare_data import prepare_data
 from dropforge.domain import errors
 from dropforge.domain.contract import Contract
+from dropforge.domain.gate import GatePolicy
 from tests.realworld.tables import Table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -155,13 +156,8 @@ def _train(store: FolderStore, prepared: PreparedData, root: Path) -> str:
 
 
 def _judging(model_data_url: str) -> JudgeRequest:
-    return JudgeRequest.from_dict(
-        {
-            "run_id": RUN,
-            "model_data_url": model_data_url,
-            "models_prefix": f"{DATA}/models",
-            "policy": {},
-            "champion": None,
-            "lineage": {},
-        }
+    return JudgeRequest.of(
+        {"run_id": RUN, "model_data_url": model_data_url, "champion": None, "lineage": {}},
+        DATA.removeprefix("s3://"),
+        GatePolicy(),
     )

@@ -33,15 +33,19 @@ def test_without_a_local_host_nothing_runs(
     assert "start one with 'make up'" in capsys.readouterr().err
 
 
-def test_the_debugger_stops_at_the_first_line_of_the_handler_behind_its_decorators() -> None:
+def test_the_debugger_stops_at_the_first_line_of_the_handler_behind_its_decorators(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     handler = handler_of("close_run")
     event: dict[str, Any] = {}
+    for name in ("LEDGER_TABLE", "TRAINING_MACHINE_ARN", "DEPLOYMENT_MACHINE_ARN"):
+        monkeypatch.setenv(name, name)
     said = io.StringIO()
     context = Context("close", "arn:aws:lambda:us-east-1:123456789012:function:close", 512)
     debugger = debugger_at(handler, stdin=io.StringIO("p sorted(event)\nq\n"), stdout=said)
     debugger.runcall(handler, event, context)
     assert "functions/close_run/app.py" in said.getvalue()
-    assert "settings = FunctionSettings.from_env" in said.getvalue()
+    assert "closing = close_run(" in said.getvalue()
 
 
 def test_a_call_has_time_left_and_an_id_of_its_own() -> None:

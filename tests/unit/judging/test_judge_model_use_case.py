@@ -17,6 +17,7 @@ from dropforge.domain.errors import (
     InvalidTrainingOutput,
     NotComparable,
 )
+from dropforge.domain.gate import GatePolicy
 
 JOB = "s3://data/models/run-1/job-1/output"
 CHAMPION = {"model_package_arn": "arn:aws:sagemaker:eu-west-1:1:model-package/m/3", "model_sha256": "c" * 64}
@@ -89,16 +90,14 @@ def store_with(model=None, **output):
     return InMemoryObjectStore({f"{JOB}/model.tar.gz": archive, f"{JOB}/output.tar.gz": packed})
 
 
-def request(**changes):
+def request(policy=None, **changes):
     raw = {
         "run_id": "run-1",
         "model_data_url": f"{JOB}/model.tar.gz",
-        "models_prefix": "s3://data/models/",
-        "policy": {"metric": "auto", "threshold": "auto", "champion_tolerance": "0.01"},
         "champion": None,
         "lineage": {"drops": ["a.csv"]},
     }
-    return JudgeRequest.from_dict({**raw, **changes})
+    return JudgeRequest.of({**raw, **changes}, "data", policy or GatePolicy())
 
 
 def test_accepted_candidate_gets_its_files_and_a_small_answer():
@@ -148,7 +147,7 @@ def test_a_rerun_writes_the_same_bytes():
 
 
 def test_a_rejected_candidate_is_a_result():
-    answer = judge_model(request(policy={"threshold": "0.999"}), store_with())
+    answer = judge_model(request(policy=GatePolicy(threshold="0.999")), store_with())
     assert answer["accepted"] is False
     assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMissed"]
 
@@ -231,10 +230,10 @@ def test_refuses_a_report_that_contradicts_the_holdout():
 
 
 def test_request_names_every_missing_field():
-    with pytest.raises(InvalidEvent, match=r"run_id, model_data_url, models_prefix, champion, lineage"):
-        JudgeRequest.from_dict({"champion": "arn", "lineage": 3})
+    with pytest.raises(InvalidEvent, match=r"run_id, model_data_url, champion, lineage"):
+        JudgeRequest.of({"champion": "arn", "lineage": 3}, "data", GatePolicy())
 
 
 def test_request_with_a_metric_of_another_task_is_refused():
     with pytest.raises(InvalidSettings, match="r2"):
-        judge_model(request(policy={"metric": "r2"}), store_with())
+        judge_model(request(policy=GatePolicy(metric="r2")), store_with())

@@ -1,27 +1,31 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from dropforge.config import Settings
 from dropforge.domain.errors import InvalidSettings
 
 
-@dataclass(frozen=True)
 class ExampleSettings(Settings):
     data_bucket: str
     minimum_rows: int
     tolerance: float
+    instance_types: tuple[str, ...]
     is_on: bool
     id_column: str | None = None
 
 
-ENVIRONMENT = {"DATA_BUCKET": "b", "MINIMUM_ROWS": "50", "TOLERANCE": "1e-2", "IS_ON": "True"}
+ENVIRONMENT = {
+    "DATA_BUCKET": "b",
+    "MINIMUM_ROWS": "50",
+    "TOLERANCE": "1e-2",
+    "IS_ON": "True",
+    "INSTANCE_TYPES": "a, b",
+}
 
 
 def test_reads_every_field_in_its_type():
-    assert ExampleSettings.from_env(ENVIRONMENT) == ExampleSettings("b", 50, 0.01, True, None)
+    assert ExampleSettings.from_env(ENVIRONMENT) == ExampleSettings("b", 50, 0.01, ("a", "b"), True, None)
     assert ExampleSettings.from_env({**ENVIRONMENT, "ID_COLUMN": "id"}).id_column == "id"
 
 
@@ -38,6 +42,12 @@ def test_names_every_problem_at_once():
     for problem in ("DATA_BUCKET is missing", "MINIMUM_ROWS='many'", "TOLERANCE='x'", "IS_ON='yes'"):
         assert problem in message
     assert "template.yaml" in message
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity"])
+def test_takes_no_number_that_is_none(value):
+    with pytest.raises(InvalidSettings, match=f"TOLERANCE='{value}': must be a finite number"):
+        ExampleSettings.from_env({**ENVIRONMENT, "TOLERANCE": value})
 
 
 def test_ignores_what_it_does_not_declare():

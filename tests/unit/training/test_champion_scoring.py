@@ -17,6 +17,7 @@ from tests.workflow.previous_release import unpack_previous_release
 
 from dropforge.application.judge_model import JudgeRequest, judge_model
 from dropforge.domain import manifest
+from dropforge.domain.gate import GatePolicy
 
 
 def sha256(path):
@@ -82,13 +83,14 @@ def test_champion_is_scored_on_the_same_rows_and_both_are_judged(trained, tmp_pa
         }
     )
     verdict = judge_model(
-        JudgeRequest.from_dict(
+        JudgeRequest.of(
             {
                 "run_id": "run-2",
                 "model_data_url": "s3://b/j/output/model.tar.gz",
-                "models_prefix": "s3://b/models",
                 "champion": {"model_package_arn": "arn:m/1", "model_sha256": sha256(champion)},
-            }
+            },
+            "b",
+            GatePolicy(),
         ),
         store,
     )
