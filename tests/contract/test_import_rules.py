@@ -22,6 +22,9 @@ PLANTED = {
     "core/dropforge/domain/errors.py": "import pandas\n",
     "local/dropforge_local/host.py": "import functions.admit_run.app\n",
     "local/dropforge_local/deploy.py": "import ministack.app\n",
+    "core/dropforge/adapters/tables/reading/blocks.py": "import dropforge.adapters.tables.writing.parts\n",
+    "ops/dropforge_ops/stack/target.py": "import dropforge_ops.cli.invocation\n",
+    "local/dropforge_local/glue/workflow/attempt.py": "import dropforge_local.glue.workflow.task\n",
 }
 BROKEN = {
     "functions -> core": "functions.close_run.app -> boto3",
@@ -31,6 +34,9 @@ BROKEN = {
     "domain and ledger format know no SDK": "dropforge.domain.errors -> pandas",
     "only the seams reach MiniStack": "dropforge_local.deploy -> ministack",
     "the local host reads the template": "dropforge_local.host -> functions.admit_run.app",
+    "tables: staging": "dropforge.adapters.tables.reading.blocks -> dropforge.adapters.tables.writing.parts",
+    "operations: cli": "dropforge_ops.stack.target -> dropforge_ops.cli.invocation",
+    "no packages or modules that import one another": "No cycles are allowed in dropforge_local.glue.workflow",
 }
 
 

@@ -76,6 +76,7 @@ def install(settings: HostSettings) -> Installed:
     )
     from dropforge_local.glue.journal import EmptyJournal, Journal  # noqa: PLC0415
     from dropforge_local.glue.workflow import mount as workflow_mount  # noqa: PLC0415
+    from dropforge_local.glue.workflow.tokens import execution_of  # noqa: PLC0415
 
     seams.check()
     installed = Installed()
@@ -83,7 +84,7 @@ def install(settings: HostSettings) -> Installed:
     journal = EmptyJournal() if settings.temporary else Journal(settings.state_dir / "journal.sqlite")
     installed.closing.append(journal.close)
     content_types.install()
-    roles = authorization.install(settings)
+    roles = authorization.install(settings, execution_of)
     lambda_blobs.install(settings)
     lambda_execution.install(settings, installed)
     lambda_queue.install(settings, journal, installed)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from dropforge_local.glue.seams import app, dynamodb, iam, iam_actions, iam_evaluator, router, s3
-from dropforge_local.glue.workflow.tokens import execution_of
 from dropforge_local.permissions import (
     Permission,
     Place,
@@ -168,8 +167,12 @@ def refusal_name(resource: str) -> str:
     return _REFUSALS.get(service, "States.TaskFailed")
 
 
-def install(settings: HostSettings) -> Authorization:
-    """Complete MiniStack's authorisation; returns what the other seams ask."""
+def install(settings: HostSettings, execution_of: Callable[[str], str | None]) -> Authorization:
+    """Complete MiniStack's authorisation; returns what the other seams ask.
+
+    Args:
+        execution_of: the execution that a task token belongs to, None where it is none.
+    """
 
     calls = Calls()
     authorization = Authorization(settings, iam_evaluator, iam._roles, calls)
@@ -181,7 +184,7 @@ def install(settings: HostSettings) -> Authorization:
         iam_actions.dynamodb_service_context = _with_leading_keys(
             iam_actions.dynamodb_service_context, dynamodb
         )
-        iam_actions.extract_resource_arn = _with_tasks(iam_actions.extract_resource_arn)
+        iam_actions.extract_resource_arn = _with_tasks(iam_actions.extract_resource_arn, execution_of)
     return authorization
 
 
@@ -264,7 +267,9 @@ def _queried(request: Mapping[str, Any], key: str) -> Any:
     return None
 
 
-def _with_tasks(original: Callable[..., str]) -> Callable[..., str]:
+def _with_tasks(
+    original: Callable[..., str], execution_of: Callable[[str], str | None]
+) -> Callable[..., str]:
     """An answer to a task token is checked on the state machine that waits for it."""
 
     def extracted(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:

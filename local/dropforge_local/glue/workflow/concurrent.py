@@ -9,12 +9,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.workflow.distributed import DistributedMap, MapState
+from dropforge_local.glue.workflow.distributed import DistributedMap, MapState, RunStates
 from dropforge_local.glue.workflow.run import Ended, Scope, Suspended, TimedOut, current_scope
 
 if TYPE_CHECKING:
     from dropforge_local.glue.authorization import Authorization
-    from dropforge_local.glue.workflow.machine import Machine
     from dropforge_local.glue.workflow.records import Records
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html: up to 40 iterations at a time.
@@ -28,17 +27,20 @@ class Concurrent:
         self,
         interpreter: Any,
         records: Records,
-        machine: Machine,
         s3: Callable[[], Any],
         authorization: Authorization,
     ) -> None:
         self._asl = interpreter
         self._records = records
-        self._machine = machine
-        self._distributed = DistributedMap(interpreter, machine, self._together, s3, authorization, records)
+        self._distributed = DistributedMap(interpreter, self._together, s3, authorization, records)
 
     def parallel(
-        self, state: dict[str, Any], raw_input: Any, execution: dict[str, Any], ctx: dict[str, Any]
+        self,
+        state: dict[str, Any],
+        raw_input: Any,
+        execution: dict[str, Any],
+        ctx: dict[str, Any],
+        run_states: RunStates,
     ) -> tuple[Any, str | None]:
         """One attempt of a Parallel state; returns its output and the next state's name."""
         asl = self._asl
@@ -50,13 +52,18 @@ class Concurrent:
         def branch(definition: dict[str, Any]) -> Callable[[], Any]:
             # Variables assigned in a branch stay in it; those of the outer states can be read.
             inner = copy.deepcopy(ctx)
-            return lambda: self._machine.run_inner(definition, copy.deepcopy(value), execution, inner)
+            return lambda: run_states(definition, copy.deepcopy(value), execution, inner)
 
         results = self._together([branch(definition) for definition in state["Branches"]], 0)
         return self._output(state, raw_input, ctx, results)
 
     def map(
-        self, state: dict[str, Any], raw_input: Any, execution: dict[str, Any], ctx: dict[str, Any]
+        self,
+        state: dict[str, Any],
+        raw_input: Any,
+        execution: dict[str, Any],
+        ctx: dict[str, Any],
+        run_states: RunStates,
     ) -> tuple[Any, str | None]:
         """One attempt of a Map state; returns its output and the next state's name."""
         asl = self._asl
@@ -67,7 +74,7 @@ class Concurrent:
         if jsonata and isinstance(limit, str):
             limit = asl._jsonata_state_field(state, "MaxConcurrency", "number", raw_input, ctx)
         if (processor.get("ProcessorConfig") or {}).get("Mode") == "DISTRIBUTED":
-            entered = MapState(state, processor, raw_input, effective, execution, ctx, jsonata)
+            entered = MapState(state, processor, raw_input, effective, execution, ctx, jsonata, run_states)
             result = self._distributed.run(
                 entered, lambda: self._items(state, raw_input, effective, ctx, jsonata), int(limit)
             )
@@ -93,7 +100,7 @@ class Concurrent:
                 self._records.add_event(
                     execution, "MapIterationStarted", {"mapIterationStartedEventDetails": details}
                 )
-                result = self._machine.run_inner(processor, value, execution, inner)
+                result = run_states(processor, value, execution, inner)
                 self._records.add_event(
                     execution, "MapIterationSucceeded", {"mapIterationSucceededEventDetails": details}
                 )

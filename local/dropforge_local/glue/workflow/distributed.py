@@ -19,7 +19,6 @@ from dropforge_local.glue.workflow.run import Ended, Suspended
 
 if TYPE_CHECKING:
     from dropforge_local.glue.authorization import Authorization
-    from dropforge_local.glue.workflow.machine import Machine
     from dropforge_local.glue.workflow.records import Records
 
 _COUNTERS = (
@@ -34,6 +33,9 @@ _COUNTERS = (
     "failuresNotRedrivable",
     "pendingRedrive",
 )
+type RunStates = Callable[[dict[str, Any], Any, dict[str, Any], dict[str, Any]], Any]
+"""Runs the states of a processor on an input, within an execution and a context; returns the output."""
+
 _WRITER = "arn:aws:states:::s3:putObject"
 
 
@@ -48,6 +50,7 @@ class MapState:
     execution: dict[str, Any]
     ctx: dict[str, Any]
     jsonata: bool
+    run_states: RunStates
 
 
 class DistributedMap:
@@ -62,7 +65,6 @@ class DistributedMap:
     def __init__(
         self,
         interpreter: Any,
-        machine: Machine,
         together: Callable[[list[Callable[[], Any]], int], list[Any]],
         s3: Callable[[], Any],
         authorization: Authorization,
@@ -70,7 +72,6 @@ class DistributedMap:
     ) -> None:
         self._asl = interpreter
         self._records = records
-        self._machine = machine
         self._together = together
         self._s3 = s3
         self._authorization = authorization
@@ -219,7 +220,7 @@ class DistributedMap:
         self._asl._executions[child["executionArn"]] = child
         _move(record, lock, "pending", "running")
         try:
-            output = self._machine.run_inner(entered.processor, json.loads(child["input"]), child, ctx)
+            output = entered.run_states(entered.processor, json.loads(child["input"]), child, ctx)
             child.update(status="SUCCEEDED", output=json.dumps(output))
         except self._asl._ExecutionError as error:
             child.update(status="FAILED", error=error.error, cause=error.cause)

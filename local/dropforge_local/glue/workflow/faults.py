@@ -17,7 +17,7 @@ from dropforge_local.glue.workflow.run import current_scope
 
 if TYPE_CHECKING:
     from dropforge_local.glue.authorization import Calls
-    from dropforge_local.glue.workflow.task import Attempt
+    from dropforge_local.glue.workflow.attempt import Attempt
 
 _TARGET = "DropforgeHost."
 #: before: the error in the place of the call. after: the call, and the error in the place of its answer.

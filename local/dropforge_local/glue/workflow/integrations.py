@@ -19,10 +19,10 @@ from dropforge_local.glue.workflow.tokens import Callback
 
 if TYPE_CHECKING:
     from dropforge_local.glue.authorization import Authorization
+    from dropforge_local.glue.workflow.attempt import Attempt
     from dropforge_local.glue.workflow.faults import TaskFaults
     from dropforge_local.glue.workflow.records import Records
     from dropforge_local.glue.workflow.sagemaker_tasks import SageMakerTasks
-    from dropforge_local.glue.workflow.task import Attempt
     from dropforge_local.glue.workflow.tokens import Tokens
 
 _SAGEMAKER = "arn:aws:states:::sagemaker:"

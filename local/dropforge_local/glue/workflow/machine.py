@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dropforge_local.glue.workflow.records import MAX_DATA_BYTES, MAX_EVENTS, now_iso
@@ -33,12 +34,14 @@ class Machine:
         wait_scale: factor on Wait states.
     """
 
-    def __init__(self, interpreter: Any, records: Records, tasks: Tasks, wait_scale: float) -> None:
+    def __init__(
+        self, interpreter: Any, records: Records, tasks: Tasks, concurrent: Concurrent, wait_scale: float
+    ) -> None:
         self._asl = interpreter
         self._records = records
         self._tasks = tasks
         self._wait_scale = wait_scale
-        self.concurrent: Concurrent
+        self._concurrent = concurrent
 
     # --- a whole execution ---------------------------------------------------------------------------
 
@@ -186,10 +189,9 @@ class Machine:
             case "Task":
                 return self._tasks.execute(state, value, execution, ctx)
             case "Parallel" | "Map":
-                run = self.concurrent.parallel if kind == "Parallel" else self.concurrent.map
-                return self._tasks.with_retry_and_catch(
-                    state, value, execution, ctx, {}, lambda: run(state, value, execution, ctx)
-                )
+                enter = self._concurrent.parallel if kind == "Parallel" else self._concurrent.map
+                run = partial(enter, state, value, execution, ctx, self.run_inner)
+                return self._tasks.with_retry_and_catch(state, value, execution, ctx, {}, run)
         raise asl._ExecutionError("States.Runtime", f"Unknown state type: {kind}")
 
     def _wait(

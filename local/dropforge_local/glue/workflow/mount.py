@@ -81,8 +81,8 @@ def install(
         authorization,
     )
     tasks = Tasks(asl, records, integrations, settings.wait_scale, random.Random())  # noqa: S311 - spreads retries
-    machine = Machine(asl, records, tasks, settings.wait_scale)
-    machine.concurrent = Concurrent(asl, records, machine, lambda: clients("s3"), authorization)
+    concurrent = Concurrent(asl, records, lambda: clients("s3"), authorization)
+    machine = Machine(asl, records, tasks, concurrent, settings.wait_scale)
     api = Api(asl, responses, records, tokens, machine, journal, authorization)
 
     asl._run_execution = machine.run

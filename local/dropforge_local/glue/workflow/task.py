@@ -6,9 +6,9 @@ import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dropforge_local.glue.workflow.attempt import CALLBACK, Attempt
 from dropforge_local.glue.workflow.fields import retry_delay, seconds
 from dropforge_local.glue.workflow.records import MAX_DATA_BYTES
 from dropforge_local.glue.workflow.run import current_scope, sleep_until
@@ -16,33 +16,6 @@ from dropforge_local.glue.workflow.run import current_scope, sleep_until
 if TYPE_CHECKING:
     from dropforge_local.glue.workflow.integrations import Integrations
     from dropforge_local.glue.workflow.records import Records
-
-_CALLBACK = ".waitForTaskToken"
-
-
-@dataclass
-class Attempt:
-    """One attempt at a task.
-
-    ``notes`` is durable for a task of the execution itself: the token, the arguments, what was submitted.
-    ``resumed`` is true where an earlier process had begun it. ``until`` is the epoch time of its timeout.
-    """
-
-    state: str
-    resource: str
-    arguments: Any
-    execution: dict[str, Any]
-    notes: dict[str, Any]
-    resumed: bool
-    until: float | None
-    timeout_s: int | None
-    heartbeat_s: float | None
-    note: Callable[[], None]
-
-    @property
-    def is_callback(self) -> bool:
-        """Whether the task ends by its token."""
-        return self.resource.endswith(_CALLBACK)
 
 
 class Tasks:
@@ -155,7 +128,7 @@ class Tasks:
         notes: dict[str, Any] = progress.setdefault("attempt", {})
         if not resumed:
             notes["began"] = time.time()
-            if resource.endswith(_CALLBACK):
+            if resource.endswith(CALLBACK):
                 notes["token"] = self._integrations.tokens.new(execution["executionArn"])
         if "token" in notes:
             ctx["Task"] = {"Token": notes["token"]}
@@ -197,7 +170,7 @@ class Tasks:
         timeout_s = seconds(asl, state, "TimeoutSeconds", raw_input, ctx)
         heartbeat_s = seconds(asl, state, "HeartbeatSeconds", raw_input, ctx)
         resource = state.get("Resource", "")
-        scale = self._wait_scale if resource.endswith(_CALLBACK) else 1.0
+        scale = self._wait_scale if resource.endswith(CALLBACK) else 1.0
         return Attempt(
             state=ctx["State"]["Name"],
             resource=resource,
