@@ -36,7 +36,7 @@ BROKEN = {
     "the local host reads the template": "dropforge_local.host -> functions.admit_run.app",
     "tables: staging": "dropforge.adapters.tables.reading.blocks -> dropforge.adapters.tables.writing.parts",
     "operations: cli": "dropforge_ops.stack.target -> dropforge_ops.cli.invocation",
-    "no packages or modules that import one another": "No cycles are allowed in dropforge_local.glue.workflow",
+    "no packages or modules that import": "No cycles are allowed in dropforge_local.glue.workflow",
 }
 
 
