@@ -2,9 +2,13 @@
 
 `build_model` gets the contract and the hyperparameters and returns an unfitted scikit-learn estimator. It is
 fitted on the float64 matrix that `dropforge.domain.encoding` describes (`matrix_columns(schema)` lists its
-columns) and on class codes 0, 1, … or float values. If its ``fit`` takes ``X_val`` and ``y_val``, it gets
-the validation split there. A classifier needs ``predict_proba``. Whatever it is made of must be defined here
-or be installed in the image, since serving unpickles it with this file beside it.
+columns) and on class codes 0, 1, … or float values. A classifier needs ``predict_proba``. Whatever it is made
+of must be defined here or be installed in the image, since serving unpickles it with this file beside it.
+
+The estimator is fitted on the training rows and measured on the validation rows; then one that `build_model`
+returns anew is fitted on both, and that is the model. If its ``fit`` takes ``X_val`` and ``y_val``, it gets
+the validation rows there, to stop early or to choose by, and is then asked by ``fit_final(X, y)`` to fit on
+both with what it has found. Without that method it stays as it is. Hold-out rows are never fitted.
 
 Serving is an order of magnitude faster where the estimator has a compiled form (`compiling.py` says which
 do): optional, and checked against the estimator itself before it is used.
@@ -285,6 +289,9 @@ class Boosted:
 class _Best(BaseEstimator):
     """Chooses by cross-validation on the training rows, then fits the chosen estimator on all of them.
 
+    `fit_final` fits the chosen estimator anew on all rows that it is given, with as many rounds of boosting
+    as early stopping had found.
+
     The metric decides between linear and boosted, equal ones going to the linear model. Of the linear model's
     strengths that are within one standard error of its best, the one of least loss is taken (see LOSS).
     Boosting stops early on the validation rows, or without them on one in STOPPING_FOLDS of its own rows.
@@ -294,6 +301,7 @@ class _Best(BaseEstimator):
         scores_: per estimator tried ``{"mean", "deviation", "folds"}`` of the metric and its mean ``"loss"``;
             empty where one estimator alone was asked for and nothing had to be chosen.
         parameters_: the chosen estimator's parameters.
+        rounds_: rounds of boosting that early stopping found; None of the linear model.
         best_: the fitted estimator.
     """
 
@@ -338,7 +346,16 @@ class _Best(BaseEstimator):
         self.selected_, strength = candidates[chosen]
         self.parameters_ = dict(self.boosting or {}) if strength is None else {"strength": strength}
         self.best_ = self._fit_one(candidates[chosen], X, y, validation)
+        self.rounds_ = None if strength is not None else int(self.best_.estimator.n_iter_)
         self.n_features_in_ = X.shape[1]
+
+    def _fit_final(self, X: Matrix, y: NDArray[Any]) -> None:
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            if self.rounds_ is None:
+                chosen = ("linear", self.parameters_["strength"])
+                self.best_ = self._fit_one(chosen, X, y, None)
+            else:
+                self.best_ = self._boosted(max_iter=self.rounds_).fit(X, y, X[:0], y[:0])
 
     def compiled_form(self) -> Compiled:
         """Return the chosen estimator's compiled form; see `compiling.compiled_form`."""
@@ -412,8 +429,11 @@ class _Best(BaseEstimator):
         if self.task != "regression":
             known = np.isin(y_val, y)  # boosting can't rate a class that it has no training row of
             X_val, y_val = X_val[known], y_val[known]
-        settings: dict[str, Any] = {"max_iter": 500, "random_state": self.seed, **(self.boosting or {})}
-        return Boosted(self.task, self.categorical, settings).fit(X, y, X_val, y_val)
+        return self._boosted().fit(X, y, X_val, y_val)
+
+    def _boosted(self, **settings: Any) -> Boosted:
+        known = {"max_iter": 500, "random_state": self.seed, **(self.boosting or {})}
+        return Boosted(self.task, self.categorical, {**known, **settings})
 
     def _scores(self, model: Any, X: Matrix) -> Matrix:
         if self.task == "regression":
@@ -458,6 +478,12 @@ class BestClassifier(ClassifierMixin, _Best):
         self._fit(X, codes, validation)
         return self
 
+    def fit_final(self, X: Matrix, y: NDArray[Any]) -> Self:
+        """Fit what `fit` has chosen on these rows; a class that only they hold is learned as well."""
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        self._fit_final(np.asarray(X, dtype=np.float64), codes)
+        return self
+
     def predict_proba(self, X: Matrix) -> Matrix:
         """Return float64 (n, n_classes), in the order of ``classes_``."""
         return self._scores(self.best_, np.asarray(X, dtype=np.float64))
@@ -480,6 +506,11 @@ class BestRegressor(RegressorMixin, _Best):
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` float64 (n,)."""
         validation = None if X_val is None or y_val is None else (X_val, y_val)
         self._fit(np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64), validation)
+        return self
+
+    def fit_final(self, X: Matrix, y: NDArray[Any]) -> Self:
+        """Fit what `fit` has chosen on these rows."""
+        self._fit_final(np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64))
         return self
 
     def predict(self, X: Matrix) -> Matrix:

@@ -39,7 +39,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -240,6 +240,10 @@ class Champion:
                 self.reason = "it gave predictions that are not finite"
         return None if self.reason else np.asarray(scores, dtype=np.float64)
 
+    def outcome(self) -> dict[str, Any]:
+        """Return the entry ``champion`` of training_report.json, once `scores` has returned."""
+        return {"scored": self.reason is None, "reason": self.reason, "sha256": self.sha256}
+
     def stop(self) -> None:
         """End the process, if it runs."""
         if self._process is not None and self._process.poll() is None:
@@ -348,17 +352,97 @@ def read_split(folders: Folders, name: str, contract: Contract) -> Split:
     return Split(inference.columns_of_table(table, contract), target, inference.row_keys_of(table))
 
 
-def fit(estimator: Any, train: tuple[Any, Any], validation: tuple[Any, Any]) -> Any:
-    """Fit, with the validation split where the estimator's ``fit`` takes it.
+def read_splits(folders: Folders, contract: Contract) -> tuple[Split, Split, Split]:
+    """Read the training, validation and hold-out rows.
 
     Raises:
-        UnusableEstimator: it is no estimator.
+        ConstantTarget: the training rows are all of one class.
+        TooFewRows, UnsuitableTarget: see `read_split`.
     """
-    if not callable(getattr(estimator, "fit", None)):
-        raise UnusableEstimator(f"build_model must return an estimator, not {type(estimator).__name__}.")
-    if {"X_val", "y_val"} <= inspect.signature(estimator.fit).parameters.keys():
-        return estimator.fit(*train, X_val=validation[0], y_val=validation[1])
-    return estimator.fit(*train)
+    training, validation, holdout = (
+        read_split(folders, name, contract) for name in ("train", "validation", "test")
+    )
+    if contract.classes is not None and len(np.unique(training.target)) < 2:
+        raise ConstantTarget(
+            f"every training row has the same {contract.target!r}; there is nothing to learn."
+        )
+    return training, validation, holdout
+
+
+def joined(first: Split, second: Split) -> Split:
+    """Return the rows of both, the first's before the second's."""
+    return Split(
+        {name: np.concatenate([values, second.columns[name]]) for name, values in first.columns.items()},
+        np.concatenate([first.target, second.target]),
+        np.concatenate([first.row_key, second.row_key]),
+    )
+
+
+class Fitting:
+    """Fits an estimator on the training rows, then on the training and the validation rows.
+
+    Args:
+        build: returns an unfitted estimator.
+        matrix, target: the training rows, and after them the validation rows.
+        n_training: how many of them are training rows.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Any],
+        matrix: NDArray[np.float64],
+        target: NDArray[Any],
+        n_training: int,
+    ) -> None:
+        self._build, self._matrix, self._target = build, matrix, target
+        self._training, self._validation = slice(n_training), slice(n_training, None)
+
+    def first(self) -> Any:
+        """Fit on the training rows, with the validation rows where the estimator's ``fit`` takes them.
+
+        Raises:
+            UnusableEstimator: it is no estimator.
+        """
+        estimator = self._build()
+        if not callable(getattr(estimator, "fit", None)):
+            raise UnusableEstimator(f"build_model must return an estimator, not {type(estimator).__name__}.")
+        rows = self._matrix[self._training], self._target[self._training]
+        if not _takes_validation(estimator):
+            return estimator.fit(*rows)
+        X_val, y_val = self._matrix[self._validation], self._target[self._validation]
+        return estimator.fit(*rows, X_val=X_val, y_val=y_val)
+
+    def final(self, first: Any) -> tuple[Any, dict[str, int]]:
+        """Return the estimator to deliver, and how many rows of which split it was fitted on.
+
+        Args:
+            first: what `first` returned; it may be changed.
+        """
+        n_training = len(self._target[self._training])
+        both = {"train": n_training, "validation": len(self._target) - n_training}
+        if callable(getattr(first, "fit_final", None)):
+            return first.fit_final(self._matrix, self._target), both
+        if _takes_validation(first):
+            print("fitted on the training rows alone: the estimator has no fit_final(X, y)", flush=True)
+            return first, {"train": n_training}
+        return self._build().fit(self._matrix, self._target), both
+
+
+def validated(
+    estimator: Any, contract: Contract, matrix: NDArray[np.float64], target: NDArray[Any]
+) -> dict[str, float]:
+    """Return every metric of rows that the estimator was not fitted on, printed for SageMaker to find."""
+    scores = inference.predictor_of(estimator, contract)(matrix)
+    measured = {
+        name: float(value) for name, (value,) in Scored(contract.task, target, scores).measure().items()
+    }
+    for name, value in measured.items():
+        print(metric_line(name, value), flush=True)
+    return measured
+
+
+def _takes_validation(estimator: Any) -> bool:
+    return {"X_val", "y_val"} <= inspect.signature(estimator.fit).parameters.keys()
 
 
 def write_model(
@@ -368,8 +452,13 @@ def write_model(
     encoding: Encoding,
     settings: Settings,
     run_id: str | None,
+    fitted: Mapping[str, int],
 ) -> str:
-    """Write the model folder with its code and digests. Returns the model digest."""
+    """Write the model folder with its code and digests. Returns the model digest.
+
+    Args:
+        fitted: how many rows of which split the estimator was fitted on.
+    """
     clear(folder)
     joblib.dump(estimator, folder / "model.joblib")
     if compilation.compiled is not None:
@@ -397,6 +486,7 @@ def write_model(
         "hyperparameters": settings.given,
         "contract_hash": encoding.contract.hash,
         "seed": settings.seed,
+        "fitted": fitted,
     }
     write_json(folder / manifest.FILE_NAME, content)
     return digest
@@ -407,8 +497,9 @@ def importance(
 ) -> dict[str, dict[str, float]]:
     """Return per feature how much of the metric is lost when its values are shuffled (mean and deviation).
 
-    Permutation importance on up to IMPORTANCE_ROWS validation rows (Breiman 2001, section 10). The same model
-    and rows give the same numbers.
+    Permutation importance on up to IMPORTANCE_ROWS rows (Breiman 2001, section 10), which are to be none of
+    those that the model was fitted on: on those it overrates what was learned by heart. The same model and
+    rows give the same numbers.
     """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(split.target))[:IMPORTANCE_ROWS])
@@ -490,18 +581,20 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
             places = folders.channel("champion"), settings.champion_sha256, folders.channel("test"), work
             running.append(Champion(*places))
     with clock.step("read"):
-        fitting, validation, holdout = (
-            read_split(folders, name, contract) for name in ("train", "validation", "test")
-        )
-    if contract.classes is not None and len(np.unique(fitting.target)) < 2:
-        raise ConstantTarget(
-            f"every training row has the same {contract.target!r}; there is nothing to learn."
-        )
+        training, validation, holdout = read_splits(folders, contract)
+    rows = {"train": len(training.target), "validation": len(validation.target), "test": len(holdout.target)}
+    known = {**settings.model, "metric": metric.name, "seed": settings.seed}
     with clock.step("fit"):
-        encoding = Encoding.learn(contract, fitting.columns)
-        known = {**settings.model, "metric": metric.name, "seed": settings.seed}
-        pairs = [(encoding.encode(split.columns), split.target) for split in (fitting, validation)]
-        estimator = fit(build_model(contract, known), *pairs)
+        both = joined(training, validation)
+        del training, validation
+        encoding = Encoding.learn(contract, both.columns)
+        matrix, n_training = encoding.encode(both.columns), rows["train"]
+        fitting = Fitting(lambda: build_model(contract, known), matrix, both.target, n_training)
+        first = fitting.first()
+    with clock.step("validate"):
+        measured = validated(first, contract, matrix[n_training:], both.target[n_training:])
+    with clock.step("fit_final"):
+        estimator, fitted = fitting.final(first)
     lineage = {name: environment.get(variable) or None for name, variable in LINEAGE_VARIABLES.items()}
     with clock.step("compile"):
         compilation = compiling.compile_checked(
@@ -512,14 +605,13 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         )
         print(f"compiled form: {compilation.reason or 'agrees with the estimator'}", flush=True)
     with clock.step("save"):
-        digest = write_model(folders.model, estimator, compilation, encoding, settings, lineage["run_id"])
+        digest = write_model(
+            folders.model, estimator, compilation, encoding, settings, lineage["run_id"], fitted
+        )
         saved = inference.model_fn(str(folders.model))
     with clock.step("score"):
-        measured = Scored(contract.task, validation.target, saved.score(dict(validation.columns))).measure()
-        for name, (value,) in measured.items():
-            print(metric_line(name, value), flush=True)
         candidate = saved.score(dict(holdout.columns))
-        important = importance(saved, validation, metric, settings.seed)
+        important = importance(saved, holdout, metric, settings.seed)
         answers = smoke(saved, holdout.columns)
     described, codes = slices(encoding, holdout.columns)
     arrays: dict[str, Any] = {
@@ -528,14 +620,12 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "candidate": candidate,
         "slice_codes": codes,
     }
-    champion: dict[str, Any] | None = None
     for live in running:
         with clock.step("wait_for_champion"):
             scores = live.scores(contract, holdout.row_key, environment.get(READ_OTHERWISE, ""))
         if scores is not None:
             arrays["champion"] = scores
-        champion = {"scored": scores is not None, "reason": live.reason, "sha256": live.sha256}
-        print(f"champion: {'scored' if scores is not None else f'not scored: {live.reason}'}", flush=True)
+        print(f"champion: {f'not scored: {live.reason}' if live.reason else 'scored'}", flush=True)
     with (folders.output / "holdout.npz").open("wb") as file:
         np.savez(file, **arrays)
     report = {
@@ -544,15 +634,18 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "metric": metric.name,
         "estimator": getattr(estimator, "selected_", type(estimator).__name__),
         "parameters": getattr(estimator, "parameters_", None),
+        "rounds": getattr(estimator, "rounds_", None),
         "cross_validation": getattr(estimator, "scores_", None),
         "compiled": compilation.to_dict(),
-        "validation": {name: value for name, (value,) in measured.items()},
-        "rows": {"train": len(pairs[0][1]), "validation": len(pairs[1][1]), "test": len(holdout.target)},
+        "validation": measured,
+        "rows": rows,
+        "fitted": fitted,
         "classes": contract.classes,
         "contract_hash": contract.hash,
         "importance": important,
+        "importance_split": "test",
         "slices": described,
-        "champion": champion,
+        "champion": next((live.outcome() for live in running), None),
         "model_digest": digest,
         "hyperparameters": settings.given,
         "seed": settings.seed,

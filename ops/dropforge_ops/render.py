@@ -200,6 +200,18 @@ def what_became(each: RecordedDrop) -> tuple[str, str]:
     return state, ""
 
 
+def fitted_rows(lineage: Mapping[str, Any]) -> str | None:
+    """Of which splits a model's rows were; None for one of a release that fitted the training rows alone.
+
+    >>> fitted_rows({"fitted": {"train": 8000, "validation": 1000}})
+    '9,000: 8,000 of train, 1,000 of validation'
+    """
+    fitted: Mapping[str, int] = lineage.get("fitted") or {}
+    if not fitted:
+        return None
+    return f"{sum(fitted.values()):,}: " + ", ".join(f"{rows:,} of {name}" for name, rows in fitted.items())
+
+
 def say(console: Console, text: str) -> None:
     """Print text as it is: no markup, and no line broken that a reader may want to copy whole."""
     console.print(text, markup=False, soft_wrap=True)

@@ -317,6 +317,7 @@ def _lineage(request: JudgeRequest, evidence: _Evidence) -> dict[str, Any]:
         "hyperparameters": model.get("hyperparameters"),
         "libraries": model.get("libraries"),
         "seed": model.get("seed"),
+        "fitted": model.get("fitted"),
         "training": report["lineage"],
         "run": dict(request.lineage),
     }

@@ -67,7 +67,9 @@ def _importance(report: Mapping[str, Any]) -> dict[str, Any] | None:
         if isinstance(each, Mapping) and _is_number(each.get("mean")) and _is_number(each.get("deviation"))
     ]
     features.sort(key=lambda each: (-each["mean"], each["name"]))
-    return {"metric": report.get("metric"), "split": "validation", "features": features}
+    # Releases that fitted the training rows alone measured it on the validation rows, and named no split.
+    split = report.get("importance_split", "validation")
+    return {"metric": report.get("metric"), "split": split, "features": features}
 
 
 def _is_number(value: Any) -> bool:

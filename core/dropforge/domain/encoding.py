@@ -38,7 +38,7 @@ class MatrixColumn:
     """One column of the matrix: its name, the contract's column it is made of, and how to read it.
 
     ``kind`` is ``numeric`` (any finite number), ``boolean`` (0 or 1) or ``categorical`` (a code: 0 is the
-    most frequent category of the training split, ``len(vocabulary)`` stands for every unseen or rare one).
+    most frequent category of the fitted rows, ``len(vocabulary)`` stands for every unseen or rare one).
     Missing is NaN in all of them.
     """
 
@@ -117,7 +117,7 @@ class Encoding:
     def encode(self, columns: ColumnArrays) -> NDArray[np.float64]:
         """Encode column arrays of n rows into float64 (n, len(self.columns)), NaN where a value is missing.
 
-        A category that was not in the training split's vocabulary gets the code ``len(vocabulary)``.
+        A category that is not in the vocabulary gets the code ``len(vocabulary)``.
         """
         rows = len(columns[self.contract.features[0].name])
         matrix = np.empty((rows, len(self.columns)), dtype=np.float64)

@@ -19,6 +19,7 @@ from dropforge_ops.render import (
     duration,
     facts,
     files,
+    fitted_rows,
     judged,
     moment,
     run_seconds,
@@ -184,6 +185,7 @@ def _show_lineage(lineage: Mapping[str, Any] | None, out: Console) -> None:
         out,
         [
             ("estimator", lineage.get("estimator")),
+            ("rows fitted", fitted_rows(lineage)),
             ("seed", lineage.get("seed")),
             ("model digest", lineage.get("model_digest")),
             ("trained archive", lineage.get("model_data_url")),

@@ -22,6 +22,7 @@ REPORT = {
 }
 LINEAGE = {
     "estimator": "linear",
+    "fitted": {"train": 8000, "validation": 1000},
     "seed": 1,
     "model_digest": "cd" * 32,
     "hyperparameters": {"metric": "auto", "champion_sha256": "ab"},
@@ -76,6 +77,7 @@ def test_shows_one_run_with_states_rows_verdict_and_lineage(stack, on_stack):
         "0.9931 [0.98, 1]",
         "auc 0.9931 meets the threshold 0.7.",
         "numpy 2.5.1",
+        "9,000: 8,000 of train, 1,000 of validation",
         "it has one value",
         "dropforge approve 1 --wait",
     ):

@@ -99,7 +99,9 @@ def test_importance_is_ordered_and_what_is_no_number_is_left_out():
     }
     found = diagnostics(binary(n=40), {"importance": importance, "metric": "auc"})["importance"]
     assert [each["name"] for each in found["features"]] == ["b", "a"]
-    assert found["metric"] == "auc"
+    assert (found["metric"], found["split"]) == ("auc", "validation")
+    told = {"importance": importance, "importance_split": "test"}
+    assert diagnostics(binary(n=40), told)["importance"]["split"] == "test"
     assert diagnostics(binary(n=40), {"importance": "none"})["importance"] is None
 
 

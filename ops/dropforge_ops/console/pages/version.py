@@ -54,6 +54,7 @@ from dropforge_ops.console.reading.wording import (
     side_word,
     signed,
 )
+from dropforge_ops.render import fitted_rows
 
 
 async def build_version(context: Context, version: str) -> None:
@@ -328,9 +329,9 @@ def _draw_curves(review: Review) -> None:
             _draw_errors(found["task"], models)
         if found["importance"]:
             with card("What the model goes by"):
+                of = "validation" if found["importance"].get("split") == "validation" else "hold-out"
                 html.p(
-                    f"How much {found['importance']['metric']} is lost on validation rows when a "
-                    "feature's values "
+                    f"How much {found['importance']['metric']} is lost on {of} rows when a feature's values "
                     "are shuffled. Features that say the same share it; one near 0 could be left out."
                 ).classes("dim")
                 importance_table(found["importance"])
@@ -381,6 +382,7 @@ def _draw_lineage(review: Review) -> None:
         facts(
             {
                 "estimator": lineage.get("estimator"),
+                "rows fitted": fitted_rows(lineage),
                 "seed": lineage.get("seed"),
                 "hyperparameters": ", ".join(
                     f"{name}={value}"
