@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +164,7 @@ def answer(model: Model, body: bytes | str, content_type: str | None, accept: st
     try:
         columns = reader(model.contract, body.encode() if isinstance(body, str) else bytes(body))
     except InvalidInstances as error:
-        problems = [problem.to_dict() for problem in error.problems]
+        problems = [asdict(problem) for problem in error.problems]
         return 400, json.dumps(
             {"error": {"type": "InvalidRequest", "problems": problems}}, ensure_ascii=False
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -305,7 +305,7 @@ class AdmissionDesk:
             last = self._last_trained()
             objects = () if last is None else self._again(last)
         # The labelled predictions are told as they stand then: preparation pins their rows.
-        window = None if labelled is None else labelled.to_dict()
+        window = None if labelled is None else asdict(labelled)
         return RunManifest(run_id, trigger.kind, objects, labelled=window)
 
     def _again(self, run: Run) -> tuple[ManifestObject, ...]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from dropforge.domain.batch import BatchPlaces, BatchTables, RowId, TableForm, is_newer
@@ -31,9 +31,6 @@ class CollectedBatch:
     model_version: int
     scored: int
     rejected: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def collect_batch(

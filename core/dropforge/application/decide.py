@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,14 +33,6 @@ class Decision:
     by: str | None
     reason: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "decision": str(self.decision),
-            "version": self.version,
-            "by": self.by,
-            "reason": self.reason,
-        }
-
 
 def request_approval(
     *,
@@ -61,7 +53,7 @@ def request_approval(
     due_at = known.due_at or iso(now + timedelta(seconds=timeout_s))
     model = ledger.await_decision(version, task_token=task_token, execution=execution_arn, due_at=due_at)
     if model.approval is not Approval.PENDING:
-        workflows.resolve(task_token, _decision(model).to_dict())
+        workflows.resolve(task_token, asdict(_decision(model)))
     return due_at
 
 
@@ -82,11 +74,11 @@ def check_approval(*, version: int, reminder_s: int, ledger: Ledger, now: dateti
         return {
             "outcome": "waiting",
             "wait_s": next_reminder_s(reminder_s, waited_s, remaining_s),
-            **_decision(model).to_dict(),
+            **asdict(_decision(model)),
         }
     model = ledger.expire_waiting(version, now=now)
     outcome = "overdue" if model.approval is Approval.PENDING else "decided"
-    return {"outcome": outcome, "wait_s": 0, **_decision(model).to_dict()}
+    return {"outcome": outcome, "wait_s": 0, **asdict(_decision(model))}
 
 
 @dataclass(frozen=True)
@@ -167,7 +159,7 @@ class DecisionDesk:
         A run between two waits has no valid token, but asks for the decision when it waits again; so a
         run whose execution goes on is one that waits.
         """
-        if model.task_token and self.workflows.resolve(model.task_token, _decision(model).to_dict()):
+        if model.task_token and self.workflows.resolve(model.task_token, asdict(_decision(model))):
             return True
         run = self.ledger.get_run(model.run_id)
         if run is None or run.status.is_final:

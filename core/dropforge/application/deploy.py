@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,9 +57,6 @@ class Plan:
 
     Empty in a deployment that an earlier release planned; that one's state machine doesn't ask for it.
     """
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def plan_deployment(

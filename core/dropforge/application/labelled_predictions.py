@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import IO, Any, BinaryIO, cast
 
@@ -36,9 +36,6 @@ class LabelledWindow:
     predicted_from: str
     since: str
     until: str
-
-    def to_dict(self) -> dict[str, str]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> LabelledWindow:

@@ -110,7 +110,7 @@ def plan_batch(
         "batch_id": drop.run_id,
         "planned_at": iso(now),
         "execution_arn": execution_arn,
-        "drop": drop.to_dict(),
+        "drop": asdict(drop),
         "form": asdict(form),
         "model": {
             "version": live.version,

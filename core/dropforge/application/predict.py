@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -219,7 +219,7 @@ _WHY: Mapping[OutcomeStatus, str] = {
 
 def _invalid_instances(refusal: InvalidInstances | _RefusedByModel) -> Refusal:
     if isinstance(refusal, InvalidInstances):
-        problems = [problem.to_dict() for problem in refusal.problems]
+        problems = [asdict(problem) for problem in refusal.problems]
     else:
         try:
             problems = list(json.loads(str(refusal))["error"]["problems"])

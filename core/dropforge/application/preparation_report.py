@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dropforge.domain.contract import Contract
@@ -115,7 +115,7 @@ class Report:
                 ],
                 "missing": self._missing(),
                 "replaced": list(self.replaced),
-                "recurrences": [each.to_dict() for each in self.duplicates.recurrences],
+                "recurrences": [asdict(each) for each in self.duplicates.recurrences],
                 "split": {
                     "by": _deciding(self.contract),
                     "twin_share": None if self.splits is None else self.splits.twin_share,
@@ -131,7 +131,7 @@ class Report:
                         "rule": rule,
                         "column": column,
                         "count": reason.count,
-                        "examples": [example.to_dict() for example in reason.examples],
+                        "examples": [asdict(example) for example in reason.examples],
                     }
                     for rule, column, reason in counts.top_reasons()[:_REASONS_REPORTED]
                 ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from dropforge.application.scale_out import Scratch, read_origins, read_spans
@@ -46,7 +47,7 @@ def refusal(error: PermanentError) -> dict[str, Any]:
 
 def _scan(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tables: ChunkTables) -> Any:
     (span,) = read_spans(event)
-    return {"number": span.number, "scan": tables.scan(span).to_dict()}
+    return {"number": span.number, "scan": asdict(tables.scan(span))}
 
 
 def _sift(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tables: ChunkTables) -> Any:

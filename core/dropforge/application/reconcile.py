@@ -40,18 +40,6 @@ class Repairs:
     put_to_sleep: list[str] = field(default_factory=list)
     jobs_stopped: list[str] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "runs_failed": self.runs_failed,
-            "runs_expired": self.runs_expired,
-            "locks_freed": self.locks_freed,
-            "started": self.started,
-            "drops_recovered": self.drops_recovered,
-            "runs_settled": self.runs_settled,
-            "put_to_sleep": self.put_to_sleep,
-            "jobs_stopped": self.jobs_stopped,
-        }
-
 
 def reconcile(
     *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -163,7 +163,7 @@ def _version(
         metric=dict(judgement["metric"]),
         stage=Stage.DEVELOPMENT,
         approval=Approval.PENDING,
-        trained_archive=trained.to_dict(),
+        trained_archive=asdict(trained),
         rows=(prepared.get("rows") or {}).get("kept"),
         holdout_rows=((prepared.get("splits") or {}).get("test") or {}).get("rows"),
     )

@@ -104,7 +104,7 @@ class Plan:
             "run_id": self.request.run_id,
             "data_uri": self.request.data_uri,
             "settings": asdict(self.request.settings),
-            "objects": [ref.to_dict() for ref in self.request.objects],
+            "objects": [asdict(ref) for ref in self.request.objects],
             "ranges": self.ranges,
             "chunks": self.chunks,
             "contract_is_new": self.contract_is_new,
@@ -313,7 +313,7 @@ def read_origins(scratch: Scratch) -> tuple[list[list[NumberedOrigin]], dict[int
 
 def spans_of(item: Item) -> dict[str, Any]:
     """The form in which an item travels."""
-    return {"spans": [span.to_dict() for span in item]}
+    return {"spans": [asdict(span) for span in item]}
 
 
 def read_spans(raw: Mapping[str, Any]) -> Item:

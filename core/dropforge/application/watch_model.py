@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -101,7 +101,7 @@ class WatchReport:
             "columns": [] if found is None else [column.to_dict() for column in found.columns],
             "domain_classifier": None
             if found is None or found.classifier is None
-            else {**found.classifier.to_dict(), "adjusted_p_value": found.classifier_adjusted},
+            else {**asdict(found.classifier), "adjusted_p_value": found.classifier_adjusted},
             "unwatched": {} if found is None else dict(found.unwatched),
             "quality": None if self.quality is None else self.quality.to_dict(),
             "alarms": {kind: alarm.to_dict() for kind, alarm in self.alarms.items()},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Literal, Protocol
 
 from dropforge.domain.contract import Contract
@@ -46,9 +46,6 @@ class RowProblem:
     column: str | None
     value: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"rule": self.rule, "column": self.column, "value": self.value}
-
 
 @dataclass(frozen=True, slots=True)
 class ScorableRow:
@@ -69,7 +66,7 @@ class RejectedRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line of the file of rejected rows."""
-        return {"row": self.number, "id": self.id, "problems": [each.to_dict() for each in self.problems]}
+        return {"row": self.number, "id": self.id, "problems": [asdict(each) for each in self.problems]}
 
 
 class BatchTable(Protocol):

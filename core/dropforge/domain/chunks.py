@@ -7,7 +7,7 @@ one. A part's bounds are byte offsets, or for Parquet row groups.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -35,16 +35,6 @@ class Span:
     end: int | None = None
     is_last: bool = True
     is_rough: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "ref": self.ref.to_dict(),
-            "number": self.number,
-            "start": self.start,
-            "end": self.end,
-            "is_last": self.is_last,
-            "is_rough": self.is_rough,
-        }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Span:
@@ -126,9 +116,6 @@ class Scan:
     if_inside: int | None
     open_if_outside: bool | None = None
     open_if_inside: bool | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Scan:

@@ -14,7 +14,7 @@ interrupted does all of it again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -87,7 +87,7 @@ class RecordedDrop:
 
     def to_dict(self) -> dict[str, Any]:
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "drop"}
-        return {**self.drop.to_dict(), **own, "state": str(self.state)}
+        return {**asdict(self.drop), **own, "state": str(self.state)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RecordedDrop:

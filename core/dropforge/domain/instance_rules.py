@@ -31,10 +31,6 @@ class Problem:
     column: str | None
     problem: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the problem as it stands in the 400 answer."""
-        return {"instance": self.instance, "column": self.column, "problem": self.problem}
-
 
 class InvalidInstances(InvalidRequest):
     """A request that breaks the contract, with its problems one by one."""

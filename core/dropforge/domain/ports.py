@@ -67,16 +67,6 @@ class ObjectRef:
             raise InvalidEvent(f"object {dict(raw)!r}: missing or of the wrong type: {', '.join(wrong)}.")
         return cls(**{name: raw.get(name) for name in kinds})  # type: ignore[arg-type]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the form that travels between states."""
-        return {
-            "bucket": self.bucket,
-            "key": self.key,
-            "version_id": self.version_id,
-            "etag": self.etag,
-            "size": self.size,
-        }
-
 
 Location = str | ObjectRef
 """An ``s3://bucket/key`` URI, which means the newest version, or a reference to one version."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, Protocol
 
 from dropforge.domain.contract import Contract
@@ -27,10 +27,6 @@ class Example:
     source: str
     row: int
     value: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry of ``report.json``."""
-        return {"source": self.source, "row": self.row, "value": self.value}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Example:
@@ -132,7 +128,7 @@ class CheckCounts:
         return {
             "objects": {source: astuple(each) for source, each in self.objects.items()},
             "reasons": [
-                [rule, column, reason.count, [example.to_dict() for example in reason.examples]]
+                [rule, column, reason.count, [asdict(example) for example in reason.examples]]
                 for (rule, column), reason in self.reasons.items()
             ],
             "filled": self.filled,
@@ -201,10 +197,6 @@ class Recurrence:
     source: str
     later: str
     rows: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry of ``report.json``."""
-        return {"source": self.source, "later": self.later, "rows": self.rows}
 
 
 @dataclass(frozen=True, slots=True)

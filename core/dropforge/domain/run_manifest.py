@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dropforge.domain.ports import ObjectRef
@@ -31,7 +31,7 @@ class ManifestObject:
 
     def to_dict(self) -> dict[str, Any]:
         own = {"drop_id": self.drop_id, "is_new": self.is_new, "written_at": self.written_at}
-        return {**self.ref.to_dict(), **own}
+        return {**asdict(self.ref), **own}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ManifestObject:

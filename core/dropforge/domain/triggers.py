@@ -72,17 +72,6 @@ class Drop:
         """
         return f"{_slug(self.key)}-{self.drop_id[:_DIGEST_CHARACTERS]}"
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "bucket": self.bucket,
-            "key": self.key,
-            "version_id": self.version_id,
-            "etag": self.etag,
-            "sequencer": self.sequencer,
-            "size": self.size,
-            "written_at": self.written_at,
-        }
-
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Drop:
         return cls(

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -178,7 +179,7 @@ def write_result(stack: CliStack, drop: Drop, rejected: int) -> None:
     stack.write(places.result_uri.split("/", 3)[3], result)
     manifest = {
         "format": 1,
-        "drop": drop.to_dict(),
+        "drop": asdict(drop),
         "model": {"version": 1},
         "rows": {"read": 1 + rejected, "scored": 1, "rejected": rejected},
         "result": {

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import pytest
@@ -49,7 +49,7 @@ def test_plans_the_first_deployment():
     )
     assert plan.endpoint_config == plan.model_name == f"{ENDPOINT}-v1-{plan.token}"
     assert world.ledger.get_run(a_drop(1).run_id).status is RunStatus.DEPLOYING
-    assert json.loads(json.dumps(plan.to_dict())) == plan.to_dict()
+    assert json.loads(json.dumps(asdict(plan))) == asdict(plan)
 
 
 def test_tells_the_container_all_that_it_needs_whatever_its_package_says():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -159,7 +160,7 @@ def test_leaves_what_is_well_alone():
     world.make_live(1)
     world.admit(a_drop(2), now=at(100))
     before = world.snapshot()
-    repairs = world.reconcile().to_dict()
+    repairs = asdict(world.reconcile())
     assert not any(repairs.values())
     assert world.snapshot() == before
 
@@ -313,7 +314,7 @@ def test_leaves_the_endpoint_of_a_running_deployment_alone():
     world.make_live(1)
     world.plan(1, "repair", deployment="running", now=at(50))
     world.endpoints.deploy(ENDPOINT, "model-v9-9", at(51))
-    assert world.reconcile().to_dict()["started"] == []
+    assert asdict(world.reconcile())["started"] == []
     assert world.ledger.held_lease(LockName.DEPLOYMENT) is not None
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +47,6 @@ class DomainClassifier:
     p_value: float
     window_rows: int
     baseline_rows: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "auc": self.auc, "threshold": self.threshold, "p_value": self.p_value,
-            "window_rows": self.window_rows, "baseline_rows": self.baseline_rows,
-        }  # fmt: skip
 
 
 def usable(baseline: ColumnBaseline) -> bool:

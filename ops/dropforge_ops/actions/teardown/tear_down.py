@@ -48,9 +48,6 @@ class Teardown:
     kept: dict[str, list[str]] = field(default_factory=dict)
     left: dict[str, list[str]] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"stopped": self.stopped, "deleted": self.deleted, "kept": self.kept, "left": self.left}
-
 
 def what_there_is(target: Target, names: Names) -> dict[str, list[str]]:
     """Everything of the stack that can be found, by kind."""

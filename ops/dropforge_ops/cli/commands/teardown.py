@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -56,7 +57,7 @@ def teardown(
         _confirm(invocation, what_there_is(target, names), keep_data)
     deadline = Deadline(timeout, "Run the teardown again; it goes on where it is.")
     done = tear_down(target, names, keep_data=keep_data, deadline=deadline, say=invocation.note)
-    document: dict[str, Any] = {"stack": names.stack, "model": names.model, **done.to_dict()}
+    document: dict[str, Any] = {"stack": names.stack, "model": names.model, **asdict(done)}
     if done.left:
         raise OperationFailed(f"Something is left of {names.stack}: {_listed(done.left)}.", **document)
     invocation.emit(document, lambda out: _show(names.stack, done, out))
