@@ -1,4 +1,8 @@
-"""Reads CloudFormation templates: YAML with the short intrinsic tags, into the long JSON form."""
+"""Reads CloudFormation templates: YAML with the short intrinsic tags, into the long JSON form.
+
+Aliases and merges are written out, as ``sam build`` and ``aws cloudformation package`` do: CloudFormation
+takes neither.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +82,14 @@ def parse_template(text: str, name: str = "template") -> dict[str, Any]:
 @functools.lru_cache(maxsize=4)
 def _parsed(text: str) -> bytes:
     """The document, packed: unpacking one for each caller takes a twentieth of the time of parsing."""
-    return pickle.dumps(yaml.load(text, Loader=_TemplateLoader))  # noqa: S506 - a SafeLoader
+    return pickle.dumps(_written_out(yaml.load(text, Loader=_TemplateLoader)))  # noqa: S506 - a SafeLoader
+
+
+def _written_out(value: Any) -> Any:
+    """A copy in which an alias is a part of its own: who changes one resource changes no other."""
+    if isinstance(value, dict):
+        return {name: _written_out(each) for name, each in value.items()}
+    return [_written_out(each) for each in value] if isinstance(value, list) else value
 
 
 def resource_property(template: Mapping[str, Any], logical_id: str, name: str) -> Any:

@@ -13,11 +13,9 @@ def test_a_removed_permission_fails_the_run_by_name(
     deploy_sample: Callable[..., Stack], product_copy: Path, samples: Mapping[str, Path]
 ) -> None:
     whole = product_copy.read_text(encoding="utf-8")
-    manifest = '- !Sub "${DataBucket.Arn}/runs/*/manifest.json"\n'
+    manifest = '!Sub "${DataBucket.Arn}/runs/*/manifest.json"'
     assert manifest in whole
-    product_copy.write_text(
-        whole.replace(manifest, '- !Sub "${DataBucket.Arn}/other/*"\n', 1), encoding="utf-8"
-    )
+    product_copy.write_text(whole.replace(manifest, '!Sub "${DataBucket.Arn}/other/*"', 1), encoding="utf-8")
     stack = deploy_sample("wine", product_copy)
     stack.drop(samples["wine"])
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.forked_hosts import ForkedHost
 from tests.workflow.stack import wait_for
+
+from dropforge_local.template import load_template
 
 ROOT = Path(__file__).resolve().parents[3]
 PRODUCT = ("core", "layers", "functions", "training", "statemachine", "template.yaml", "samconfig.toml")
@@ -74,6 +77,24 @@ def test_sam_builds_the_template(built: Path) -> None:
     assert (built / ".aws-sam" / "build" / "template.yaml").is_file()
     functions = sorted(path.parent.name for path in (built / "functions").glob("*/app.py"))
     assert len(list((built / ".aws-sam" / "build").glob("*Function/app.py"))) == len(functions)
+
+
+def test_nothing_that_cloudformation_refuses_is_left_of_aliases_and_merges(built: Path) -> None:
+    sent = built / ".aws-sam" / "build" / "template.yaml"
+    tokens = list(yaml.scan(sent.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+    assert not [each for each in tokens if isinstance(each, yaml.AliasToken | yaml.AnchorToken)]
+    assert "<<" not in [each.value for each in tokens if isinstance(each, yaml.ScalarToken)]
+    assert but_for_paths(sent) == but_for_paths(ROOT / "template.yaml")
+
+
+def but_for_paths(template: Path) -> Any:
+    """The resources, without what sam build puts in for what it built."""
+    resources = load_template(template)["Resources"]
+    for each in resources.values():
+        each.pop("Metadata", None)
+        for path in ("CodeUri", "ContentUri", "DefinitionS3Location"):
+            each.get("Properties", {}).pop(path, None)
+    return resources
 
 
 def test_sam_deploys_the_whole_template_to_the_local_host(sam: Path, built: Path) -> None:

@@ -26,6 +26,25 @@ def test_short_tags_become_functions_and_dates_stay_text(tmp_path: Path) -> None
     }
 
 
+def test_aliases_and_merges_are_written_out_and_share_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "Resources:\n  A: &log {Type: T, Properties: &kept {KmsKeyId: &key !If [C, !Ref K, x]}}\n  B: *log\n"
+        "  C: {Type: T, Properties: {<<: *kept, Other: [*key, *key]}}\n"
+    )
+    resources = load_template(path)["Resources"]
+    key = {"Fn::If": ["C", {"Ref": "K"}, "x"]}
+    assert resources["B"] == {"Type": "T", "Properties": {"KmsKeyId": key}}
+    assert resources["C"]["Properties"] == {"KmsKeyId": key, "Other": [key, key]}
+    resources["A"]["Properties"]["KmsKeyId"]["Fn::If"][0] = "D"
+    resources["C"]["Properties"]["Other"][0]["Fn::If"][0] = "E"
+    assert resources["B"]["Properties"]["KmsKeyId"] == key
+    assert resources["C"]["Properties"] == {
+        "KmsKeyId": key,
+        "Other": [{"Fn::If": ["E", {"Ref": "K"}, "x"]}, key],
+    }
+
+
 @pytest.mark.parametrize(("text", "problem"), [("a: [", "not valid YAML"), ("a: 1", "no Resources")])
 def test_names_what_is_wrong_with_a_file(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "t.yaml"
