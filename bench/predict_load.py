@@ -30,8 +30,8 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / each) for each in ("core", "local", "ops
 from tests.workflow.prediction_api import Api  # noqa: E402
 from tests.workflow.stack import Stack  # noqa: E402
 
-from dropforge import predict_bootstrap  # noqa: E402
-from dropforge.adapters.sigv4_http_services import EndpointHttp  # noqa: E402
+from dropforge.adapters.prediction_log import DynamoDbPredictionLog  # noqa: E402
+from dropforge.adapters.sigv4_http_services import DynamoDbHttp, EndpointHttp  # noqa: E402
 from dropforge_local.host import LocalHost  # noqa: E402
 from dropforge_ops.stack.samples import SAMPLES, write_samples  # noqa: E402
 
@@ -133,8 +133,8 @@ def measure(host: LocalHost, folder: Path, clients: int, seconds: float) -> dict
     loaded_bare = load(bare, min(BARE_S, seconds))
     single = load(callers[:1], min(BARE_S, seconds))
     single_bare = load(bare[:1], min(BARE_S, seconds))
-    log = predict_bootstrap.prediction_log(
-        environment, predictions_table=stack.outputs["PredictionsTable"], retention_days=90
+    log = DynamoDbPredictionLog(
+        DynamoDbHttp.from_env(environment), stack.outputs["PredictionsTable"], retention_days=90
     )
     logged = log.window(started, datetime.now(UTC) + timedelta(seconds=1))
     answered = warm.ids + loaded.ids + single.ids

@@ -10,7 +10,6 @@ from dropforge.adapters.prediction_log import DynamoDbPredictionLog
 from dropforge.adapters.sigv4_http_live_model import LedgerLiveModels
 from dropforge.adapters.sigv4_http_services import DynamoDbHttp, EndpointHttp, ObjectsHttp
 from dropforge.application.predict import PredictionService
-from dropforge.domain.predictions import PredictionLog
 
 
 def prediction_service(
@@ -24,8 +23,3 @@ def prediction_service(
         log=DynamoDbPredictionLog(dynamodb, predictions_table, retention_days=retention_days),
         clock=time.monotonic,
     )
-
-
-def prediction_log(env: Mapping[str, str], *, predictions_table: str, retention_days: int) -> PredictionLog:
-    """The prediction log by itself, for who reads windows of it."""
-    return DynamoDbPredictionLog(DynamoDbHttp.from_env(env), predictions_table, retention_days=retention_days)

@@ -11,13 +11,9 @@ from dropforge import bootstrap
 from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
 from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.cost_cap import CostCap
+from dropforge.application.training_lock import training_lease_s
 from dropforge.config import Settings
 from dropforge.function import Json, function, logger
-
-_PREPARATION_AND_JUDGING_S = 3600
-_QUEUE_S = 3600
-# The state machine goes through the list of instance types twice; see ClassifyTrainingFailure.
-_ROUNDS = 2
 
 
 class FunctionSettings(Settings):
@@ -25,7 +21,7 @@ class FunctionSettings(Settings):
     data_bucket: str
     training_machine_arn: str
     training_max_runtime_s: int
-    training_instance_types: str
+    training_instance_types: tuple[str, ...]
     training_data: str
     training_window_days: int
     deployment_machine_arn: str
@@ -41,10 +37,9 @@ class FunctionSettings(Settings):
 
 @function(FunctionSettings)
 def handler(event: Json, settings: FunctionSettings) -> Admission:
-    attempts = _ROUNDS * len(settings.training_instance_types.split(","))
     policy = AdmitPolicy(
         data_bucket=settings.data_bucket,
-        lease_s=_PREPARATION_AND_JUDGING_S + attempts * (settings.training_max_runtime_s + _QUEUE_S),
+        lease_s=training_lease_s(len(settings.training_instance_types), settings.training_max_runtime_s),
         training_data=settings.training_data,
         window_days=settings.training_window_days,
         labelled_predictions=settings.labelled_predictions == "include",
@@ -56,7 +51,7 @@ def handler(event: Json, settings: FunctionSettings) -> Admission:
         ),
         cost=CostCap(
             maximum_usd=settings.maximum_run_cost_usd,
-            instance_type=settings.training_instance_types.split(",")[0],
+            instance_type=settings.training_instance_types[0],
             region=settings.aws_region,
             max_training_s=settings.training_max_runtime_s,
         ),

@@ -8,11 +8,9 @@ from __future__ import annotations
 from dropforge import bootstrap
 from dropforge.application.decide import check_approval
 from dropforge.config import Settings
-from dropforge.domain.cloudwatch_metrics import APPROVALS_OVERDUE
+from dropforge.domain.cloudwatch_metrics import APPROVALS_OVERDUE, Metric
 from dropforge.function import Json, function, logger
 from dropforge.metrics import emit
-
-_SECONDS_PER_HOUR = 3600
 
 
 class FunctionSettings(Settings):
@@ -26,11 +24,11 @@ class FunctionSettings(Settings):
 def handler(event: Json, settings: FunctionSettings) -> Json:
     outcome = check_approval(
         version=event["version"],
-        reminder_s=max(1, int(settings.approval_reminder_hours * _SECONDS_PER_HOUR)),
+        reminder_s=max(1, int(settings.approval_reminder_hours * 3600)),
         ledger=bootstrap.ledger(settings.ledger_table),
         now=bootstrap.now(),
     )
     if outcome["outcome"] == "overdue":
-        emit(settings.metrics_namespace, settings.powertools_service_name, {APPROVALS_OVERDUE: (1, "Count")})
+        emit(settings.metrics_namespace, settings.powertools_service_name, [Metric(APPROVALS_OVERDUE)])
     logger.info("no decision yet", version=event["version"], outcome=outcome["outcome"])
     return outcome

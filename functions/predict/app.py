@@ -18,7 +18,8 @@ from typing import Any
 from dropforge.application.predict import PredictionService
 from dropforge.application.predict_http import exchange
 from dropforge.config import Settings
-from dropforge.domain.cloudwatch_metrics import BY_VERSION, SERVER_ERRORS
+from dropforge.domain.cloudwatch_metrics import BY_VERSION, SERVER_ERRORS, Metric
+from dropforge.metrics import embedded
 from dropforge.predict_bootstrap import prediction_service
 
 
@@ -58,23 +59,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         **done.log,
     }
     if done.breaks_release:
-        entry |= _server_error(context)
+        # Lambda itself counts no error, since the caller gets an answer.
+        version = dict(zip(BY_VERSION, (context.function_name, context.function_version), strict=True))
+        entry |= embedded(_settings().metrics_namespace, version, [Metric(SERVER_ERRORS)])
     print(json.dumps(entry))
     return done.response
-
-
-def _server_error(context: Any) -> dict[str, Any]:
-    """One more of the version's server errors, in CloudWatch's embedded metric format: no metric, no price.
-
-    Lambda itself counts no error, since the caller gets an answer.
-    """
-    directive = {
-        "Namespace": _settings().metrics_namespace,
-        "Dimensions": [BY_VERSION],
-        "Metrics": [{"Name": SERVER_ERRORS, "Unit": "Count"}],
-    }
-    return {
-        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
-        **dict(zip(BY_VERSION, (context.function_name, context.function_version), strict=True)),
-        SERVER_ERRORS: 1,
-    }

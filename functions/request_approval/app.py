@@ -10,8 +10,6 @@ from dropforge.application.decide import request_approval
 from dropforge.config import Settings
 from dropforge.function import Json, function, logger
 
-_SECONDS_PER_DAY = 86400
-
 
 class FunctionSettings(Settings):
     ledger_table: str
@@ -24,7 +22,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
         version=event["version"],
         task_token=event["task_token"],
         execution_arn=event["execution_arn"],
-        timeout_s=int(settings.approval_timeout_days * _SECONDS_PER_DAY),
+        timeout_s=int(settings.approval_timeout_days * 86400),
         ledger=bootstrap.ledger(settings.ledger_table),
         workflows=bootstrap.workflows(),
         now=bootstrap.now(),

@@ -18,9 +18,6 @@ with without_collection():
     from dropforge.application.watch_model import WatchRequest, last_full_window, watch_model
     from dropforge.domain.drift.policy import WatchPolicy
 
-_SECONDS_PER_HOUR = 3600
-_SECONDS_PER_DAY = 86400
-
 
 class FunctionSettings(Settings):
     ledger_table: str
@@ -45,8 +42,8 @@ class FunctionSettings(Settings):
             minimum_rows=self.minimum_rows,
             windows_to_alarm=self.windows_to_alarm,
             windows_considered=self.windows_considered,
-            cooldown_s=round(self.cooldown_hours * _SECONDS_PER_HOUR),
-            quality_window_s=round(self.outcome_delay_days * _SECONDS_PER_DAY),
+            cooldown_s=round(self.cooldown_hours * 3600),
+            quality_window_s=round(self.outcome_delay_days * 86400),
             quality_tolerance=self.quality_tolerance,
         )
 
@@ -69,13 +66,9 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
         bootstrap.prediction_log(settings.predictions_table, settings.prediction_retention_days),
         bootstrap.object_store(),
     )
-    for line in watched.lines:
-        logger.info(line["message"], **{name: value for name, value in line.items() if name != "message"})
-    emit(
-        settings.metrics_namespace,
-        settings.powertools_service_name,
-        {metric.name: (metric.value, metric.unit) for metric in watched.metrics},
-    )
+    for message, fields in watched.lines:
+        logger.info(message, **fields)
+    emit(settings.metrics_namespace, settings.powertools_service_name, watched.metrics)
     return {
         "verdict": watched.report.verdict,
         "report_uri": watched.report_uri,

@@ -11,7 +11,7 @@ import pytest
 from tests.contract.state_machine import ROOT, source
 
 from dropforge.domain import cloudwatch_metrics
-from dropforge.domain.cloudwatch_metrics import BY_VERSION, METRICS, METRICS_BY_VERSION
+from dropforge.domain.cloudwatch_metrics import BY_VERSION, METRICS, METRICS_BY_VERSION, Metric
 from dropforge.metrics import emit
 from dropforge_local.template import load_template
 
@@ -66,8 +66,8 @@ def test_our_metrics_are_emitted_under_their_names_by_the_dimension_that_alarms_
 ) -> None:
     assert {getattr(cloudwatch_metrics, constant) for constant in EMITTED_BY} == METRICS.keys()
     for constant, path in EMITTED_BY.items():
-        assert re.search(rf"(Metric\(|\{{){constant}\b", (ROOT / path).read_text()), constant
-    emit(NAMESPACE, "model", dict.fromkeys(METRICS, (1.0, "Count")))
+        assert re.search(rf"Metric\({constant}\b", (ROOT / path).read_text()), constant
+    emit(NAMESPACE, "model", list(map(Metric, METRICS)))
     document = json.loads(capsys.readouterr().out)
     (directive,) = document["_aws"]["CloudWatchMetrics"]
     assert (directive["Namespace"], directive["Dimensions"]) == (NAMESPACE, [["Model"]])
@@ -231,7 +231,7 @@ def test_the_dashboard_reads_what_the_watch_logs() -> None:
         assert head == "SOURCE 'WatchModelFunctionLog'"
         query = " | ".join(commands)
         for message in re.findall(r"message = '([^']+)'", query):
-            assert f'"message": "{message}"' in code
+            assert f'("{message}", ' in code
         made = set(re.findall(r" as (\w+)", query))
         fields = set(re.findall(r"(?<!@)\b[a-z_]+\b", re.sub(r"'[^']*'", "", query))) - words - made - {"h"}
         fields.discard("timestamp")

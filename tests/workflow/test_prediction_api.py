@@ -17,7 +17,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from dropforge import predict_bootstrap
+from dropforge.adapters.prediction_log import DynamoDbPredictionLog
+from dropforge.adapters.sigv4_http_services import DynamoDbHttp
 from dropforge.domain.contract import Column, Contract
 from dropforge_local.errors import DeployFailed
 from dropforge_ops.actions.prediction_api import PredictionApi
@@ -91,8 +92,8 @@ def test_predicts_logs_and_takes_outcomes_with_the_live_model(
         assert found.body["inputs"] == instance
         assert found.body["outcome"] is None
     assert len(api.call("POST", "/predict", {"instances": (instances * 20)[:500]}).body["predictions"]) == 500
-    log = predict_bootstrap.prediction_log(
-        environment(stack), predictions_table=stack.outputs["PredictionsTable"], retention_days=90
+    log = DynamoDbPredictionLog(
+        DynamoDbHttp.from_env(environment(stack)), stack.outputs["PredictionsTable"], retention_days=90
     )
     window = log.window(started, started + timedelta(hours=1), model_version=live.version)
     assert len(window) == len(instances) + 500

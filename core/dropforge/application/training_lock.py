@@ -8,6 +8,16 @@ from dropforge.domain.ledger import Ledger
 from dropforge.domain.records import LockName
 from dropforge.domain.services import Workflows
 
+_PREPARATION_AND_JUDGING_S = 3600
+_QUEUE_S = 3600
+# The state machine goes through the list of instance types twice; see ClassifyTrainingFailure.
+_ROUNDS = 2
+
+
+def training_lease_s(instance_types: int, max_runtime_s: int) -> int:
+    """How long a run may hold the lock, with all its attempts, before it counts as abandoned."""
+    return _PREPARATION_AND_JUDGING_S + _ROUNDS * instance_types * (max_runtime_s + _QUEUE_S)
+
 
 def release_training_lock(
     *, token: int, ledger: Ledger, workflows: Workflows, training_machine_arn: str, now: datetime

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dropforge.application.live_contract import read_live_contract
-from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM
+from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM, Metric
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
 from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, Assessment, assess
@@ -58,15 +58,6 @@ class WatchRequest:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A CloudWatch metric to emit, in the namespace of the stack."""
-
-    name: str
-    value: float
-    unit: str
-
-
 @dataclass(frozen=True)
 class WatchReport:
     """What was found in one window. `assessment` is None while no model is live."""
@@ -111,7 +102,7 @@ class WatchReport:
 
 @dataclass(frozen=True)
 class Watched:
-    """The report, where it was written, the metrics to emit and the lines to log.
+    """The report, where it was written, the metrics to emit and the lines to log, a message with its fields.
 
     What alarms look at is a metric. All else is a log line, since CloudWatch bills every custom metric.
     """
@@ -119,7 +110,7 @@ class Watched:
     report: WatchReport
     report_uri: str | None
     metrics: tuple[Metric, ...]
-    lines: tuple[Mapping[str, Any], ...]
+    lines: tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 def last_full_window(now: datetime, length: timedelta) -> tuple[datetime, datetime]:
@@ -158,7 +149,7 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
     live = ledger.live()
     if live is None:
         report = WatchReport(request.start, request.end, request.policy, None)
-        return Watched(report, None, (), (_summary(report),))
+        return Watched(report, None, (), (("watched", _summary(report)),))
     contract = read_live_contract(live, store)
     window = log.window(
         request.start,
@@ -198,7 +189,8 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
     uri = report_uri(request.data_uri, request.start)
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     store.write(uri, text.encode(), "application/json")
-    return Watched(report, uri, tuple(_metrics(report, past)), (_summary(report), *_column_lines(report)))
+    lines = [("watched", _summary(report)), *(("column drift", each) for each in _drifts(report))]
+    return Watched(report, uri, tuple(_metrics(report, past)), tuple(lines))
 
 
 def _assess(
@@ -308,13 +300,13 @@ def _metrics(report: WatchReport, past: Mapping[str, Sequence[PastWindow]]) -> l
     raised = {kind: any(window.raised for window in windows) for kind, windows in past.items()}
     metrics = []
     if assessment.rows or raised[DRIFT]:
-        metrics.append(Metric(DRIFT_ALARM, float(report.alarms[DRIFT].raised), "Count"))
+        metrics.append(Metric(DRIFT_ALARM, float(report.alarms[DRIFT].raised)))
     if quality.labelled or raised[QUALITY]:
-        metrics.append(Metric(QUALITY_ALARM, float(report.alarms[QUALITY].raised), "Count"))
+        metrics.append(Metric(QUALITY_ALARM, float(report.alarms[QUALITY].raised)))
     if assessment.verdict != NOT_ENOUGH_DATA:
-        metrics.append(Metric(MISSING_DATA, float(_has_more_missing(assessment)), "Count"))
+        metrics.append(Metric(MISSING_DATA, float(_has_more_missing(assessment))))
     if math.isfinite(quality.live.value):
-        metrics.append(Metric(LIVE_QUALITY, quality.live.value, "None"))
+        metrics.append(Metric(LIVE_QUALITY, quality.live.value, unit="None"))
     return metrics
 
 
@@ -331,7 +323,6 @@ def _has_more_missing(assessment: Assessment) -> bool:
 def _summary(report: WatchReport) -> dict[str, Any]:
     assessment, quality = report.assessment, report.quality
     line: dict[str, Any] = {
-        "message": "watched",
         "window_start": iso(report.start),
         "window_end": iso(report.end),
         "verdict": report.verdict,
@@ -353,14 +344,13 @@ def _summary(report: WatchReport) -> dict[str, Any]:
     }
 
 
-def _column_lines(report: WatchReport) -> list[dict[str, Any]]:
-    """One line a column: minus the decimal logarithm of its corrected p-value, so 2 is the border at 1 %."""
+def _drifts(report: WatchReport) -> list[dict[str, Any]]:
+    """Of each column minus the decimal logarithm of its corrected p-value, so 2 is the border at 1 %."""
     assessment = report.assessment
     if assessment is None or assessment.verdict == NOT_ENOUGH_DATA:
         return []
     return [
         {
-            "message": "column drift",
             "column": each.drift.name,
             "drift": min(MAXIMUM_DRIFT, -math.log10(max(each.adjusted_p_value, 1e-300))),
         }

@@ -6,7 +6,18 @@ Only what alarms look at, or a person over weeks, is a metric: CloudWatch bills 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A datum; its unit as CloudWatch calls it."""
+
+    name: str
+    value: float = 1
+    unit: str = "Count"
+
 
 DRIFT_ALARM: Final = "DriftAlarm"
 QUALITY_ALARM: Final = "QualityAlarm"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.forked_hosts import ForkedHost
 
-from dropforge import predict_bootstrap
+from dropforge.adapters.prediction_log import DynamoDbPredictionLog
 from dropforge.adapters.sigv4_http_services import DynamoDbHttp, ObjectsHttp
 from dropforge.domain.errors import AccessDenied, ObjectMissing, ServiceRejected
 from dropforge.domain.moments import iso
@@ -78,7 +78,7 @@ def records(count: int) -> list[PredictionRecord]:
 
 
 def test_writes_reads_and_completes_predictions(user: dict[str, str]) -> None:
-    log = predict_bootstrap.prediction_log(user, predictions_table=TABLE, retention_days=90)
+    log = DynamoDbPredictionLog(DynamoDbHttp.from_env(user), TABLE, retention_days=90)
     written = records(120)
     log.write(written)
     assert log.get(written[7].prediction_id) == written[7]

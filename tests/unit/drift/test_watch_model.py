@@ -125,10 +125,10 @@ def test_predictions_from_the_training_distribution_are_quiet_and_the_report_is_
         "MissingDataDetected": 0,
         "LiveQuality": report["quality"]["live"]["value"],
     }
-    summary, *columns = watched.lines
-    assert (summary["message"], summary["verdict"], summary["rows"]) == ("watched", "quiet", 500)
-    assert {line["column"] for line in columns} == {"x", "ward", "predicted score"}
-    assert all(0 <= line["drift"] < 2 for line in columns)
+    (message, summary), *columns = watched.lines
+    assert (message, summary["verdict"], summary["rows"]) == ("watched", "quiet", 500)
+    assert {line["column"] for _, line in columns} == {"x", "ward", "predicted score"}
+    assert all(0 <= line["drift"] < 2 for _, line in columns)
 
 
 def test_shifted_predictions_are_called_drifted_and_raise_an_alarm_in_the_second_window():
@@ -184,7 +184,7 @@ def test_a_window_without_predictions_is_not_enough_data_and_writes_no_metric():
     watched = World().watch()
     assert watched.report.verdict == "not_enough_data"
     assert values(watched) == {}, "each hour with a datum is billed"
-    assert [line["message"] for line in watched.lines] == ["watched"]
+    assert [message for message, _ in watched.lines] == ["watched"]
 
 
 def test_without_a_live_model_there_is_nothing_to_watch_and_nothing_is_written():

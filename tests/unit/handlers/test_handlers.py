@@ -226,7 +226,7 @@ def test_an_overdue_approval_is_counted(stack, capsys):
     stack.ledger.await_decision(1, task_token="t", execution="e", due_at="2026-01-01T00:00:00.000Z")
     assert stack.run("check_approval")["outcome"] == "overdue"
     metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-    assert metrics[0]["ApprovalsOverdue"] == [1.0]
+    assert metrics[0]["ApprovalsOverdue"] == 1
     (definition,) = metrics[0]["_aws"]["CloudWatchMetrics"]
     assert (definition["Namespace"], definition["Dimensions"]) == ("Dropforge", [["Model"]])
     assert metrics[0]["Model"] == "model"
