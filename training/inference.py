@@ -110,8 +110,15 @@ def predictor_of(estimator: Any, contract: Contract) -> Callable[[NDArray[np.flo
     The estimator was fitted on class codes; a class that it has never seen gets probability 0.
 
     Raises:
-        UnusableEstimator: a prediction has the wrong shape, isn't finite, or is no probability.
+        UnusableEstimator: it can't predict what the task needs, or a prediction has the wrong shape, isn't
+            finite, or is no probability.
     """
+    method = "predict_proba" if contract.is_classification else "predict"
+    if not callable(getattr(estimator, method, None)):
+        raise UnusableEstimator(
+            f"{type(estimator).__name__} has no {method}, which a {contract.task} target needs. Wrap it in "
+            "what has one (for a classifier, CalibratedClassifierCV), or choose another; 'fit' must return it."
+        )
     n_classes = len(contract.classes) if contract.classes is not None else 0
 
     def probabilities(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -132,8 +132,8 @@ for root in sys.argv[1:]:
     except SystemExit as end:
         if end.code:
             raise
-    for name in list(sys.modules):
-        if name.partition(".")[0] in ("build_backend", "compiling", "dropforge", "inference", "model"):
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(f"{root}/input/data/code/"):
             del sys.modules[name]
 """
 

@@ -229,6 +229,10 @@ FAILURES = {
         {"model_py": "def build_model(s, h):\n    return 'trees'\n"},
         "UnusableEstimator.*not str",
     ),
+    "classifier without probabilities": (
+        {"model_py": "from sklearn.svm import LinearSVC\ndef build_model(s, h):\n    return LinearSVC()\n"},
+        "UnusableEstimator: LinearSVC has no predict_proba",
+    ),
     "unknown hyperparameter": (
         {"hyperparameters": {"lerning_rate": "1"}},
         "InvalidHyperparameters.*lerning_rate",
@@ -260,6 +264,16 @@ def test_failure_begins_with_the_errors_class_and_leaves_no_model(tmp_path, case
     assert re.match(expected, failure), failure
     assert len(failure.partition("\n")[0]) < 1024
     assert not (root / "model").exists() or not any((root / "model").iterdir())
+
+
+@pytest.mark.parametrize("module", ["job", "compiling", "folders"])
+def test_what_can_not_be_imported_is_told_as_the_reason(tmp_path, module):
+    """As in an image of one's own that lacks a library."""
+    root = write_job(tmp_path, *builtin("wine"))
+    (root / "input" / "data" / "code" / f"{module}.py").unlink()
+    assert run_job(root).returncode == 1
+    failure = (root / "output" / "failure").read_text()
+    assert failure.startswith(f"ModuleNotFoundError: No module named '{module}'")
 
 
 def test_probabilities_that_are_none_fail_the_job(tmp_path):

@@ -1,0 +1,139 @@
+"""The live model beside the candidate: what it predicts for the same hold-out, by its own code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropforge.domain import archive, manifest
+from dropforge.domain.contract import Contract
+from dropforge.domain.errors import ArtifactChanged, ArtifactMissing, InvalidContract
+
+CHAMPION_TIMEOUT_S = 1800
+"""Time that the champion has for the hold-out; it runs beside the candidate's training."""
+
+_RULES = Path("code", "dropforge", "domain", "values.py")
+"""Of a model's archive: the rules by which its data was read. The first releases had none in one place."""
+
+
+class Champion:
+    """The live model, scored on the hold-out by its own code in a process of its own.
+
+    Its archive is opened only after its digest was found to be the registered one.
+
+    Raises:
+        ArtifactMissing: the channel has no model.tar.gz.
+        ArtifactChanged: the archive is not the registered one.
+    """
+
+    def __init__(self, channel: Path, sha256: str, data: Path, work: Path) -> None:
+        self.sha256 = sha256
+        self._folder = work / "champion"
+        self._scores = work / "champion.npz"
+        self._log = work / "champion.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.reason: str | None = None
+        try:
+            packed = (channel / "model.tar.gz").open("rb")
+        except FileNotFoundError as error:
+            raise ArtifactMissing("the channel 'champion' holds no model.tar.gz.") from error
+        with packed:
+            found = manifest.sha256_of(packed)
+            if found != sha256:
+                raise ArtifactChanged(
+                    f"the champion's model.tar.gz has the SHA-256 {found}, registered is {sha256}; "
+                    "it was not opened. Find out who replaced it."
+                )
+            packed.seek(0)
+            archive.extract(packed, self._folder)
+        program = self._folder / "code" / "inference.py"
+        if not program.is_file():
+            self.reason = "InvalidModel: its archive has no code/inference.py"
+            return
+        # PYTHONPATH could put the candidate's modules before the champion's own.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        places = {"--model": self._folder, "--data": data, "--out": self._scores}
+        command = [sys.executable, str(program), "score"]
+        command += [str(part) for option in places.items() for part in option]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def scores(
+        self, contract: Contract, row_key: NDArray[np.uint64], read_otherwise: str
+    ) -> NDArray[np.float64] | None:
+        """Wait for the scores, aligned with `row_key`; None with `reason` set where there are none."""
+        if self._process is not None:
+            try:
+                code = self._process.wait(CHAMPION_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.stop()
+                self.reason = f"it took more than {CHAMPION_TIMEOUT_S} s for the hold-out"
+                return None
+            if code != 0:
+                said = self._log.read_text(errors="replace").strip().splitlines()
+                self.reason = said[-1][:500] if said else f"its code/inference.py ended with {code}"
+        if self.reason is not None:
+            return None
+        self.reason = self._difference(contract, read_otherwise)
+        if self.reason is not None:
+            return None
+        with np.load(self._scores, allow_pickle=False) as scored:
+            scores = scored["scores"]
+            width = () if contract.classes is None else (len(contract.classes),)
+            if not np.array_equal(scored["row_key"], row_key) or scores.shape != (len(row_key), *width):
+                self.reason = "NotComparable: it answered for other rows than the hold-out's"
+            elif not np.isfinite(scores).all():
+                self.reason = "it gave predictions that are not finite"
+        return None if self.reason else np.asarray(scores, dtype=np.float64)
+
+    def outcome(self) -> dict[str, Any]:
+        """Return the entry ``champion`` of training_report.json, once `scores` has returned."""
+        return {"scored": self.reason is None, "reason": self.reason, "sha256": self.sha256}
+
+    def stop(self) -> None:
+        """End the process, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _difference(self, contract: Contract, read_otherwise: str) -> str | None:
+        try:
+            its = Contract.from_json((self._folder / "contract.json").read_bytes())
+        except (OSError, InvalidContract) as error:
+            return f"InvalidModel: its contract.json can't be read: {error}"
+        for name in ("target", "task", "classes"):
+            if getattr(its, name) != getattr(contract, name):
+                old, new = getattr(its, name), getattr(contract, name)
+                return f"SchemaChanged: it predicts {name} {old!r}, not {new!r}"
+        if not its.splits_like(contract):
+            return (
+                "NotComparable: rows were split otherwise when it was trained, so it may have been trained "
+                "on rows of this hold-out"
+            )
+        columns = json.loads(read_otherwise or "{}").get(str(_reading_of(self._folder)))
+        if columns:
+            return (
+                f"NotComparable: the release that trained it read {columns} otherwise and split rows "
+                "by that, so it may have been trained on rows of this hold-out; a model that is trained now "
+                "will be comparable"
+            )
+        return None
+
+
+def _reading_of(folder: Path) -> int:
+    """Return by which reading the data of an unpacked model was split; the second had no number yet."""
+    rules = folder / _RULES
+    if not rules.is_file():
+        return 1
+    numbered = re.search(r"^READING = (\d+)$", rules.read_text(encoding="utf-8"), re.MULTILINE)
+    return 2 if numbered is None else int(numbered[1])

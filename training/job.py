@@ -1,0 +1,148 @@
+"""The whole training job: reads its channels, fits, scores candidate and champion, and writes both down."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import compiling
+import inference
+from champion import Champion
+from dropforge.domain.contract import Contract
+from dropforge.domain.encoding import Encoding
+from dropforge.domain.errors import InvalidContract
+from dropforge.domain.metric_registry import metric_named
+from fitting import Fitting, validated
+from folders import Folders, clear
+from model_folder import libraries, write_model
+from report import importance, slices, smoke, write_json
+from settings import read_settings
+from splits import joined, read_splits
+
+LINEAGE_VARIABLES = {
+    "run_id": "DROPFORGE_RUN_ID",
+    "execution_arn": "DROPFORGE_EXECUTION_ARN",
+    "data_version": "DROPFORGE_DATA_VERSION",
+    "code_sha256": "DROPFORGE_CODE_SHA256",
+    "training_job": "TRAINING_JOB_NAME",
+}
+
+READ_OTHERWISE = "DROPFORGE_READ_OTHERWISE"
+"""JSON: the columns by which releases of an earlier reading may have split the rows otherwise, by reading."""
+
+
+@dataclass
+class Clock:
+    """Seconds per step, for the report."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 4)
+
+
+def train(folders: Folders, environment: Mapping[str, str], work: Path, running: list[Champion]) -> None:
+    """Run the whole job; see ``train.py``. `running` receives the champion's process for clean-up."""
+    from model import build_model  # noqa: PLC0415 - the user's file: its errors must reach output/failure
+
+    clock = Clock()
+    settings = read_settings(folders)
+    contract = Contract.from_json(_contract_text(folders))
+    metric = metric_named(contract.task, settings.metric)
+    clear(folders.output)
+    if settings.champion_sha256 is not None:
+        with clock.step("open_champion"):
+            places = folders.channel("champion"), settings.champion_sha256, folders.channel("test"), work
+            running.append(Champion(*places))
+    with clock.step("read"):
+        training, validation, holdout = read_splits(folders, contract)
+    rows = {"train": len(training.target), "validation": len(validation.target), "test": len(holdout.target)}
+    known = {**settings.model, "metric": metric.name, "seed": settings.seed}
+    with clock.step("fit"):
+        both = joined(training, validation)
+        del training, validation
+        encoding = Encoding.learn(contract, both.columns)
+        matrix, n_training = encoding.encode(both.columns), rows["train"]
+        fitting = Fitting(lambda: build_model(contract, known), matrix, both.target, n_training)
+        first = fitting.first()
+    with clock.step("validate"):
+        measured = validated(first, contract, matrix[n_training:], both.target[n_training:])
+    with clock.step("fit_final"):
+        estimator, fitted = fitting.final(first)
+    lineage = {name: environment.get(variable) or None for name, variable in LINEAGE_VARIABLES.items()}
+    with clock.step("compile"):
+        compilation = compiling.compile_checked(
+            estimator,
+            len(contract.classes or ()),
+            inference.predictor_of(estimator, contract),
+            encoding.encode(holdout.columns),
+        )
+        print(f"compiled form: {compilation.reason or 'agrees with the estimator'}", flush=True)
+    with clock.step("save"):
+        digest = write_model(
+            folders.model, estimator, compilation, encoding, settings, lineage["run_id"], fitted
+        )
+        saved = inference.model_fn(str(folders.model))
+    with clock.step("score"):
+        candidate = saved.score(dict(holdout.columns))
+        important = importance(saved, holdout, metric, settings.seed)
+        answers = smoke(saved, holdout.columns)
+    described, codes = slices(encoding, holdout.columns)
+    arrays: dict[str, Any] = {
+        "row_key": holdout.row_key,
+        "target": holdout.target,
+        "candidate": candidate,
+        "slice_codes": codes,
+    }
+    for live in running:
+        with clock.step("wait_for_champion"):
+            scores = live.scores(contract, holdout.row_key, environment.get(READ_OTHERWISE, ""))
+        if scores is not None:
+            arrays["champion"] = scores
+        print(f"champion: {f'not scored: {live.reason}' if live.reason else 'scored'}", flush=True)
+    with (folders.output / "holdout.npz").open("wb") as file:
+        np.savez(file, **arrays)
+    report = {
+        "format": 1,
+        "task": contract.task,
+        "metric": metric.name,
+        "estimator": getattr(estimator, "selected_", type(estimator).__name__),
+        "parameters": getattr(estimator, "parameters_", None),
+        "rounds": getattr(estimator, "rounds_", None),
+        "cross_validation": getattr(estimator, "scores_", None),
+        "compiled": compilation.to_dict(),
+        "validation": measured,
+        "rows": rows,
+        "fitted": fitted,
+        "classes": contract.classes,
+        "contract_hash": contract.hash,
+        "importance": important,
+        "importance_split": "test",
+        "slices": described,
+        "champion": next((live.outcome() for live in running), None),
+        "model_digest": digest,
+        "hyperparameters": settings.given,
+        "seed": settings.seed,
+        "libraries": libraries(),
+        "lineage": lineage,
+        "seconds": clock.seconds,
+    }
+    write_json(folders.output / "training_report.json", report)
+    write_json(folders.output / "smoke.json", answers)
+    print(f"trained {report['estimator']}, model_digest {digest}", flush=True)
+
+
+def _contract_text(folders: Folders) -> bytes:
+    try:
+        return (folders.channel("contract") / "schema.json").read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidContract("the channel 'contract' holds no schema.json.") from error

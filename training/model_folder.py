@@ -1,0 +1,80 @@
+"""Writes the folder that becomes ``model.tar.gz``: the model, how to serve it, and digests of all files."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+import build_backend
+import dropforge.domain
+from compiling import Compilation
+from dropforge.domain import compiled, manifest
+from dropforge.domain.encoding import Encoding
+from folders import clear
+from report import write_json
+from settings import Settings
+
+CODE = Path(__file__).resolve().parent
+
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "pyarrow")
+
+
+def write_model(
+    folder: Path,
+    estimator: Any,
+    compilation: Compilation,
+    encoding: Encoding,
+    settings: Settings,
+    run_id: str | None,
+    fitted: Mapping[str, int],
+) -> str:
+    """Write the model folder with its code and digests. Returns the model digest.
+
+    Args:
+        fitted: how many rows of which split the estimator was fitted on.
+    """
+    clear(folder)
+    joblib.dump(estimator, folder / "model.joblib")
+    if compilation.compiled is not None:
+        compilation.compiled.write(folder / compiled.FILE_NAME)
+    (folder / "contract.json").write_text(encoding.contract.to_json(), encoding="utf-8")
+    (folder / "encoding.json").write_text(encoding.to_json(), encoding="utf-8")
+    domain = Path(dropforge.domain.__file__ or "").parent
+    package = folder / "code" / "dropforge"
+    shutil.copytree(domain, package / "domain", ignore=shutil.ignore_patterns("__pycache__"))
+    # Without it a dropforge that is installed beside the archive would be imported instead.
+    (package / "__init__.py").touch()
+    for name in ("inference.py", "model.py", "build_backend.py"):
+        shutil.copyfile(CODE / name, folder / "code" / name)
+    (folder / "code" / "pyproject.toml").write_text(build_backend.PYPROJECT)
+    files = manifest.file_digests(folder)
+    digest = manifest.model_digest(files)
+    content = {
+        "format": manifest.FORMAT,
+        "run_id": run_id,
+        "task": encoding.contract.task,
+        "estimator": getattr(estimator, "selected_", type(estimator).__name__),
+        "files": files,
+        "model_digest": digest,
+        "libraries": libraries(),
+        "hyperparameters": settings.given,
+        "contract_hash": encoding.contract.hash,
+        "seed": settings.seed,
+        "fitted": fitted,
+    }
+    write_json(folder / manifest.FILE_NAME, content)
+    return digest
+
+
+@functools.cache
+def libraries() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that a model depends on."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **versions}

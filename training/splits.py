@@ -1,0 +1,76 @@
+"""The prepared rows as a training job reads them: features as columns, targets as codes or values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import inference
+from dropforge.domain.contract import Contract
+from dropforge.domain.errors import ConstantTarget, TooFewRows, UnsuitableTarget
+from folders import Folders
+
+
+@dataclass(frozen=True)
+class Split:
+    """A prepared split: features as column arrays, their encoding, and the target as codes or values."""
+
+    columns: Mapping[str, NDArray[Any]]
+    target: NDArray[Any]
+    row_key: NDArray[np.uint64]
+
+
+def read_splits(folders: Folders, contract: Contract) -> tuple[Split, Split, Split]:
+    """Read the training, validation and hold-out rows.
+
+    Raises:
+        ConstantTarget: the training rows are all of one class.
+        TooFewRows, UnsuitableTarget: see `read_split`.
+    """
+    training, validation, holdout = (
+        read_split(folders, name, contract) for name in ("train", "validation", "test")
+    )
+    if contract.classes is not None and len(np.unique(training.target)) < 2:
+        raise ConstantTarget(
+            f"every training row has the same {contract.target!r}; there is nothing to learn."
+        )
+    return training, validation, holdout
+
+
+def read_split(folders: Folders, name: str, contract: Contract) -> Split:
+    """Read a channel of prepared Parquet.
+
+    Raises:
+        TooFewRows: it has none.
+        UnsuitableTarget: the target is missing in a row or is no class of the contract.
+    """
+    table = inference.read_split(folders.channel(name), contract)
+    if table.num_rows == 0:
+        raise TooFewRows(f"the split {name!r} has no rows; drop more data.")
+    if contract.classes is not None:
+        labels = inference.labels_of(table.column(contract.target))
+        codes = {label: code for code, label in enumerate(contract.classes)}
+        unknown = sorted({str(label) for label in labels if label not in codes})
+        if unknown:
+            raise UnsuitableTarget(
+                f"{name}: target {contract.target!r} holds {unknown[:5]}, no classes of the contract."
+            )
+        target: NDArray[Any] = np.array([codes[label] for label in labels], dtype=np.int64)
+    else:
+        target = inference.numbers_of(table.column(contract.target))
+        if not np.isfinite(target).all():
+            raise UnsuitableTarget(f"{name}: target {contract.target!r} is missing or not finite in a row.")
+    return Split(inference.columns_of_table(table, contract), target, inference.row_keys_of(table))
+
+
+def joined(first: Split, second: Split) -> Split:
+    """Return the rows of both, the first's before the second's."""
+    return Split(
+        {name: np.concatenate([values, second.columns[name]]) for name, values in first.columns.items()},
+        np.concatenate([first.target, second.target]),
+        np.concatenate([first.row_key, second.row_key]),
+    )
