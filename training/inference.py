@@ -117,7 +117,7 @@ def predictor_of(estimator: Any, contract: Contract) -> Callable[[NDArray[np.flo
     if not callable(getattr(estimator, method, None)):
         raise UnusableEstimator(
             f"{type(estimator).__name__} has no {method}, which a {contract.task} target needs. Wrap it in "
-            "what has one (for a classifier, CalibratedClassifierCV), or choose another; 'fit' must return it."
+            "what has one (a classifier in CalibratedClassifierCV), or choose another; 'fit' must return it."
         )
     n_classes = len(contract.classes) if contract.classes is not None else 0
 
