@@ -8,63 +8,30 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
-from scan import dependencies, scanners
+from scan import scanners
 from scan.findings import EXCEPTIONS, Excuse, InvalidExceptions, Outcome, judge, read_excuses
-from scan.rendering import CONFIGURATIONS, ROOT, physical, rendered
+from scan.scanners import CONFIGURATIONS, ROOT
 from scan.worst import WORST
 
+SCANS: dict[str, dict[str, Callable[[], Outcome]]] = {
+    "template": {"checkov": scanners.checkov, "cfn-guard": scanners.guard},
+    "dependencies": {"pip-audit": scanners.pip_audit},
+    "sbom": {},
+}
 SCANNED = (*CONFIGURATIONS, "dependencies")
-
-
-def scan_template() -> tuple[list[Outcome], list[str]]:
-    """What both scanners find in the template's configurations, and why one of them was left out."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder, concrete = Path(scratch) / "templates", Path(scratch) / "concrete"
-        for made in (folder, concrete):
-            made.mkdir()
-        for name, parameters in CONFIGURATIONS.items():
-            template = rendered(parameters)
-            (folder / f"{name}.json").write_text(json.dumps(template, indent=1))
-            # cfn-guard's rules compare texts, where checkov follows references.
-            (concrete / f"{name}.json").write_text(json.dumps(physical(template), indent=1))
-        return _each(
-            {
-                "checkov": lambda: scanners.checkov(folder),
-                "cfn-guard": lambda: scanners.guard(sorted(concrete.glob("*.json"))),
-            }
-        )
-
-
-def scan_dependencies() -> tuple[list[Outcome], list[str]]:
-    """What the advisories know of the locked packages, or why they could not be asked."""
-    return _each({"pip-audit": dependencies.audit})
-
-
-def _each(scans: dict[str, Callable[[], Outcome]]) -> tuple[list[Outcome], list[str]]:
-    outcomes, skipped = [], []
-    for name, scan in scans.items():
-        try:
-            outcomes.append(scan())
-        except scanners.ScannerMissing as error:
-            skipped.append(f"SKIP {name}: {error}")
-    return outcomes, skipped
 
 
 def report(outcomes: Sequence[Outcome], excuses: Sequence[Excuse]) -> bool:
     """Print the findings and what explains them. Returns whether nothing is left to explain."""
     scanned = {outcome.scanner for outcome in outcomes}
-    verdict = judge(
-        [finding for outcome in outcomes for finding in outcome.findings],
-        [excuse for excuse in excuses if scanner_of(excuse.rule) in scanned],
-    )
-    for excuse, findings in verdict.explained:
-        print(f"{excuse.rule}  {findings[0].says}")
+    findings = [finding for outcome in outcomes for finding in outcome.findings]
+    verdict = judge(findings, [excuse for excuse in excuses if scanner_of(excuse.rule) in scanned])
+    for excuse, explained in verdict.explained:
+        print(f"{excuse.rule}  {explained[0].says}")
         for configuration in SCANNED:
-            names = [each.resource for each in findings if each.configuration == configuration]
+            names = [each.resource for each in explained if each.configuration == configuration]
             if names:
                 print(f"    {configuration}: {_shortened(names)}")
         print(f"    because {excuse.reason}")
@@ -72,10 +39,10 @@ def report(outcomes: Sequence[Outcome], excuses: Sequence[Excuse]) -> bool:
         print(f"UNEXPLAINED {finding.rule} {finding.resource} ({finding.configuration}): {finding.says}")
     for excuse in verdict.unneeded:
         print(f"UNNEEDED {excuse.rule}: no finding needs this exception of {EXCEPTIONS.relative_to(ROOT)}.")
-    found_worst = [each for outcome in outcomes for each in outcome.findings if each.rule in WORST]
+    found_worst = sorted({each.rule for each in findings if each.rule in WORST})
     if "checkov" in scanned:
-        occurring = ", ".join(sorted({each.rule for each in found_worst})) or "none"
-        print(f"of the ten worst findings in public templates of this kind: {occurring}")
+        said = ", ".join(found_worst) or "none"
+        print(f"of the ten worst findings in public templates of this kind: {said}")
     for outcome in outcomes:
         unexplained = sum(each.scanner == outcome.scanner for each in verdict.unexplained)
         print(
@@ -100,23 +67,20 @@ def _shortened(names: Iterable[str], most: int = 4) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the scans that are named, or all."""
-    known = {"template": scan_template, "dependencies": scan_dependencies}
-    wanted = list(arguments) or [*known, "sbom"]
-    if unknown := [each for each in wanted if each not in (*known, "sbom")]:
+    wanted = list(arguments) or list(SCANS)
+    if unknown := [each for each in wanted if each not in SCANS]:
         print(f"{unknown[0]!r} is no scan; there are template, dependencies and sbom.", file=sys.stderr)
         return 2
     outcomes, skipped = [], []
     try:
         excuses = read_excuses(configurations=SCANNED)
-        for each in wanted:
-            if each == "sbom":
-                for path in dependencies.write_bills():
-                    components = len(json.loads(path.read_text())["components"])
-                    print(f"{path.relative_to(ROOT)}: {components} components")
-            else:
-                found, missing = known[each]()
-                outcomes += found
-                skipped += missing
+        for name, scan in (scan for each in wanted for scan in SCANS[each].items()):
+            try:
+                outcomes.append(scan())
+            except scanners.ScannerMissing as error:
+                skipped.append(f"SKIP {name}: {error}")
+        for path in scanners.write_bills() if "sbom" in wanted else ():
+            print(f"{path.relative_to(ROOT)}: {len(json.loads(path.read_text())['components'])} components")
     except (scanners.ScannerFailed, InvalidExceptions) as error:
         print(error, file=sys.stderr)
         return 1

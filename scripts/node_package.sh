@@ -13,6 +13,7 @@ install_package() {
   rm -rf "$folder"
   mkdir -p "$folder"
   cp "scripts/$1/package.json" "scripts/$1/package-lock.json" "$folder"
-  node npm ci --prefix "$folder" --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
+  # Peers are what a tool would be built into; none is needed to run it.
+  node npm ci --prefix "$folder" --legacy-peer-deps --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
   echo "$digest" >"$stamp"
 }

@@ -48,9 +48,11 @@ class Values:
     def __init__(self, document: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
         self.document = self._document = document
         declared = document.get("Parameters", {})
-        self._parameters = {name: str(each.get("Default", "")) for name, each in declared.items()}
-        self._parameters |= {name: value for name, value in _EXAMPLES.items() if name in declared}
-        self._parameters |= parameters
+        given = {name: value for name, value in _EXAMPLES.items() if name in declared} | dict(parameters)
+        self._parameters = {
+            name: _typed(str(given.get(name, each.get("Default", ""))), each["Type"])
+            for name, each in declared.items()
+        }
 
     def resolve(self, value: Any) -> Any:
         """The value without intrinsic functions; what is AWS::NoValue is left out of lists and objects."""
@@ -161,3 +163,10 @@ class Values:
             case "Fn::Or":
                 return any(self._test(each) for each in argument)
         raise ValueError(f"The condition function {name} is not understood here.")
+
+
+def _typed(text: str, kind: str) -> str | float:
+    """A parameter's value; numbers are numbers where they stand alone, as in a deployed template."""
+    if kind != "Number" or not text:
+        return text
+    return int(text) if text.lstrip("-").isdigit() else float(text)

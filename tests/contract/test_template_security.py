@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from scan.rendering import CONFIGURATIONS, DEFAULT, HARDENED, ROOT, rendered
+from proof.iam.roles import values_of
+from scan.scanners import CONFIGURATIONS, DEFAULT, HARDENED, ROOT, rendered
 
 from dropforge_local.template import load_template
 
 TEMPLATES = {name: rendered(parameters)["Resources"] for name, parameters in CONFIGURATIONS.items()}
 HARD = TEMPLATES["hardened"]
-KEY = {"Fn::GetAtt": ["DataKey", "Arn"]}
+NAMES = values_of((ROOT / "template.yaml").read_text(), HARDENED)
+KEY = NAMES.arn("DataKey")
 WRITTEN = load_template(ROOT / "template.yaml")["Resources"]
 SERVICES = {
     "AWS::S3::Bucket": "s3",
@@ -27,6 +29,12 @@ def of(kind: str, configuration: str = "hardened") -> dict[str, dict[str, Any]]:
         for name, each in TEMPLATES[configuration].items()
         if each["Type"] == kind
     }
+
+
+def role_of(arn: str) -> str:
+    """The logical id of a role."""
+    (name,) = (name for name in of("AWS::IAM::Role") if NAMES.arn(name) == arn)
+    return name
 
 
 def statements(policy: Any) -> Iterator[dict[str, Any]]:
@@ -47,7 +55,7 @@ def test_buckets_topics_and_queues_refuse_what_does_not_come_over_tls(configurat
     }
     for kind in SERVICES:
         for name in of(kind, configuration):
-            assert any(name in resource for resource in refusing), name
+            assert any(NAMES.arn(name) in resource for resource in refusing), name
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
@@ -117,7 +125,7 @@ def test_without_a_key_machines_go_back_to_awss_own():
 
 def test_a_machine_has_its_key_after_its_role_may_use_it():
     for machine in of("AWS::StepFunctions::StateMachine").values():
-        role = HARD[machine["RoleArn"]["Fn::GetAtt"][0]]["Properties"]
+        role = of("AWS::IAM::Role")[role_of(machine["RoleArn"])]
         assert [each["PolicyName"] for each in role["Policies"]][1:] == ["HistoryKeyUse"]
 
 
@@ -134,9 +142,9 @@ def test_whoever_touches_encrypted_data_may_use_the_key_through_its_services_alo
         }
         if any(action.split(":")[0] in ("s3", "dynamodb", "sns", "sqs") for action in granted):
             touching.add(name)
-    functions = {each["Role"]["Fn::GetAtt"][0] for each in of("AWS::Lambda::Function").values()}
+    functions = {role_of(each["Role"]) for each in of("AWS::Lambda::Function").values()}
     using = HARD["DataKeyUse"]["Properties"]
-    assert {role["Ref"] for role in using["Roles"]} == touching | functions
+    assert set(using["Roles"]) == {NAMES.name(role) for role in touching | functions}
     for statement in using["PolicyDocument"]["Statement"]:
         assert statement["Resource"] == KEY
         assert statement["Condition"]

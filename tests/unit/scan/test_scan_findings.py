@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-from scan import dependencies, scanners
-from scan.__main__ import SCANNED, main, report, scanner_of
+from scan import scanners
+from scan.__main__ import SCANNED, SCANS, main, report, scanner_of
 from scan.findings import Excuse, Finding, InvalidExceptions, Outcome, judge, read_excuses
-from scan.rendering import ROOT, physical, rendered
+from scan.scanners import ROOT, rendered
 from scan.worst import FAULTY, WORST, unseen
 
 OPEN = Finding("checkov", "CKV_AWS_18", "DataBucket", "default", "access logging")
@@ -85,37 +86,28 @@ def test_an_unknown_scan_is_refused(capsys):
 
 
 def test_a_scanner_that_cannot_be_had_is_skipped_with_the_reason(monkeypatch, capsys):
-    def missing(*_: object) -> Outcome:
+    def missing() -> Outcome:
         raise scanners.ScannerMissing("no network")
 
-    monkeypatch.setattr(dependencies, "audit", missing)
+    monkeypatch.setitem(SCANS["dependencies"], "pip-audit", missing)
     assert main(["dependencies"]) == 0
     assert "SKIP pip-audit: no network" in capsys.readouterr().out
 
 
-def test_an_exchanged_package_is_not_run(monkeypatch, tmp_path):
-    monkeypatch.setattr(scanners, "TOOLS", tmp_path)
-    (tmp_path / "guard.tgz").write_bytes(b"something else")
-    monkeypatch.setattr(
-        scanners, "_run", lambda _: SimpleNamespace(returncode=0, stdout="guard.tgz\n", stderr="")
-    )
-    with pytest.raises(scanners.ScannerFailed, match="it was exchanged"):
-        scanners.guard([])
-    assert list(tmp_path.iterdir()) == []
+def test_rules_that_cannot_be_fetched_are_skipped_and_rules_that_break_are_not(monkeypatch):
+    ended = SimpleNamespace(returncode=69, stdout="", stderr="npm: no registry\n")
+    monkeypatch.setattr(scanners, "_run", lambda *_: ended)
+    with pytest.raises(scanners.ScannerMissing, match="npm: no registry"):
+        scanners.guard()
+    ended.returncode = 5
+    with pytest.raises(scanners.ScannerFailed):
+        scanners.guard()
 
 
-class Advisories:
-    """pip-audit's answers: one list of packages per call."""
-
-    def __init__(self, *answers: list[dict[str, object]]) -> None:
-        self.answers = list(answers)
-
-    def __call__(self, command: list[str]) -> SimpleNamespace:
-        if "export" in command:
-            return SimpleNamespace(returncode=0, stdout="a==1 \\\n    --hash=x\nb==2 \\\n    --hash=y\n")
-        return SimpleNamespace(
-            returncode=0, stdout=json.dumps({"dependencies": self.answers.pop(0)}), stderr=""
-        )
+def advisories(answers: list[dict[str, object]]) -> Callable[..., SimpleNamespace]:
+    """A run of each command that gives pip-audit these answers, a package each."""
+    printed = json.dumps({"dependencies": answers})
+    return lambda *_: SimpleNamespace(returncode=0, stdout=printed, stderr="")
 
 
 GOOD = {"name": "a", "version": "1", "vulns": []}
@@ -124,37 +116,38 @@ UNKNOWN = {"name": "b", "skip_reason": "not found"}
 
 
 def test_a_known_vulnerability_is_a_finding_that_says_what_mends_it(monkeypatch):
-    monkeypatch.setattr(dependencies, "_run", Advisories([GOOD], [GOOD, BAD]))
-    assert dependencies.audit() == Outcome(
+    monkeypatch.setattr(scanners, "_run", advisories([GOOD, BAD]))
+    assert scanners.pip_audit() == Outcome(
         "pip-audit", 1, [Finding("pip-audit", "PYSEC-1", "b", "dependencies", "2, fixed in 3")]
     )
 
 
 def test_advisories_that_know_no_package_are_not_taken_for_a_clean_bill(monkeypatch):
-    monkeypatch.setattr(dependencies, "_run", Advisories([UNKNOWN]))
+    monkeypatch.setattr(scanners, "_run", advisories([UNKNOWN]))
     with pytest.raises(scanners.ScannerMissing, match="can't be reached"):
-        dependencies.audit()
-    monkeypatch.setattr(dependencies, "_run", Advisories([GOOD], [GOOD, UNKNOWN]))
+        scanners.pip_audit()
+    monkeypatch.setattr(scanners, "_run", advisories([GOOD, UNKNOWN]))
     with pytest.raises(scanners.ScannerFailed, match="could not look up b"):
-        dependencies.audit()
+        scanners.pip_audit()
 
 
-def test_the_bills_of_materials_name_what_is_locked_and_what_is_deployed(tmp_path):
-    whole, deployed = (json.loads(path.read_text()) for path in dependencies.write_bills(tmp_path))
+def test_bills_of_materials_name_what_extras_groups_and_layers_bring(tmp_path):
+    whole, deployed = (json.loads(path.read_text()) for path in scanners.write_bills(tmp_path))
     assert whole["bomFormat"] == deployed["bomFormat"] == "CycloneDX"
-    shipped = {each["name"] for each in deployed["components"]}
-    assert {"aws-lambda-powertools", "numpy", "pyarrow"} <= shipped
-    assert shipped < {each["name"] for each in whole["components"]}
+    everything, shipped = ({each["name"] for each in bill["components"]} for bill in (whole, deployed))
+    assert {"boto3", "nicegui", "ministack", "scikit-learn", "ruff", "statsmodels"} <= everything
+    assert {"aws-lambda-powertools", "numpy", "pyarrow"} <= shipped < everything
+    assert not shipped & {"nicegui", "ministack", "scikit-learn", "pandas"}
     assert all(each["purl"].startswith("pkg:pypi/") for each in deployed["components"])
 
 
 def test_the_template_is_rendered_as_the_parameters_decide():
     template = rendered({"TargetColumn": "x", "EndpointMode": "real-time", "LogRetentionDays": "7"})
-    resources = physical(template)["Resources"]
+    resources = template["Resources"]
     assert resources["WorkflowLog"]["Properties"]["RetentionInDays"] == 7
     assert resources["AdmitRunFunctionRole"]["Type"] == "AWS::IAM::Role"
     assert resources["PredictPermission"]["Properties"]["SourceArn"] == (
-        "arn:aws:execute-api:us-east-1:123456789012:predictionapi/*"
+        "arn:aws:execute-api:us-east-1:123456789012:dropforge-PredictionApi/*"
     )
     assert "Fn::If" not in json.dumps(resources)
     assert "AWS::NoValue" not in json.dumps(resources)
