@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +11,17 @@ import yaml
 from proof.findings import Finding
 from proof.product import Product, syntax
 
+_NAMED = re.compile(r" *- &(\w+) \{Effect: Allow")
+_AGAIN = re.compile(r" *- \*(\w+)")
+
 
 def check(product: Product) -> Iterator[Finding]:
-    """Every statement that allows has a reason above it; one on ``*``, or of all actions, most of all."""
+    """Every statement that allows has a reason above it; one on ``*``, or of all actions, most of all.
+
+    One that is repeated by its name has a reason at each place: it may be granted for another one there.
+    """
     lines = product.template.splitlines()
+    yield from _repeated(lines)
     for resource, node in _resources(syntax(product.template)):
         if not _is_role(product, resource):
             continue
@@ -31,6 +39,14 @@ def check(product: Product) -> Iterator[Finding]:
                 )
             elif not has_reason:
                 yield Finding("reason", resource, f"line {line + 1} allows something without saying why")
+
+
+def _repeated(lines: list[str]) -> Iterator[Finding]:
+    named = {found[1] for line in lines if (found := _NAMED.match(line))}
+    for number, line in enumerate(lines):
+        again = _AGAIN.fullmatch(line)
+        if again and again[1] in named and not lines[number - 1].strip().startswith("# "):
+            yield Finding("reason", again[1], f"line {number + 1} allows it again without saying why")
 
 
 def _is_role(product: Product, resource: str) -> bool:

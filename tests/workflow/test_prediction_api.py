@@ -252,7 +252,7 @@ def test_an_open_operation_is_refused_by_the_function_and_fails_the_smoke_test(
     deploy: Callable[..., Stack], product_copy: Path, method: str, path: str
 ) -> None:
     text = product_copy.read_text()
-    start = text.index(f"          {path}:\n            {method}:\n")
+    start = text.index(f"          {path}:\n            {method}: ")
     closed = "security: [{caller: []}]"
     at = text.index(closed, start)
     product_copy.write_text(text[:at] + "security: []" + text[at + len(closed) :])
