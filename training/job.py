@@ -23,7 +23,7 @@ from folders import Folders, clear
 from model_folder import libraries, write_model
 from report import importance, slices, smoke, write_json
 from settings import read_settings
-from splits import joined, read_splits
+from splits import groups_of, joined, read_splits
 
 LINEAGE_VARIABLES = {
     "run_id": "DROPFORGE_RUN_ID",
@@ -103,6 +103,8 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "candidate": candidate,
         "slice_codes": codes,
     }
+    if contract.group is not None:
+        arrays["group"] = groups_of(folders.channel("test"))
     for live in running:
         with clock.step("wait_for_champion"):
             scores = live.scores(contract, holdout.row_key, environment.get(READ_OTHERWISE, ""))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import inference
-from dropforge.domain.contract import Contract
+from dropforge.domain.contract import GROUP_KEY, Contract
 from dropforge.domain.errors import ConstantTarget, TooFewRows, UnsuitableTarget
 from folders import Folders
 
@@ -65,6 +66,17 @@ def read_split(folders: Folders, name: str, contract: Contract) -> Split:
         if not np.isfinite(target).all():
             raise UnsuitableTarget(f"{name}: target {contract.target!r} is missing or not finite in a row.")
     return Split(inference.columns_of_table(table, contract), target, inference.row_keys_of(table))
+
+
+def groups_of(channel: Path) -> NDArray[np.int64]:
+    """Return the group of each of a channel's rows, numbered from 0, in their order: int64 (n,)."""
+    import pyarrow.parquet  # noqa: PLC0415 - as `inference.read_split` does
+
+    keys = [
+        pyarrow.parquet.ParquetFile(part).read([GROUP_KEY]).column(GROUP_KEY).to_numpy()
+        for part in sorted(channel.rglob("*.parquet"))
+    ]
+    return np.unique(np.concatenate(keys), return_inverse=True)[1].astype(np.int64)
 
 
 def joined(first: Split, second: Split) -> Split:

@@ -28,6 +28,7 @@ class FunctionSettings(Settings):
     scale_out_megabytes: float
     scale_out_chunk_megabytes: float
     id_column: str | None = None
+    group_column: str | None = None
 
 
 @function(FunctionSettings)
@@ -39,6 +40,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
         bootstrap.prediction_log(settings.predictions_table, settings.prediction_retention_days),
         store,
         contract_uri=pinned_contract_uri(data_uri),
+        placing=[name for name in (settings.group_column,) if name is not None],
     )
     request = PrepareRequest.of(
         manifest,
@@ -49,6 +51,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
             task=settings.task_type,
             maximum_reject_rate=settings.maximum_reject_rate,
             minimum_rows=settings.minimum_rows,
+            group=settings.group_column,
         ),
         live_rows=event.get("live_rows"),
     )

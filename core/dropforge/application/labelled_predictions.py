@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import IO, Any, BinaryIO, cast
@@ -59,11 +59,22 @@ def is_labelled(key: str) -> bool:
     return key.startswith("runs/") and key.endswith(f"/{_NAME}")
 
 
-def gather(manifest_uri: str, log: PredictionLog, store: ObjectStore, *, contract_uri: str) -> RunManifest:
+def gather(
+    manifest_uri: str,
+    log: PredictionLog,
+    store: ObjectStore,
+    *,
+    contract_uri: str,
+    placing: Sequence[str] = (),
+) -> RunManifest:
     """Return what a run trains on, with its labelled predictions as one more object.
 
     Effect: the rows are written beside the manifest as JSON lines, and the manifest is pinned to that object,
     so that a second call, and a replay, read exactly those rows.
+
+    Args:
+        placing: columns that decide on a row's split. A prediction that was asked for without them can't be
+            placed, so it is left out and counted.
 
     Raises:
         EmptyData: there is neither a drop nor a labelled prediction.
@@ -76,7 +87,7 @@ def gather(manifest_uri: str, log: PredictionLog, store: ObjectStore, *, contrac
     uri = f"{manifest_uri.rpartition('/')[0]}/{_NAME}"
     objects = manifest.objects
     with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as lines:
-        rows = _write(lines, LabelledWindow.from_dict(wanted).read(log), contract)
+        rows, left_out = _write(lines, LabelledWindow.from_dict(wanted).read(log), contract, placing)
         if rows:
             lines.seek(0)
             store.upload(uri, cast("BinaryIO", lines), "application/x-ndjson")
@@ -88,22 +99,28 @@ def gather(manifest_uri: str, log: PredictionLog, store: ObjectStore, *, contrac
             f"{manifest_uri} names no drop, and no prediction of its time has an outcome any more. Drop a "
             "file, or report outcomes, and start again."
         )
-    pinned = replace(manifest, objects=objects, labelled={**wanted, "rows": rows})
+    pinned = replace(manifest, objects=objects, labelled={**wanted, "rows": rows, "left_out": left_out})
     store.write(manifest_uri, pinned.to_json(), "application/json")
     return pinned
 
 
-def _write(out: IO[bytes], records: Iterator[PredictionRecord], contract: Contract) -> int:
-    names = [column.name for column in contract.features]
-    rows = 0
+def _write(
+    out: IO[bytes], records: Iterator[PredictionRecord], contract: Contract, placing: Sequence[str]
+) -> tuple[int, int]:
+    """Write the records as rows. Returns how many there are, and how many were left out."""
+    names = dict.fromkeys([*(c.name for c in contract.columns if c.role in ("feature", "split")), *placing])
+    rows = left_out = 0
     for record in records:
+        if any(record.inputs.get(name) is None for name in placing):
+            left_out += 1
+            continue
         row = {name: record.inputs.get(name) for name in names}
         if contract.key is not None:
             row[contract.key] = record.inputs.get(contract.key, _made_key(record, contract))
         row[contract.target] = record.outcome
         out.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         rows += 1
-    return rows
+    return rows, left_out
 
 
 def _made_key(record: PredictionRecord, contract: Contract) -> str | int:

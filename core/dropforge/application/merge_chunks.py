@@ -42,7 +42,7 @@ from dropforge.domain.preparing import (
     SplitCounts,
     split_counts_of,
 )
-from dropforge.domain.recurrence import Combinations, Twins
+from dropforge.domain.recurrence import Combinations, GroupTally, Twins
 from dropforge.domain.splitting import Origin
 from dropforge.domain.survey import ColumnSurvey, Identifiers, TableSurvey
 
@@ -282,7 +282,7 @@ class _Merge:
 
     def _kept(self, contract: Contract) -> tuple[Duplicates, SplitCounts, list[int]]:
         """Return the duplicates, what remains, and which ranges have any duplicates."""
-        kept, twins, left_out = _array([], contract), Twins(), Counter[int]()
+        kept, twins, groups, left_out = _array([], contract), Twins(), GroupTally(), Counter[int]()
         duplicates = 0
         ranges = []
         for number, answer in enumerate(self._scratch.results("reduce", self._plan.ranges)):
@@ -290,6 +290,7 @@ class _Merge:
             found = Reduced.from_dict(answer)
             kept = kept + _array(found.counts, contract)
             twins.merge(Twins.from_list(found.twins))
+            groups.merge(GroupTally.from_list(found.groups))
             left_out.update(found.left_out)
             if found.repeated:
                 duplicates += found.repeated
@@ -299,7 +300,8 @@ class _Merge:
             Recurrence(sources[earlier], sources[later], left_out[earlier])
             for earlier, later in read_origins(self._scratch)[1].items()
         )
-        counts = split_counts_of(kept.tolist(), contract, twins.share)
+        number = None if contract.group is None else groups.groups_among(int(kept.sum()))
+        counts = split_counts_of(kept.tolist(), contract, twins.share, number)
         by_object = {sources[number]: rows for number, rows in sorted(left_out.items())}
         return Duplicates(duplicates, recurrences, by_object), counts, ranges
 

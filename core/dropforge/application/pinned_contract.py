@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from dropforge.application.preparation_request import PrepareSettings
 from dropforge.domain.contract import Contract
-from dropforge.domain.errors import InvalidSettings
-from dropforge.domain.inference import Inferred, infer_contract
+from dropforge.domain.errors import InvalidContract, InvalidSettings
+from dropforge.domain.inference import Inferred, deciding, infer_contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.survey import TableSurvey
 
@@ -19,10 +19,11 @@ def pinned_contract_uri(data_uri: str) -> str:
 
 
 def read_pinned(uri: str, settings: PrepareSettings, store: ObjectStore) -> Contract | None:
-    """Return the pinned contract, None if there is none.
+    """Return the pinned contract, split as the stack's parameters say; None if there is none.
 
     Raises:
-        InvalidSettings: it is about another target, key or task than the stack.
+        InvalidSettings: it is about another target, key or task than the stack, or it lacks the column that
+            is to decide on the split.
     """
     if not store.exists(uri):
         return None
@@ -40,7 +41,30 @@ def read_pinned(uri: str, settings: PrepareSettings, store: ObjectStore) -> Cont
             f"The stack's parameters differ from {uri}: {'; '.join(wrong)}. Correct the parameters; or edit "
             "contract/schema.json, or delete it so that the next drop pins a new contract."
         )
-    return contract
+    return splitting_by(contract, settings, uri)
+
+
+def splitting_by(contract: Contract, settings: PrepareSettings, uri: str) -> Contract:
+    """Return the contract with what the stack's parameters say of the split: they may change, and it follows.
+
+    A column that was ignored until now is read from now on, held to its type, and not learned from.
+
+    Raises:
+        InvalidSettings: the contract, which `uri` names, has no such column, or it may lack values.
+    """
+    name = settings.group
+    if name == contract.group:
+        return contract
+    if name is not None and not contract.has_column(name):
+        raise InvalidSettings(
+            f"GroupColumn is {name!r}, which is not among the columns of {uri}. Correct the parameter; or "
+            "delete the contract, so that the next drop pins a new one."
+        )
+    columns = tuple(deciding(column) if column.name == name else column for column in contract.columns)
+    try:
+        return replace(contract, group=name, columns=columns)
+    except InvalidContract as error:
+        raise InvalidSettings(f"GroupColumn is {name!r}, which {uri} can't be split by: {error}") from error
 
 
 def was_inferred_by(prefix: str, pinned: Contract, store: ObjectStore) -> bool:
@@ -65,4 +89,5 @@ def infer(settings: PrepareSettings, survey: TableSurvey) -> Inferred:
         key=settings.key,
         task=settings.task,
         tolerated=settings.maximum_reject_rate,
+        group=settings.group,
     )

@@ -16,7 +16,16 @@ from dropforge.application.preparation_request import PreparedData, PrepareReque
 from dropforge.domain.contract import NO_VALUES, ONE_VALUE, Contract
 from dropforge.domain.contract_change import accept_command
 from dropforge.domain.drop_totals import unlabelled
-from dropforge.domain.errors import DataError, MissingTarget, SchemaChanged, TooFewRows, TooManyRejects
+from dropforge.domain.errors import (
+    ConstantSplitColumn,
+    DataError,
+    EmptySplit,
+    MissingTarget,
+    SchemaChanged,
+    TooFewRows,
+    TooManyGroups,
+    TooManyRejects,
+)
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts, SplitCounts, Written
 from dropforge.domain.recurrence import Combinations
@@ -67,7 +76,8 @@ class Preparation:
     @property
     def may_split_by_row(self) -> bool:
         """Whether the contract is new, and the rows' values decide which split each goes to."""
-        return self.report.notes is not None and bool(self.contract.split_by)
+        new, contract = self.report.notes is not None, self.contract
+        return new and bool(contract.split_by) and contract.group is None
 
     def split_by_row(self) -> None:
         """Change the contract, which nobody is held to yet, so that every row has a split of its own.
@@ -101,7 +111,12 @@ class Preparation:
         return [each for source, each in counts.objects.items() if source in new]
 
     def refuse_splits(self) -> None:
-        """Raise TooFewRows if the splits can't be trained on, validated or judged."""
+        """Raise if the splits can't be trained on, validated or judged.
+
+        Raises:
+            TooFewRows: too few rows remain, or a split lacks a class.
+            ConstantSplitColumn, TooManyGroups, EmptySplit: of the column that decides on the split.
+        """
         report, minimum = self.report, self.request.settings.minimum_rows
         kept = report.kept or 0
         if kept < minimum:
@@ -110,6 +125,8 @@ class Preparation:
                 f"{report.counts.unlabelled} without a target, {report.duplicates.rows} duplicates), but "
                 f"minimum_rows is {minimum}. Drop more rows."
             )
+        if report.splits is not None and self.contract.group is not None:
+            _refuse_groups(report.splits, self.contract.group)
         problems = [] if report.splits is None else list(_split_problems(report.splits, self.contract))
         if problems:
             raise TooFewRows(
@@ -195,6 +212,28 @@ def _is_too_much(objects: Iterable[ObjectCounts], allowed: float) -> bool:
     return sum(each.rejected for each in counts) > allowed * sum(
         each.read - each.unlabelled for each in counts
     )
+
+
+def _refuse_groups(splits: SplitCounts, name: str) -> None:
+    rows, groups = sum(splits.rows.values()), splits.groups or 0
+    if groups < 2:
+        raise ConstantSplitColumn(
+            f"The group column {name!r} is the same in all {rows:,} rows, so there is only one group and "
+            "nothing to test on. Name another column in GroupColumn, or leave it empty."
+        )
+    if groups * 2 > rows:
+        raise TooManyGroups(
+            f"The group column {name!r} has {groups:,} values in {rows:,} rows, more than half as many: it "
+            "tells rows apart rather than groups. Name the column in GroupColumn that rows of one customer, "
+            "patient or machine have in common, or leave it empty."
+        )
+    empty = [split for split in SPLITS if not splits.rows[split]]
+    if empty:
+        raise EmptySplit(
+            f"The {groups:,} groups of {name!r} leave no row for {' and '.join(empty)}: a hash of the group "
+            "decides, and so few groups don't spread over all three. Drop rows of more groups; from some 30 "
+            "on each split has some."
+        )
 
 
 def _split_problems(splits: SplitCounts, contract: Contract) -> Iterable[str]:

@@ -119,6 +119,11 @@ class Report:
                 "split": {
                     "by": _deciding(self.contract),
                     "twin_share": None if self.splits is None else self.splits.twin_share,
+                    **(
+                        {}
+                        if self.contract.group is None
+                        else {"group": self.contract.group, "groups": self.splits and self.splits.groups}
+                    ),
                 },
                 "splits": None
                 if self.splits is None
@@ -141,6 +146,8 @@ class Report:
 
 def _deciding(contract: Contract) -> str | list[str]:
     """What decides which split a row goes to, as the report says it."""
+    if contract.group is not None:
+        return [contract.group]
     if contract.splits_by_key:
         return f"key {contract.key}"
     if contract.split_by is None:

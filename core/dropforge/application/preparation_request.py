@@ -26,6 +26,7 @@ class PrepareSettings:
         task: ``auto`` or a task of the contract.
         maximum_reject_rate: share of the rows that may break the contract, in [0, 1). The default of 5 %
             lets stray values pass, and stops a column that went wrong as a whole.
+        group: the column whose rows of one value stay together in one split, or None.
         minimum_rows: rows that have to remain. Of the default of 50, five validate and five test.
     """
 
@@ -34,6 +35,7 @@ class PrepareSettings:
     task: str = "auto"
     maximum_reject_rate: float = 0.05
     minimum_rows: int = 50
+    group: str | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -41,6 +43,13 @@ class PrepareSettings:
             problems.append("target is empty; name the column to predict")
         if self.key == "":
             problems.append("key is empty; name a column or leave it out")
+        if self.group == "":
+            problems.append("group is empty; name a column or leave it out")
+        if self.group is not None and self.group in (self.target, self.key):
+            taken = (
+                "the target" if self.group == self.target else "the id, of which no two rows have the same"
+            )
+            problems.append(f"GroupColumn is {self.group!r}, which is {taken}; name another column")
         if self.task != "auto" and self.task not in TASKS:
             problems.append(f"task is {self.task!r}; it must be auto, {', '.join(TASKS)}")
         if not 0 <= self.maximum_reject_rate < 1:

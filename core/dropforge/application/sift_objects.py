@@ -32,6 +32,7 @@ OF_ONE_OBJECT: Final = (
     errors.DuplicateColumn,
     MissingTarget,
     errors.MissingKey,
+    errors.MissingSplitColumn,
     errors.SchemaChanged,
     TooManyRejects,
     ObjectMissing,
@@ -146,13 +147,13 @@ def _refuse_columns(
     """
     target = request.settings.target
     if isinstance(error, MissingTarget):
-        refuse_missing(target, request.settings.key, seen.columns, ref.uri)
+        refuse_missing(target, request.settings.key, seen.columns, ref.uri, request.settings.group)
         if not seen.columns[target].values:
             raise MissingTarget(unlabelled([ref.uri], seen.rows, target))
     is_known = not before.columns or seen.columns.keys() <= before.columns.keys()
     # A column that no other object has may be the target under another name.
     present = {**seen.columns, target: None} if is_known else seen.columns
-    refuse_missing(target, request.settings.key, present, ref.uri)
+    refuse_missing(target, request.settings.key, present, ref.uri, request.settings.group)
     refuse_other_columns(ref.uri, seen, before, target)
     for name in seen.columns:
         before.add_column(name, ref.uri)

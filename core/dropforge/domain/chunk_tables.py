@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dropforge.domain.chunks import Cut, Item, Scan, Span
@@ -42,12 +42,14 @@ class Reduced:
         left_out: the same by the number of their object.
         counts: the rows that remain.
         twins: as `Twins` travels.
+        groups: as `GroupTally` travels.
     """
 
     repeated: int
     left_out: Mapping[int, int]
     counts: Counts
     twins: list[list[int]]
+    groups: list[list[int]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -55,11 +57,12 @@ class Reduced:
             "left_out": list(self.left_out.items()),
             "counts": self.counts,
             "twins": self.twins,
+            "groups": self.groups,
         }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Reduced:
-        return cls(raw["repeated"], dict(raw["left_out"]), raw["counts"], raw["twins"])
+        return cls(raw["repeated"], dict(raw["left_out"]), raw["counts"], raw["twins"], raw.get("groups", []))
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,21 @@ from dropforge.domain.values import ColumnReader, format_problem
 
 FORMAT = 1
 COLUMN_TYPES = ("number", "integer", "boolean", "category", "text", "timestamp")
-ROLES = ("feature", "target", "key", "ignored")
+ROLES = ("feature", "target", "key", "split", "ignored")
+"""``split``: read and held to its type because it decides on the split, and not learned from."""
+PROFILED = ("feature", "target")
+"""Roles whose values are described and watched; those of others only identify or place a row."""
 TASKS = ("binary", "multiclass", "regression")
 NUMERIC_TYPES = ("number", "integer")
 PRIVACIES = ("drop", "hash")
 
 ROW_KEY = "dropforge_row_key"
 """Column of the prepared Parquet that holds the row's stable hash; no data column may have this name."""
+
+GROUP_KEY = "dropforge_group_key"
+"""Likewise of the row's group, where the contract has one."""
+
+RESERVED = (ROW_KEY, GROUP_KEY)
 
 MAXIMUM_CATEGORIES = 200
 """Most frequent values of a category column that get a code of their own. With the code for all others it
@@ -41,7 +49,7 @@ _COLUMN_FIELDS = (
     *("name", "type", "role", "nullable", "minimum", "maximum", "categories", "privacy"),
     *("missing", "format", "note"),
 )
-_CONTRACT_FIELDS = ("format", "target", "key", "task", "classes", "split_by", "columns", "hash")
+_CONTRACT_FIELDS = ("format", "target", "key", "task", "classes", "split_by", "group", "columns", "hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,9 @@ class Contract:
     row a split of its own. None, as in contracts of before there was a choice: the key decides, or where
     there is none, the whole row.
 
+    ``group`` names the column whose values say which rows belong together, None for none. It decides before
+    ``split_by``: all rows of a group lie in one split.
+
     Raises:
         InvalidContract: the parts don't fit each other; the message names every problem.
     """
@@ -107,6 +118,7 @@ class Contract:
     classes: tuple[str, ...] | None
     columns: tuple[Column, ...]
     split_by: tuple[str, ...] | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         problems = list(_problems_of(self))
@@ -154,21 +166,38 @@ class Contract:
     @property
     def splits_by_key(self) -> bool:
         """Whether the key decides which split a row goes to."""
-        return self.key is not None and self.split_by is None
+        return self.key is not None and self.split_by is None and self.group is None
+
+    @property
+    def splits_by_row(self) -> bool:
+        """Whether every row is split for itself."""
+        return self.split_by == () and self.group is None
+
+    @property
+    def splitting_columns(self) -> tuple[str, ...] | None:
+        """The columns whose values are hashed for the split; None for the key, or else the whole row.
+
+        Where every row is split for itself, what it is learned from still tells which rows are alike.
+        """
+        if self.group is not None:
+            return (self.group,)
+        return self.split_by if self.split_by != () else tuple(column.name for column in self.features)
 
     def splits_like(self, other: Contract) -> bool:
         """Whether both give the same row the same split, so that neither trains on the other's test rows."""
         return self._split_rule() == other._split_rule()
 
     def _split_rule(self) -> tuple[Any, ...]:
-        if self.splits_by_key:
-            names: tuple[str, ...] = (self.key or "",)
+        if self.group is not None:
+            names: tuple[str, ...] = (self.group,)
+        elif self.splits_by_key:
+            names = (self.key or "",)
         else:
             names = tuple(c.name for c in self.columns) if self.split_by is None else self.split_by
         read = [self.column(name) for name in sorted(names)]
         rules = [(c.name, c.type, c.role == "ignored", c.missing, c.format) for c in read]
         # All of a row but by its key: the order of the columns never mattered.
-        return (self.splits_by_key, self.split_by == (), rules)
+        return (self.splits_by_key, self.group is not None, self.splits_by_row, rules)
 
     @cached_property
     def unfilled(self) -> tuple[str, ...]:
@@ -222,6 +251,7 @@ class Contract:
             "task": self.task,
             "classes": None if self.classes is None else list(self.classes),
             **({} if self.split_by is None else {"split_by": list(self.split_by)}),
+            **({} if self.group is None else {"group": self.group}),
             "columns": [column.to_dict() for column in self.columns],
         }
 
@@ -253,7 +283,7 @@ def diff(old: Contract, new: Contract) -> str:
             ]
     lines += [
         f"~ {field} was {_shown(getattr(old, field))}, is {_shown(getattr(new, field))}"
-        for field in ("target", "key", "task", "classes", "split_by")
+        for field in ("target", "key", "task", "classes", "split_by", "group")
         if getattr(old, field) != getattr(new, field)
     ]
     if not lines and old.hash != new.hash:
@@ -288,6 +318,8 @@ def _problems_of(contract: Contract) -> Iterable[str]:
         yield from _class_problems(contract)
     if contract.split_by is not None:
         yield from _split_problems(contract, contract.split_by)
+    if contract.group is not None:
+        yield from _deciding_problems(contract, "group", contract.group)
     if not any(column.role == "feature" for column in contract.columns):
         yield "no column has the role feature, so there is nothing to learn from"
 
@@ -295,8 +327,8 @@ def _problems_of(contract: Contract) -> Iterable[str]:
 def _column_problems(column: Column) -> Iterable[str]:
     if not column.name:
         yield "its name is empty"
-    if column.name == ROW_KEY:
-        yield f"the name {ROW_KEY} is reserved"
+    if column.name in RESERVED:
+        yield f"the name {column.name} is reserved"
     if not _is_unicode(column.name):
         yield "its name is no valid Unicode"
     if column.type not in COLUMN_TYPES:
@@ -309,7 +341,7 @@ def _column_problems(column: Column) -> Iterable[str]:
         yield problem
     if column.role == "feature" and column.type == "text":
         yield "a text column can't be a feature; give it the role ignored or the type category"
-    if column.role in ("target", "key") and column.nullable:
+    if column.role in ("target", "key", "split") and column.nullable:
         yield f"the {column.role} can't be nullable"
     yield from _range_problems(column)
     if column.categories is not None:
@@ -358,6 +390,17 @@ def _split_problems(contract: Contract, names: tuple[str, ...]) -> Iterable[str]
         yield "split_by names a column twice"
     if contract.target in names:
         yield "split_by names the target, which nobody knows of a new row"
+
+
+def _deciding_problems(contract: Contract, field: str, name: str) -> Iterable[str]:
+    """Problems of a column that decides on the split, under the contract's field of that name."""
+    column = next((column for column in contract.columns if column.name == name), None)
+    if column is None:
+        yield f"{field} {name!r} is not among the columns"
+    elif column.role not in ("feature", "split"):
+        yield f"{field} {name!r} has the role {column.role}; it needs the role split or feature"
+    elif column.nullable:
+        yield f"{field} {name!r} can't be nullable, because a row without it has no split"
 
 
 def _class_problems(contract: Contract) -> Iterable[str]:
@@ -416,6 +459,7 @@ def _parse(text: str | bytes) -> Contract:
     task = fields.text("task")
     classes = fields.optional_texts("classes")
     split_by = fields.optional_texts("split_by")
+    group = fields.optional_text("group")
     entries = raw.get("columns")
     if not isinstance(entries, list) or not entries:
         problems.append("columns must be a list with at least one column")
@@ -423,7 +467,7 @@ def _parse(text: str | bytes) -> Contract:
     columns = tuple(_parse_column(index, entry, problems) for index, entry in enumerate(entries))
     if problems:
         raise InvalidContract(_message(problems))
-    return Contract(target, key, task, classes, columns, split_by)
+    return Contract(target, key, task, classes, columns, split_by, group)
 
 
 def _parse_column(index: int, entry: Any, problems: list[str]) -> Column:

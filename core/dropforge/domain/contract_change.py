@@ -60,7 +60,9 @@ def propose(pinned: Contract, inferred: Contract, survey: TableSurvey) -> Propos
     split_by = pinned.split_by and tuple(n for n in pinned.split_by if inferred.has_column(n))
     if split_by == () and pinned.split_by:
         split_by = inferred.split_by
-    return Proposal(Contract(pinned.target, pinned.key, task, classes, tuple(columns), split_by), retyped)
+    return Proposal(
+        Contract(pinned.target, pinned.key, task, classes, tuple(columns), split_by, pinned.group), retyped
+    )
 
 
 def renames(pinned: Contract, inferred: Contract) -> list[tuple[str, str]]:

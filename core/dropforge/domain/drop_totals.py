@@ -133,7 +133,8 @@ def refuse_unusable(uri: str, records: int, names: Collection[str] | None, contr
 
     Raises:
         EmptyData: it has no rows.
-        SchemaChanged, MissingTarget, MissingKey: its rows name other columns than the contract.
+        SchemaChanged, MissingTarget, MissingKey, MissingSplitColumn: its rows name other columns than the
+            contract.
     """
     if names is not None:
         # An object without a value often leaves the key out.
@@ -149,12 +150,12 @@ def hold_to_schema(uri: str, columns: Sequence[str], retyped: Iterable[str], con
         retyped: lines about columns whose type can't hold the contract's.
 
     Raises:
-        MissingTarget, MissingKey, SchemaChanged.
+        MissingTarget, MissingKey, MissingSplitColumn, SchemaChanged.
     """
     if all(map(contract.has_column, columns)):
         # Otherwise the target may stand there under another name.
         columns = list(dict.fromkeys([*columns, contract.target]))
-    refuse_missing(contract.target, contract.key, dict.fromkeys(columns), uri)
+    refuse_missing(contract.target, contract.key, dict.fromkeys(columns), uri, contract.group)
     ignored = {column.name for column in contract.columns if column.role == "ignored"}
     expected = [column.name for column in contract.columns]
     lines = _column_lines([name for name in expected if name not in ignored or name in columns], columns)

@@ -125,6 +125,22 @@ class MissingKey(DataError):
     """The id column is configured but is not among the file's columns."""
 
 
+class MissingSplitColumn(DataError):
+    """A column that decides on the split (``GroupColumn``) is not among the file's columns."""
+
+
+class ConstantSplitColumn(DataError):
+    """A column that decides on the split has the same value in every row, so there is only one split."""
+
+
+class TooManyGroups(DataError):
+    """``GroupColumn`` has more values than half the rows: it tells rows apart rather than groups."""
+
+
+class EmptySplit(DataError):
+    """The column that decides on the split leaves one of training, validation and test without rows."""
+
+
 class ConstantTarget(DataError):
     """The target has a single value, so there is nothing to learn."""
 

@@ -25,6 +25,9 @@ from dropforge.domain.resampling import resample_weights, resamples_for
 SLICE_CELLS = 20_000_000
 """Weights (resamples times rows) drawn for the intervals of all slices together."""
 
+MINIMUM_GROUPS = 30
+"""Of fewer groups in the hold-out a bootstrap of groups gives intervals that are too narrow."""
+
 MINIMUM_SLICE_RESAMPLES = 100
 """Fewer say little about where 95 % lie: slices of so many rows get values without intervals."""
 
@@ -198,6 +201,7 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
 
     Intervals are bootstrap percentile intervals, both models measured on the same resamples (Efron and
     Tibshirani 1993, sections 13.3 and 16.4); a classification's resamples are stratified by class.
+    Where rows have groups, groups are resampled, and fewer than `MINIMUM_GROUPS` of them decide nothing.
 
     Args:
         holdout: both models' predictions.
@@ -250,7 +254,8 @@ def _compare(
     strata = target if holdout.classes is not None else np.zeros(len(rows), dtype=np.int64)
     drawn: list[dict[str, NDArray[np.float64]]] = []
     drawn_champion: list[dict[str, NDArray[np.float64]]] = []
-    for weights in resample_weights(strata.astype(np.int64), resamples, seed):
+    groups = None if holdout.group is None else holdout.group[rows]
+    for weights in resample_weights(strata.astype(np.int64), resamples, seed, groups):
         drawn.append(candidate.measure(names, weights))
         if champion is not None:
             drawn_champion.append(champion.measure(names, weights))
@@ -283,6 +288,15 @@ def _unusable(holdout: HoldOut, policy: GatePolicy) -> list[Reason]:
             Reason(
                 "TooFewHoldOutRows",
                 f"the hold-out has {rows} rows; at least {policy.minimum_holdout_rows} are needed to judge.",
+            )
+        )
+    groups = None if holdout.group is None else len(np.unique(holdout.group))
+    if groups is not None and groups < MINIMUM_GROUPS:
+        reasons.append(
+            Reason(
+                "TooFewHoldOutGroups",
+                f"the hold-out's {rows} rows are of {groups} groups, whose rows say little more than one row "
+                f"each; an interval can be given from {MINIMUM_GROUPS} on.",
             )
         )
     for name, scores in (("candidate", holdout.candidate), ("champion", holdout.champion)):

@@ -38,6 +38,8 @@ class HoldOut:
         champion: likewise, None where none was scored.
         slices: what the columns of `slice_codes` are.
         slice_codes: int16 (n, n_slices), −1 for a row of none.
+        group: int64 (n,), which rows belong together, None where each is for itself. Releases before there
+            were groups wrote none.
     """
 
     task: str
@@ -48,6 +50,7 @@ class HoldOut:
     champion: NDArray[np.float64] | None = None
     slices: tuple[Slice, ...] = ()
     slice_codes: NDArray[np.int16] | None = None
+    group: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.target)
@@ -58,6 +61,7 @@ class HoldOut:
             "candidate": (scores, "f"),
             "champion": (scores, "f"),
             "slice_codes": ((n, len(self.slices)), "i"),
+            "group": ((n,), "i"),
         }
         problems = []
         for name, (shape, kind) in expected.items():
@@ -98,6 +102,7 @@ class HoldOut:
                 champion=found.get("champion"),
                 slices=tuple(Slice(s["name"], tuple(s["labels"])) for s in report["slices"]),
                 slice_codes=found["slice_codes"],
+                group=found.get("group"),
             )
         except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, TypeError) as error:
             raise InvalidTrainingOutput(

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from dropforge.domain.contract import NO_VALUES, ONE_VALUE, ROW_KEY, Column, Contract
+from dropforge.domain.contract import NO_VALUES, ONE_VALUE, RESERVED, Column, Contract
 from dropforge.domain.errors import (
     ConstantTarget,
     MissingKey,
+    MissingSplitColumn,
     MissingTarget,
     TooFewRows,
     UnsuitableTarget,
@@ -43,6 +44,12 @@ MINIMUM_CLASS_ROWS = 10
 _UNCOUNTED = DISTINCT_TEXTS + 1
 _INDEX_NAME = re.compile(r"^(Unnamed: \d+|__index_level_\d+__|level_\d+)$")
 _IDENTIFIER_NAME = re.compile(r"(^|[\s_.-])(id|uuid|guid|index|key|no|nr)$", re.IGNORECASE)
+_GROUP_NAME = re.compile(
+    r"(^|[\s_.-])(customer|client|patient|subject|user|person|member|household|account|device|machine|session|"
+    r"employee|company|vehicle)([\s_.-]?(id|key|no|nr|number|name))?$",
+    re.IGNORECASE,
+)
+_GROUP_NOTE = "it says which rows belong together (GroupColumn), so it is not learned from"
 _CAMEL_IDENTIFIER = re.compile(r"[a-z](Id|ID)$")
 
 
@@ -57,7 +64,13 @@ class Inferred:
 
 
 def infer_contract(
-    survey: TableSurvey, *, target: str, key: str | None, task: str, tolerated: float
+    survey: TableSurvey,
+    *,
+    target: str,
+    key: str | None,
+    task: str,
+    tolerated: float,
+    group: str | None = None,
 ) -> Inferred:
     """Infer the contract of a first drop.
 
@@ -68,11 +81,13 @@ def infer_contract(
         task: ``binary``, ``multiclass``, ``regression``, or ``auto``: classes for text, booleans and few
             integers, a regression for other numbers.
         tolerated: the share of rows that may be rejected, in [0, 1).
+        group: the column that says which rows belong together, or None.
 
     Raises:
-        MissingTarget, MissingKey, ConstantTarget, UnsuitableTarget, UnsupportedColumn, TooFewRows.
+        MissingTarget, MissingKey, MissingSplitColumn, ConstantTarget, UnsuitableTarget, UnsupportedColumn,
+            TooFewRows.
     """
-    _require_columns(survey, target, key)
+    _require_columns(survey, target, key, group)
     notes: list[str] = []
     locale = Locale.of(survey)
     reading = reading_of(target, survey.columns[target], tolerated, locale)
@@ -90,6 +105,9 @@ def infer_contract(
             )
         elif name == key:
             columns.append(_key_column(name, seen))
+        elif name == group:
+            columns.append(replace(_key_column(name, seen), role="split", note=_GROUP_NOTE))
+            notes.append(f"column {name!r}: {_GROUP_NOTE}")
         else:
             columns.append(_infer_column(name, seen, survey, tolerated, locale, notes))
     missing = {column.name: _read_as_missing(survey.columns[column.name], column) for column in columns}
@@ -105,7 +123,10 @@ def infer_contract(
     # The target is left out, so that nothing of it shows in the split; equal rows lie in one split.
     features = tuple(column.name for column in columns if column.role == "feature")
     split_by = features if key is None else None
-    return Inferred(Contract(target, key, task, classes, tuple(columns), split_by), tuple(notes), missing)
+    contract = Contract(target, key, task, classes, tuple(columns), split_by, group)
+    if group is None:
+        notes += _looks_like_groups(contract, survey)
+    return Inferred(contract, tuple(notes), missing)
 
 
 def _read_as_missing(seen: ColumnSurvey, column: Column) -> dict[str, int]:
@@ -118,21 +139,28 @@ def _read_as_missing(seen: ColumnSurvey, column: Column) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def refuse_missing(target: str, key: str | None, present: Mapping[str, object], source: str) -> None:
-    """Raise MissingTarget or MissingKey unless the object `source` has these columns."""
-    for role, name, error in (("target", target, MissingTarget), ("key", key, MissingKey)):
+def refuse_missing(
+    target: str, key: str | None, present: Mapping[str, object], source: str, group: str | None = None
+) -> None:
+    """Raise MissingTarget, MissingKey or MissingSplitColumn unless the object `source` has these columns."""
+    for role, name, error in (
+        ("target", target, MissingTarget),
+        ("key", key, MissingKey),
+        ("group", group, MissingSplitColumn),
+    ):
         if name is not None and name not in present:
             raise error(_missing_column(role, name, present, source))
 
 
-def _require_columns(survey: TableSurvey, target: str, key: str | None) -> None:
-    refuse_missing(target, key, survey.columns, next(iter(survey.sources.values()), ""))
+def _require_columns(survey: TableSurvey, target: str, key: str | None, group: str | None) -> None:
+    refuse_missing(target, key, survey.columns, next(iter(survey.sources.values()), ""), group)
     if key == target:
         raise MissingKey(f"The key and the target are the same column {target!r}; name two columns.")
-    if ROW_KEY in survey.columns:
-        raise UnsupportedColumn(
-            f"{survey.sources.get(ROW_KEY, '')}: column {ROW_KEY!r} has a reserved name; rename it."
-        )
+    for name in RESERVED:
+        if name in survey.columns:
+            raise UnsupportedColumn(
+                f"{survey.sources.get(name, '')}: column {name!r} has a reserved name; rename it."
+            )
 
 
 def _missing_column(role: str, name: str, present: Mapping[str, object], source: str) -> str:
@@ -219,6 +247,35 @@ def _why_text(seen: ColumnSurvey) -> str:
     if seen.numbers * 2 > seen.values:
         why += f" ({seen.numbers} of its {seen.values} values are numbers)"
     return why
+
+
+def deciding(column: Column) -> Column:
+    """What becomes of a column that decides on the split from now on, of which nobody thought before."""
+    if column.role != "ignored":
+        return column
+    return replace(column, role="split", nullable=False, note=_GROUP_NOTE)
+
+
+def _looks_like_groups(contract: Contract, survey: TableSurvey) -> list[str]:
+    """Remark columns that seem to say which rows belong together. Nothing is done about it."""
+    found = []
+    for column in contract.columns:
+        seen = survey.columns[column.name]
+        is_named = _GROUP_NAME.search(column.name) or _is_named_identifier(column.name)
+        if column.role not in ("feature", "ignored") or not is_named:
+            continue
+        if seen.texts is None:
+            first = seen.identifiers.first
+            rows, groups = len(first), len(set(first.tolist()))
+        else:
+            rows, groups = seen.values, len(seen.texts)
+        if groups > FEW_INTEGERS and groups * 2 <= rows:
+            found.append(
+                f"column {column.name!r} may say which rows belong together: its values come "
+                f"{rows / groups:.0f} times each, on average. Where new rows will be of others, the metrics "
+                f"are too good unless all rows of one lie in one split: set GroupColumn={column.name}"
+            )
+    return found
 
 
 def _key_column(name: str, seen: ColumnSurvey) -> Column:

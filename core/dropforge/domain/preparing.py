@@ -159,10 +159,15 @@ class SplitCounts:
     classes: dict[str, dict[str, int]]
     twin_share: float | None = None
     """Of the test rows, those with an equal in training, where every row is split for itself."""
+    groups: int | None = None
+    """How many there are, where rows are split by groups; of many an estimate."""
 
 
 def split_counts_of(
-    rows: Sequence[Sequence[int]], contract: Contract, twin_share: float | None = None
+    rows: Sequence[Sequence[int]],
+    contract: Contract,
+    twin_share: float | None = None,
+    groups: int | None = None,
 ) -> SplitCounts:
     """Name the rows per split and class, [3][n_classes]; of a regression, [3][1]; or [] for none."""
     classes = contract.classes or ()
@@ -174,6 +179,7 @@ def split_counts_of(
             for split, each in zip(SPLITS, rows, strict=True)
         },
         twin_share,
+        groups,
     )
 
 

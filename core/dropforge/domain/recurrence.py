@@ -204,6 +204,51 @@ class Twins:
         return twins
 
 
+class GroupTally:
+    """How many groups there are, by their hashes. Exact up to `LIMIT` groups, beyond that an estimate.
+
+    Which rows were added in which order, or merged from which parts, leaves no trace.
+    """
+
+    LIMIT = 4096
+
+    def __init__(self) -> None:
+        self._hashes: UInt64 = np.empty(0, dtype=np.uint64)
+        self._counts: Int64 = np.empty(0, dtype=np.int64)
+
+    def add(self, hashes: UInt64) -> None:
+        """Add rows by their groups' hashes, uint64 (n,)."""
+        if len(self._hashes) == self.LIMIT:
+            hashes = hashes[hashes <= self._hashes[-1]]
+        found, counts = np.unique(hashes, return_counts=True)
+        self._keep(found, counts.astype(np.int64))
+
+    def merge(self, other: GroupTally) -> None:
+        """Add what was seen of other rows."""
+        self._keep(other._hashes, other._counts)
+
+    def _keep(self, hashes: UInt64, counts: Int64) -> None:
+        joined, places = np.unique(np.concatenate([self._hashes, hashes]), return_inverse=True)
+        total = np.bincount(places, weights=np.concatenate([self._counts, counts]), minlength=len(joined))
+        # The rows of a group among the least are all counted: its hash was among the least of every part.
+        self._hashes, self._counts = joined[: self.LIMIT], total[: self.LIMIT].astype(np.int64)
+
+    def groups_among(self, rows: int) -> int:
+        """Return how many groups there are among so many rows, which were all added."""
+        kept, counted = len(self._hashes), int(self._counts.sum())
+        return kept if kept < self.LIMIT else round(rows * kept / counted)
+
+    def to_list(self) -> list[list[int]]:
+        return [[int(each), int(count)] for each, count in zip(self._hashes, self._counts, strict=True)]
+
+    @classmethod
+    def from_list(cls, raw: Sequence[Sequence[int]]) -> GroupTally:
+        tally = cls()
+        tally._hashes = np.array([each[0] for each in raw], dtype=np.uint64)
+        tally._counts = np.array([each[1] for each in raw], dtype=np.int64)
+        return tally
+
+
 class Combinations:
     """Whether the rows have at least `FEWEST` different combinations of what is learned from.
 

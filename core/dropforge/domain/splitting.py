@@ -160,7 +160,7 @@ class RowSplits:
     """
 
     def __init__(self, contract: Contract, origins: Sequence[Origin]) -> None:
-        self._by_key, self._by_row = contract.splits_by_key, contract.split_by == ()
+        self._by_key, self._by_row = contract.splits_by_key, contract.splits_by_row
         self._starts = np.cumsum([0, *(origin.rows for origin in origins)])
         self._first = np.array([origin.before for origin in origins], dtype=np.int64) - self._starts[:-1]
         self._salts = _hashes_of([origin.source for origin in origins])

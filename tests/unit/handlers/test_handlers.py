@@ -58,6 +58,7 @@ ENVIRONMENT = {
     "ENDPOINT_NAME": "model",
     "TARGET_COLUMN": "diagnosis",
     "ID_COLUMN": "",
+    "GROUP_COLUMN": "",
     "TASK_TYPE": "auto",
     "MAXIMUM_REJECT_RATE": "0.05",
     "MINIMUM_ROWS": "50",
@@ -364,11 +365,14 @@ def test_repairs_after_the_example_abortion(stack):
     assert stack.ledger.held_lease(LockName.TRAINING) is None
 
 
+OPTIONAL = ("ID_COLUMN", "GROUP_COLUMN", "OPENBLAS_NUM_THREADS")
+
+
 @pytest.mark.parametrize("function", [each for each in FUNCTIONS if each not in WITHOUT_SETTINGS])
 def test_names_every_missing_variable_at_once(monkeypatch, function):
     for name in ENVIRONMENT | {"DATA_BUCKET": "", "AWS_REGION": ""}:
         monkeypatch.delenv(name, raising=False)
-    required = [name for name in variables(function) if name not in ("ID_COLUMN", "OPENBLAS_NUM_THREADS")]
+    required = [name for name in variables(function) if name not in OPTIONAL]
     with pytest.raises(InvalidSettings) as refusal:
         load(function).FunctionSettings.from_env({})
     assert all(f"{name} is missing" in str(refusal.value) for name in required)

@@ -271,6 +271,45 @@ def test_a_large_holdout_gets_fewer_resamples():
     assert resamples_for(1_000_000, 1000) == 200
 
 
+def grouped(groups, rows_each=10, seed=1):
+    """Rows of one group have one target, and scores that hardly differ."""
+    rng = np.random.default_rng(seed)
+    holdout = binary(n=groups * rows_each)
+    target = rng.permutation(np.arange(groups) % 2).repeat(rows_each)
+    logit = (rng.normal(2 * target[::rows_each] - 1, 1.5)).repeat(rows_each)
+    score = 1 / (1 + np.exp(-logit - rng.normal(0, 0.01, len(target))))
+    candidate = np.column_stack([1 - score, score])
+    return dataclasses.replace(
+        holdout, target=target, candidate=candidate, group=np.arange(groups).repeat(rows_each)
+    )
+
+
+def test_rows_of_a_group_say_little_more_than_one_row():
+    holdout = grouped(60)
+    of_groups = judge(holdout, GatePolicy()).candidate
+    of_rows = judge(dataclasses.replace(holdout, group=None), GatePolicy()).candidate
+    once = dataclasses.replace(
+        holdout,
+        **{
+            name: getattr(holdout, name)[::10]
+            for name in ("row_key", "target", "candidate", "slice_codes")
+            if getattr(holdout, name) is not None
+        },
+        group=None,
+    )
+    of_each_once = judge(once, GatePolicy()).candidate
+    assert of_groups.high - of_groups.low > 2 * (of_rows.high - of_rows.low)
+    assert of_groups.high - of_groups.low == pytest.approx(of_each_once.high - of_each_once.low, rel=0.25)
+
+
+def test_a_hold_out_of_few_groups_decides_nothing():
+    judgement = judge(grouped(29), GatePolicy())
+    assert not judgement.accepted
+    assert codes(judgement) == ["TooFewHoldOutGroups"]
+    assert "29 groups" in judgement.reasons[0].message
+    assert "TooFewHoldOutGroups" not in codes(judge(grouped(30), GatePolicy()))
+
+
 def packed(**changes):
     holdout = binary(n=20, champion_quality=1.0)
     arrays = {
@@ -293,6 +332,10 @@ def test_holdout_reads_what_training_writes():
     holdout = HoldOut.from_npz(packed(), REPORT)
     assert holdout.champion is not None
     assert HoldOut.from_npz(packed(champion=None), REPORT).champion is None
+    assert HoldOut.from_npz(packed(), REPORT).group is None, "as every release before groups wrote it"
+    groups = HoldOut.from_npz(packed(group=np.arange(20) // 2), REPORT).group
+    assert groups is not None
+    assert len(set(groups.tolist())) == 10
 
 
 @pytest.mark.parametrize(
@@ -305,6 +348,7 @@ def test_holdout_reads_what_training_writes():
         (packed(champion=np.ones((19, 2))), "champion is float64"),
         (packed(target=np.full(20, 2)), "codes outside 0..1"),
         (packed(row_key=np.zeros(20, dtype=np.uint64)), "twice"),
+        (packed(group=np.zeros(19, dtype=np.int64)), "group is int64"),
         (packed(target=np.array([{}] * 20, dtype=object)), "can't be read"),
     ],
 )

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from tests.unit.training.forked_programs import Forked, forked
 
-from dropforge.domain.contract import ROW_KEY, Column, Contract
+from dropforge.domain.contract import GROUP_KEY, ROW_KEY, Column, Contract
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TRAINING = REPOSITORY / "training"
@@ -77,13 +77,17 @@ def write_job(
         "test/part-00000": shuffled[second:],
     }
     names = [column.name for column in contract.prepared]
+    keys = [ROW_KEY] if contract.group is None else [GROUP_KEY, ROW_KEY]
     schema = pa.schema(
-        [(column.name, ARROW_TYPES[column.type]) for column in contract.prepared] + [(ROW_KEY, pa.uint64())]
+        [(column.name, ARROW_TYPES[column.type]) for column in contract.prepared]
+        + [(key, pa.uint64()) for key in keys]
     )
     for place, piece in pieces.items():
         path = root / "input" / "data" / f"{place}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         table = piece[names].assign(**{ROW_KEY: piece.index.to_numpy(np.uint64)})
+        if contract.group is not None:
+            table[GROUP_KEY] = pd.util.hash_array(piece[contract.group].to_numpy())
         pq.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False), path)
     (root / "input" / "data" / "contract").mkdir(exist_ok=True)
     (root / "input" / "data" / "contract" / "schema.json").write_text(contract.to_json())

@@ -10,6 +10,7 @@ import re
 import tarfile
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.training.job_folders import builtin, pack, read_json, run_job, write_job
@@ -17,6 +18,7 @@ from tests.workflow.previous_release import unpack_previous_release
 
 from dropforge.application.judge_model import JudgeRequest, judge_model
 from dropforge.domain import manifest
+from dropforge.domain.contract import Column
 from dropforge.domain.gate import GatePolicy
 
 
@@ -192,6 +194,33 @@ def test_champion_of_another_split_is_not_compared(trained, tmp_path):
     assert result.returncode == 0, result.stderr
     entry = report_of(root)["champion"]
     assert (entry["scored"], entry["reason"].partition(":")[0]) == (False, "NotComparable")
+
+
+def test_a_grouped_holdout_tells_which_rows_belong_together_and_ungrouped_champions_are_not_compared(
+    trained, tmp_path
+):
+    """A champion whose rows were split one by one may know the hold-out's groups."""
+    champion = pack(trained("wine") / "model", tmp_path / "champion.tar.gz")
+    contract, frame = builtin("wine")
+    frame["vineyard"] = np.arange(len(frame)) // 6
+    columns = (*contract.columns, Column("vineyard", "integer", "split"))
+    grouped = dataclasses.replace(contract, columns=columns, group="vineyard")
+    root = write_job(
+        tmp_path / "job",
+        grouped,
+        frame,
+        {"seed": "1", "estimator": "linear", "champion_sha256": sha256(champion)},
+    )
+    (root / "input" / "data" / "champion").mkdir()
+    (root / "input" / "data" / "champion" / "model.tar.gz").write_bytes(champion.read_bytes())
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    assert report_of(root)["champion"]["reason"].startswith("NotComparable: rows were split otherwise")
+    with np.load(root / "output" / "data" / "holdout.npz", allow_pickle=False) as arrays:
+        groups = arrays["group"]
+    (part,) = (root / "input" / "data" / "test").glob("*.parquet")
+    expected = pq.read_table(part)["vineyard"].to_numpy()
+    assert len(set(zip(groups, expected, strict=True))) == len(set(groups)) == len(set(expected))
 
 
 def test_champion_that_predicts_something_else_is_unscorable(trained, tmp_path):

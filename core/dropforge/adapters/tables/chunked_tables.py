@@ -164,7 +164,9 @@ class ChunkedTables:
         found = find_repeated(list(ordered(calls, _FETCHES)), contract, origins, recurrences)
         self._store.write(into_uri, found.to_bytes())
         tally = found.tally
-        return Reduced(found.total, found.left_out, tally.rows.tolist(), tally.twins.to_list())
+        return Reduced(
+            found.total, found.left_out, tally.rows.tolist(), tally.twins.to_list(), tally.groups.to_list()
+        )
 
     # --- writing -------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def prepared_schema(contract: Contract) -> pa.Schema:
 
 def wanted_columns(contract: Contract) -> list[str]:
     """Return the columns to read: ignored ones too that take part in a row's hashes or may be filled."""
-    read = {*(contract.split_by or ()), *contract.unfilled}
+    read = {*(contract.splitting_columns or ()), *contract.unfilled}
     return [c.name for c in contract.columns if c.role != "ignored" or contract.key is None or c.name in read]
 
 
@@ -351,8 +351,7 @@ def _hashes(
                 bits = _bits(values)
                 row_hash.add(name, (bits, bits), missing)
 
-    # Where every row is split for itself, what it is learned from still tells which rows are alike.
-    first = contract.split_by if contract.split_by != () else [c.name for c in contract.features]
+    first = contract.splitting_columns
     add(first or ())
     splitting = None if first is None else row_hash.first_lane()
     if contract.key is None:

@@ -39,7 +39,8 @@ def check_table(table: Table, uri: str, contract: Contract, workers: int) -> Ite
     """Yield the table's blocks in order, each held to the contract.
 
     Raises:
-        SchemaChanged, MissingTarget, MissingKey: the table names other columns than the contract.
+        SchemaChanged, MissingTarget, MissingKey, MissingSplitColumn: the table names other columns than the
+            contract.
     """
     if table.columns is not None:
         native = table.native_types()

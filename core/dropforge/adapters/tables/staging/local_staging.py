@@ -15,7 +15,7 @@ from dropforge.adapters.tables.staging.outline import Outline
 from dropforge.adapters.tables.threads import cores
 from dropforge.adapters.tables.writing.chunks import kept_chunks, write_chunks
 from dropforge.adapters.tables.writing.parts import RejectWriter
-from dropforge.domain.contract import ROW_KEY, Contract
+from dropforge.domain.contract import GROUP_KEY, ROW_KEY, Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.preparing import (
     CheckCounts,
@@ -28,6 +28,7 @@ from dropforge.domain.preparing import (
 )
 from dropforge.domain.recurrence import (
     Combinations,
+    GroupTally,
     ObjectSketch,
     Twins,
     find_recurrences,
@@ -40,8 +41,11 @@ _COUNTED_ROWS = 1 << 20
 
 
 def staged_schema(contract: Contract) -> pa.Schema:
-    """Return the columns of staged rows: the prepared ones and the row's key."""
-    return prepared_schema(contract).append(pa.field(ROW_KEY, pa.uint64(), nullable=False))
+    """Return the columns of staged rows: the prepared ones, with groups the group's key, the row's key."""
+    schema = prepared_schema(contract)
+    for name in (GROUP_KEY, ROW_KEY) if contract.group is not None else (ROW_KEY,):
+        schema = schema.append(pa.field(name, pa.uint64(), nullable=False))
+    return schema
 
 
 class Staging:
@@ -182,7 +186,7 @@ class Staging:
             if self._contract.is_classification:
                 labels = self._labels[start : start + _COUNTED_ROWS][rows - start]
             tally.add(hashes, splits.of(rows, hashes)[1], labels)
-        return split_counts_of(tally.rows.tolist(), self._contract, tally.twins.share)
+        return tally.counts()
 
     def write(self, prefix_uri: str) -> Written:
         with pa.OSFile(str(self._rows_path)) as file:
@@ -206,13 +210,15 @@ class SplitTally:
     Attributes:
         rows: int64 (3, n_classes); of a regression (3, 1).
         twins: where every row is split for itself, which test rows have an equal in training.
+        groups: where rows are split by groups, how many there are.
     """
 
     def __init__(self, contract: Contract) -> None:
         self._classes = len(contract.classes or ("",))
-        self._by_row = contract.split_by == ()
+        self._contract = contract
         self.rows = np.zeros((len(SPLITS), self._classes), dtype=np.int64)
         self.twins = Twins()
+        self.groups = GroupTally()
 
     def add(
         self,
@@ -226,14 +232,23 @@ class SplitTally:
         if labels is not None:
             cells += labels
         self.rows += np.bincount(cells, minlength=self.rows.size).reshape(self.rows.shape)
-        if self._by_row:
+        if self._contract.group is not None:
+            self.groups.add(hashes)
+        elif self._contract.splits_by_row:
             self.twins.add(hashes, codes == SPLITS.index("train"), codes == SPLITS.index("test"))
+
+    def counts(self) -> SplitCounts:
+        """Say what was counted."""
+        contract = self._contract
+        groups = None if contract.group is None else self.groups.groups_among(int(self.rows.sum()))
+        return split_counts_of(self.rows.tolist(), contract, self.twins.share, groups)
 
 
 def staged_batch(checked: CheckedBlock, schema: pa.Schema) -> pa.RecordBatch:
     """Return the rows that keep the contract, with the hashes that `RowSplits` makes row keys of."""
     keys = pa.array(checked.splitting, pa.uint64())
-    return pa.RecordBatch.from_arrays([*checked.rows.columns, keys], schema=schema)
+    groups = [keys] if GROUP_KEY in schema.names else []
+    return pa.RecordBatch.from_arrays([*checked.rows.columns, *groups, keys], schema=schema)
 
 
 def label_codes(labels: pa.DictionaryArray, contract: Contract) -> npt.NDArray[np.uint16]:

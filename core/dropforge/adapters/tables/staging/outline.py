@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropforge.adapters.tables.buffers import extremes
-from dropforge.domain.contract import ROW_KEY, Column, Contract
+from dropforge.domain.contract import PROFILED, ROW_KEY, Column, Contract
 from dropforge.domain.profile import DISTINCT_BOUND, Ruler, Rulers
 from dropforge.domain.splitting import UInt64
 
@@ -34,7 +34,7 @@ class Outline:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        self._columns = [c for c in contract.prepared if c.role != "key"]
+        self._columns = [c for c in contract.prepared if c.role in PROFILED]
         self._sampled = [c for c in self._columns if _is_numeric(c, contract) or _is_open(c, contract)]
         self._ranges: dict[str, tuple[float, float]] = {}
         self._pending: list[pa.Table] = []

@@ -7,16 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropforge.adapters.tables.buffers import counted_codes, floats
-from dropforge.domain.contract import Contract
+from dropforge.domain.contract import PROFILED, Contract
 from dropforge.domain.profile import CategoricalProfile, ColumnProfile, NumericProfile, Ruler, Rulers
 
 
 def profile_table(table: pa.Table, contract: Contract, rulers: Rulers) -> dict[str, ColumnProfile]:
-    """Profile features and target; keys identify rows and are left out."""
+    """Profile features and target."""
     return {
         column.name: profile_column(table.column(column.name), rulers[column.name])
         for column in contract.prepared
-        if column.role != "key"
+        if column.role in PROFILED
     }
 
 

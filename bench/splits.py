@@ -1,0 +1,135 @@
+"""Whether the interval that a reviewer sees covers the truth where rows repeat entities: 20 rows of each.
+
+The truth is how a model does on entities that it has never met. A model of near neighbours, which knows an
+entity again by two numbers that all its rows share, is trained and judged under the split of rows and under
+the split of groups, with the splits' own hashes and the gate's own intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from bench.record import Result, append
+from dropforge.domain.gate import GatePolicy, judge
+from dropforge.domain.holdout import HoldOut
+from dropforge.domain.metrics import Scored
+from dropforge.domain.splitting import split_codes, splitmix64
+
+ROWS_EACH = 20
+NEIGHBOURS = 15
+NEW_ENTITIES = 3000
+COVERAGE = 0.92
+SIZES = (20, 100, 300)
+"""Groups in the hold-out, a tenth of all."""
+_TRAIN, _TEST = 0, 2
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of entities: features float64 (n, 3), target int64 (n,), entity int64 (n,)."""
+
+    features: NDArray[np.float64]
+    target: NDArray[np.int64]
+    entity: NDArray[np.int64]
+
+
+def draw(rng: np.random.Generator, entities: int) -> Rows:
+    """Draw entities with an effect of their own that nothing but who they are tells."""
+    entity = np.repeat(np.arange(entities), ROWS_EACH)
+    effect, mark = rng.normal(0, 1.5, entities), rng.normal(0, 3, (entities, 2))
+    signal = rng.normal(size=len(entity))
+    chance = 1 / (1 + np.exp(-(signal + effect[entity])))
+    target = (rng.random(len(entity)) < chance).astype(np.int64)
+    return Rows(np.column_stack([0.2 * signal, mark[entity]]), target, entity)
+
+
+def scores(train: Rows, asked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return probabilities, float64 (n, 2)."""
+    found = cKDTree(train.features).query(asked, NEIGHBOURS)[1]
+    positive = (train.target[found].sum(axis=1) + 0.5) / (NEIGHBOURS + 1)
+    return np.column_stack([1 - positive, positive])
+
+
+def taken(rows: Rows, places: NDArray[np.intp]) -> Rows:
+    return Rows(rows.features[places], rows.target[places], rows.entity[places])
+
+
+@dataclass
+class Found:
+    """Of so many runs: how many intervals hold the truth, how many are missing, and the excess in all."""
+
+    runs: int = 0
+    covered: int = 0
+    silent: int = 0
+    excess: float = 0.0
+
+
+def measure(groups: int, runs: int, seed: int) -> dict[str, Found]:
+    """Judge models of `groups` hold-out groups in many runs, under both splits."""
+    found = {"row": Found(), "group": Found()}
+    for number in range(runs):
+        rng = np.random.default_rng([seed, groups, number])
+        rows, new = draw(rng, groups * 10), draw(rng, NEW_ENTITIES)
+        salt = np.uint64(rng.integers(2**63))
+        by = {"row": np.arange(len(rows.entity)), "group": rows.entity}
+        for name, decides in by.items():
+            codes = split_codes(splitmix64(decides.astype(np.uint64) ^ salt))
+            train, test = (taken(rows, np.flatnonzero(codes == code)) for code in (_TRAIN, _TEST))
+            holdout = HoldOut(
+                task="binary",
+                classes=("no", "yes"),
+                row_key=np.arange(len(test.target), dtype=np.uint64),
+                target=test.target,
+                candidate=scores(train, test.features),
+                group=test.entity if name == "group" else None,
+            )
+            _count(found[name], holdout, Scored("binary", new.target, scores(train, new.features)))
+    return found
+
+
+def _count(found: Found, holdout: HoldOut, truth: Scored) -> None:
+    judged = judge(holdout, GatePolicy(metric="auc", threshold="0.5")).candidate
+    found.runs += 1
+    if not math.isfinite(judged.low):
+        found.silent += 1
+        return
+    true = truth.value("auc")
+    found.covered += judged.low <= true <= judged.high
+    found.excess += judged.value - true
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("bench splits", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    print(f"95 % intervals of auc that hold the truth, of {options.runs}; entities of {ROWS_EACH} rows each")
+    print(f"{'hold-out groups':>15} {'split by':>9} {'cover':>7} {'cannot say':>11} {'auc minus truth':>16}")
+    results: list[Result] = []
+    for groups in options.sizes:
+        for name, found in measure(groups, options.runs, options.seed).items():
+            given = found.runs - found.silent
+            share = found.covered / given if given else math.nan
+            if name == "row":
+                goal, met = "below half", share < 0.5
+            elif groups >= 100:
+                goal, met = f">= {COVERAGE:.0%}", share >= COVERAGE and not found.silent
+            else:
+                goal, met = "no interval", found.silent == found.runs
+            excess = found.excess / given if given else math.nan
+            print(
+                f"{groups:>15} {name:>9} {share:>7.1%} {found.silent / found.runs:>11.1%} {excess:>+16.3f}"
+                f"{'' if met else '  MISSED'}",
+                flush=True,
+            )
+            label = f"splits: cover, {groups} groups, split by {name}"
+            results.append(Result(label, share if given else 0.0, None, None, None, goal, met))
+    append(results)
+    return 0 if all(each.met for each in results) else 1
