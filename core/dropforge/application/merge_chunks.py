@@ -300,8 +300,8 @@ class _Merge:
             Recurrence(sources[earlier], sources[later], left_out[earlier])
             for earlier, later in read_origins(self._scratch)[1].items()
         )
-        number = None if contract.group is None else groups.groups_among(int(kept.sum()))
-        counts = split_counts_of(kept.tolist(), contract, twins.share, number)
+        counted = None if contract.group is None else groups.groups_among(int(kept.sum()))
+        counts = split_counts_of(kept.tolist(), contract, twins.share, counted)
         by_object = {sources[number]: rows for number, rows in sorted(left_out.items())}
         return Duplicates(duplicates, recurrences, by_object), counts, ranges
 
