@@ -99,12 +99,11 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
     described, codes = slices(encoding, holdout.columns)
     arrays: dict[str, Any] = {
         "row_key": holdout.row_key,
+        **({} if contract.group is None else {"group": groups_of(folders.channel("test"))}),
         "target": holdout.target,
         "candidate": candidate,
         "slice_codes": codes,
     }
-    if contract.group is not None:
-        arrays["group"] = groups_of(folders.channel("test"))
     for live in running:
         with clock.step("wait_for_champion"):
             scores = live.scores(contract, holdout.row_key, environment.get(READ_OTHERWISE, ""))
