@@ -259,9 +259,6 @@ class Boosted:
         )
         with threads_for(matrix):
             self.estimator.fit(self._kept(matrix), target, **stopping_rows)
-        # The trees are the same whatever the number of threads; only this attribute records it, and it would
-        # make the pickled model differ between machines. None means "as many as there are".
-        self.estimator._bin_mapper.n_threads = None
         return self
 
     def predict(self, matrix: Matrix) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import importlib.metadata
 import platform
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 
 import build_backend
 import dropforge.domain
@@ -24,6 +26,16 @@ from settings import Settings
 CODE = Path(__file__).resolve().parent
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "pyarrow")
+
+
+def _of_any_machine(mapper: _BinMapper) -> tuple[Any, ...]:
+    """How boosting's bins are pickled: without the number of threads that they were found with.
+
+    The trees are the same whatever that number; it alone would make the digest differ between machines. None
+    means "as many as there are".
+    """
+    build, arguments, state = mapper.__reduce_ex__(2)[:3]
+    return build, arguments, {**state, "n_threads": None}
 
 
 def write_model(
@@ -41,6 +53,7 @@ def write_model(
         fitted: how many rows of which split the estimator was fitted on.
     """
     clear(folder)
+    copyreg.pickle(_BinMapper, _of_any_machine)  # wherever in the estimator it is
     joblib.dump(estimator, folder / "model.joblib")
     if compilation.compiled is not None:
         compilation.compiled.write(folder / compiled.FILE_NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,14 @@ from dropforge.domain.services import Workflows
 
 _MESSAGE_CHARACTERS = 5000
 """Our own are shorter; what else breaks may say more."""
+
+_NO_REASON = re.compile(r"(?:AlgorithmError:\s*(?:,\s*exit code:\s*(?P<code>\d+))?)?")
+"""What SageMaker gives as the reason where the job has written no file `output/failure`."""
+
+_KILLED = 137
+"""The exit code of a process that SIGKILL ends, which is what the kernel does where memory runs out."""
+
+_ITS_LOG = "'dropforge logs RUN' shows what it printed."
 
 
 def close_run(
@@ -108,5 +117,31 @@ def readable_error(error: Mapping[str, Any]) -> dict[str, str]:
     return _error(name, cause)
 
 
+def why_training_failed(reason: str) -> str:
+    """The reason that SageMaker gives of a failed job, or where that is empty what is known instead.
+
+    A job that is killed writes no reason, and SageMaker then gives its exit code alone.
+
+    >>> why_training_failed("AlgorithmError: , exit code: 3")[:57]
+    'The training job ended with exit code 3 and gave no reason'
+    >>> why_training_failed("AlgorithmError: EmptyData: no rows, exit code: 1")
+    'AlgorithmError: EmptyData: no rows, exit code: 1'
+    """
+    found = _NO_REASON.fullmatch(reason.strip())
+    if found is None:
+        return reason
+    if found["code"] is None:
+        return f"The training job failed and gave no reason. {_ITS_LOG}"
+    if int(found["code"]) == _KILLED:
+        return (
+            f"The training job was killed (exit code {_KILLED}) before it could give a reason. Most often it "
+            "needed more memory than its instance has: name a larger type in TrainingInstanceTypes. "
+            f"{_ITS_LOG}"
+        )
+    return f"The training job ended with exit code {found['code']} and gave no reason. {_ITS_LOG}"
+
+
 def _error(name: str, message: str) -> dict[str, str]:
+    if name == "TrainingFailed":
+        message = why_training_failed(message)
     return {"class": name, "message": cut(message, _MESSAGE_CHARACTERS)}

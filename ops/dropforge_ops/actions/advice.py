@@ -8,7 +8,8 @@ from dropforge.domain.records import Run, RunStatus
 
 # dropforge's own errors say in their message what to do; these come from AWS, or carry another's words.
 REMEDIES: Final[dict[str, str]] = {
-    "TrainingFailed": "Mend training/model.py or the data, then 'dropforge runs start'.",
+    "TrainingFailed": "'dropforge logs RUN' shows its output. Mend training/model.py or the data, then "
+    "'dropforge runs start'.",
     "ExecutionEnded": "It is tried again by itself; 'dropforge runs start' does so now.",
     "ExecutionStopped": "'dropforge runs start' trains on its drops, and so does the next run.",
     "ServiceUnavailable": "It is tried again by itself; 'dropforge runs start' does so now.",

@@ -115,6 +115,11 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "remedy": "what to do about its error, or null",
         "next_steps": "commands that make sense now",
     },
+    "logs": {
+        "run_id": "the run",
+        "log_group": "the log group of CloudWatch that holds the lines",
+        "lines": "at, job and message of each, the oldest first",
+    },
     "runs start": {
         "execution_arn": "the execution that was started",
         "outcome": "admitted, or why not",

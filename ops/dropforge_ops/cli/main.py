@@ -20,6 +20,7 @@ from dropforge_ops.cli.commands.drift import drift
 from dropforge_ops.cli.commands.drop import drop
 from dropforge_ops.cli.commands.drops import list_drops, retry_drops
 from dropforge_ops.cli.commands.forget import forget
+from dropforge_ops.cli.commands.logs import logs
 from dropforge_ops.cli.commands.models import models
 from dropforge_ops.cli.commands.outcome import outcome
 from dropforge_ops.cli.commands.predict import predict
@@ -67,6 +68,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "demo": demo,
     "drop": drop,
+    "logs": logs,
     "models": models,
     "approve": approve,
     "reject": reject,

@@ -244,6 +244,7 @@ class CliStack:
             "LedgerTable": table,
             "TrainingStateMachine": TRAINING,
             "DeploymentStateMachine": DEPLOYMENT,
+            "ModelName": "model",
         }
         clients = {
             "s3": NotifyingS3(s3, self._uploaded),

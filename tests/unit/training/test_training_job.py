@@ -189,6 +189,29 @@ def test_boosted_model_has_the_same_digest_whatever_the_number_of_threads(booste
     assert report_of(elsewhere["boosted"])["model_digest"] == report_of(boosted)["model_digest"]
 
 
+def test_own_boosting_has_the_same_digest_on_any_number_of_cores(tmp_path):
+    """Boosting records its number of threads, in a pipeline as well."""
+    model = (
+        "from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\n"
+        "from sklearn.ensemble import VotingClassifier\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import StandardScaler\n"
+        "def build_model(schema, hyperparameters):\n"
+        "    boosted = HistGradientBoostingClassifier(max_iter=5, random_state=0)\n"
+        "    forest = RandomForestClassifier(5, random_state=0, n_jobs=-1)\n"
+        "    both = VotingClassifier([('b', boosted), ('f', forest)], voting='soft')\n"
+        "    return make_pipeline(StandardScaler(), both)\n"
+    )
+    digests = set()
+    for cores in (1, 2, 4):
+        root = write_job(tmp_path / str(cores), *builtin("wine"), model_py=model)
+        threads = {"OMP_NUM_THREADS": str(cores), "LOKY_MAX_CPU_COUNT": str(cores)}
+        result = run_jobs_in_an_interpreter(root, **threads)
+        assert result.returncode == 0, result.stderr
+        digests.add(report_of(root)["model_digest"])
+    assert len(digests) == 1
+
+
 def test_running_twice_leaves_the_same_files(trained, tmp_path):
     root = tmp_path
     shutil.copytree(trained("wine") / "input", root / "input")

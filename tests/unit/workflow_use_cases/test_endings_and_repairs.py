@@ -103,6 +103,22 @@ def test_a_zombie_that_closes_does_not_free_its_successors_lock():
             ("TrainingFailed", "AlgorithmError: UnusableEstimator: no fit, exit code: 1"),
         ),
         (
+            {"Error": "TrainingFailed", "Cause": "AlgorithmError: , exit code: 137"},
+            (
+                "TrainingFailed",
+                "The training job was killed (exit code 137) before it could give a reason. Most often it "
+                "needed more memory than its instance has: name a larger type in TrainingInstanceTypes. "
+                "'dropforge logs RUN' shows what it printed.",
+            ),
+        ),
+        (
+            {"Error": "TrainingFailed", "Cause": ""},
+            (
+                "TrainingFailed",
+                "The training job failed and gave no reason. 'dropforge logs RUN' shows what it printed.",
+            ),
+        ),
+        (
             {
                 "Error": "States.TaskFailed",
                 "Cause": '{"TrainingJobStatus":"Stopped","SecondaryStatus":"MaxRuntimeExceeded"}',
