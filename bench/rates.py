@@ -58,12 +58,8 @@ ASSUMED: Mapping[str, tuple[float, str, str]] = {
         "a job is billed from its download to its upload; two minutes cover image, download and upload",
     ),
     "endpoint.update_s": (300.0, "s", "a serverless endpoint is updated within about five minutes"),
-    "run.transitions": (
-        136.0,
-        "transitions",
-        "the shortest way through both machines' definitions with the looks at such an update and at the job "
-        "of a small table; a test counts",
-    ),
+    "run.transitions": (150.0, "transitions", "no run without a detour has more; a test counts"),
+    "run.functions_s": (5.0, "s of one vCPU", "no run's calls take longer, preparation aside; a test adds"),
     "expansion.gz": (5.0, "CSV bytes per byte", "gzip shrinks tables of numbers to a fifth or more"),
     "expansion.zst": (5.0, "CSV bytes per byte", "as gzip"),
     "expansion.parquet": (3.0, "CSV bytes per byte", "columns, compressed"),

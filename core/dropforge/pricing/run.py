@@ -11,19 +11,6 @@ from dropforge.domain.errors import RunTooExpensive
 from dropforge.pricing.prices import PriceList
 from dropforge.pricing.rates import LAMBDA_VCPU_GB, Rates
 
-RUN_FUNCTIONS: Final = (
-    "AdmitRunFunction",
-    "JudgeModelFunction",
-    "RegisterModelFunction",
-    "RequestApprovalFunction",
-    "ApplyDecisionFunction",
-    "PlanDeploymentFunction",
-    "SmokeTestFunction",
-    "PromoteModelFunction",
-    "RetireModelsFunction",
-)
-"""Called once by a run that is approved in time, beside the preparation."""
-
 HOURS_A_MONTH: Final = 730
 TRAINING_VOLUME_GB: Final = 30
 _READS_OF_THE_INPUT = 2  # the first drop's contract is inferred in a pass of its own
@@ -100,7 +87,7 @@ def estimate_run(
     Args:
         objects: key and size in bytes of each.
         max_training_s: training is stopped there, so it costs no more.
-        transitions: of the state machines; by default those of the way without a detour.
+        transitions: of the state machines; by default no fewer than it has without a detour.
         preparation_vcpus: how many vCPUs the preparation has; changes its time, not its price.
 
     Raises:
@@ -109,7 +96,7 @@ def estimate_run(
     mb = sum(rates.csv_mb(key, size) for key, size in objects)
     cpu_s = mb / rates["prepare.csv_mb_per_cpu_s"]
     prepare_gb_s = cpu_s * LAMBDA_VCPU_GB
-    others_gb_s = sum(rates.function_s(name) for name in RUN_FUNCTIONS) * LAMBDA_VCPU_GB
+    others_gb_s = rates["run.functions_s"] * LAMBDA_VCPU_GB
     reads, writes = object_requests(mb, rates)
     training_s = training_seconds(mb, rates)
     billed_s = min(training_s, max_training_s)

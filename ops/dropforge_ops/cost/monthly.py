@@ -6,37 +6,29 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from dropforge.domain.cloudwatch_metrics import METRICS
+from dropforge.domain.predictions import SHARDS
 from dropforge.pricing.prices import PriceList
 from dropforge.pricing.rates import LAMBDA_VCPU_MB, Rates
 from dropforge.pricing.run import TRAINING_VOLUME_GB, object_requests, training_seconds
-from dropforge_ops.cost.machine_path import functions_of, notifications_of, shortest_path
 from dropforge_ops.cost.schedules import times_a_month
 from dropforge_ops.cost.stack_template import StackTemplate
 from dropforge_ops.cost.usage import Usage
+from dropforge_ops.cost.ways import Way, Ways, looks_within
 
 HOURS_A_MONTH: Final = 730
 SECONDS_A_MONTH: Final = HOURS_A_MONTH * 3600
 _MB_A_GB: Final = 1000.0
 _FREE_EPHEMERAL_MB: Final = 512
 
-# The ways through the machines that a run, a deployment and a batch take when all goes well.
-TRAINING_PATH: Final = ("ModelDeployed", ())
-DEPLOYMENT_PATH: Final = ("Deployed", ("UpdateEndpoint", "DescribeEndpoint"))
-BATCH_PATH: Final = ("Scored", ())
-# WaitForEndpoint, DescribeEndpoint, IsEndpointReady and CountPoll, once more for every look at the endpoint.
-_STATES_A_POLL: Final = 4
-# Describe, HasEnded, Wait.
-_STATES_A_LOOK: Final = 3
-# Of the ledger: what a run writes and reads from admission to promotion, each item twice for its index.
-_LEDGER_WRITES_A_RUN: Final = 80
-_LEDGER_READS_A_RUN: Final = 120
-_LEDGER_READS_A_CHECK: Final = 12  # of the reconciliation, each quarter of an hour
+# Of the ledger: by each call on the way of a run, and by the reconciliation each quarter of an hour.
+_LEDGER_UNITS_A_CALL: Final = 20
+_LEDGER_READS_A_CHECK: Final = 12
 # The predict function trusts the live pointer for 5 s; see docs/architecture.md.
 _LIVE_POINTER_S: Final = 5
-_SHARDS: Final = 8
 _PREDICTION_OVERHEAD_KB: Final = 0.2
 # START, END and REPORT in JSON, and a line of the function's own.
 _LOG_KB_A_CALL: Final = 1.2
@@ -45,7 +37,6 @@ _LOG_KB_AN_ENDPOINT_REQUEST: Final = 0.2
 # https://docs.aws.amazon.com/xray/latest/devguide/xray-console-sampling.html
 _TRACED_SHARE: Final = 0.05
 _MODEL_MB: Final = 5.0
-_EXPIRED_DAYS: Final = 7  # for which template.yaml keeps versions that have expired
 _REPORT_WRITES: Final = 2
 
 
@@ -160,37 +151,6 @@ def monthly_bill(
     return Bill(tuple(lines))
 
 
-def polls_until(seconds: float) -> int:
-    """How often a machine looks at what takes so long, an endpoint's update or a job.
-
-    >>> polls_until(300)
-    18
-    """
-    waited_s, polls = 0.0, 0
-    while waited_s < seconds:
-        waited_s += 1 + polls**2 // 4 if polls < 11 else max(30, waited_s // 100)
-        polls += 1
-    return polls
-
-
-def run_transitions(template: StackTemplate, rates: Rates, training_s: float | None = None) -> int:
-    """The transitions of a run that is approved at once, with its deployment. The start counts as one.
-
-    Args:
-        training_s: how long its job takes; by default as long as that of a small table.
-    """
-    deployment = shortest_path(template.machines["DeploymentStateMachine"], *DEPLOYMENT_PATH)
-    polls = polls_until(rates["endpoint.update_s"])
-    job_s = training_seconds(0, rates) if training_s is None else training_s
-    return training_transitions(template, job_s) + len(deployment) + _STATES_A_POLL * (polls - 1) + 1
-
-
-def training_transitions(template: StackTemplate, training_s: float) -> int:
-    """Those of the training machine alone. The start counts as one."""
-    training = shortest_path(template.machines["TrainingStateMachine"], *TRAINING_PATH)
-    return len(training) + _STATES_A_LOOK * (polls_until(training_s) - 1) + 1
-
-
 @dataclass(frozen=True)
 class _Stack:
     """One template, one usage; every method gives the items of a service."""
@@ -215,18 +175,27 @@ class _Stack:
 
     # --- how often ------------------------------------------------------------------------------------
 
+    @cached_property
+    def _ways(self) -> Ways:
+        return Ways.of(self.template)
+
+    @property
+    def _executions(self) -> list[tuple[Way, float]]:
+        """Each way through a machine, with how often it is taken in the month."""
+        usage, ways = self.usage, self._ways
+        return [
+            (ways.training, usage.runs),
+            (ways.deployment, usage.promotions),
+            (ways.batch, usage.batches),
+        ]
+
     @property
     def calls(self) -> dict[str, float]:
         """Calls of each function in the month; those without any are not there."""
-        usage, machines = self.usage, self.template.machines
+        usage = self.usage
         counted: defaultdict[str, float] = defaultdict(float)
-        for machine, path, times in (
-            ("TrainingStateMachine", TRAINING_PATH, usage.runs),
-            ("DeploymentStateMachine", DEPLOYMENT_PATH, usage.promotions),
-            ("BatchStateMachine", BATCH_PATH, usage.batches),
-        ):
-            definition = machines[machine]
-            for function in functions_of(definition, shortest_path(definition, *path)):
+        for way, times in self._executions:
+            for function in way.functions:
                 counted[function] += times
         counted["AdmitRunFunction"] += self._scheduled_runs
         counted["ApplyDecisionFunction"] += usage.promotions
@@ -319,23 +288,20 @@ class _Stack:
         return min(seconds, self.template.number("BatchMaxRuntimeSeconds"))
 
     def _workflow(self) -> Iterator[_Item]:
-        usage, machines = self.usage, self.template.machines
-        training = training_transitions(self.template, self._training_s)
-        batch = len(shortest_path(machines["BatchStateMachine"], *BATCH_PATH)) + 1
-        batch += _STATES_A_LOOK * (polls_until(self._batch_s) - 1)
-        deployment = run_transitions(self.template, self.rates, self._training_s) - training
-        looks = polls_until(self.rates["endpoint.update_s"])
-        key = "states.transition"
-        yield _Item("Step Functions", "runs", key, usage.runs * training, f"{training} each")
-        yield _Item(
-            "Step Functions",
-            "deployments",
-            key,
-            usage.promotions * deployment,
-            f"{deployment} each, looking at the endpoint {looks} times",
-        )
-        yield _Item("Step Functions", "batches", key, usage.batches * batch, f"{batch} each")
-        yield _Item("Step Functions", "scheduled runs with nothing new", key, self._scheduled_runs * 4)
+        key, ways = "states.transition", self._ways
+        update_s = self.rates["endpoint.update_s"]
+        looks = looks_within(update_s)
+        for what, (way, times), seconds, note in zip(
+            ("runs", "deployments", "batches"),
+            self._executions,
+            (self._training_s, update_s, self._batch_s),
+            ("", f", looking at the endpoint {looks} times", ""),
+            strict=True,
+        ):
+            transitions = way.transitions(seconds)
+            yield _Item("Step Functions", what, key, times * transitions, f"{transitions} each{note}")
+        in_vain = self._scheduled_runs * ways.transitions_in_vain
+        yield _Item("Step Functions", "scheduled runs with nothing new", key, in_vain)
 
     def _training(self) -> Iterator[_Item]:
         usage = self.usage
@@ -409,13 +375,13 @@ class _Stack:
         usage = self.usage
         rows = usage.requests * usage.rows_per_request
         item_kb = usage.kb_per_row + _PREDICTION_OVERHEAD_KB
-        runs = usage.runs + usage.promotions
+        kept = sum(len(way.functions) * times for way, times in self._executions) * _LEDGER_UNITS_A_CALL
         windows = self.calls.get("WatchModelFunction", 0.0)
         delay_h = self.template.number("OutcomeDelayDays") * 24
         window_h = self.template.number("WatchWindowHours")
         looked_back_h = max(delay_h, window_h)
         # A query reads at least half a unit; what is there is read in units of 4 KB, half each.
-        queries = windows * math.ceil(looked_back_h + 1) * _SHARDS
+        queries = windows * math.ceil(looked_back_h + 1) * SHARDS
         logged_kb = rows / SECONDS_A_MONTH * 3600 * looked_back_h * item_kb * windows
         checks = self._schedules.get("ReconcileRunsFunction", 0.0)
         pointer = min(usage.requests, SECONDS_A_MONTH * self.share / _LIVE_POINTER_S)
@@ -427,7 +393,7 @@ class _Stack:
             (rows + usage.outcomes) * math.ceil(item_kb),
             f"{math.ceil(item_kb)} unit(s) each, up to 1 KB a unit",
         )
-        yield _Item("DynamoDB", "writes of the ledger", "dynamodb.write", runs * _LEDGER_WRITES_A_RUN)
+        yield _Item("DynamoDB", "writes of the ledger", "dynamodb.write", kept)
         yield _Item(
             "DynamoDB",
             "reads of watched windows",
@@ -439,7 +405,7 @@ class _Stack:
             "DynamoDB",
             "reads of the ledger",
             "dynamodb.read",
-            runs * _LEDGER_READS_A_RUN + checks * _LEDGER_READS_A_CHECK + pointer,
+            kept + checks * _LEDGER_READS_A_CHECK + pointer,
         )
         yield _Item(
             "DynamoDB",
@@ -461,19 +427,29 @@ class _Stack:
         dropped_gb = usage.drops * usage.gb_per_drop + usage.batches * usage.gb_per_batch * 2
         prepared_gb = usage.drops * usage.gb_per_drop * self.rates["prepare.parquet_mb_per_csv_mb"]
         models_gb = usage.runs * _MODEL_MB / 1e3
-        months, expires = usage.kept_months, self.template.number("DropRetentionDays")
-        dropped_months = min(months, (expires + _EXPIRED_DAYS) / (730 / 24)) if expires else months
+        months, expires = usage.kept_months, self._drop_days
+        dropped_months = min(months, expires / (730 / 24)) if expires else months
         yield _Item(
             "S3",
             "storage of drops, splits and models",
             "s3.gb_month",
             dropped_gb * dropped_months + (prepared_gb + models_gb) * months,
             f"{months:g} month(s) of it; "
-            + (f"drops expire after {expires:g} days" if expires else "nothing is ever deleted by itself"),
+            + (f"drops are gone after {expires:g} days" if expires else "nothing is ever deleted by itself"),
         )
         reads, writes = self._object_requests
         yield _Item("S3", "writes", "s3.write", writes)
         yield _Item("S3", "reads", "s3.read", reads)
+
+    @property
+    def _drop_days(self) -> float:
+        """For how long a drop is kept with its versions; 0: for ever."""
+        bucket = self.template.resources("AWS::S3::Bucket")["DataBucket"]
+        for rule in bucket["LifecycleConfiguration"]["Rules"]:
+            if rule.get("Prefix") == "incoming/":
+                versions = rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+                return float(rule["ExpirationInDays"]) + float(versions)
+        return 0.0
 
     @property
     def _object_requests(self) -> tuple[float, float]:
@@ -542,7 +518,6 @@ class _Stack:
         return float(sampled + others)
 
     def _events(self) -> Iterator[_Item]:
-        usage, machines = self.usage, self.template.machines
         yield _Item(
             "EventBridge",
             "events of the bucket",
@@ -556,14 +531,7 @@ class _Stack:
             "events.schedule",
             sum(self._schedules.values()) + self._scheduled_runs,
         )
-        published = 0.0
-        for machine, path, times in (
-            ("TrainingStateMachine", TRAINING_PATH, usage.runs),
-            ("DeploymentStateMachine", DEPLOYMENT_PATH, usage.promotions),
-            ("BatchStateMachine", BATCH_PATH, usage.batches),
-        ):
-            definition = machines[machine]
-            published += notifications_of(definition, shortest_path(definition, *path)) * times
+        published = sum(way.notifications * times for way, times in self._executions)
         yield _Item("SNS", "notifications", "sns.publish", published)
         if self.template.parameters["NotificationEmail"]:
             yield _Item("SNS", "e-mails", "sns.email", published)

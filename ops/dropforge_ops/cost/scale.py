@@ -11,6 +11,7 @@ from dropforge.pricing.prices import PriceList
 from dropforge.pricing.rates import LAMBDA_VCPU_MB, Rates
 from dropforge.pricing.run import RunEstimate, estimate_run, training_seconds
 from dropforge_ops.cost.stack_template import StackTemplate
+from dropforge_ops.cost.ways import Ways
 
 SIZES_GB: Final = (1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000)
 
@@ -80,7 +81,8 @@ def simulate(
     template: StackTemplate, prices: PriceList, rates: Rates, sizes_gb: Iterable[float] = SIZES_GB
 ) -> list[Step]:
     """A run on each size, with the template's functions and the measured rates."""
-    return [_step(size, template, prices, rates) for size in sizes_gb]
+    transitions = Ways.of(template).run_transitions(rates)
+    return [_step(size, template, prices, rates, transitions) for size in sizes_gb]
 
 
 def preparation_vcpus(template: StackTemplate) -> float:
@@ -93,8 +95,6 @@ def estimate_and_limits(
     prices: PriceList,
     rates: Rates,
     objects: list[tuple[str, int]],
-    *,
-    transitions: int,
     instance_type: str | None = None,
 ) -> tuple[RunEstimate, list[str]]:
     """The estimate of one run as the template stands, and the limits that it meets."""
@@ -105,7 +105,7 @@ def estimate_and_limits(
         prices=prices,
         rates=rates,
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
-        transitions=transitions,
+        transitions=Ways.of(template).run_transitions(rates),
         preparation_vcpus=preparation_vcpus(template),
     )
     return estimate, [
@@ -114,7 +114,9 @@ def estimate_and_limits(
     ]
 
 
-def _step(gigabytes: float, template: StackTemplate, prices: PriceList, rates: Rates) -> Step:
+def _step(
+    gigabytes: float, template: StackTemplate, prices: PriceList, rates: Rates, transitions: int
+) -> Step:
     megabytes = gigabytes * 1000
     shape = _shape(megabytes, template, rates)
     instance = _smallest_instance(megabytes, rates)
@@ -124,7 +126,7 @@ def _step(gigabytes: float, template: StackTemplate, prices: PriceList, rates: R
         prices=prices,
         rates=rates,
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
-        transitions=int(rates["run.transitions"]) + (shape.functions - 1) * _TRANSITIONS_A_CHUNK,
+        transitions=transitions + (shape.functions - 1) * _TRANSITIONS_A_CHUNK,
     )
     limits = [
         *shape.limits(rates),

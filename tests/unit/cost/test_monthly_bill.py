@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dropforge.domain.errors import UnknownPrice
 from dropforge.pricing.prices import load_prices
 from dropforge.pricing.rates import load_rates
-from dropforge_ops.cost.monthly import Bill, monthly_bill, run_transitions
+from dropforge_local.glue.workflow.expressions.engine import ReferenceJsonata
+from dropforge_ops.cost.monthly import Bill, monthly_bill
 from dropforge_ops.cost.schedules import times_a_month
 from dropforge_ops.cost.stack_template import StackTemplate, read_stack_template
 from dropforge_ops.cost.usage import PROFILES, Usage
+from dropforge_ops.cost.ways import Ways, looks_within
 from dropforge_ops.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -126,9 +131,47 @@ def test_metrics_are_paid_for_in_the_hours_in_which_somebody_predicts() -> None:
     assert amount(bill(PROFILES["busy"]), "metrics of our own") == names[0].count(",") + 1
 
 
-def test_the_assumed_transitions_of_a_run_are_about_those_of_the_machines() -> None:
-    # A state more or less is a four-hundredth of a cent.
-    assert load_rates()["run.transitions"] == pytest.approx(run_transitions(TEMPLATE, load_rates()), rel=0.1)
+def test_a_cap_on_a_run_never_counts_less_than_the_machines_have() -> None:
+    ways, rates = Ways.of(TEMPLATE), load_rates()
+    assert ways.run_transitions(rates) <= rates["run.transitions"]
+    called = {*ways.training.functions, *ways.deployment.functions} - {"PrepareDataFunction"}
+    assert {"AdmitRunFunction", "JudgeModelFunction", "PromoteModelFunction"} <= called
+    assert sum(map(rates.function_s, called)) <= rates["run.functions_s"]
+
+
+def test_a_way_follows_the_machines_definition() -> None:
+    before = Ways.of(TEMPLATE)
+    machines = copy.deepcopy(dict(TEMPLATE.machines))
+    states = machines["DeploymentStateMachine"]["States"]
+    states["Rest"] = {"Type": "Pass", "Next": states["DescribeEndpoint"]["Next"]}
+    states["DescribeEndpoint"]["Next"] = "Rest"
+    after = Ways.of(StackTemplate(TEMPLATE.document, machines, TEMPLATE.given))
+    assert after.training == before.training
+    # On the way and in every further look.
+    assert after.deployment.transitions(0.5) == before.deployment.transitions(0.5) + 1
+    assert after.deployment.transitions(300) == before.deployment.transitions(300) + looks_within(300)
+    renamed = json.dumps(states).replace('"Deployed"', '"Promoted"')
+    machines["DeploymentStateMachine"]["States"] = json.loads(renamed)
+    with pytest.raises(ValueError, match="to Deployed"):
+        Ways.of(StackTemplate(TEMPLATE.document, machines, TEMPLATE.given))
+
+
+def test_looks_are_as_far_apart_as_the_machines_say() -> None:
+    def value(machine: str, state: str, field: str, **given: Any) -> Any:
+        expression = TEMPLATE.machines[machine]["States"][state][field].removeprefix("{%").removesuffix("%}")
+        context = {"input": given, "result": {"TrainingJobName": "job", "OutputDataConfig": {}}}
+        return ReferenceJsonata(expression).evaluate(None, {"states": context})
+
+    waits = [
+        value("DeploymentStateMachine", "WaitForEndpoint", "Seconds", poll={"count": count})
+        for count in range(40)
+    ]
+    job = {"polls": 0, "waited_s": 0}
+    for look in range(200):
+        job = value("TrainingStateMachine", "DescribeTrainingJob", "Output", training=job)["training"]
+        assert looks_within(job["waited_s"]) == look + 1
+        if look < len(waits):
+            assert job["wait_s"] == waits[look]
 
 
 def test_every_function_of_the_usual_way_is_called() -> None:

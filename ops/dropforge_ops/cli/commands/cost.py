@@ -15,7 +15,7 @@ from dropforge.pricing.prices import PriceList, load_prices
 from dropforge.pricing.rates import Rates, load_rates
 from dropforge.pricing.run import RunEstimate, refuse_above
 from dropforge_ops.cli.invocation import Invocation
-from dropforge_ops.cost.monthly import Bill, monthly_bill, run_transitions
+from dropforge_ops.cost.monthly import Bill, monthly_bill
 from dropforge_ops.cost.scale import Step, estimate_and_limits, simulate
 from dropforge_ops.cost.so_far import month_to_date
 from dropforge_ops.cost.stack_template import StackTemplate, read_stack_template
@@ -131,16 +131,7 @@ def estimate(
         raise UsageError("Name files, or give a --size such as 5GB.")
     template = _template(invocation, parameter, environment, deployed)
     prices, rates = _prices(invocation), load_rates()
-    run, limits = _priced(
-        lambda: estimate_and_limits(
-            template,
-            prices,
-            rates,
-            objects,
-            transitions=run_transitions(template, rates),
-            instance_type=instance,
-        )
-    )
+    run, limits = _priced(lambda: estimate_and_limits(template, prices, rates, objects, instance))
     document: dict[str, Any] = {**_known(prices, rates), **run.to_dict(), "limits": limits}
     cap = template.number("MaximumRunCostUSD") if maximum is None else maximum
     try:
