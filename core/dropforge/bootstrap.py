@@ -141,7 +141,8 @@ def training_code() -> TrainingCode:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"The training code's layer has no {name}.py.")
-        files[f"{name}.py"] = Path(spec.origin).read_bytes()
+        # And what lies beside it: in Lambda also other packages' modules, which none of these imports.
+        files.update({path.name: path.read_bytes() for path in Path(spec.origin).parent.glob("*.py")})
     package = Path(dropforge.__file__).parent
     for path in sorted([package / "__init__.py", *(package / "domain").rglob("*.py")]):
         files[(Path("dropforge") / path.relative_to(package)).as_posix()] = path.read_bytes()

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
+from dropforge import bootstrap
 from dropforge.domain.training_code import what_is_imported
+
+TRAINING = Path(__file__).parents[3] / "training"
 
 FILES = {
     "train.py": b"import json, parts.shapes as shapes\ndef late():\n    from parts import inner\n",
@@ -23,3 +29,20 @@ def test_takes_what_is_imported_at_any_place_and_in_turn_and_nothing_else():
 def test_a_change_of_what_is_not_imported_changes_nothing():
     changed = {**FILES, "parts/unused.py": b"import parts.names\n"}
     assert what_is_imported(["train"], changed) == what_is_imported(["train"], FILES)
+
+
+def test_a_job_gets_every_script_that_its_scripts_import():
+    files = bootstrap.training_code().files
+    scripts = {path.stem for path in TRAINING.glob("*.py")}
+    imported = {
+        name
+        for content in files.values()
+        for node in ast.walk(ast.parse(content))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
+        )
+        if name in scripts
+    }
+    assert {"job", "folders", "inference"} <= imported
+    assert {f"{name}.py" for name in imported} <= files.keys()
