@@ -11,6 +11,7 @@ python scripts/deploy_parameters.py --tags dev TargetColumn=diagnosis ModelName=
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -23,8 +24,20 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def merged(environment: str, given: Sequence[str]) -> list[str]:
-    """``Name=value`` for every parameter; the given ones win."""
+    """``Name=value`` for every parameter; the given ones win.
+
+    Raises:
+        ValueError: one is no parameter of the template. ``sam deploy`` would leave it out and say nothing.
+    """
     values = environment_parameters(environment, given, ROOT / CONFIG)
+    declared = load_template(ROOT / "template.yaml")["Parameters"]
+    for name in values:
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1)
+            raise ValueError(
+                f"template.yaml has no parameter {name}{f'; is it {near[0]}?' if near else '.'} "
+                f"Correct it, or remove it from {CONFIG} and PARAMETERS; all are in docs/reference."
+            )
     return [f"{name}={value}" for name, value in values.items()]
 
 

@@ -34,6 +34,13 @@ def test_refuses_what_is_no_environment_or_no_parameter(environment, given):
         merged(environment, given)
 
 
+def test_refuses_what_sam_would_pass_over_in_silence():
+    with pytest.raises(ValueError, match="no parameter TaskTyp; is it TaskType"):
+        merged("dev", ["TargetColumn=y", "TaskTyp=binary"])
+    with pytest.raises(ValueError, match=r"no parameter Zzz\. .*docs/reference"):
+        merged("dev", ["TargetColumn=y", "Zzz=1"])
+
+
 @pytest.mark.parametrize("environment", ["default", "dev", "stage", "prod"])
 def test_environments_name_parameters_of_the_template(environment):
     known = load_template(ROOT / "template.yaml")["Parameters"]

@@ -50,7 +50,7 @@ UNUSED = "  Unused:\n    Type: String\n    Default: x\n    Description: Nothing.
 
 
 def test_a_parameter_that_nothing_uses(product: Product) -> None:
-    planted = product.with_template("Parameters:\n  ModelName:\n", f"Parameters:\n{UNUSED}  ModelName:\n")
+    planted = product.with_template("\nParameters:\n", f"\nParameters:\n{UNUSED}")
     grouped = planted.with_template("Parameters: [ModelName,", "Parameters: [Unused, ModelName,")
     found = only(checked(grouped), "parameter")
     assert found.where == "Unused"
@@ -59,7 +59,7 @@ def test_a_parameter_that_nothing_uses(product: Product) -> None:
 
 
 def test_a_parameter_that_only_an_unused_condition_reads(product: Product) -> None:
-    planted = product.with_template("Parameters:\n  ModelName:\n", f"Parameters:\n{UNUSED}  ModelName:\n")
+    planted = product.with_template("\nParameters:\n", f"\nParameters:\n{UNUSED}")
     planted = planted.with_template("Parameters: [ModelName,", "Parameters: [Unused, ModelName,")
     planted = planted.with_template("Conditions:\n", "Conditions:\n  IsUnused: !Equals [!Ref Unused, x]\n")
     assert {each.where for each in checked(planted)} == {"Unused", "IsUnused"}
