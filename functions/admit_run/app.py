@@ -10,10 +10,10 @@ from datetime import timedelta
 from dropforge import bootstrap
 from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
 from dropforge.application.answer_alarm import AlarmPolicy
-from dropforge.application.cost_cap import CostCap
 from dropforge.application.training_lock import training_lease_s
 from dropforge.config import Settings
 from dropforge.function import Json, function, logger
+from dropforge.pricing.run import CostCap
 
 
 class FunctionSettings(Settings):

@@ -31,7 +31,6 @@ from tests.in_memory_store import InMemoryObjectStore
 from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
 from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.close_run import close_run
-from dropforge.application.cost_cap import CostCap
 from dropforge.application.decide import DecisionDesk, check_approval, request_approval
 from dropforge.application.deploy import (
     Plan,
@@ -46,6 +45,7 @@ from dropforge.application.register_model import Registration, ServingImage, reg
 from dropforge.domain.records import Live, RunStatus
 from dropforge.domain.training_code import TrainingCode
 from dropforge.domain.triggers import Drop
+from dropforge.pricing.run import CostCap
 
 LEASE_S = 3600
 CODE = TrainingCode({"train.py": b"train", "model.py": b"model", "dropforge/domain/errors.py": b"errors"})

@@ -9,12 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.answer_alarm import AlarmPolicy, fall_back, why_not
-from dropforge.application.cost_cap import CostCap
-from dropforge.application.labelled_predictions import LabelledWindow, is_labelled
+from dropforge.application.labelled_predictions import LabelledWindow, is_labelled, window_since_last_training
 from dropforge.application.receive_drop import Received, receive_drop, what_is_held
 from dropforge.application.settle_drops import read_manifest, read_remarks, settle_runs
 from dropforge.application.training_lock import release_training_lock
-from dropforge.application.untrained_predictions import window_since_last_training
 from dropforge.domain.drop_life import DropState, RecordedDrop, brought_back, superseded, taken
 from dropforge.domain.errors import InvalidEvent, PermanentError
 from dropforge.domain.ledger import Ledger
@@ -30,6 +28,7 @@ from dropforge.domain.services import Workflows
 from dropforge.domain.training_code import TrainingCode
 from dropforge.domain.training_data import ALL, manifest_objects, so_far, sort_out
 from dropforge.domain.triggers import Drop, Trigger, parse_trigger, run_id_of_execution
+from dropforge.pricing.run import CostCap
 
 EVERY = "*"
 _KEYS_SHOWN = 5

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.deploy import REJECTION
-from dropforge.domain.approvals import next_reminder_s
 from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
@@ -19,6 +18,9 @@ from dropforge.domain.services import Package, Registry, Workflows
 
 LATE_APPROVAL = "late-approval"
 """The reason of a deployment whose run has ended before the approval came."""
+
+_REMINDER_SHARE = 20
+"""The wait grows with the time that nobody decided, so that no setting fills an execution's history."""
 
 _APPROVED = "Approved"
 _REJECTED = "Rejected"
@@ -55,6 +57,24 @@ def request_approval(
     if model.approval is not Approval.PENDING:
         workflows.resolve(task_token, asdict(_decision(model)))
     return due_at
+
+
+def next_reminder_s(reminder_s: int, waited_s: int, remaining_s: int) -> int:
+    """The seconds until the next reminder: as configured, but at least a 20th of the time waited so far.
+
+    >>> next_reminder_s(86_400, 3 * 86_400, 4 * 86_400)
+    86400
+    >>> next_reminder_s(60, 86_400, 6 * 86_400)
+    4320
+    >>> next_reminder_s(60, 86_400, 30)
+    30
+
+    Args:
+        reminder_s: as the parameter says.
+        waited_s: since the version was registered.
+        remaining_s: until the run gives up.
+    """
+    return min(max(reminder_s, waited_s // _REMINDER_SHARE), remaining_s)
 
 
 def check_approval(*, version: int, reminder_s: int, ledger: Ledger, now: datetime) -> dict[str, Any]:

@@ -17,14 +17,12 @@ class Received:
     """What a written object turned out to be.
 
     Attributes:
-        receipt: of the drop that it is; None where it is none.
+        receipt: of the drop that it is; None where it is none, as a folder's marker is.
         why_no_data: says so where it is none.
-        completes: the folder that it completes, with its final slash.
     """
 
     receipt: DropReceipt | None = None
     why_no_data: str | None = None
-    completes: str | None = None
 
 
 def receive_drop(drop: Drop, *, received_by: str, ledger: Ledger, now: datetime) -> Received:
@@ -41,7 +39,7 @@ def receive_drop(drop: Drop, *, received_by: str, ledger: Ledger, now: datetime)
             if drop.key in markers_of_part(each.drop.key) and each.written_at <= written_at
         ]
         ledger.change_drops(parts, lambda each, _: completed(each, now))
-        return Received(completes=folder)
+        return Received()
     reason = why_no_data(drop.key)
     if reason is not None:
         return Received(why_no_data=reason)

@@ -92,7 +92,7 @@ class AlarmTransition:
     Attributes:
         kind: what the alarm watches.
         name: the alarm's.
-        state, previous_state: OK, ALARM or INSUFFICIENT_DATA.
+        state: OK, ALARM or INSUFFICIENT_DATA.
         at: when the state changed.
         reason: CloudWatch's.
     """
@@ -100,7 +100,6 @@ class AlarmTransition:
     kind: AlarmKind
     name: str
     state: str
-    previous_state: str
     at: datetime
     reason: str
 
@@ -215,7 +214,6 @@ def _alarm_from_event(event: Mapping[str, Any]) -> AlarmTransition:
                 kind=kinds[0],
                 name=detail["alarmName"],
                 state=state["value"],
-                previous_state=(detail.get("previousState") or {}).get("value", ""),
                 # "2026-11-21T09:00:00.000+0000"; Python reads a zone without the colon as well.
                 at=datetime.fromisoformat(state["timestamp"]),
                 reason=state.get("reason", ""),

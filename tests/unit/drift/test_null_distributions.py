@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from dropforge.domain.drift import counts
-from dropforge.domain.drift.correction import benjamini_hochberg
+from dropforge.domain.drift.assessment import benjamini_hochberg
 from dropforge.domain.drift.distributions import (
     beta_binomial,
     chi_square_quantile,

@@ -6,12 +6,12 @@ import pytest
 from tests.fakes.records import BUCKET, TRAINING, a_drop, at, execution, s3_event
 from tests.fakes.world import CODE, LEASE_S, World
 
-from dropforge.application.cost_cap import CostCap
 from dropforge.domain.drop_life import NEVER, DropState
 from dropforge.domain.errors import InvalidEvent, ObjectMissing
 from dropforge.domain.moments import iso
 from dropforge.domain.records import LockName, RunStatus
 from dropforge.domain.triggers import parse_trigger
+from dropforge.pricing.run import CostCap
 
 
 def manifest(world, admission):
