@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, Self, dataclass_transform, get_type_hints
+from typing import Any, Literal, Self, dataclass_transform, get_args, get_origin, get_type_hints
 
 from dropforge.domain.errors import InvalidSettings
 
@@ -58,6 +58,10 @@ def _parsed(text: str, kind: Any) -> Any:
         return text
     if kind == tuple[str, ...]:
         return tuple(part.strip() for part in text.split(","))
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise ValueError(f"must be one of {', '.join(get_args(kind))}")
+        return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError("must be true or false")

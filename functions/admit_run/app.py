@@ -6,12 +6,14 @@ Example event: ``events/admit_run.json``.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from dropforge import bootstrap
 from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
-from dropforge.application.answer_alarm import AlarmPolicy
+from dropforge.application.answer_alarm import AlarmPolicy, Response
 from dropforge.application.training_lock import training_lease_s
 from dropforge.config import Settings
+from dropforge.domain.training_data import TrainingData
 from dropforge.function import Json, function, logger
 from dropforge.pricing.run import CostCap
 
@@ -22,14 +24,14 @@ class FunctionSettings(Settings):
     training_machine_arn: str
     training_max_runtime_s: int
     training_instance_types: tuple[str, ...]
-    training_data: str
+    training_data: TrainingData
     training_window_days: int
     deployment_machine_arn: str
     predictions_table: str
     prediction_retention_days: int
-    labelled_predictions: str
-    drift_response: str
-    quality_response: str
+    labelled_predictions: Literal["include", "exclude"]
+    drift_response: Response
+    quality_response: Response
     retrain_cooldown_hours: float
     maximum_run_cost_usd: float
     aws_region: str

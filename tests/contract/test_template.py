@@ -7,7 +7,7 @@ import importlib.util
 import json
 import re
 import sys
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from botocore.session import get_session
@@ -37,24 +37,36 @@ def folder(properties: dict[str, Any]) -> str:
     return match[1]
 
 
-def settings_of(function: str) -> set[str]:
-    """The variables that the handler's settings read; none where it has no settings."""
+def settings_of(function: str) -> dict[str, Any]:
+    """The variables that the handler's settings read, with their types; none where it has no settings."""
     path = ROOT / "functions" / function / "app.py"
     if "class FunctionSettings" not in path.read_text():
-        return set()
+        return {}
     spec = importlib.util.spec_from_file_location(f"contract_{function}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return {name.upper() for name in module.FunctionSettings.__dataclass_fields__}
+    hints = get_type_hints(module.FunctionSettings)
+    return {name.upper(): hints[name] for name in module.FunctionSettings.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_gets_exactly_the_variables_that_it_reads(name):
     given = set(FUNCTIONS[name].get("Environment", {}).get("Variables", {}))
-    assert given - NOT_OURS == settings_of(folder(FUNCTIONS[name])) - NOT_OURS
+    assert given - NOT_OURS == settings_of(folder(FUNCTIONS[name])).keys() - NOT_OURS
+
+
+def test_a_function_takes_the_values_that_its_parameter_allows():
+    seen = set()
+    for properties in FUNCTIONS.values():
+        for variable, kind in settings_of(folder(properties)).items():
+            if get_origin(kind) is Literal:
+                parameter = properties["Environment"]["Variables"][variable]["Ref"]
+                assert list(get_args(kind)) == TEMPLATE["Parameters"][parameter]["AllowedValues"], variable
+                seen.add(parameter)
+    assert seen == {"TrainingData", "LabelledPredictions", "DriftResponse", "QualityResponse"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -26,7 +26,7 @@ from dropforge.domain.run_manifest import NAME as MANIFEST_NAME
 from dropforge.domain.run_manifest import ManifestObject, RunManifest
 from dropforge.domain.services import Workflows
 from dropforge.domain.training_code import TrainingCode
-from dropforge.domain.training_data import ALL, manifest_objects, so_far, sort_out
+from dropforge.domain.training_data import ALL, TrainingData, manifest_objects, so_far, sort_out
 from dropforge.domain.triggers import Drop, Trigger, parse_trigger, run_id_of_execution
 from dropforge.pricing.run import CostCap
 
@@ -56,7 +56,7 @@ class AdmitPolicy:
 
     data_bucket: str
     lease_s: int
-    training_data: str = ALL
+    training_data: TrainingData = ALL
     window_days: int = 0
     labelled_predictions: bool = True
     prediction_retention: timedelta = timedelta(days=90)

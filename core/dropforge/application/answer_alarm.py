@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
-from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.records import Approval, Live
@@ -16,7 +15,7 @@ from dropforge.domain.triggers import AlarmTransition
 RETRAIN: Final = "retrain"
 FALLBACK: Final = "fallback"
 NOTIFY: Final = "notify"
-RESPONSES: Final = (RETRAIN, FALLBACK, NOTIFY)
+Response = Literal["retrain", "fallback", "notify"]
 
 
 @dataclass(frozen=True)
@@ -24,27 +23,16 @@ class AlarmPolicy:
     """How alarms are answered.
 
     Attributes:
-        drift, quality: the response to that alarm, one of `RESPONSES`. ``fallback`` deploys the version
+        drift, quality: the response to that alarm, ``fallback`` deploys the version
             before the live one and then retrains.
         cooldown: after a promotion and after a run that an alarm started, in which no alarm starts another.
     """
 
-    drift: str = RETRAIN
-    quality: str = RETRAIN
+    drift: Response = RETRAIN
+    quality: Response = RETRAIN
     cooldown: timedelta = timedelta(hours=6)
 
-    def __post_init__(self) -> None:
-        wrong = [
-            f"{name} is {value!r}"
-            for name, value in (("drift", self.drift), ("quality", self.quality))
-            if value not in RESPONSES
-        ]
-        if wrong:
-            raise InvalidSettings(
-                f"The response to alarms: {'; '.join(wrong)}; it is {', '.join(RESPONSES)}."
-            )
-
-    def response(self, alarm: AlarmTransition) -> str:
+    def response(self, alarm: AlarmTransition) -> Response:
         return self.drift if alarm.kind == "drift" else self.quality
 
 

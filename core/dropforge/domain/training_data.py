@@ -14,7 +14,6 @@ from dropforge.domain.run_manifest import ManifestObject
 
 TrainingData = Literal["all-drops", "new-drops"]
 ALL: Final = "all-drops"
-NEW: Final = "new-drops"
 
 
 @dataclass(frozen=True)

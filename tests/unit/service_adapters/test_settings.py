@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from dropforge.config import Settings
@@ -12,6 +14,7 @@ class ExampleSettings(Settings):
     tolerance: float
     instance_types: tuple[str, ...]
     is_on: bool
+    response: Literal["retrain", "notify"]
     id_column: str | None = None
 
 
@@ -20,12 +23,15 @@ ENVIRONMENT = {
     "MINIMUM_ROWS": "50",
     "TOLERANCE": "1e-2",
     "IS_ON": "True",
+    "RESPONSE": "notify",
     "INSTANCE_TYPES": "a, b",
 }
 
 
 def test_reads_every_field_in_its_type():
-    assert ExampleSettings.from_env(ENVIRONMENT) == ExampleSettings("b", 50, 0.01, ("a", "b"), True, None)
+    assert ExampleSettings.from_env(ENVIRONMENT) == ExampleSettings(
+        "b", 50, 0.01, ("a", "b"), True, "notify", None
+    )
     assert ExampleSettings.from_env({**ENVIRONMENT, "ID_COLUMN": "id"}).id_column == "id"
 
 
@@ -37,9 +43,17 @@ def test_takes_an_empty_variable_as_a_missing_one():
 
 def test_names_every_problem_at_once():
     with pytest.raises(InvalidSettings) as refusal:
-        ExampleSettings.from_env({"MINIMUM_ROWS": "many", "TOLERANCE": "x", "IS_ON": "yes"})
+        ExampleSettings.from_env(
+            {"MINIMUM_ROWS": "many", "TOLERANCE": "x", "IS_ON": "yes", "RESPONSE": "panic"}
+        )
     message = str(refusal.value)
-    for problem in ("DATA_BUCKET is missing", "MINIMUM_ROWS='many'", "TOLERANCE='x'", "IS_ON='yes'"):
+    for problem in (
+        "DATA_BUCKET is missing",
+        "MINIMUM_ROWS='many'",
+        "TOLERANCE='x'",
+        "IS_ON='yes'",
+        "one of retrain, notify",
+    ):
         assert problem in message
     assert "template.yaml" in message
 

@@ -13,7 +13,7 @@ from tests.fakes.world import World, check_every_crash
 from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.labelled_predictions import gather
 from dropforge.domain.contract import Column, Contract
-from dropforge.domain.errors import EmptyData, InvalidEvent, InvalidSettings
+from dropforge.domain.errors import EmptyData, InvalidEvent
 from dropforge.domain.moments import iso
 from dropforge.domain.predictions import PredictionRecord, epoch_ms, prediction_id
 from dropforge.domain.records import RunStatus
@@ -295,8 +295,3 @@ def test_another_event_of_cloudwatch_is_refused_by_what_is_wrong(change, message
     change(event)
     with pytest.raises(InvalidEvent, match=message):
         parse_trigger(event)
-
-
-def test_an_unknown_response_is_refused():
-    with pytest.raises(InvalidSettings, match="drift is 'panic'"):
-        AlarmPolicy(drift="panic")
