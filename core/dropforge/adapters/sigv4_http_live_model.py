@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from dropforge.domain.contract import Contract
-from dropforge.domain.errors import ArtifactChanged, ServiceUnavailable
+from dropforge.domain.errors import ServiceUnavailable
 from dropforge.domain.predictions import needs_salt
 from dropforge.domain.records import Live
-from dropforge.domain.serving import LiveModel
+from dropforge.domain.serving import LiveModel, read_live_contract
 from dropforge.ledger_table import keys
 from dropforge.ledger_table.calls import ConditionFailed, DynamoDbCalls
 from dropforge.ledger_table.items import item_of
@@ -73,12 +72,7 @@ class LedgerLiveModels:
     def _model(self, live: Live) -> LiveModel:
         if self._known is not None and self._known.contract.hash == live.contract_hash:
             return LiveModel(live, self._known.contract, self._known.salt)
-        contract = Contract.from_json(self._objects().read(live.contract_uri))
-        if contract.hash != live.contract_hash:
-            raise ArtifactChanged(
-                f"{live.contract_uri} is not the contract that version {live.version} was trained on. "
-                "Restore the object's first version."
-            )
+        contract = read_live_contract(live, self._objects().read)
         return LiveModel(live, contract, self._read_salt() if needs_salt(contract) else b"")
 
     def _read_salt(self) -> bytes:

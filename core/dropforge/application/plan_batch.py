@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
 
-from dropforge.application.live_contract import read_live_contract
 from dropforge.domain.batch import (
     CONTENT_TYPE,
     MAXIMUM_ROW_BYTES,
@@ -31,6 +30,7 @@ from dropforge.domain.moments import iso
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Live
 from dropforge.domain.row_rules import shown
+from dropforge.domain.serving import read_live_contract
 from dropforge.domain.triggers import Drop, parse_trigger
 
 PLAN_FORMAT = 1
@@ -98,7 +98,7 @@ def plan_batch(
             f"s3://{drop.bucket}/{drop.key} can't be scored: no model is live yet. Drop training data under "
             "incoming/, approve its model, then drop the batch again."
         )
-    contract = read_live_contract(live, store)
+    contract = read_live_contract(live, store.read)
     ref = ObjectRef(drop.bucket, drop.key, drop.version_id, drop.etag, drop.size)
     with tables.open(ref, contract) as table:
         staged = _stage(table, places, store)

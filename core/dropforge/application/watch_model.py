@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dropforge.application.live_contract import read_live_contract
 from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM, Metric
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
@@ -24,6 +23,7 @@ from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog, Window, pseudonym
 from dropforge.domain.records import Live
+from dropforge.domain.serving import read_live_contract
 
 FORMAT = 1
 NO_LIVE_MODEL = "no_live_model"
@@ -150,7 +150,7 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
     if live is None:
         report = WatchReport(request.start, request.end, request.policy, None)
         return Watched(report, None, (), (("watched", _summary(report)),))
-    contract = read_live_contract(live, store)
+    contract = read_live_contract(live, store.read)
     window = log.window(
         request.start,
         request.end,

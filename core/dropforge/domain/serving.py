@@ -1,12 +1,13 @@
-"""The ports of the prediction API: what is live, and the endpoint that scores."""
+"""What is live: its contract, and the ports of the prediction API."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dropforge.domain.contract import Contract
+from dropforge.domain.errors import ArtifactChanged
 from dropforge.domain.records import Live
 
 
@@ -17,6 +18,25 @@ class LiveModel:
     live: Live
     contract: Contract
     salt: bytes = b""
+
+
+def read_live_contract(live: Live, read: Callable[[str], bytes]) -> Contract:
+    """Return the contract that the live model was trained on.
+
+    Args:
+        read: an object's content, by its URI.
+
+    Raises:
+        ArtifactChanged: the object holds another one by now.
+        ObjectMissing: it is gone.
+    """
+    contract = Contract.from_json(read(live.contract_uri))
+    if contract.hash != live.contract_hash:
+        raise ArtifactChanged(
+            f"{live.contract_uri} is not the contract that version {live.version} was trained on. "
+            "Restore the object's first version."
+        )
+    return contract
 
 
 class LiveModels(Protocol):
