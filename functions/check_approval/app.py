@@ -25,6 +25,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
     outcome = check_approval(
         version=event["version"],
         reminder_s=max(1, int(settings.approval_reminder_hours * 3600)),
+        model_name=settings.powertools_service_name,
         ledger=bootstrap.ledger(settings.ledger_table),
         now=bootstrap.now(),
     )

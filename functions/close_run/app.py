@@ -1,4 +1,4 @@
-"""Record how a run ended, free the training lock, start the run that waits.
+"""Record how a run ended, free the training lock, start the run that waits, word what is told.
 
 Example event: ``events/close_run.json``.
 """
@@ -6,13 +6,13 @@ Example event: ``events/close_run.json``.
 from __future__ import annotations
 
 from dropforge import bootstrap
-from dropforge.application.close_run import close_run
+from dropforge.application.close_run import Ending, close_run
 from dropforge.config import Settings
-from dropforge.domain.records import RunStatus
 from dropforge.function import Json, function, logger
 
 
 class FunctionSettings(Settings):
+    powertools_service_name: str
     ledger_table: str
     training_machine_arn: str
     deployment_machine_arn: str
@@ -21,11 +21,8 @@ class FunctionSettings(Settings):
 @function(FunctionSettings)
 def handler(event: Json, settings: FunctionSettings) -> Json:
     closing = close_run(
-        run_id=event["run_id"],
-        token=event["token"],
-        status=RunStatus(event["status"]),
-        error=event["error"],
-        details=event["details"],
+        Ending.from_event(event),
+        model_name=settings.powertools_service_name,
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),
         workflows=bootstrap.workflows(),

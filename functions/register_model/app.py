@@ -12,6 +12,7 @@ from dropforge.function import Json, function, logger
 
 
 class FunctionSettings(Settings):
+    powertools_service_name: str
     ledger_table: str
     package_group: str
     training_image: str
@@ -28,6 +29,7 @@ def handler(event: Json, settings: FunctionSettings) -> Registration:
         code_sha256=event["code_sha256"],
         prepared=event["prepared"],
         judgement=event["judgement"],
+        model_name=settings.powertools_service_name,
         image=ServingImage(settings.training_image, settings.aws_region),
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),

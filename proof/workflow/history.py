@@ -195,7 +195,7 @@ def _reminders(bounds: Mapping[str, str]) -> Loop:
     reminder_s_of: dict[str, float] = {}
     return Loop(
         "AwaitApproval",
-        {"AwaitApproval": wait, "CheckApproval": look, "RemindReviewers": lambda *_: {"MessageId": "1"}},
+        {"AwaitApproval": wait, "CheckApproval": look, "AskReviewers": lambda *_: {"MessageId": "1"}},
     )
 
 

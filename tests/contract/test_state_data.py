@@ -12,6 +12,9 @@ from proof.workflow.walk import Failure, Walk
 from tests.contract.state_machine import ACCOUNT, ROOT, definition
 from tests.contract.state_machine import go as walked
 
+from dropforge.application.close_run import Ending, readable_error
+from dropforge.domain.records import RunStatus
+
 EXECUTION = f"arn:aws:states:{ACCOUNT}:execution:dropforge-training:x"
 DEPLOYMENT = f"arn:aws:states:{ACCOUNT}:execution:dropforge-deployment:x"
 VISITED: dict[str, set[str]] = {"training": set(), "deployment": set()}
@@ -67,7 +70,24 @@ TRAINED = {
     "CreationTime": "2026-11-21T09:00:00.123Z",
 }
 DECIDED = {"decision": "approved", "version": 1, "by": "ann", "reason": "fine"}
-CLOSING = {"run_id": REGISTER["run_id"], "status": "closed", "error_class": "", "message": ""}
+
+
+def told(kind: str) -> dict[str, str]:
+    """What a function would have told, as ``Notify`` publishes it."""
+    return {"kind": kind, "subject": f"{kind} of model", "message": f"This is {kind}."}
+
+
+def closed(payload: dict[str, Any]) -> dict[str, Any]:
+    """What `close_run` answers to the machine."""
+    ending = Ending.from_event(payload)
+    untold = ending.status in (RunStatus.REPLAYED, RunStatus.SUPERSEDED)
+    error = readable_error(ending.error or {}) if ending.status is RunStatus.FAILED else None
+    return {
+        "notification": None if untold else told(f"closed as {ending.status}"),
+        "error": error and {"Error": error["class"], "Cause": error["message"]},
+    }
+
+
 RESULTS: dict[str, Any] = {
     "AdmitRun": invoked(ADMISSION),
     "PrepareData": invoked(REGISTER["prepared"]),
@@ -80,12 +100,10 @@ RESULTS: dict[str, Any] = {
             "model_package_arn": f"arn:aws:sagemaker:{ACCOUNT}:model-package/model/1",
             "superseded": [],
             "follow_up": None,
+            "notification": told("approval-needed"),
         }
     ),
     "AwaitApproval": DECIDED,
-    "CheckApproval": invoked(
-        {"outcome": "waiting", "wait_s": 60, "decision": "pending", "version": 1, "by": None, "reason": None}
-    ),
     "DeployModel": {"Status": "SUCCEEDED", "Output": {"version": 1}},
 }
 PLAN = event("promote_model")["plan"]
@@ -118,7 +136,7 @@ def go(
     def answer(state: str, request: Any, how_often: int) -> Any:
         given = results.get(state)
         if given is None:
-            given = invoked(CLOSING) if state.startswith("Close") else {"MessageId": "1"}
+            given = invoked(closed(request["Payload"])) if state == "CloseRun" else {"MessageId": "1"}
         if isinstance(given, list):
             given = given[min(how_often, len(given)) - 1]
         return given if isinstance(given, Failure) else copy.deepcopy(given)
@@ -168,7 +186,7 @@ def test_a_promotion_whose_answer_was_lost_is_not_undone():
 @pytest.mark.parametrize("trigger", ["s3_object_created", "schedule", "manual", "follow_up", "replay"])
 def test_every_trigger_reaches_a_deployed_model(trigger):
     done = train(event(trigger))
-    assert (done.status, done.states[-1]) == ("SUCCEEDED", "ModelDeployed")
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "RunEnded")
     (request,) = done.requests["AdmitRun"]
     assert request["Payload"] == {"execution_arn": EXECUTION, "event": event(trigger)}
 
@@ -212,7 +230,7 @@ def in_phases(*names: str) -> dict[str, Any]:
 def test_large_drops_are_prepared_phase_by_phase_and_then_trained_on_like_any():
     phases = ("scan", "survey", "check", "reduce", "write")
     done = train(**in_phases(*phases))
-    assert (done.status, done.states[-1]) == ("SUCCEEDED", "ModelDeployed")
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "RunEnded")
     assert [each["Payload"]["phase"] for each in done.requests["MergeChunks"]] == list(phases)
     assert all(
         each["Payload"].keys() == event("merge_chunks").keys() for each in done.requests["MergeChunks"]
@@ -238,17 +256,14 @@ def test_large_drops_are_prepared_phase_by_phase_and_then_trained_on_like_any():
 )
 def test_a_chunk_that_can_not_be_prepared_fails_the_run_by_class(failure, error_class, says):
     done = train(**{**in_phases("scan"), "PrepareChunks": failure})
-    closing = done.requests["CloseFailed"][0]["Payload"]["error"]
+    closing = done.requests["CloseRun"][0]["Payload"]["error"]
     assert done.status == "FAILED"
     assert closing["Error"] == error_class
     assert says in closing["Cause"]
 
 
 def test_a_merge_that_fails_ends_the_run_with_its_class():
-    closing = {**CLOSING, "error_class": "EmptyData", "message": "x"}
-    done = train(
-        **{**in_phases("scan"), "MergeChunks": Failure("EmptyData", None), "CloseFailed": invoked(closing)}
-    )
+    done = train(**{**in_phases("scan"), "MergeChunks": Failure("EmptyData", None)})
     assert (done.status, done.error) == ("FAILED", "EmptyData")
 
 
@@ -283,43 +298,61 @@ def test_a_run_above_the_cap_fails_with_its_own_class_before_it_prepares():
     cause = json.dumps({"errorType": "RunTooExpensive", "errorMessage": "too dear"})
     error = {"Error": "RunTooExpensive", "Cause": cause}
     done = train(AdmitRun=admitted(outcome="too-expensive", error=error))
-    assert done.states[:4] == ["AdmitRun", "IsAdmitted", "RefusedByCost", "CloseFailed"]
-    assert done.status == "FAILED"
-    assert done.requests["CloseFailed"][0]["Payload"]["error"] == error
+    assert done.states[:4] == ["AdmitRun", "IsAdmitted", "CloseRun", "HowItEnded"]
+    assert (done.status, done.error, done.cause) == ("FAILED", "RunTooExpensive", "too dear")
+    assert done.requests["CloseRun"][0]["Payload"]["error"] == error
 
 
 def test_a_candidate_that_is_not_good_enough_ends_well():
     judgement = {**REGISTER["judgement"], "accepted": False}
     done = train(JudgeModel=invoked(judgement))
-    assert (done.status, done.states[-1]) == ("SUCCEEDED", "RejectedByGate")
-    (message,) = done.requests["NotifyRejectedByGate"]
-    assert "auc 0.9942" in message["Message"]
-    assert "\n- there is no live model" in message["Message"]
-    one = {**judgement, "reasons": judgement["reasons"][:1], "metric": {"name": "r2", "value": -1}}
-    assert train(JudgeModel=invoked(one)).states[-1] == "RejectedByGate"
+    assert (done.status, done.states[-4:]) == (
+        "SUCCEEDED",
+        ["HowItEnded", "Notify", "HowItEnded", "RunEnded"],
+    )
+    (closing,) = done.requests["CloseRun"]
+    assert (closing["Payload"]["status"], closing["Payload"]["error"]) == ("rejected_by_gate", None)
+    assert closing["Payload"]["judgement"] == judgement
+    assert kinds_told(done) == ["closed as rejected_by_gate"]
 
 
 def test_a_replay_ends_after_the_judgement():
     done = train(AdmitRun=admitted(trigger="replay", replay_of="x"))
-    assert done.states[-3:] == ["WasReplay", "CloseReplayed", "Replayed"]
+    assert done.states[-4:] == ["IsGoodEnough", "CloseRun", "HowItEnded", "RunEnded"]
+    assert done.requests["CloseRun"][0]["Payload"]["status"] == "replayed"
 
 
 @pytest.mark.parametrize("by", ["ann", None])
 @pytest.mark.parametrize(
-    ("decision", "end"),
-    [("approved", "ModelDeployed"), ("rejected", "Rejected"), ("superseded", "Superseded")],
+    ("decision", "kinds"),
+    [("approved", []), ("rejected", ["closed as rejected"]), ("superseded", [])],
 )
-def test_each_decision_has_its_end(by, decision, end):
+def test_each_decision_has_its_end(by, decision, kinds):
     approval = {"decision": decision, "version": 1, "by": by, "reason": by}
     done = train(AwaitApproval=approval)
-    assert (done.status, done.states[-1]) == ("SUCCEEDED", end)
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "RunEnded")
+    assert kinds_told(done) == ["approval-needed", *kinds]
+    assert ("CloseRun" in done.states) == (decision != "approved")
+    if decision != "approved":
+        (closing,) = done.requests["CloseRun"]
+        assert (closing["Payload"]["status"], closing["Payload"]["approval"]) == (decision, approval)
     if decision == "approved":
         assert done.requests["DeployModel"][0]["Input"]["requested_by"] == by
 
 
 def checked(outcome: str, decision: str = "pending", wait_s: int = 0) -> dict[str, Any]:
     fields = {"decision": decision, "version": 1, "by": None, "reason": None}
-    return invoked({"outcome": outcome, "wait_s": wait_s, **fields})
+    notification = None if outcome == "decided" else told(outcome)
+    return invoked({"outcome": outcome, "wait_s": wait_s, "notification": notification, **fields})
+
+
+def kinds_told(done: Walk) -> list[str]:
+    requests = [*done.requests.get("AskReviewers", []), *done.requests.get("Notify", [])]
+    kinds = [each["MessageAttributes"]["kind"]["StringValue"] for each in requests]
+    for kind, request in zip(kinds, requests, strict=True):
+        if kind != "run-failed":
+            assert (request["Subject"], request["Message"]) == (told(kind)["subject"], told(kind)["message"])
+    return kinds
 
 
 def test_reminds_until_somebody_decides():
@@ -332,13 +365,15 @@ def test_reminds_until_somebody_decides():
             checked("decided", "approved"),
         ],
     )
-    assert done.states.count("RemindReviewers") == 2
-    assert done.states[-1] == "ModelDeployed"
+    assert kinds_told(done) == ["approval-needed", "waiting", "waiting"]
+    assert done.states[-1] == "RunEnded"
 
 
 def test_expires_when_nobody_decides():
     done = train(AwaitApproval=Failure("States.Timeout", None), CheckApproval=checked("overdue"))
-    assert (done.status, done.states[-2:]) == ("SUCCEEDED", ["EscalateApproval", "ApprovalExpired"])
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "RunEnded")
+    assert kinds_told(done) == ["approval-needed", "overdue"]
+    assert "CloseRun" not in done.states, "the check has closed it"
 
 
 def test_a_missing_quota_tries_each_type_twice_and_then_fails():
@@ -364,7 +399,7 @@ NO_CAPACITY = running(
 
 def test_missing_capacity_tries_the_next_type():
     done = train(DescribeTrainingJob=[NO_CAPACITY, TRAINED])
-    assert done.states[-1] == "ModelDeployed"
+    assert done.states[-1] == "RunEnded"
     assert done.requests["JudgeModel"][0]["Payload"]["lineage"]["instance_type"] == "ml.m4.xlarge"
 
 
@@ -375,16 +410,16 @@ def test_an_instance_type_that_the_region_lacks_is_no_capacity():
         "(Service: SageMaker, Status Code: 400, Request ID: 1)",
     )
     done = train(TrainModel=[refusal, BEGUN])
-    assert done.states[-1] == "ModelDeployed"
+    assert done.states[-1] == "RunEnded"
     done = train(TrainModel=refusal)
     assert len(done.requests["TrainModel"]) == 4
     assert "StopTrainingJob" not in done.states
-    assert "not available in this region" in done.requests["CloseFailed"][0]["Payload"]["error"]["Cause"]
+    assert "not available in this region" in done.requests["CloseRun"][0]["Payload"]["error"]["Cause"]
 
 
 def test_a_training_job_that_fails_fails_the_run_with_its_reason():
     done = train(DescribeTrainingJob=running("Failed", FailureReason="AlgorithmError: x"))
-    assert done.requests["CloseFailed"][0]["Payload"]["error"] == {
+    assert done.requests["CloseRun"][0]["Payload"]["error"] == {
         "Error": "TrainingFailed",
         "Cause": "AlgorithmError: x",
     }
@@ -394,27 +429,28 @@ def test_a_training_job_that_fails_fails_the_run_with_its_reason():
 @pytest.mark.parametrize("cause", [None, "", "not JSON"])
 @pytest.mark.parametrize("error", ["States.Timeout", "SageMaker.SageMakerException"])
 def test_a_job_whose_beginning_failed_may_be_there_and_is_stopped(error, cause):
-    closing = {**CLOSING, "error_class": error, "message": "x"}
-    done = train(TrainModel=Failure(error, cause), CloseFailed=invoked(closing))
+    done = train(TrainModel=Failure(error, cause))
     assert done.requests["StopTrainingJob"] == [{"TrainingJobName": JOB}]
-    assert (done.status, done.error, done.cause) == ("FAILED", error, "x")
+    assert (done.status, done.error, done.cause) == ("FAILED", error, cause or "")
 
 
 def test_a_training_job_that_was_stopped_is_not_a_failure():
     done = train(DescribeTrainingJob=running("Stopped", SecondaryStatus="Stopped"))
-    assert done.states[-1] == "Stopped"
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "RunEnded")
+    assert done.requests["CloseRun"][0]["Payload"]["status"] == "stopped"
+    assert kinds_told(done) == ["closed as stopped"]
 
 
 def test_a_training_job_that_outran_its_time_is_a_failure_with_a_remedy():
     done = train(DescribeTrainingJob=running("Stopped", SecondaryStatus="MaxRuntimeExceeded"))
     assert done.status == "FAILED"
-    assert "TrainingMaxRuntimeSeconds" in done.requests["CloseFailed"][0]["Payload"]["error"]["Cause"]
+    assert "TrainingMaxRuntimeSeconds" in done.requests["CloseRun"][0]["Payload"]["error"]["Cause"]
 
 
 def test_follows_a_job_that_an_unanswered_call_had_made():
     in_use = Failure("SageMaker.ResourceInUseException", "Training job names must be unique")
     done = train(TrainModel=in_use, DescribeTrainingJob=[running("InProgress"), TRAINED])
-    assert done.states[-1] == "ModelDeployed"
+    assert done.states[-1] == "RunEnded"
     assert len(done.requests["TrainModel"]) == 1
 
 
@@ -422,7 +458,7 @@ def test_looks_at_a_job_soon_then_every_half_minute_then_after_a_share_of_its_ti
     done = train(
         DescribeTrainingJob=[running("InProgress")] * 100 + [TRAINED], TrainingMaxRuntimeSeconds="86400"
     )
-    assert done.states[-1] == "ModelDeployed"
+    assert done.states[-1] == "RunEnded"
     assert done.waits[:12] == [1, 1, 2, 3, 5, 7, 10, 13, 17, 21, 26, 30]
     assert done.waits[-1] == 30
     start = train().inputs["DescribeTrainingJob"]
@@ -440,14 +476,14 @@ def test_looks_at_a_job_soon_then_every_half_minute_then_after_a_share_of_its_ti
 def test_follows_a_job_no_longer_than_it_may_run():
     done = train(DescribeTrainingJob=running("InProgress"))
     assert 7200 - 75 <= sum(done.waits) <= 7200
-    assert done.requests["CloseFailed"][0]["Payload"]["error"]["Error"] == "States.Timeout"
+    assert done.requests["CloseRun"][0]["Payload"]["error"]["Error"] == "States.Timeout"
     assert done.requests["StopTrainingJob"] == [{"TrainingJobName": JOB}]
 
 
 def test_the_time_of_one_attempt_is_not_taken_from_the_next():
     looks = [running("InProgress")] * 150 + [NO_CAPACITY] + [running("InProgress")] * 65 + [TRAINED]
     done = train(DescribeTrainingJob=looks)
-    assert done.states[-1] == "ModelDeployed"
+    assert done.states[-1] == "RunEnded"
     assert sum(done.waits) > 7200
 
 
@@ -465,47 +501,61 @@ FAILING = (
 @pytest.mark.parametrize("cause", [None, '{"errorMessage":"x","errorType":"EmptyData"}'])
 @pytest.mark.parametrize("state", FAILING)
 def test_breakage_anywhere_is_recorded_told_and_fails(state, cause):
-    closing = {**CLOSING, "error_class": "EmptyData", "message": "x"}
-    done = train(**{state: Failure("EmptyData", cause), "CloseFailed": invoked(closing)})
+    done = train(**{state: Failure("EmptyData", cause)})
     assert done.status == "FAILED"
-    assert done.error == "EmptyData"
-    assert "NotifyFailure" in done.states
-    assert ("CloseFailed" in done.states) == (state != "AdmitRun")
-    if state != "AdmitRun":
-        assert done.requests["CloseFailed"][0]["Payload"].keys() == event("close_run").keys()
+    assert (done.error, done.cause) == ("EmptyData", "x" if cause else "")
+    assert kinds_told(done)[-1] == "closed as failed"
+    (closing,) = done.requests["CloseRun"]
+    assert closing["Payload"].keys() == event("close_run").keys()
+    run_id = None if state == "AdmitRun" else REGISTER["run_id"]
+    assert (closing["Payload"]["run_id"], closing["Payload"]["status"]) == (run_id, "failed")
+
+
+def test_what_somebody_starts_an_execution_with_closes_no_run_of_another():
+    start = {"admission": {"run_id": "theirs", "token": 7}, "verdict": "replayed", "training": {"attempt": 1}}
+    done = train(start, AdmitRun=Failure("InvalidEvent", None))
+    (closing,) = done.requests["CloseRun"]
+    assert (closing["Payload"]["run_id"], closing["Payload"]["token"]) == (None, None)
+    assert (closing["Payload"]["status"], done.status, done.error) == ("failed", "FAILED", "InvalidEvent")
 
 
 @pytest.mark.parametrize("cause", [None, "x"])
-def test_breakage_while_closing_still_ends_in_a_failure_with_the_cause(cause):
+def test_breakage_while_closing_is_told_and_ends_in_a_failure_with_what_broke_first(cause):
+    for before in (
+        {"PrepareData": Failure("EmptyData", cause)},
+        {"JudgeModel": invoked({**REGISTER["judgement"], "accepted": False})},
+        {"AdmitRun": admitted(trigger="replay")},
+        {"AwaitApproval": {**DECIDED, "decision": "rejected"}},
+        {"AwaitApproval": {**DECIDED, "decision": "superseded"}},
+        {"DescribeTrainingJob": running("Stopped", SecondaryStatus="Stopped")},
+    ):
+        done = train(**before, CloseRun=Failure("AccessDenied", cause))
+        broke = "EmptyData" if "PrepareData" in before else "AccessDenied"
+        assert (done.status, done.error, done.cause) == ("FAILED", broke, cause or ""), before
+        assert kinds_told(done)[-1] == "run-failed"
+        said = done.requests["Notify"][-1]
+        assert said["Subject"] == "A run of model failed"
+        assert f"{broke}: {cause or ''}" in said["Message"]
     failure = Failure("AccessDenied", cause)
-    for state, before in {
-        "CloseFailed": {"PrepareData": Failure("EmptyData", cause)},
-        "CloseRejectedByGate": {"JudgeModel": invoked({**REGISTER["judgement"], "accepted": False})},
-        "CloseReplayed": {"AdmitRun": admitted(trigger="replay")},
-        "CloseRejected": {"AwaitApproval": {**DECIDED, "decision": "rejected"}},
-        "CloseSuperseded": {"AwaitApproval": {**DECIDED, "decision": "superseded"}},
-        "CloseStopped": {"DescribeTrainingJob": running("Stopped", SecondaryStatus="Stopped")},
-    }.items():
-        done = train(**before, **{state: failure})
-        assert done.status == "FAILED", state
-        assert done.error in ("AccessDenied", "EmptyData"), state
     assert train(DescribeTrainingJob=failure).status == "FAILED"
     assert train(AwaitApproval=Failure("States.Timeout", None), CheckApproval=failure).status == "FAILED"
 
 
-def test_a_notification_that_fails_changes_no_outcome():
-    refused = Failure("SNS.AmazonSNSException", "no")
-    notifications = [each for each in definition("training")["States"] if "Notify" in each]
-    notifications += ["RemindReviewers", "EscalateApproval"]
-    silent = dict.fromkeys(notifications, refused)
-    assert train(**silent).states[-1] == "ModelDeployed"
-    assert train(**silent, AwaitApproval={**DECIDED, "decision": "rejected"}).states[-1] == "Rejected"
-    assert train(**silent, PrepareData=Failure("EmptyData")).states[-1] == "RunFailed"
-    timeout = Failure("States.Timeout", None)
-    done = train(
-        **silent, AwaitApproval=timeout, CheckApproval=[checked("waiting", wait_s=1), checked("overdue")]
+def test_a_notification_that_fails_is_not_repeated_and_changes_no_outcome():
+    silent: dict[str, Any] = dict.fromkeys(
+        ["AskReviewers", "Notify"], Failure("SNS.AmazonSNSException", "no")
     )
-    assert done.states[-1] == "ApprovalExpired"
+    done = train(**silent)
+    assert (done.states[-1], done.states.count("AskReviewers")) == ("RunEnded", 1)
+    rejected = train(**silent, AwaitApproval={**DECIDED, "decision": "rejected"})
+    assert (rejected.states[-1], rejected.states.count("Notify")) == ("RunEnded", 1)
+    assert train(**silent, PrepareData=Failure("EmptyData")).states[-1] == "RunFailed"
+    done = train(
+        **silent,
+        AwaitApproval=Failure("States.Timeout", None),
+        CheckApproval=[checked("waiting", wait_s=1), checked("overdue")],
+    )
+    assert done.states[-1] == "RunEnded"
 
 
 # --- deployment ---------------------------------------------------------------------------------

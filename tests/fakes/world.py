@@ -30,7 +30,7 @@ from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
 from dropforge.application.answer_alarm import AlarmPolicy
-from dropforge.application.close_run import close_run
+from dropforge.application.close_run import Ending, close_run
 from dropforge.application.decide import DecisionDesk, check_approval, request_approval
 from dropforge.application.deploy import (
     Plan,
@@ -137,6 +137,7 @@ class World:
             token=run.token,
             execution_arn=run.execution_arn,
             code_sha256=CODE.sha256,
+            model_name="model",
             prepared={
                 "prefix": f"s3://{BUCKET}/runs/{run.run_id}/",
                 "profile_uri": f"s3://{BUCKET}/runs/{run.run_id}/profile.json",
@@ -176,7 +177,9 @@ class World:
         )
 
     def check(self, version: int, now: datetime, reminder_s: int = 60) -> dict[str, Any]:
-        return check_approval(version=version, reminder_s=reminder_s, ledger=self.ledger, now=now)
+        return check_approval(
+            version=version, reminder_s=reminder_s, model_name="model", ledger=self.ledger, now=now
+        )
 
     def apply(self, event: dict[str, Any], now: datetime = _T30) -> dict[str, Any]:
         desk = DecisionDesk(
@@ -190,16 +193,28 @@ class World:
         status: RunStatus,
         *,
         error: dict[str, Any] | None = None,
+        decision: dict[str, Any] | None = None,
         now: datetime = _T40,
         **details: Any,
     ) -> dict[str, Any]:
         assert admission.run is not None
+        return self.end_with(
+            Ending(
+                execution_arn=admission.run.execution_arn,
+                run_id=admission.run.run_id,
+                token=admission.run.token,
+                status=status,
+                error=error,
+                details=details,
+                decision=decision,
+            ),
+            now,
+        )
+
+    def end_with(self, ending: Ending, now: datetime = _T40) -> dict[str, Any]:
         return close_run(
-            run_id=admission.run.run_id,
-            token=admission.run.token,
-            status=status,
-            error=error,
-            details=details,
+            ending,
+            model_name="model",
             ledger=self.ledger,
             store=self.store,
             workflows=self.workflows,

@@ -36,7 +36,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return f"{self.scenario.machine}.{self.state} x {self.fault.kind}"
+        name = f"{self.scenario.machine}.{self.state} x {self.fault.kind}"
+        return f"{name}, {self.scenario.name}" if self._is_tried_on_several_ways else name
+
+    @property
+    def _is_tried_on_several_ways(self) -> bool:
+        ways = [each for group in GROUPS for each in group.scenarios if each.machine == self.scenario.machine]
+        return sum(self.state in each.states for each in ways) > 1
 
 
 def definition(machine: str) -> dict[str, Any]:
@@ -125,7 +131,8 @@ def _expected(scenario: Scenario, state: str, described: Mapping[str, Any], faul
         return undisturbed
     if ":sns:" in resource:
         said = described["Arguments"]["MessageAttributes"]["kind"]["StringValue"]
-        return replace(undisturbed, told=None) if said == undisturbed.told else undisturbed
+        untold = state == "Notify" or said == undisturbed.told
+        return replace(undisturbed, told=None) if untold else undisturbed
     if state == "ReadLivePointer":
         # Nobody can tell whether it was promoted: what serves stays, and the promotion had been made.
         return Outcome("AccessDenied", told="deployment-failed", moves_live=True)
@@ -146,10 +153,10 @@ def _expected(scenario: Scenario, state: str, described: Mapping[str, Any], faul
         if state == "AdmitRun":
             # There is no run yet; the reconciliation has the drop covered by another execution.
             return Outcome(refused, None, None, "run-failed")
-        if state == "CloseFailed":
-            return replace(undisturbed, run_error="ExecutionEnded")
-        closing = state.startswith("Close")
-        return Outcome(refused, "failed", "ExecutionEnded" if closing else refused, "run-failed")
+        if state == "CloseRun":
+            # What broke first stays; the reconciliation ends the run.
+            return Outcome(undisturbed.error or refused, "failed", "ExecutionEnded", "run-failed")
+        return Outcome(refused, "failed", refused, "run-failed")
     if state in _RESTORING:
         return replace(undisturbed, told="restore-failed")
     if state in ("FindModel", "FindEndpointConfig", "FindChange"):

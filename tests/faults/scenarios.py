@@ -328,7 +328,7 @@ GROUPS: Sequence[Group] = (
                     "DescribeTrainingJob",
                     "JudgeModel",
                     "RegisterModel",
-                    "NotifyApprovalNeeded",
+                    "AskReviewers",
                     "AwaitApproval",
                     "DeployModel",
                 ),
@@ -364,7 +364,7 @@ GROUPS: Sequence[Group] = (
             Scenario(
                 "a stopped job",
                 "training",
-                ("CloseStopped", "NotifyStopped"),
+                ("CloseRun",),
                 _stopped,
                 Outcome(run="stopped", told="stopped"),
             ),
@@ -376,7 +376,7 @@ GROUPS: Sequence[Group] = (
             Scenario(
                 "a gate that says no",
                 "training",
-                ("CloseRejectedByGate", "NotifyRejectedByGate"),
+                ("CloseRun", "Notify"),
                 _dropped,
                 Outcome(run="rejected_by_gate", told="rejected-by-gate"),
             )
@@ -386,15 +386,13 @@ GROUPS: Sequence[Group] = (
     Group(
         "decisions",
         [
-            Scenario("a rejection", "training", ("CloseRejected", "NotifyRejected"), _rejected, _REJECTED),
-            Scenario(
-                "a newer candidate", "training", ("CloseSuperseded",), _superseded, Outcome(run="superseded")
-            ),
-            Scenario("a replay", "training", ("CloseReplayed",), _replayed, Outcome(run="replayed")),
+            Scenario("a rejection", "training", ("CloseRun",), _rejected, _REJECTED),
+            Scenario("a newer candidate", "training", ("CloseRun",), _superseded, Outcome(run="superseded")),
+            Scenario("a replay", "training", ("CloseRun",), _replayed, Outcome(run="replayed")),
             Scenario(
                 "bad data",
                 "training",
-                ("CloseFailed", "NotifyFailure"),
+                ("CloseRun", "Notify"),
                 _bad_data,
                 Outcome(error="EmptyData", run="failed", run_error="EmptyData", told="run-failed"),
             ),
@@ -406,7 +404,7 @@ GROUPS: Sequence[Group] = (
             Scenario(
                 "a reviewer who takes time",
                 "training",
-                ("CheckApproval", "RemindReviewers"),
+                ("CheckApproval",),
                 _reminded,
                 _REJECTED,
             )
@@ -419,7 +417,7 @@ GROUPS: Sequence[Group] = (
             Scenario(
                 "nobody who decides",
                 "training",
-                ("EscalateApproval",),
+                ("Notify",),
                 _dropped,
                 Outcome(run="expired", told="approval-overdue"),
             )

@@ -19,7 +19,7 @@ _SELECTED = (
     "training.AdmitRun x permanent",
     "training.TrainModel x duplicate",
     "training.DescribeTrainingJob x permanent",
-    "training.CloseFailed x permanent",
+    "training.CloseRun x permanent, bad data",
     "deployment.PlanDeployment x crash-after",
     "deployment.FindEndpoint x throttle",
     "deployment.UpdateEndpoint x crash-after",

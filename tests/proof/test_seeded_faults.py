@@ -163,7 +163,7 @@ def test_a_dangling_next(product: Product) -> None:
 def test_a_catch_of_an_unknown_class(product: Product) -> None:
     definition = json.loads(product.definitions[TRAINING])
     definition["States"]["PrepareData"]["Catch"].insert(
-        0, {"ErrorEquals": ["EmptyDate"], "Output": "{% $states.input %}", "Next": "CloseFailed"}
+        0, {"ErrorEquals": ["EmptyDate"], "Output": "{% $states.input %}", "Next": "CloseRun"}
     )
     planted = dataclasses.replace(
         product, definitions={**product.definitions, TRAINING: json.dumps(definition)}

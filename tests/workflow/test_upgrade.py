@@ -21,6 +21,7 @@ from dropforge_ops.stack.samples import SAMPLES
 from tests.workflow.prediction_api import CLOSED, Api
 from tests.workflow.previous_release import (
     BEFORE_DROPS_HAD_STATES,
+    WITH_A_STATE_FOR_EACH_ENDING,
     WITH_STATES_OF_DROPS,
     unpack_previous_release,
 )
@@ -259,6 +260,53 @@ def test_drops_that_failed_runs_held_come_back_by_the_deployment_alone(
     assert model.rows == len(rows), "each row of the three months once"
     assert _states(stack) == {older: DropState.SUPERSEDED, newer: DropState.TRAINED}
     assert {each.state for each in stack.ledger.list_drops()} == {DropState.SUPERSEDED, DropState.TRAINED}
+
+
+def test_runs_of_a_machine_with_a_state_for_each_ending_are_closed_and_told_by_todays_functions(
+    tmp_path: Path, host: LocalHost, deploy_sample: Callable[..., Stack], samples: Mapping[str, Path]
+) -> None:
+    """Executions keep the definition with which they began, for weeks where nobody decides."""
+    header, *rows = samples[SAMPLE].read_bytes().splitlines(keepends=True)
+    january, february, march = (header + b"".join(rows[start::3]) for start in range(3))
+    host.clear_faults()
+    stack = deploy_sample(SAMPLE, template=unpack_previous_release(tmp_path, WITH_A_STATE_FOR_EACH_ENDING))
+    leave_out(stack.name)
+    stack.drop(january, "january.csv")
+    stack.wait_for_version(1)
+    waiting = stack.wait_for_run(RunStatus.AWAITING_APPROVAL)
+    _hold(host, stack, "TrainModel")
+    stack.drop(february, "february.csv")
+    wait_for("a run that is held", lambda: any(rule["reached"] for rule in host.faults()))
+
+    stack.update(ROOT / "template.yaml")
+
+    stack.approve(1)
+    stack.wait_for_run_of(stack.wait_for_live(1))
+    assert stack.wait_for_execution(waiting.execution_arn)["status"] == "SUCCEEDED"
+    assert "ModelDeployed" in stack.states(waiting.execution_arn)
+    stack.wait_for_notification("promoted")
+
+    host.clear_faults()
+    machine = stack.outputs["TrainingStateMachine"].rsplit(":", 1)[-1]
+    cause = json.dumps({"errorType": "AccessDenied", "errorMessage": "not authorized"})
+    host.inject(machine, "JudgeModel", "before", error="AccessDenied", cause=cause, times=9)
+    failed = stack.wait_for_failed_run(2)
+    assert stack.wait_for_execution(failed.execution_arn)["error"] == "AccessDenied"
+    assert "CloseFailed" in stack.states(failed.execution_arn)
+    told = stack.wait_for_notification("run-failed")["Message"]
+    assert "AccessDenied: not authorized" in told
+    assert "incoming/february.csv waits again" in told
+    host.clear_faults()
+
+    # The next run is today's: it takes what the failed one gave back, and is told in today's words.
+    stack.drop(march, "march.csv")
+    stack.wait_for_version(2, ignoring=failed.run_id)
+    stack.wait_for_notification("approval-needed", saying="version 2 of")
+    stack.reject(2, "not better where it matters")
+    rejected = stack.wait_for_run(RunStatus.REJECTED, number=3)
+    assert "CloseRun" in stack.states(rejected.execution_arn)
+    assert rejected.reasons == [{"code": "Rejected", "message": "not better where it matters"}]
+    assert "not better where it matters" in stack.wait_for_notification("rejected")["Message"]
 
 
 def _states(stack: Stack) -> dict[str | None, DropState]:

@@ -12,6 +12,7 @@ from dropforge.application.deploy import REJECTION
 from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
+from dropforge.domain.notifications import approval_overdue, approval_reminder
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.records import Approval, ModelVersion, RunStatus
 from dropforge.domain.services import Package, Registry, Workflows
@@ -77,15 +78,17 @@ def next_reminder_s(reminder_s: int, waited_s: int, remaining_s: int) -> int:
     return min(max(reminder_s, waited_s // _REMINDER_SHARE), remaining_s)
 
 
-def check_approval(*, version: int, reminder_s: int, ledger: Ledger, now: datetime) -> dict[str, Any]:
+def check_approval(
+    *, version: int, reminder_s: int, model_name: str, ledger: Ledger, now: datetime
+) -> dict[str, Any]:
     """Decide what follows a wait that ended without a decision: remind and wait on, or give up.
 
     A decision that came at the last moment wins. When the time is up the run expires, but the version
     stays pending: a later approval still deploys it.
 
     Returns:
-        ``outcome`` (``decided``, ``waiting`` or ``overdue``), ``wait_s`` until the next reminder, and the
-        fields of a ``Decision``.
+        ``outcome`` (``decided``, ``waiting`` or ``overdue``), ``wait_s`` until the next reminder,
+        ``notification``, which is what is to be told or None, and the fields of a ``Decision``.
     """
     model = _existing(ledger, version)
     remaining_s = int((from_iso(model.due_at) - now).total_seconds()) if model.due_at else reminder_s
@@ -94,11 +97,14 @@ def check_approval(*, version: int, reminder_s: int, ledger: Ledger, now: dateti
         return {
             "outcome": "waiting",
             "wait_s": next_reminder_s(reminder_s, waited_s, remaining_s),
+            "notification": asdict(approval_reminder(model_name, model)),
             **asdict(_decision(model)),
         }
     model = ledger.expire_waiting(version, now=now)
-    outcome = "overdue" if model.approval is Approval.PENDING else "decided"
-    return {"outcome": outcome, "wait_s": 0, **asdict(_decision(model))}
+    decision = {"wait_s": 0, **asdict(_decision(model))}
+    if model.approval is not Approval.PENDING:
+        return {"outcome": "decided", "notification": None, **decision}
+    return {"outcome": "overdue", "notification": asdict(approval_overdue(model_name, model)), **decision}
 
 
 @dataclass(frozen=True)

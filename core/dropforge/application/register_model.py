@@ -18,6 +18,7 @@ from dropforge.domain.data_report import TITLE
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
+from dropforge.domain.notifications import Notification, approval_needed
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Approval, LockName, ModelVersion, Stage
 from dropforge.domain.services import NewPackage, Package, Registry, Workflows
@@ -35,13 +36,17 @@ class ServingImage:
 
 @dataclass(frozen=True)
 class Registration:
-    """One registered version; `notes` are the lines that its reviewers are told."""
+    """One registered version, and what its reviewers are told.
+
+    Executions that began under an earlier release word that from `drops` and `notes` themselves.
+    """
 
     model: ModelVersion
     superseded: list[int]
     follow_up: str | None
-    drops: str = ""
-    notes: Sequence[str] = ()
+    drops: str
+    notes: Sequence[str]
+    notification: Notification
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -51,6 +56,7 @@ class Registration:
             "follow_up": self.follow_up,
             "drops": self.drops,
             "notes": list(self.notes),
+            "notification": asdict(self.notification),
         }
 
 
@@ -62,6 +68,7 @@ def register_model(
     code_sha256: str,
     prepared: Mapping[str, Any],
     judgement: Mapping[str, Any],
+    model_name: str,
     image: ServingImage,
     ledger: Ledger,
     store: ObjectStore,
@@ -131,7 +138,9 @@ def register_model(
     notes = [*(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer]
     if data is not None:
         notes += [*([""] if notes else []), f"{TITLE}:", *data.told()]
-    return Registration(model, superseded, follow_up, settlement.in_words(), notes)
+    drops = settlement.in_words()
+    told = approval_needed(model_name, model, notes, drops)
+    return Registration(model, superseded, follow_up, drops, notes, told)
 
 
 def _version(

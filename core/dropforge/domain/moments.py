@@ -16,3 +16,12 @@ def iso(moment: datetime) -> str:
 
 def from_iso(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def readable(text: str) -> str:
+    """A moment as people read it.
+
+    >>> readable("2026-01-02T03:04:05.678Z")
+    '2026-01-02 03:04 UTC'
+    """
+    return from_iso(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -38,7 +38,8 @@ def test_the_debugger_stops_at_the_first_line_of_the_handler_behind_its_decorato
 ) -> None:
     handler = handler_of("close_run")
     event: dict[str, Any] = {}
-    for name in ("LEDGER_TABLE", "TRAINING_MACHINE_ARN", "DEPLOYMENT_MACHINE_ARN"):
+    names = ("POWERTOOLS_SERVICE_NAME", "LEDGER_TABLE", "TRAINING_MACHINE_ARN", "DEPLOYMENT_MACHINE_ARN")
+    for name in names:
         monkeypatch.setenv(name, name)
     said = io.StringIO()
     context = Context("close", "arn:aws:lambda:us-east-1:123456789012:function:close", 512)

@@ -8,7 +8,7 @@ import pytest
 from tests.fakes.records import BATCH, DEPLOYMENT, ENDPOINT, TRAINING, a_drop, at, execution
 from tests.fakes.world import LEASE_S, World
 
-from dropforge.application.close_run import readable_error
+from dropforge.application.close_run import Ending, readable_error
 from dropforge.application.idle_endpoint import SLEEPER
 from dropforge.domain.errors import ServiceUnavailable
 from dropforge.domain.records import Approval, LockName, RunStatus
@@ -27,14 +27,14 @@ def test_records_why_a_run_failed_and_frees_the_lock():
     admission = world.admit(a_drop(1))
     cause = json.dumps({"errorMessage": "row 3: no rows", "errorType": "EmptyData", "stackTrace": []})
     closing = world.close(admission, RunStatus.FAILED, error={"Error": "EmptyData", "Cause": cause})
-    assert closing == {
-        "run_id": admission.run.run_id,
-        "status": "failed",
-        "error_class": "EmptyData",
-        "message": "row 3: no rows",
-        "data": "",
-        "drops": "incoming/file-1.csv waits again and is tried with the next run, or now with "
-        "'dropforge runs start'.",
+    assert closing["error"] == {"Error": "EmptyData", "Cause": "row 3: no rows"}
+    assert closing["notification"] == {
+        "kind": "run-failed",
+        "subject": "A run of model failed: EmptyData",
+        "message": f"Run {admission.run.run_id} failed with EmptyData: row 3: no rows\n\n"
+        "incoming/file-1.csv waits again and is tried with the next run, or now with 'dropforge runs start'."
+        "\n\nThe dropped files are unchanged, and the live model keeps serving.\n\n"
+        f"Execution: {admission.run.execution_arn}",
     }
     assert world.ledger.get_run(admission.run.run_id).error == {
         "class": "EmptyData",
@@ -53,14 +53,99 @@ def test_records_a_verdict_without_an_error():
     )
     run = world.ledger.get_run(admission.run.run_id)
     assert (run.status, run.reasons, run.error) == (RunStatus.REJECTED_BY_GATE, reasons, None)
-    assert (closing["error_class"], closing["message"]) == ("", "")
+    assert closing["error"] is None
+    assert closing["notification"]["kind"] == "rejected-by-gate"
 
 
-def test_closing_again_keeps_the_first_end():
+def test_closing_again_keeps_the_first_end_and_tells_the_same():
     world = World()
     admission = world.admit(a_drop(1))
-    world.close(admission, RunStatus.STOPPED)
-    assert world.close(admission, RunStatus.FAILED, error={"Error": "X", "Cause": ""})["status"] == "stopped"
+    closing = world.close(admission, RunStatus.STOPPED)
+    assert world.close(admission, RunStatus.STOPPED) == closing
+    failing = world.close(admission, RunStatus.FAILED, error={"Error": "X", "Cause": ""})
+    assert world.ledger.get_run(admission.run.run_id).status is RunStatus.STOPPED
+    assert failing["error"] == {"Error": "X", "Cause": ""}, "the execution fails with what it met"
+
+
+def test_an_execution_that_broke_before_it_had_a_run_closes_nothing_and_is_told():
+    world = World()
+    world.admit(a_drop(1))
+    before = world.snapshot()
+    ending = Ending.from_event(
+        {
+            "execution_arn": execution("lost"),
+            "run_id": None,
+            "token": None,
+            "status": "failed",
+            "error": {
+                "Error": "InvalidEvent",
+                "Cause": '{"errorMessage":"no event","errorType":"InvalidEvent"}',
+            },
+            "judgement": None,
+            "approval": None,
+        }
+    )
+    closing = world.end_with(ending)
+    assert closing["error"] == {"Error": "InvalidEvent", "Cause": "no event"}
+    assert execution("lost") in closing["notification"]["message"]
+    assert world.snapshot() == before
+
+
+JUDGEMENT = {
+    "accepted": False,
+    "metric": {"name": "auc", "value": 0.4},
+    "reasons": [{"code": "ThresholdMissed", "message": "auc 0.4 is below the threshold 0.7."}],
+}
+DECISION = {"decision": "rejected", "version": 4, "by": "ann", "reason": "not better"}
+
+
+@pytest.mark.parametrize(
+    ("status", "details"),
+    [
+        ("replayed", {"metric": JUDGEMENT["metric"]}),
+        ("rejected_by_gate", {"metric": JUDGEMENT["metric"], "reasons": JUDGEMENT["reasons"]}),
+        ("rejected", {"reasons": [{"code": "Rejected", "message": "not better"}]}),
+        ("superseded", {"reasons": [{"code": "Superseded", "message": "not better"}]}),
+        ("stopped", {"reasons": [{"code": "Stopped", "message": "the training job was stopped"}]}),
+        ("failed", {}),
+    ],
+)
+def test_a_record_says_of_each_end_what_it_said_under_a_state_of_its_own(status, details):
+    """The machines of 5f27fc0 to d0191a7 sent the details, and wrote their messages of the answer."""
+    error = {"Error": "EmptyData", "Cause": "no rows"} if status == "failed" else None
+    common = {"run_id": "r", "token": 1, "status": status, "error": error}
+    earlier = Ending.from_event({**common, "details": details})
+    today = Ending.from_event({**common, "execution_arn": "x", "judgement": JUDGEMENT, "approval": DECISION})
+    assert today.details == earlier.details == details
+
+    world = World()
+    admission = world.admit(a_drop(1))
+    run = admission.run
+    common |= {"run_id": run.run_id, "token": run.token}
+    closing = world.end_with(Ending.from_event({**common, "details": details}))
+    assert world.ledger.get_run(run.run_id).status == status
+    # As the earlier machines' states read it.
+    assert closing["error_class"] == ("EmptyData" if error else "")
+    assert closing["message"] == ("no rows" if error else "")
+    assert isinstance(closing["drops"], str)
+    assert isinstance(closing["data"], str)
+
+
+def test_a_decision_without_a_reason_is_recorded_in_words():
+    said = {
+        status: Ending.from_event(
+            {
+                "run_id": "r",
+                "token": 1,
+                "status": status,
+                "error": None,
+                "judgement": JUDGEMENT,
+                "approval": {**DECISION, "reason": None},
+            }
+        ).details["reasons"][0]["message"]
+        for status in ("rejected", "superseded")
+    }
+    assert said == {"rejected": "no reason given", "superseded": "a newer candidate was registered"}
 
 
 def test_a_zombie_that_closes_does_not_free_its_successors_lock():

@@ -1,0 +1,186 @@
+"""What people are told, by e-mail or whatever else listens to the topic: every subject and every message.
+
+Use cases return a notification with their answer, and the state machine's `Notify` publishes it. So a
+function that runs twice tells nothing twice, and a message that can't be sent changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dropforge.domain.errors import cut
+from dropforge.domain.figures import told_apart
+from dropforge.domain.moments import readable
+from dropforge.domain.records import ModelVersion, Run, RunStatus
+
+LONGEST_SUBJECT: Final = 99
+"""Characters. SNS takes fewer than 100, without line breaks:
+https://docs.aws.amazon.com/sns/latest/api/API_Publish.html"""
+LONGEST_TEXT: Final = 12_000
+"""Characters: the whole of an error's message, and what became of a wide table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One message; subscribers filter by its kind, which is the message's attribute ``kind``."""
+
+    kind: str
+    subject: str
+    message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", " ".join(self.subject.split())[:LONGEST_SUBJECT])
+        object.__setattr__(self, "message", cut(self.message, LONGEST_TEXT))
+
+
+def _metric(metric: Mapping[str, Any] | None) -> str | None:
+    """A metric by name and figure; None where it has no value, as with too few rows to judge on."""
+    if metric is None or metric.get("value") is None:
+        return None
+    value, _ = told_apart(metric["value"], metric.get("threshold"))
+    return f"{metric['name']} {value}"
+
+
+def _paragraphs(parts: Iterable[str | None]) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def _commands(version: int) -> str:
+    return f"  dropforge approve {version}\n  dropforge reject {version} --reason TEXT"
+
+
+# --- reviewing --------------------------------------------------------------------------------------
+
+
+def approval_needed(model_name: str, model: ModelVersion, notes: Iterable[str], drops: str) -> Notification:
+    """A candidate waits for its reviewers, who should know the notes."""
+    metric = _metric(model.metric)
+    return Notification(
+        "approval-needed",
+        f"Version {model.version} of {model_name} is waiting for approval",
+        _paragraphs(
+            [
+                f"Run {model.run_id} trained version {model.version} of {model_name}"
+                + (f": {metric} on the hold-out." if metric else "."),
+                "\n".join(notes),
+                drops,
+                "Approve or reject it in SageMaker Studio, in the dropforge console, or with:\n"
+                + _commands(model.version),
+                model.model_package_arn,
+            ]
+        ),
+    )
+
+
+def approval_reminder(model_name: str, model: ModelVersion) -> Notification:
+    """Nobody has decided yet."""
+    metric = _metric(model.metric)
+    return Notification(
+        "approval-reminder",
+        f"Reminder: version {model.version} of {model_name} is waiting for approval",
+        f"Version {model.version} of {model_name} is still waiting for approval"
+        + (f" ({metric} on the hold-out)" if metric else "")
+        + (
+            f". Its run ends on {readable(model.due_at)} if nobody has decided by then."
+            if model.due_at
+            else "."
+        )
+        + "\n"
+        + _commands(model.version),
+    )
+
+
+def approval_overdue(model_name: str, model: ModelVersion) -> Notification:
+    """Nobody has decided in time."""
+    by = f" by {readable(model.due_at)}" if model.due_at else " in time"
+    return Notification(
+        "approval-overdue",
+        f"Overdue: nobody decided on version {model.version} of {model_name}",
+        f"Nobody approved or rejected version {model.version} of {model_name}{by}, so its run has ended. "
+        "The live model stays. You can still approve the version, which deploys it:\n"
+        f"  dropforge approve {model.version}",
+    )
+
+
+# --- a run's end ------------------------------------------------------------------------------------
+
+
+def run_ended(
+    model_name: str,
+    status: RunStatus,
+    run: Run,
+    *,
+    decision: Mapping[str, Any] | None,
+    drops: str,
+    data: str,
+) -> Notification | None:
+    """How a run ended, if that is for anybody to know: a replay is looked at by whoever asked for it, and of
+    a newer candidate its reviewers hear anyway.
+
+    Args:
+        status: how the run's execution ends it; the record may say that something else was quicker.
+        decision: ``version``, ``by`` and ``reason`` of a rejection.
+        drops: what became of the run's drops, in words.
+        data: what became of the data of a candidate that the gate rejected, in words.
+    """
+    if status is RunStatus.REJECTED_BY_GATE:
+        metric = _metric(run.metric)
+        reasons = "\n".join(f"- {each['message']}" for each in run.reasons)
+        return Notification(
+            "rejected-by-gate",
+            f"The gate rejected a candidate for {model_name}",
+            _paragraphs(
+                [
+                    f"The gate rejected the candidate of run {run.run_id}"
+                    + (f" ({metric} on the hold-out)" if metric else "")
+                    + f":\n{reasons}",
+                    data,
+                    drops,
+                    "The live model stays.",
+                ]
+            ),
+        )
+    if status is RunStatus.REJECTED and decision is not None:
+        by, reason = decision.get("by"), decision.get("reason")
+        return Notification(
+            "rejected",
+            f"Version {decision['version']} of {model_name} was rejected",
+            f"Version {decision['version']} of {model_name} was rejected"
+            + (f" by {by}" if by else "")
+            + (f": {reason}" if reason else ".")
+            + "\n\nThe live model stays.",
+        )
+    if status is RunStatus.STOPPED:
+        return Notification(
+            "stopped",
+            f"A run of {model_name} was stopped",
+            f"Run {run.run_id} ended because its training job was stopped. The live model stays. The run's "
+            "drops wait for the next run; start one with 'dropforge runs start'.",
+        )
+    return None
+
+
+def run_failed(
+    model_name: str, error: Mapping[str, str], *, run_id: str | None, execution_arn: str, drops: str
+) -> Notification:
+    """A run broke, or what was to start one did.
+
+    Args:
+        error: its ``class`` and ``message``.
+        run_id: None where it broke before there was a run.
+    """
+    return Notification(
+        "run-failed",
+        f"A run of {model_name} failed: {error['class']}",
+        _paragraphs(
+            [
+                f"{f'Run {run_id}' if run_id else 'A start of a run'} failed with {error['class']}: "
+                + error["message"],
+                drops,
+                "The dropped files are unchanged, and the live model keeps serving.",
+                execution_arn and f"Execution: {execution_arn}",
+            ]
+        ),
+    )

@@ -1,0 +1,183 @@
+"""What people are told: each message whole, as its reader gets it, and within what SNS takes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakes.records import a_run, a_version
+
+from dropforge.domain.notifications import (
+    LONGEST_SUBJECT,
+    LONGEST_TEXT,
+    Notification,
+    approval_needed,
+    approval_overdue,
+    approval_reminder,
+    run_ended,
+    run_failed,
+)
+from dropforge.domain.records import RunStatus
+
+WAITING = a_version(
+    3,
+    run_id="march-4412189d074b",
+    metric={"name": "auc", "value": 0.99421},
+    model_package_arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/churn/3",
+    due_at="2026-03-09T08:30:00.000Z",
+)
+UNJUDGED = a_version(3, metric={"name": "auc", "value": None})
+RUN = a_run(run_id="march-4412189d074b")
+DECISION = {"version": 3, "by": "ann", "reason": "not better where it matters"}
+
+
+def test_reviewers_are_told_what_waits_how_good_it_is_and_how_to_decide():
+    told = approval_needed(
+        "churn", WAITING, ["What became of your data:", "569 rows read."], "One file waits."
+    )
+    assert told.kind == "approval-needed"
+    assert told.subject == "Version 3 of churn is waiting for approval"
+    assert (
+        told.message
+        == """\
+Run march-4412189d074b trained version 3 of churn: auc 0.9942 on the hold-out.
+
+What became of your data:
+569 rows read.
+
+One file waits.
+
+Approve or reject it in SageMaker Studio, in the dropforge console, or with:
+  dropforge approve 3
+  dropforge reject 3 --reason TEXT
+
+arn:aws:sagemaker:us-east-1:123456789012:model-package/churn/3"""
+    )
+    assert "\n\n\n" not in approval_needed("churn", WAITING, [], "").message
+
+
+def test_reviewers_are_reminded_until_when():
+    told = approval_reminder("churn", WAITING)
+    assert (told.kind, told.subject) == (
+        "approval-reminder",
+        "Reminder: version 3 of churn is waiting for approval",
+    )
+    assert (
+        told.message
+        == """\
+Version 3 of churn is still waiting for approval (auc 0.9942 on the hold-out). Its run ends on \
+2026-03-09 08:30 UTC if nobody has decided by then.
+  dropforge approve 3
+  dropforge reject 3 --reason TEXT"""
+    )
+    assert "still waiting for approval.\n" in approval_reminder("churn", UNJUDGED).message
+
+
+def test_reviewers_who_were_late_are_told_that_they_may_still_approve():
+    told = approval_overdue("churn", WAITING)
+    assert (told.kind, told.subject) == (
+        "approval-overdue",
+        "Overdue: nobody decided on version 3 of churn",
+    )
+    assert (
+        told.message
+        == """\
+Nobody approved or rejected version 3 of churn by 2026-03-09 08:30 UTC, so its run has ended. \
+The live model stays. You can still approve the version, which deploys it:
+  dropforge approve 3"""
+    )
+
+
+def ended(status, run=RUN, decision=None, drops="", data=""):
+    return run_ended("churn", status, run, decision=decision, drops=drops, data=data)
+
+
+def test_owners_are_told_why_the_gate_said_no():
+    reasons = [
+        {"code": "ThresholdMissed", "message": "auc 0.61 is below the threshold 0.7."},
+        {"code": "TooFewRows", "message": "31 rows are fewer than 100."},
+    ]
+    run = a_run(run_id="march-4412189d074b", metric={"name": "auc", "value": 0.61}, reasons=reasons)
+    told = ended(
+        RunStatus.REJECTED_BY_GATE, run, drops="One file waits.", data="What became of your data:\nx"
+    )
+    assert (told.kind, told.subject) == ("rejected-by-gate", "The gate rejected a candidate for churn")
+    assert (
+        told.message
+        == """\
+The gate rejected the candidate of run march-4412189d074b (auc 0.61 on the hold-out):
+- auc 0.61 is below the threshold 0.7.
+- 31 rows are fewer than 100.
+
+What became of your data:
+x
+
+One file waits.
+
+The live model stays."""
+    )
+    near = {"name": "auc", "value": 0.69996, "threshold": 0.7}
+    assert "(auc 0.69996 on" in ended(RunStatus.REJECTED_BY_GATE, a_run(metric=near)).message
+    unjudged = a_run(metric={"name": "auc", "value": None}, reasons=reasons)
+    assert "on the hold-out" not in ended(RunStatus.REJECTED_BY_GATE, unjudged).message
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        (DECISION, "was rejected by ann: not better where it matters"),
+        ({**DECISION, "reason": None}, "was rejected by ann."),
+        ({**DECISION, "by": None}, "was rejected: not better where it matters"),
+        ({"version": 3, "by": None, "reason": None}, "was rejected."),
+    ],
+)
+def test_owners_are_told_who_rejected_a_version_and_why(decision, said):
+    told = ended(RunStatus.REJECTED, decision=decision)
+    assert (told.kind, told.subject) == ("rejected", "Version 3 of churn was rejected")
+    assert told.message == f"Version 3 of churn {said}\n\nThe live model stays."
+
+
+def test_owners_are_told_that_a_run_was_stopped():
+    told = ended(RunStatus.STOPPED)
+    assert (told.kind, told.subject) == ("stopped", "A run of churn was stopped")
+    assert "start one with 'dropforge runs start'" in told.message
+
+
+@pytest.mark.parametrize("status", [RunStatus.REPLAYED, RunStatus.SUPERSEDED])
+def test_nobody_is_told_what_they_know(status):
+    assert ended(status, decision=DECISION) is None
+
+
+def test_owners_are_told_what_broke_and_what_became_of_their_files():
+    error = {"class": "EmptyData", "message": "s3://b/x.csv has no rows. Drop a file that has some."}
+    told = run_failed("churn", error, run_id="march-1", execution_arn="arn:x", drops="x.csv was set aside.")
+    assert (told.kind, told.subject) == ("run-failed", "A run of churn failed: EmptyData")
+    assert (
+        told.message
+        == """\
+Run march-1 failed with EmptyData: s3://b/x.csv has no rows. Drop a file that has some.
+
+x.csv was set aside.
+
+The dropped files are unchanged, and the live model keeps serving.
+
+Execution: arn:x"""
+    )
+    before = run_failed("churn", error, run_id=None, execution_arn="arn:x", drops="")
+    assert before.message.startswith("A start of a run failed with EmptyData")
+
+
+@given(st.text("ab \n\r\t\u2028\x85", max_size=200), st.integers(0, 40_000).map("x".__mul__))
+def test_whatever_is_told_fits_into_what_sns_takes(subject, message):
+    told = Notification("kind", subject, message)
+    assert len(told.subject) <= LONGEST_SUBJECT
+    assert "".join(told.subject.splitlines()) == told.subject
+    assert len(told.message) <= LONGEST_TEXT
+
+
+def test_of_what_is_too_long_the_end_stays_which_says_what_to_do():
+    notes = [f"column {number} has other values" for number in range(2000)]
+    told = approval_needed("churn", WAITING, notes, "")
+    assert told.message.startswith("Run march-4412189d074b trained version 3")
+    assert "characters are left out here" in told.message
+    assert "dropforge reject 3 --reason TEXT" in told.message
