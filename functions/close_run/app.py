@@ -1,4 +1,4 @@
-"""Record how a run ended, free the training lock, start the run that waits, word what is told.
+"""Record how a run ended, free the training lock, start the run that waits. Of a batch, word how it ended.
 
 Example event: ``events/close_run.json``.
 """
@@ -6,6 +6,7 @@ Example event: ``events/close_run.json``.
 from __future__ import annotations
 
 from dropforge import bootstrap
+from dropforge.application.close_batch import close_batch
 from dropforge.application.close_run import Ending, close_run
 from dropforge.config import Settings
 from dropforge.function import Json, function, logger
@@ -20,6 +21,8 @@ class FunctionSettings(Settings):
 
 @function(FunctionSettings)
 def handler(event: Json, settings: FunctionSettings) -> Json:
+    if "batch" in event:
+        return close_batch(event, model_name=settings.powertools_service_name)
     closing = close_run(
         Ending.from_event(event),
         model_name=settings.powertools_service_name,

@@ -11,13 +11,18 @@ from dropforge.config import Settings
 from dropforge.function import Json, function, logger
 
 
-@function(Settings)
-def handler(event: Json, _: Settings) -> CollectedBatch:
+class FunctionSettings(Settings):
+    powertools_service_name: str
+
+
+@function(FunctionSettings)
+def handler(event: Json, settings: FunctionSettings) -> CollectedBatch:
     store = bootstrap.object_store()
     collected = collect_batch(
         event["plan_uri"],
         event["output_uri"],
         transform_job_arn=event["transform_job_arn"],
+        model_name=settings.powertools_service_name,
         store=store,
         tables=bootstrap.batch_tables(store),
     )

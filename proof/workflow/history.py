@@ -189,6 +189,7 @@ def _reminders(bounds: Mapping[str, str]) -> Loop:
             "outcome": "waiting" if remaining_s > 0 else "overdue",
             "wait_s": wait_s,
             "decision": "pending",
+            "notification": dict.fromkeys(("kind", "subject", "message"), "approval-reminder"),
         }
         return {"ExecutedVersion": "1", "StatusCode": 200, "Payload": {**answer, "version": 1}}
 

@@ -11,6 +11,7 @@ import pytest
 from proof.workflow.walk import Failure, Walk
 from tests.contract.state_machine import ACCOUNT, ROOT, go, source
 
+from dropforge.application.close_batch import close_batch
 from dropforge.domain import errors
 
 EXECUTION = f"arn:aws:states:{ACCOUNT}:execution:dropforge-batch:x"
@@ -54,6 +55,7 @@ COLLECTED = {
     "model_version": 4,
     "scored": 2,
     "rejected": 1,
+    "notification": {"kind": "batch-scored", "subject": "Scored", "message": "2 rows were scored."},
 }
 
 
@@ -75,6 +77,8 @@ def score(start: Any = None, first: str | None = None, **changes: Any) -> Walk:
 
     def answer(state: str, request: Any, how_often: int) -> Any:
         given = results.get(state, {})
+        if state == "CloseBatch" and state not in results:
+            given = invoked(close_batch(request["Payload"], model_name="model"))
         if isinstance(given, list):
             given = given[min(how_often, len(given)) - 1]
         return given if isinstance(given, Failure) else copy.deepcopy(given)
@@ -82,6 +86,10 @@ def score(start: Any = None, first: str | None = None, **changes: Any) -> Walk:
     done = go("batch", start or EVENT, answer, EXECUTION, first)
     VISITED.update(done.states)
     return done
+
+
+def told(done: Walk) -> list[str]:
+    return [each["MessageAttributes"]["kind"]["StringValue"] for each in done.requests.get("Notify", [])]
 
 
 def test_names_of_classes_that_the_machine_raises_are_documented():
@@ -96,7 +104,7 @@ def test_names_of_classes_that_the_machine_raises_are_documented():
 
 def test_a_dropped_file_is_planned_transformed_and_collected():
     done = score()
-    assert (done.status, done.states[-1]) == ("SUCCEEDED", "Scored")
+    assert (done.status, done.states[-1]) == ("SUCCEEDED", "BatchEnded")
     (planned,) = done.requests["PlanBatch"]
     assert planned["Payload"] == {"execution_arn": EXECUTION, "event": EVENT}
     assert planned["Payload"].keys() == event("plan_batch").keys()
@@ -110,10 +118,9 @@ def test_a_dropped_file_is_planned_transformed_and_collected():
     # One line is one request, whose answer is one line.
     assert (job["TransformInput"]["SplitType"], job["BatchStrategy"]) == ("Line", "SingleRecord")
     assert job["TransformOutput"]["AssembleWith"] == "Line"
-    (message,) = done.requests["NotifyScored"]
-    assert "2 rows of s3://dropforge-data-123456789012/batch/in/may/new-patients.csv" in message["Message"]
-    assert "1 rows broke its contract" in message["Message"]
-    assert COLLECTED["result_uri"] in message["Message"]
+    assert told(done) == ["batch-scored"]
+    assert done.requests["Notify"][0]["Message"] == "2 rows were scored."
+    assert "CloseBatch" not in done.states
 
 
 def test_the_longest_name_of_a_model_and_of_a_file_gives_a_job_name():
@@ -134,8 +141,8 @@ def test_what_is_not_planned_ends_well_and_starts_nothing(outcome):
 
 
 def test_an_older_file_of_the_same_name_ends_well_without_a_word():
-    done = score(CollectBatch=invoked({**COLLECTED, "outcome": "superseded"}))
-    assert (done.status, done.states[-2:]) == ("SUCCEEDED", ["IsNewest", "Superseded"])
+    done = score(CollectBatch=invoked({**COLLECTED, "outcome": "superseded", "notification": None}))
+    assert (done.status, done.states[-2:]) == ("SUCCEEDED", ["HowItEnded", "BatchEnded"])
 
 
 def test_a_missing_quota_tries_each_type_twice_and_then_fails():
@@ -154,7 +161,7 @@ def failed(reason: str) -> dict[str, Any]:
 
 def test_missing_capacity_tries_the_next_type_and_collects_its_output():
     done = score(DescribeTransformJob=[failed("CapacityError: Unable to provision"), TRANSFORMED])
-    assert done.states[-1] == "Scored"
+    assert done.states[-1] == "BatchEnded"
     assert done.requests["CollectBatch"][0]["Payload"]["output_uri"] == f"{WORK}output/a1/"
 
 
@@ -170,7 +177,7 @@ def test_an_instance_type_that_the_region_lacks_is_no_capacity():
         "SageMaker.SageMakerException",
         "The requested resource transform-job/ml.m5.large is not available in this region",
     )
-    assert score(TransformBatch=[refusal, BEGUN]).states[-1] == "Scored"
+    assert score(TransformBatch=[refusal, BEGUN]).states[-1] == "BatchEnded"
     done = score(TransformBatch=refusal)
     assert len(done.requests["TransformBatch"]) == 4
     assert "not available in this region" in done.cause
@@ -186,7 +193,7 @@ def test_a_failed_job_fails_with_its_reason_and_where_to_look():
 
 def test_a_job_that_was_stopped_is_not_a_failure():
     done = score(DescribeTransformJob=STOPPED)
-    assert (done.status, done.states[-1]) == ("SUCCEEDED", "Stopped")
+    assert (done.status, done.states[-1], told(done)) == ("SUCCEEDED", "BatchEnded", ["batch-stopped"])
 
 
 def test_a_job_that_outran_its_time_is_stopped_and_fails_with_a_remedy():
@@ -210,7 +217,7 @@ def test_a_job_whose_beginning_failed_may_be_there_and_is_stopped():
 def test_follows_a_job_that_an_unanswered_call_had_made():
     in_use = Failure("SageMaker.ResourceInUseException", "Job name must be unique")
     done = score(TransformBatch=in_use, DescribeTransformJob=[RUNNING, RUNNING, TRANSFORMED])
-    assert (done.states[-1], done.waits) == ("Scored", [1, 1])
+    assert (done.states[-1], done.waits) == ("BatchEnded", [1, 1])
     done = score(TransformBatch=in_use, DescribeTransformJob=failed("AlgorithmError: x"))
     assert done.error == "TransformFailed"
     assert "AlgorithmError: x" in done.cause
@@ -224,7 +231,27 @@ def test_breakage_anywhere_is_told_and_fails_with_its_class(state, cause):
     changes: dict[str, Any] = {state: Failure("AccessDenied", cause)}
     done = score(**changes)
     assert (done.status, done.error, done.cause) == ("FAILED", "AccessDenied", cause or "")
-    assert "batch/in/may/new-patients.csv" in done.requests["NotifyFailure"][0]["Message"]
+    assert "batch/in/may/new-patients.csv" in done.requests["Notify"][0]["Message"]
+    assert told(done) == ["batch-failed"]
+
+
+@pytest.mark.parametrize("cause", [None, "", "not JSON"])
+def test_breakage_while_a_batch_is_closed_is_told_with_what_broke_first(cause):
+    refused = Failure("AccessDenied", cause)
+    done = score(PlanBatch=Failure("UnscorableBatch", cause), CloseBatch=refused)
+    assert (done.status, done.error, done.cause) == ("FAILED", "UnscorableBatch", cause or "")
+    assert told(done) == ["batch-failed"]
+    assert f"{EXECUTION}: UnscorableBatch: {cause or ''}" in done.requests["Notify"][0]["Message"]
+    done = score(DescribeTransformJob=STOPPED, CloseBatch=refused)
+    assert (done.status, done.error) == ("FAILED", "AccessDenied")
+
+
+def test_what_an_execution_is_started_with_decides_nothing_and_is_told_of():
+    start = {"verdict": "stopped", "transform": {"attempt": 9}, "notification": {"kind": "x"}}
+    done = score(start, PlanBatch=Failure("InvalidEvent", "no event"))
+    assert (done.status, done.error, told(done)) == ("FAILED", "InvalidEvent", ["batch-failed"])
+    assert "A batch could not be scored. InvalidEvent: no event" in done.requests["Notify"][0]["Message"]
+    assert score({**EVENT, "error": {"Error": "x"}, "verdict": "x"}).states[-1] == "BatchEnded"
 
 
 def test_a_functions_message_is_what_people_read():
@@ -232,16 +259,16 @@ def test_a_functions_message_is_what_people_read():
     cause = json.dumps({"errorMessage": message, "errorType": "UnscorableBatch", "stackTrace": ["x"]})
     done = score(PlanBatch=Failure("UnscorableBatch", cause))
     assert issubclass(errors.UnscorableBatch, errors.PermanentError)
-    assert done.cause == message.replace("\n", " ")
-    assert message.replace("\n", " ") in done.requests["NotifyFailure"][0]["Message"]
-    assert "stackTrace" not in done.requests["NotifyFailure"][0]["Message"]
+    assert done.cause == message
+    assert message in done.requests["Notify"][0]["Message"]
+    assert "stackTrace" not in done.requests["Notify"][0]["Message"]
 
 
-@pytest.mark.parametrize("state", ["NotifyScored", "NotifyStopped", "NotifyFailure", "StopTransformJob"])
+@pytest.mark.parametrize("state", ["Notify", "StopTransformJob"])
 def test_what_comes_after_the_outcome_never_changes_it(state):
     refused = {state: Failure("AccessDenied", None)}
     assert score(**refused).status == "SUCCEEDED"
-    assert score(DescribeTransformJob=STOPPED, **refused).states[-1] == "Stopped"
+    assert score(DescribeTransformJob=STOPPED, **refused).states[-1] == "BatchEnded"
     assert score(TransformBatch=Failure("States.Timeout", None), **refused).error == "States.Timeout"
 
 

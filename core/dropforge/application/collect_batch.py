@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 from dropforge.domain.batch import BatchPlaces, BatchTables, RowId, TableForm, is_newer
 from dropforge.domain.batch_results import ResultRows, predictions_of_answer
 from dropforge.domain.errors import InvalidBatchOutput
+from dropforge.domain.notifications import Notification, batch_scored
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.triggers import Drop
 
@@ -23,7 +24,10 @@ _OUTPUT_NAME = "requests.jsonl.out"
 
 @dataclass(frozen=True)
 class CollectedBatch:
-    """``outcome`` is ``scored``, or ``superseded`` where a newer file of the same name was scored before."""
+    """``outcome`` is ``scored``, or ``superseded`` where a newer file of the same name was scored before.
+
+    ``notification`` is what is to be told; of a batch whose result nobody needs, nothing.
+    """
 
     outcome: str
     result_uri: str
@@ -31,6 +35,7 @@ class CollectedBatch:
     model_version: int
     scored: int
     rejected: int
+    notification: Notification | None
 
 
 def collect_batch(
@@ -38,6 +43,7 @@ def collect_batch(
     output_uri: str,
     *,
     transform_job_arn: str,
+    model_name: str,
     store: ObjectStore,
     tables: BatchTables,
 ) -> CollectedBatch:
@@ -56,14 +62,11 @@ def collect_batch(
     places = BatchPlaces(drop)
     rows = plan["rows"]
 
-    def collected(outcome: str) -> CollectedBatch:
+    version, scored, rejected = plan["model"]["version"], rows["to_score"], rows["rejected"]
+
+    def collected(outcome: str, notification: Notification | None = None) -> CollectedBatch:
         return CollectedBatch(
-            outcome,
-            places.result_uri,
-            places.manifest_uri,
-            plan["model"]["version"],
-            rows["to_score"],
-            rows["rejected"],
+            outcome, places.result_uri, places.manifest_uri, version, scored, rejected, notification
         )
 
     if _has_newer_result(places, store):
@@ -75,23 +78,31 @@ def collect_batch(
         result = ResultRows(form, plan["classes"])
         with tables.compressing(cast("BinaryIO", counting), places.name) as stream:
             stream.write(result.header())
-            scored = 0
+            answered = 0
             for ids, predictions in _answers(places, output, store):
                 stream.write(result.lines(ids, predictions))
-                scored += len(ids)
-        if scored != rows["to_score"]:
+                answered += len(ids)
+        if answered != scored:
             raise InvalidBatchOutput(
-                f"{places.ids_uri} names {scored} rows where {rows['to_score']} were sent. "
-                "Drop the file again."
+                f"{places.ids_uri} names {answered} rows where {scored} were sent. Drop the file again."
             )
         file.seek(0)
         store.upload(places.result_uri, file, _TYPES[form.format])
-    if rows["rejected"]:
-        with store.open(places.staged_rejected_uri) as rejected:
-            store.upload(places.rejected_uri, rejected, _TYPES["json"])
+    if rejected:
+        with store.open(places.staged_rejected_uri) as staged:
+            store.upload(places.rejected_uri, staged, _TYPES["json"])
     manifest = _manifest(plan, places, counting, transform_job_arn, result.columns)
     store.write(places.manifest_uri, json.dumps(manifest, indent=1, ensure_ascii=False).encode(), _JSON)
-    return collected("scored")
+    told = batch_scored(
+        model_name,
+        f"s3://{drop.bucket}/{drop.key}",
+        version,
+        scored=scored,
+        rejected=rejected,
+        result_uri=places.result_uri,
+        manifest_uri=places.manifest_uri,
+    )
+    return collected("scored", told)
 
 
 def _has_newer_result(places: BatchPlaces, store: ObjectStore) -> bool:

@@ -184,3 +184,61 @@ def run_failed(
             ]
         ),
     )
+
+
+# --- a batch's end ----------------------------------------------------------------------------------
+
+
+def batch_scored(
+    model_name: str,
+    source: str,
+    version: int,
+    *,
+    scored: int,
+    rejected: int,
+    result_uri: str,
+    manifest_uri: str,
+) -> Notification:
+    """A batch has its result."""
+    left_out = ""
+    if rejected:
+        left_out = f" {rejected:,} {'rows break' if rejected > 1 else 'row breaks'} its contract and "
+        left_out += f"{'were' if rejected > 1 else 'was'} not scored."
+    return Notification(
+        "batch-scored",
+        f"A batch was scored by {model_name}",
+        f"Version {version} of {model_name} scored {scored:,} row{'' if scored == 1 else 's'} of {source}."
+        f"{left_out}\n\nResult: {result_uri}\nCounts, reasons and digest: {manifest_uri}",
+    )
+
+
+def batch_stopped(model_name: str, source: str | None) -> Notification:
+    """Somebody stopped the transform job."""
+    return Notification(
+        "batch-stopped",
+        f"A batch of {model_name} was stopped",
+        f"{source or 'A batch'} was not scored, because its transform job was stopped. To score it, drop the "
+        "file again.",
+    )
+
+
+def batch_failed(
+    model_name: str, source: str | None, error: Mapping[str, str], *, execution_arn: str
+) -> Notification:
+    """A batch broke.
+
+    Args:
+        source: the file; None where the execution was started with something else.
+        error: its ``class`` and ``message``.
+    """
+    return Notification(
+        "batch-failed",
+        f"A batch of {model_name} failed: {error['class']}",
+        _paragraphs(
+            [
+                f"{source or 'A batch'} could not be scored. {error['class']}: {error['message']}",
+                "The file is unchanged. Once the cause is fixed, drop it again.",
+                f"Execution: {execution_arn}",
+            ]
+        ),
+    )

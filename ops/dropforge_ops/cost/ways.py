@@ -12,10 +12,10 @@ from dropforge.pricing.rates import Rates
 from dropforge.pricing.run import training_seconds
 from dropforge_ops.cost.stack_template import StackTemplate
 
-# What each passes: at last the state that looks at the job or the endpoint, and the end.
-_TRAINING: Final = ("TrainingStateMachine", "DescribeTrainingJob", "ModelDeployed")
+# What each passes: among it the state that describes the job or the endpoint, and at last the end.
+_TRAINING: Final = ("TrainingStateMachine", "DescribeTrainingJob", "DeployModel", "RunEnded")
 _DEPLOYMENT: Final = ("DeploymentStateMachine", "UpdateEndpoint", "DescribeEndpoint", "Deployed")
-_BATCH: Final = ("BatchStateMachine", "DescribeTransformJob", "Scored")
+_BATCH: Final = ("BatchStateMachine", "DescribeTransformJob", "CollectBatch", "Notify", "BatchEnded")
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ def looks_within(seconds: float) -> int:
 
 
 def _way(machines: Mapping[str, Any], machine: str, *passed: str) -> Way:
-    """The way past these states with the fewest transitions, errors aside; the last but one looks."""
+    """The way past these states with the fewest transitions, errors aside; the one that describes looks."""
     states, path = machines[machine]["States"], [str(machines[machine]["StartAt"])]
     for goal in passed:
         path += _between(states, path[-1], {goal})[1:]
-    look = passed[-2]
+    look = next(name for name in passed if name.startswith("Describe"))
     loop = min((_between(states, following, {look}) for following in _next(states[look])), key=len)
     return Way(tuple(states[name] for name in path), len(loop))
 

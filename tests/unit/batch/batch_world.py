@@ -117,7 +117,12 @@ class World:
         assert plan.plan_uri is not None
         tables = StreamedBatchTables(self.store)
         return collect_batch(
-            plan.plan_uri, output_uri, transform_job_arn=JOB, store=self.store, tables=tables
+            plan.plan_uri,
+            output_uri,
+            transform_job_arn=JOB,
+            model_name="model",
+            store=self.store,
+            tables=tables,
         )
 
     def score(self, content: bytes | str, name: str = "new.csv", **options: Any) -> CollectedBatch:

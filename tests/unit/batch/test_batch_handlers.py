@@ -91,6 +91,8 @@ class Stack:
 @pytest.fixture
 def stack(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "us-east-1")
+    for name in ("POWERTOOLS_SERVICE_NAME", "TRAINING_MACHINE_ARN", "DEPLOYMENT_MACHINE_ARN"):
+        monkeypatch.setenv(name, name.lower())
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
     with mocked_aws() as client:
         made = Stack(client)
@@ -117,6 +119,21 @@ def test_plans_and_collects_the_example_batch(stack):
     assert [line.split(",")[0] for line in lines] == ["id", "p1", "p2"]
     manifest = json.loads(stack.read(collected["manifest_uri"]))
     assert manifest["transform_job_arn"] == event("collect_batch")["transform_job_arn"]
+    assert collected["notification"]["kind"] == "batch-scored"
+    assert collected["result_uri"] in collected["notification"]["message"]
+
+
+def test_words_how_the_example_batch_failed(stack):
+    ending = {
+        "execution_arn": event("plan_batch")["execution_arn"],
+        "batch": event("plan_batch")["event"],
+        "status": "failed",
+        "error": {"Error": "NoLiveModel", "Cause": '{"errorMessage":"None.","errorType":"NoLiveModel"}'},
+    }
+    answer = stack.run("close_run", ending)
+    assert answer["error"] == {"Error": "NoLiveModel", "Cause": "None."}
+    file = "s3://dropforge-data-123456789012/batch/in/may/new-patients.csv"
+    assert answer["notification"]["message"].startswith(f"{file} could not be scored. NoLiveModel: None.")
 
 
 def test_another_execution_of_the_example_event_is_a_duplicate(stack):

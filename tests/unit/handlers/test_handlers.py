@@ -39,7 +39,7 @@ TRIGGERS = (
     "cloudwatch_alarm_drift",
     "cloudwatch_alarm_quality",
 )
-WITHOUT_SETTINGS = ("collect_batch", "smoke_test")
+WITHOUT_SETTINGS = ("smoke_test",)
 TABLE = "ledger"
 PREDICTIONS = "predictions"
 _MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge"

@@ -46,7 +46,7 @@ def test_the_debugger_stops_at_the_first_line_of_the_handler_behind_its_decorato
     debugger = debugger_at(handler, stdin=io.StringIO("p sorted(event)\nq\n"), stdout=said)
     debugger.runcall(handler, event, context)
     assert "functions/close_run/app.py" in said.getvalue()
-    assert "closing = close_run(" in said.getvalue()
+    assert 'if "batch" in event' in said.getvalue()
 
 
 def test_a_call_has_time_left_and_an_id_of_its_own() -> None:

@@ -14,6 +14,9 @@ from dropforge.domain.notifications import (
     approval_needed,
     approval_overdue,
     approval_reminder,
+    batch_failed,
+    batch_scored,
+    batch_stopped,
     run_ended,
     run_failed,
 )
@@ -165,6 +168,48 @@ Execution: arn:x"""
     )
     before = run_failed("churn", error, run_id=None, execution_arn="arn:x", drops="")
     assert before.message.startswith("A start of a run failed with EmptyData")
+
+
+FILE = "s3://b/batch/in/may.csv"
+
+
+@pytest.mark.parametrize(
+    ("scored", "rejected", "said"),
+    [
+        (12_345, 0, f"Version 3 of churn scored 12,345 rows of {FILE}."),
+        (1, 1, f"Version 3 of churn scored 1 row of {FILE}. 1 row breaks its contract and was not scored."),
+        (2, 7, f"Version 3 of churn scored 2 rows of {FILE}. 7 rows break its contract and were not scored."),
+    ],
+)
+def test_owners_are_told_what_was_scored_and_where_the_result_is(scored, rejected, said):
+    told = batch_scored(
+        "churn", FILE, 3, scored=scored, rejected=rejected, result_uri="s3://r", manifest_uri="s3://m"
+    )
+    assert (told.kind, told.subject) == ("batch-scored", "A batch was scored by churn")
+    assert told.message == f"{said}\n\nResult: s3://r\nCounts, reasons and digest: s3://m"
+
+
+def test_owners_are_told_that_a_batch_was_stopped():
+    told = batch_stopped("churn", FILE)
+    assert (told.kind, told.subject) == ("batch-stopped", "A batch of churn was stopped")
+    assert told.message == (
+        f"{FILE} was not scored, because its transform job was stopped. To score it, drop the file again."
+    )
+
+
+def test_owners_are_told_why_a_batch_could_not_be_scored():
+    error = {"class": "UnscorableBatch", "message": "column 'dose' is missing."}
+    told = batch_failed("churn", FILE, error, execution_arn="arn:x")
+    assert (told.kind, told.subject) == ("batch-failed", "A batch of churn failed: UnscorableBatch")
+    assert (
+        told.message
+        == f"""\
+{FILE} could not be scored. UnscorableBatch: column 'dose' is missing.
+
+The file is unchanged. Once the cause is fixed, drop it again.
+
+Execution: arn:x"""
+    )
 
 
 @given(st.text("ab \n\r\t\u2028\x85", max_size=200), st.integers(0, 40_000).map("x".__mul__))

@@ -1,0 +1,38 @@
+"""The end of a batch that has no result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dropforge.application.close_run import readable_error
+from dropforge.domain.notifications import batch_failed, batch_stopped
+
+STOPPED = "stopped"
+
+
+def close_batch(event: Mapping[str, Any], *, model_name: str) -> dict[str, Any]:
+    """Word how a batch ended; nothing is left to be freed or cleaned up.
+
+    Args:
+        event: ``batch``, with which its execution was started; ``execution_arn``; ``status``, which is
+            ``stopped`` or ``failed``; and ``error``, which Step Functions caught (``Error``, ``Cause``).
+
+    Returns:
+        ``notification``, and ``error``: what the execution fails with, readable, or None.
+    """
+    source = _source(event["batch"])
+    if event["status"] == STOPPED:
+        return {"notification": asdict(batch_stopped(model_name, source)), "error": None}
+    error = readable_error(event["error"] or {})
+    told = batch_failed(model_name, source, error, execution_arn=event["execution_arn"])
+    return {"notification": asdict(told), "error": {"Error": error["class"], "Cause": error["message"]}}
+
+
+def _source(start: Any) -> str | None:
+    """The file that the batch began with; None where it began with something else."""
+    try:
+        return f"s3://{start['detail']['bucket']['name']}/{start['detail']['object']['key']}"
+    except (KeyError, TypeError):
+        return None
