@@ -115,7 +115,7 @@ def test_reminders_without_end_fill_the_history(product: Product, monkeypatch: p
     monkeypatch.setattr(
         history, "next_reminder_s", lambda reminder_s, _, remaining_s: min(reminder_s, remaining_s)
     )
-    planted = product.with_definition(TRAINING, "Tell the reviewers", "Tell those who review")
+    planted = product.with_definition(TRAINING, "Tell them that a version waits", "Say that a version waits")
     assert only(list(history.check(planted)), "history").where == TRAINING
 
 

@@ -143,7 +143,7 @@ def test_a_dropped_file_has_the_endpoints_predictions_under_its_ids(
     assert source == dropped.encode()
     message = stack.wait_for_notification("batch-scored")["Message"]
     assert f"s3://{stack.bucket}/batch/out/may/patients.csv" in message
-    assert "2 rows broke its contract" in message
+    assert "2 rows break its contract" in message
 
     # The same event delivered once more, at any time later.
     event = json.loads(done["input"])
@@ -198,7 +198,7 @@ def test_quota_and_throttling_are_waited_out_and_a_stopped_job_is_no_failure(
     batches.drop("large.csv", many_rows(content))
     stack.sagemaker.stop_transform_job(TransformJobName=batches.running())
     done = batches.ended(before + 3)
-    assert (done["status"], stack.states(done["executionArn"])[-1]) == ("SUCCEEDED", "Stopped")
+    assert (done["status"], stack.states(done["executionArn"])[-1]) == ("SUCCEEDED", "BatchEnded")
     stack.wait_for_notification("batch-stopped")
 
 
@@ -219,7 +219,7 @@ def test_a_stopped_execution_leaves_no_job_that_costs(stack: Stack, samples: Map
     wait_for("end of the job", lambda: job()["TransformJobStatus"] != "InProgress")
     assert time.monotonic() - stopped_at < 120
     assert stack.execution(execution)["status"] == "ABORTED"
-    wait_for("a stopped job", lambda: job()["TransformJobStatus"] == "Stopped")
+    wait_for("a stopped job", lambda: job()["TransformJobStatus"] == "BatchEnded")
 
 
 def test_what_runs_make_is_encrypted_with_the_stacks_own_key(
