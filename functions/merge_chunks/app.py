@@ -21,5 +21,5 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
     run_id, phase = event["run_id"], event["phase"]
     data_uri = f"s3://{settings.data_bucket}"
     merged = merge_chunks(run_id, phase, data_uri, store, bootstrap.chunk_tables(store))
-    logger.info("merged chunks", run_id=run_id, merged=phase, next=merged.get("phase", {}).get("name"))
+    logger.info("merged chunks", merged=phase, next=merged.get("phase", {}).get("name"))
     return merged

@@ -61,8 +61,8 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
     )
     if policy.wants(request.objects):
         planned = plan(request, policy, store, bootstrap.chunk_tables(store))
-        logger.info("planned", run_id=request.run_id, phase=planned["phase"])
+        logger.info("planned", phase=planned["phase"])
         return planned
     prepared = prepare_data(request, store, bootstrap.tables(store)).to_dict()
-    logger.info("prepared", run_id=request.run_id, rows=prepared["rows"])
+    logger.info("prepared", rows=prepared["rows"])
     return prepared

@@ -38,5 +38,5 @@ def handler(event: Json, settings: FunctionSettings) -> Registration:
         training_machine_arn=settings.training_machine_arn,
         now=bootstrap.now(),
     )
-    logger.info("registered", run_id=event["run_id"], version=registration.model.version)
+    logger.info("registered", version=registration.model.version)
     return registration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def doctor(invocation: Invocation) -> None:
     findings = [*made(machine.checks(root), "this machine"), *_findings(invocation, root)]
     counts = Counter(each.status for each in findings)
     document = {
-        "checks": [each.to_dict() for each in findings],
+        "checks": [asdict(each) for each in findings],
         "counts": {str(status): counts[status] for status in Status},
         "healthy": not counts[Status.FAIL],
     }
