@@ -101,6 +101,13 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert anchor in anchors(found), f"{page.name}: {target}"
 
 
+def test_a_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    for page in pages:
+        assert page.read_text(encoding="utf-8").startswith(f"# {page.name[:4]} "), page.name
+
+
 def test_every_page_is_found_from_the_readme() -> None:
     found = {ROOT / "README.md"}
     waiting = [*found]
