@@ -20,12 +20,14 @@ from dropforge.domain.gate import GatePolicy, judge
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metrics import Scored
 from dropforge.domain.splitting import split_codes, splitmix64
+from dropforge.domain.time_split import Times, ordered_keys
 
 ROWS_EACH = 20
 NEIGHBOURS = 15
-NEW_ENTITIES = 3000
+NEW_ENTITIES, NEW_ROWS_EACH = 3000, 5
 COVERAGE = 0.92
 SIZES = (20, 100, 300)
+LEAK_ROWS, LEAK_RUNS = 4000, 20
 """Groups in the hold-out, a tenth of all."""
 _TRAIN, _TEST = 0, 2
 
@@ -39,9 +41,9 @@ class Rows:
     entity: NDArray[np.int64]
 
 
-def draw(rng: np.random.Generator, entities: int) -> Rows:
+def draw(rng: np.random.Generator, entities: int, rows_each: int = ROWS_EACH) -> Rows:
     """Draw entities with an effect of their own that nothing but who they are tells."""
-    entity = np.repeat(np.arange(entities), ROWS_EACH)
+    entity = np.repeat(np.arange(entities), rows_each)
     effect, mark = rng.normal(0, 1.5, entities), rng.normal(0, 3, (entities, 2))
     signal = rng.normal(size=len(entity))
     chance = 1 / (1 + np.exp(-(signal + effect[entity])))
@@ -75,7 +77,7 @@ def measure(groups: int, runs: int, seed: int) -> dict[str, Found]:
     found = {"row": Found(), "group": Found()}
     for number in range(runs):
         rng = np.random.default_rng([seed, groups, number])
-        rows, new = draw(rng, groups * 10), draw(rng, NEW_ENTITIES)
+        rows, new = draw(rng, groups * 10), draw(rng, NEW_ENTITIES, NEW_ROWS_EACH)
         salt = np.uint64(rng.integers(2**63))
         by = {"row": np.arange(len(rows.entity)), "group": rows.entity}
         for name, decides in by.items():
@@ -89,19 +91,51 @@ def measure(groups: int, runs: int, seed: int) -> dict[str, Found]:
                 candidate=scores(train, test.features),
                 group=test.entity if name == "group" else None,
             )
-            _count(found[name], holdout, Scored("binary", new.target, scores(train, new.features)))
+            _count(found[name], holdout, train, new)
     return found
 
 
-def _count(found: Found, holdout: HoldOut, truth: Scored) -> None:
+def _count(found: Found, holdout: HoldOut, train: Rows, new: Rows) -> None:
     judged = judge(holdout, GatePolicy(metric="auc", threshold="0.5")).candidate
     found.runs += 1
     if not math.isfinite(judged.low):
         found.silent += 1
         return
-    true = truth.value("auc")
+    true = Scored("binary", new.target, scores(train, new.features)).value("auc")
     found.covered += judged.low <= true <= judged.high
     found.excess += judged.value - true
+
+
+def learned_the_future(by_time: bool, seed: int) -> tuple[bool, float]:
+    """Judge a model whose best feature is known of old rows only: what happened later was written over it.
+
+    The column is the outcome itself, blurred a little, in the first nine tenths of the time, then noise.
+
+    Returns:
+        Whether the gate accepts, and the auc on the hold-out.
+    """
+    rng = np.random.default_rng([seed, by_time])
+    time = rng.permutation(LEAK_ROWS)
+    target = rng.integers(0, 2, LEAK_ROWS)
+    known = time < LEAK_ROWS * 9 // 10
+    leak = np.where(known, target + rng.normal(0, 0.2, LEAK_ROWS), rng.normal(0.5, 0.5, LEAK_ROWS))
+    features = np.column_stack([leak, rng.normal(size=(LEAK_ROWS, 2)) * 0.1])
+    if by_time:
+        keys = ordered_keys(time)
+        codes = Times(lambda: [keys]).boundaries().codes(keys)
+    else:
+        codes = split_codes(splitmix64(np.arange(LEAK_ROWS, dtype=np.uint64) ^ np.uint64(seed)))
+    rows = Rows(features, target.astype(np.int64), np.arange(LEAK_ROWS))
+    train, test = (taken(rows, np.flatnonzero(codes == code)) for code in (_TRAIN, _TEST))
+    holdout = HoldOut(
+        task="binary",
+        classes=("no", "yes"),
+        row_key=np.arange(len(test.target), dtype=np.uint64),
+        target=test.target,
+        candidate=scores(train, test.features),
+    )
+    judged = judge(holdout, GatePolicy())
+    return judged.accepted, judged.candidate.value
 
 
 def main(arguments: list[str]) -> int:
@@ -131,5 +165,19 @@ def main(arguments: list[str]) -> int:
             )
             label = f"splits: cover, {groups} groups, split by {name}"
             results.append(Result(label, share if given else 0.0, None, None, None, goal, met))
+    for by_time in (False, True):
+        judged = [learned_the_future(by_time, options.seed + number) for number in range(LEAK_RUNS)]
+        accepted = sum(each for each, _ in judged)
+        met = accepted == (0 if by_time else LEAK_RUNS)
+        name = "with SplitColumn" if by_time else "without"
+        mean = sum(value for _, value in judged) / LEAK_RUNS
+        print(
+            f"a model that learned the future, {name:<16}: accepted in {accepted} of {LEAK_RUNS} runs, "
+            f"auc {mean:.3f}{'' if met else '  MISSED'}",
+            flush=True,
+        )
+        share = accepted / LEAK_RUNS
+        goal = "0" if by_time else "1"
+        results.append(Result(f"splits: learned the future, {name}", share, None, None, None, goal, met))
     append(results)
     return 0 if all(each.met for each in results) else 1

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Champion:
         self._log = work / "champion.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.reason: str | None = None
+        self.unseen: NDArray[np.bool_] | None = None
         try:
             packed = (channel / "model.tar.gz").open("rb")
         except FileNotFoundError as error:
@@ -68,10 +70,35 @@ class Champion:
                 command, cwd=self._folder, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
 
+    def scored(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        contract: Contract,
+        read_otherwise: str,
+        times: NDArray[Any] | None,
+    ) -> dict[str, NDArray[Any]]:
+        """Return the hold-out with its scores, of the rows that it can't have learned from; or as it is."""
+        scores = self.scores(contract, arrays["row_key"], read_otherwise, times)
+        print(f"champion: {f'not scored: {self.reason}' if self.reason else 'scored'}", flush=True)
+        if scores is None:
+            return dict(arrays)
+        rows = slice(None) if self.unseen is None else self.unseen
+        return {name: values[rows] for name, values in {**arrays, "champion": scores}.items()}
+
     def scores(
-        self, contract: Contract, row_key: NDArray[np.uint64], read_otherwise: str
+        self,
+        contract: Contract,
+        row_key: NDArray[np.uint64],
+        read_otherwise: str,
+        times: NDArray[Any] | None = None,
     ) -> NDArray[np.float64] | None:
-        """Wait for the scores, aligned with `row_key`; None with `reason` set where there are none."""
+        """Wait for the scores, aligned with `row_key`; None with `reason` set where there are none.
+
+        Args:
+            times: of the rows, where these decide on the split.
+
+        Effect: `unseen` says which rows it can't have learned from.
+        """
         if self._process is not None:
             try:
                 code = self._process.wait(CHAMPION_TIMEOUT_S)
@@ -85,6 +112,8 @@ class Champion:
         if self.reason is not None:
             return None
         self.reason = self._difference(contract, read_otherwise)
+        if self.reason is None and times is not None:
+            self.reason = self._older(times)
         if self.reason is not None:
             return None
         with np.load(self._scores, allow_pickle=False) as scored:
@@ -105,6 +134,14 @@ class Champion:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+
+    def _older(self, times: NDArray[Any]) -> str | None:
+        """Find the rows that are newer than all that it learned from; say so if there are none."""
+        until = json.loads((self._folder / manifest.FILE_NAME).read_bytes()).get("seen_until")
+        self.unseen = np.zeros(len(times), dtype=bool) if until is None else times > until
+        if self.unseen.any():
+            return None
+        return "NotComparable: no row of this hold-out is newer than what it was trained on"
 
     def _difference(self, contract: Contract, read_otherwise: str) -> str | None:
         try:

@@ -23,7 +23,7 @@ from folders import Folders, clear
 from model_folder import libraries, write_model
 from report import importance, slices, smoke, write_json
 from settings import read_settings
-from splits import groups_of, joined, read_splits
+from splits import groups_of, joined, read_splits, seen_until, times_of
 
 LINEAGE_VARIABLES = {
     "run_id": "DROPFORGE_RUN_ID",
@@ -89,7 +89,8 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         print(f"compiled form: {compilation.reason or 'agrees with the estimator'}", flush=True)
     with clock.step("save"):
         digest = write_model(
-            folders.model, estimator, compilation, encoding, settings, lineage["run_id"], fitted
+            *(folders.model, estimator, compilation, encoding, settings, lineage["run_id"], fitted),
+            seen_until(folders, contract),
         )
         saved = inference.model_fn(str(folders.model))
     with clock.step("score"):
@@ -106,10 +107,8 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
     }
     for live in running:
         with clock.step("wait_for_champion"):
-            scores = live.scores(contract, holdout.row_key, environment.get(READ_OTHERWISE, ""))
-        if scores is not None:
-            arrays["champion"] = scores
-        print(f"champion: {f'not scored: {live.reason}' if live.reason else 'scored'}", flush=True)
+            times = None if contract.time is None else times_of(folders.channel("test"), contract)
+            arrays = live.scored(arrays, contract, environment.get(READ_OTHERWISE, ""), times)
     with (folders.output / "holdout.npz").open("wb") as file:
         np.savez(file, **arrays)
     report = {

@@ -46,11 +46,13 @@ def write_model(
     settings: Settings,
     run_id: str | None,
     fitted: Mapping[str, int],
+    newest: int | float | None = None,
 ) -> str:
     """Write the model folder with its code and digests. Returns the model digest.
 
     Args:
         fitted: how many rows of which split the estimator was fitted on.
+        newest: the newest time among these, where rows are split by time.
     """
     clear(folder)
     copyreg.pickle(_BinMapper, _of_any_machine)  # wherever in the estimator it is
@@ -81,6 +83,7 @@ def write_model(
         "contract_hash": encoding.contract.hash,
         "seed": settings.seed,
         "fitted": fitted,
+        "seen_until": newest,
     }
     write_json(folder / manifest.FILE_NAME, content)
     return digest

@@ -79,6 +79,32 @@ def groups_of(channel: Path) -> NDArray[np.int64]:
     return np.unique(np.concatenate(keys), return_inverse=True)[1].astype(np.int64)
 
 
+def times_of(channel: Path, contract: Contract) -> NDArray[Any]:
+    """Return the times of a channel's rows, in their order: float64 or int64 (n,), of dates microseconds.
+
+    Args:
+        contract: says which column they are in.
+    """
+    import pyarrow  # noqa: PLC0415 - as `inference.read_split` does
+    import pyarrow.parquet  # noqa: PLC0415
+
+    name, found = contract.time or "", []
+    for part in sorted(channel.rglob("*.parquet")):
+        values = pyarrow.parquet.ParquetFile(part).read([name]).column(name)
+        if pyarrow.types.is_timestamp(values.type):
+            values = values.cast(pyarrow.int64())
+        found.append(values.to_numpy())
+    return np.concatenate(found)
+
+
+def seen_until(folders: Folders, contract: Contract) -> int | float | None:
+    """Return the newest time that this job learns from; None where rows aren't split by time."""
+    if contract.time is None:
+        return None
+    newest = max(times_of(folders.channel(name), contract).max() for name in ("train", "validation"))
+    return newest.item()
+
+
 def joined(first: Split, second: Split) -> Split:
     """Return the rows of both, the first's before the second's."""
     return Split(

@@ -6,6 +6,7 @@ Example event: ``events/prepare_data.json``.
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 from dropforge import bootstrap
 from dropforge.application.labelled_predictions import gather
@@ -29,6 +30,7 @@ class FunctionSettings(Settings):
     scale_out_chunk_megabytes: float
     id_column: str | None = None
     group_column: str | None = None
+    split_column: str | None = None
 
 
 @function(FunctionSettings)
@@ -40,7 +42,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
         bootstrap.prediction_log(settings.predictions_table, settings.prediction_retention_days),
         store,
         contract_uri=pinned_contract_uri(data_uri),
-        placing=[name for name in (settings.group_column,) if name is not None],
+        placing=[name for name in (settings.group_column, settings.split_column) if name is not None],
     )
     request = PrepareRequest.of(
         manifest,
@@ -52,8 +54,10 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
             maximum_reject_rate=settings.maximum_reject_rate,
             minimum_rows=settings.minimum_rows,
             group=settings.group_column,
+            time=settings.split_column,
         ),
         live_rows=event.get("live_rows"),
+        asked_at=datetime.now(UTC).isoformat(),
     )
     policy = ScaleOut(
         above_bytes=settings.scale_out_megabytes * 1e6,

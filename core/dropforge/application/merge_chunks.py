@@ -21,11 +21,14 @@ from dropforge.application.scale_out import (
     preparation_of,
     read_items,
     read_origins,
+    read_placing,
+    repeated_uri,
     settle_contract,
     spans_of,
     without_objects,
     write_items,
     write_origins,
+    write_placing,
 )
 from dropforge.application.sift_objects import OF_ONE_OBJECT, finished, sift, write_remarks
 from dropforge.domain import errors
@@ -45,6 +48,7 @@ from dropforge.domain.preparing import (
 from dropforge.domain.recurrence import Combinations, GroupTally, Twins
 from dropforge.domain.splitting import Origin
 from dropforge.domain.survey import ColumnSurvey, Identifiers, TableSurvey
+from dropforge.domain.time_split import Placing
 
 _ANSWER = "answer.json"
 
@@ -79,8 +83,8 @@ def merge_chunks(
 
 def _end(scratch: Scratch, store: ObjectStore, answer: Mapping[str, Any]) -> None:
     scratch.write(_ANSWER, answer)
-    scratch.remove("scan", "sift", "survey", "check", "reduce", "write")
-    for name in ("plan.json", "items.json", "counts.json", "origins.json", "outline"):
+    scratch.remove("scan", "sift", "survey", "check", "reduce", "hold", "divide", "write")
+    for name in ("plan.json", "items.json", "counts.json", "origins.json", "outline", "placing"):
         store.delete_prefix(f"{scratch.uri}{name}")
 
 
@@ -112,6 +116,8 @@ class _Merge:
             "survey": self._surveyed,
             "check": self._checked,
             "reduce": self._reduced,
+            "hold": self._held,
+            "divide": self._divided,
             "write": self._written,
         }
         if phase not in steps:
@@ -238,11 +244,15 @@ class _Merge:
         rejects = [each for each in inputs if each["rejects"]["files"] or not each["rejects"]["item"]]
         if self._refuses_rows(preparation):
             return self._scratch.begin("reduce", rejects)
-        ranges = [
+        return self._scratch.begin("reduce", [*self._ranges, *rejects])
+
+    @property
+    def _ranges(self) -> list[dict[str, int]]:
+        """What the items that look through a range each are told."""
+        return [
             {"range": number, "ranges": self._plan.ranges, "items": len(self._items)}
             for number in range(self._plan.ranges)
         ]
-        return self._scratch.begin("reduce", [*ranges, *rejects])
 
     @staticmethod
     def _add(
@@ -273,25 +283,71 @@ class _Merge:
             preparation.refuse_rows()
         except (errors.TooManyRejects, errors.MissingTarget) as error:
             return self._sift_or_raise(error, preparation)
-        report.duplicates, report.splits, reduced = self._kept(preparation.contract)
+        if preparation.contract.time is not None:
+            return self._placed(preparation)
+        return self._refused_or_written(preparation, "reduce")
+
+    def _placed(self, preparation: Preparation) -> dict[str, Any]:
+        """Find out where the rows are split in time."""
+        report = preparation.report
+        report.duplicates = self._kept(preparation.contract, "reduce")[0]
+        try:
+            boundaries = preparation.boundaries_of(self._tables.times(self._left_by("reduce")))
+        except errors.DataError as error:
+            raise self._refused(error, preparation) from error
+        write_placing(self._scratch, Placing(boundaries), self._store)
+        return self._scratch.begin("divide" if preparation.contract.group is None else "hold", self._ranges)
+
+    def _left_by(self, phase: str) -> list[str]:
+        return [repeated_uri(self._scratch, phase, number) for number in range(self._plan.ranges)]
+
+    # --- hold, divide --------------------------------------------------------------------------------
+
+    def _held(self) -> dict[str, Any]:
+        for answer in self._scratch.results("hold", self._plan.ranges):
+            self._raise(answer)
+        placing = read_placing(self._scratch, self._store)
+        if placing is not None:
+            held = self._tables.held(self._left_by("hold"))
+            write_placing(self._scratch, replace(placing, held=held), self._store)
+        return self._scratch.begin("divide", self._ranges)
+
+    def _divided(self) -> dict[str, Any]:
+        preparation = preparation_of(self._plan, self._store)
+        preparation.report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
+        self._tell_boundaries(preparation)
+        return self._refused_or_written(preparation, "divide")
+
+    def _tell_boundaries(self, preparation: Preparation) -> None:
+        placing = read_placing(self._scratch, self._store)
+        preparation.report.boundaries = None if placing is None else placing.boundaries
+
+    def _refused_or_written(self, preparation: Preparation, phase: str) -> dict[str, Any]:
+        report = preparation.report
+        report.duplicates, report.splits, reduced = self._kept(preparation.contract, phase)
         try:
             preparation.refuse_splits()
         except errors.DataError as error:
             raise self._refused(error, preparation) from error
         return self._scratch.begin("write", [{"reduced": reduced}] * len(self._items))
 
-    def _kept(self, contract: Contract) -> tuple[Duplicates, SplitCounts, list[int]]:
-        """Return the duplicates, what remains, and which ranges have any duplicates."""
+    def _kept(self, contract: Contract, phase: str) -> tuple[Duplicates, SplitCounts, list[int]]:
+        """Return the duplicates, what remains, and which ranges have any duplicates.
+
+        Args:
+            phase: which one looked through the ranges with all that decides on the split.
+        """
         kept, twins, groups, left_out = _array([], contract), Twins(), GroupTally(), Counter[int]()
-        duplicates = 0
+        duplicates = held_back = 0
         ranges = []
-        for number, answer in enumerate(self._scratch.results("reduce", self._plan.ranges)):
+        for number, answer in enumerate(self._scratch.results(phase, self._plan.ranges)):
             self._raise(answer)
             found = Reduced.from_dict(answer)
             kept = kept + _array(found.counts, contract)
             twins.merge(Twins.from_list(found.twins))
             groups.merge(GroupTally.from_list(found.groups))
             left_out.update(found.left_out)
+            held_back += found.held_back
             if found.repeated:
                 duplicates += found.repeated
                 ranges.append(number)
@@ -301,7 +357,7 @@ class _Merge:
             for earlier, later in read_origins(self._scratch)[1].items()
         )
         counted = None if contract.group is None else groups.groups_among(int(kept.sum()))
-        counts = split_counts_of(kept.tolist(), contract, twins.share, counted)
+        counts = split_counts_of(kept.tolist(), contract, twins.share, counted, held_back)
         by_object = {sources[number]: rows for number, rows in sorted(left_out.items())}
         return Duplicates(duplicates, recurrences, by_object), counts, ranges
 
@@ -313,7 +369,8 @@ class _Merge:
         preparation = preparation_of(self._plan, self._store)
         report, contract = preparation.report, preparation.contract
         report.counts = CheckCounts.from_dict(self._scratch.read("counts.json"))
-        report.duplicates, splits, _ = self._kept(contract)
+        report.duplicates, splits, _ = self._kept(contract, "reduce" if contract.time is None else "divide")
+        self._tell_boundaries(preparation)
         if report.notes is None and preparation.filled:
             # Examining all rows once more, which the command needs, would take as long as checking them did.
             report.filled = tuple(preparation.filled), None

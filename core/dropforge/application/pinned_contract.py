@@ -8,7 +8,7 @@ from dataclasses import replace
 from dropforge.application.preparation_request import PrepareSettings
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import InvalidContract, InvalidSettings
-from dropforge.domain.inference import Inferred, deciding, infer_contract
+from dropforge.domain.inference import GROUP_NOTE, TIME_NOTE, Inferred, deciding, infer_contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.survey import TableSurvey
 
@@ -52,19 +52,24 @@ def splitting_by(contract: Contract, settings: PrepareSettings, uri: str) -> Con
     Raises:
         InvalidSettings: the contract, which `uri` names, has no such column, or it may lack values.
     """
-    name = settings.group
-    if name == contract.group:
+    if (settings.group, settings.time) == (contract.group, contract.time):
         return contract
-    if name is not None and not contract.has_column(name):
-        raise InvalidSettings(
-            f"GroupColumn is {name!r}, which is not among the columns of {uri}. Correct the parameter; or "
-            "delete the contract, so that the next drop pins a new one."
-        )
-    columns = tuple(deciding(column) if column.name == name else column for column in contract.columns)
+    columns = contract.columns
+    named = {"GroupColumn": (settings.group, GROUP_NOTE), "SplitColumn": (settings.time, TIME_NOTE)}
+    for parameter, (name, note) in named.items():
+        if name is not None and not contract.has_column(name):
+            raise InvalidSettings(
+                f"{parameter} is {name!r}, which is not among the columns of {uri}. Correct the parameter; "
+                "or delete the contract, so that the next drop pins a new one."
+            )
+        columns = tuple(deciding(column, note) if column.name == name else column for column in columns)
     try:
-        return replace(contract, group=name, columns=columns)
+        return replace(contract, group=settings.group, time=settings.time, columns=columns)
     except InvalidContract as error:
-        raise InvalidSettings(f"GroupColumn is {name!r}, which {uri} can't be split by: {error}") from error
+        raise InvalidSettings(
+            f"GroupColumn is {settings.group!r} and SplitColumn {settings.time!r}, which {uri} can't be "
+            f"split by: {error}"
+        ) from error
 
 
 def was_inferred_by(prefix: str, pinned: Contract, store: ObjectStore) -> bool:
@@ -90,4 +95,5 @@ def infer(settings: PrepareSettings, survey: TableSurvey) -> Inferred:
         task=settings.task,
         tolerated=settings.maximum_reject_rate,
         group=settings.group,
+        time=settings.time,
     )

@@ -6,6 +6,7 @@ The same for a run that one function prepares and for one that many do.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -13,17 +14,17 @@ from dropforge.application.contract_proposals import PROPOSED, explained
 from dropforge.application.pinned_contract import infer
 from dropforge.application.preparation_report import Report, profile_json
 from dropforge.application.preparation_request import PreparedData, PrepareRequest
-from dropforge.domain.contract import NO_VALUES, ONE_VALUE, Contract
+from dropforge.application.split_refusals import refuse_unsplit
+from dropforge.domain.contract import NO_VALUES, ONE_VALUE, Column, Contract
 from dropforge.domain.contract_change import accept_command
 from dropforge.domain.drop_totals import unlabelled
 from dropforge.domain.errors import (
     ConstantSplitColumn,
     DataError,
-    EmptySplit,
     MissingTarget,
     SchemaChanged,
+    SplitColumnInFuture,
     TooFewRows,
-    TooManyGroups,
     TooManyRejects,
 )
 from dropforge.domain.ports import ObjectRef, ObjectStore
@@ -31,9 +32,12 @@ from dropforge.domain.preparing import CheckCounts, ObjectCounts, SplitCounts, W
 from dropforge.domain.recurrence import Combinations
 from dropforge.domain.splitting import SPLITS
 from dropforge.domain.survey import TableSurvey
+from dropforge.domain.time_split import Boundaries, Times, key_of, value_of
 
 _JSON = "application/json"
 _REASONS_SHOWN = 5
+_CLOCKS_DIFFER_US = 24 * 3600 * 1_000_000
+"""Local time that was written as UTC is no future."""
 
 
 class Preparation:
@@ -77,7 +81,7 @@ class Preparation:
     def may_split_by_row(self) -> bool:
         """Whether the contract is new, and the rows' values decide which split each goes to."""
         new, contract = self.report.notes is not None, self.contract
-        return new and bool(contract.split_by) and contract.group is None
+        return new and bool(contract.split_by) and contract.group is None and contract.time is None
 
     def split_by_row(self) -> None:
         """Change the contract, which nobody is held to yet, so that every row has a split of its own.
@@ -110,6 +114,55 @@ class Preparation:
         new = {ref.source for ref in self.request.objects if self.request.is_new(ref)}
         return [each for source, each in counts.objects.items() if source in new]
 
+    def boundaries_of(self, times: Times) -> Boundaries:
+        """Return where these rows are split in time: no earlier than any run before did.
+
+        Raises:
+            ConstantSplitColumn: all rows have one time.
+            SplitColumnInFuture: too many are later than now.
+        """
+        column = self.contract.column(self.contract.time or "")
+        if times.rows and times.least == times.greatest:
+            raise ConstantSplitColumn(
+                f"The split column {column.name!r} is {value_of(times.least, column.type)!r} in all "
+                f"{times.rows:,} rows, so none is newer than another. Name another column in SplitColumn, "
+                "or leave it empty."
+            )
+        found = times.boundaries() if times.rows else Boundaries(0, 0)
+        now = self.request.asked_at
+        if column.type == "timestamp" and now is not None:
+            latest = key_of(now, "timestamp") + _CLOCKS_DIFFER_US
+            later = times.later_than(latest)
+            if found.test_from > latest or later > self.request.settings.maximum_reject_rate * times.rows:
+                raise SplitColumnInFuture(
+                    f"{later:,} of {times.rows:,} rows are later than now by the split column "
+                    f"{column.name!r}, up to {value_of(times.greatest, column.type)}: it doesn't say when a "
+                    "row came to be. Name another column in SplitColumn, or correct these rows."
+                )
+            self.report.later_than_now = later
+        self.report.boundaries = found.not_before(self._earlier_boundaries(column))
+        return self.report.boundaries
+
+    @property
+    def _boundaries_uri(self) -> str:
+        return f"{self.request.data_uri.rstrip('/')}/contract/boundaries.json"
+
+    def _earlier_boundaries(self, column: Column) -> Boundaries | None:
+        """Those of the runs before, under the same column."""
+        if not self._store.exists(self._boundaries_uri):
+            return None
+        raw = json.loads(self._store.read(self._boundaries_uri))
+        return Boundaries.from_dict(raw, column.name, column.type)
+
+    def _move_boundaries(self) -> None:
+        """Write down how far the rows of this run were trained on, for the next runs."""
+        if self.contract.time is None or self.report.boundaries is None:
+            return
+        column = self.contract.column(self.contract.time)
+        moved = self.report.boundaries.not_before(self._earlier_boundaries(column))
+        written = {"format": 1, **moved.to_dict(column.name, column.type), "run_id": self.request.run_id}
+        self._store.write(self._boundaries_uri, json.dumps(written, indent=1).encode(), _JSON)
+
     def refuse_splits(self) -> None:
         """Raise if the splits can't be trained on, validated or judged.
 
@@ -119,14 +172,19 @@ class Preparation:
         """
         report, minimum = self.report, self.request.settings.minimum_rows
         kept = report.kept or 0
+        if report.splits is not None and kept + report.splits.left_out >= minimum:
+            refuse_unsplit(report.splits, self.contract, report.boundaries)
         if kept < minimum:
+            held = (
+                ""
+                if report.splits is None or not report.splits.left_out
+                else (f", {report.splits.left_out} left out because their groups occur in the test")
+            )
             raise TooFewRows(
                 f"{kept} rows remain of {report.counts.read} ({report.counts.rejected} rejected, "
-                f"{report.counts.unlabelled} without a target, {report.duplicates.rows} duplicates), but "
-                f"minimum_rows is {minimum}. Drop more rows."
+                f"{report.counts.unlabelled} without a target, {report.duplicates.rows} duplicates{held}), "
+                f"but minimum_rows is {minimum}. Drop more rows."
             )
-        if report.splits is not None and self.contract.group is not None:
-            _refuse_groups(report.splits, self.contract.group)
         problems = [] if report.splits is None else list(_split_problems(report.splits, self.contract))
         if problems:
             raise TooFewRows(
@@ -180,6 +238,7 @@ class Preparation:
         """Write report and profile, and return the answer."""
         report, prefix = self.report, self.request.prefix
         report.splits = written.splits
+        self._move_boundaries()
         self._write("profile.json", profile_json(written, self.contract, report.data_version))
         self._write("report.json", report.to_json())
         return PreparedData(
@@ -212,28 +271,6 @@ def _is_too_much(objects: Iterable[ObjectCounts], allowed: float) -> bool:
     return sum(each.rejected for each in counts) > allowed * sum(
         each.read - each.unlabelled for each in counts
     )
-
-
-def _refuse_groups(splits: SplitCounts, name: str) -> None:
-    rows, groups = sum(splits.rows.values()), splits.groups or 0
-    if groups < 2:
-        raise ConstantSplitColumn(
-            f"The group column {name!r} is the same in all {rows:,} rows, so there is only one group and "
-            "nothing to test on. Name another column in GroupColumn, or leave it empty."
-        )
-    if groups * 2 > rows:
-        raise TooManyGroups(
-            f"The group column {name!r} has {groups:,} values in {rows:,} rows, more than half as many: it "
-            "tells rows apart rather than groups. Name the column in GroupColumn that rows of one customer, "
-            "patient or machine have in common, or leave it empty."
-        )
-    empty = [split for split in SPLITS if not splits.rows[split]]
-    if empty:
-        raise EmptySplit(
-            f"The {groups:,} groups of {name!r} leave no row for {' and '.join(empty)}: a hash of the group "
-            "decides, and so few groups don't spread over all three. Drop rows of more groups; from some 30 "
-            "on each split has some."
-        )
 
 
 def _split_problems(splits: SplitCounts, contract: Contract) -> Iterable[str]:

@@ -12,6 +12,7 @@ from dropforge.domain.drift.baseline import column_of, packed
 from dropforge.domain.preparing import CheckCounts, Duplicates, SplitCounts, Written
 from dropforge.domain.profile import FORMAT as PROFILE_FORMAT
 from dropforge.domain.splitting import SPLITS
+from dropforge.domain.time_split import Boundaries
 
 REPORT_FORMAT = 1
 _REASONS_REPORTED = 100
@@ -36,6 +37,9 @@ class Report:
     """Columns that said nothing in the first drop and do now, and the command that takes them in, if any."""
     splits: SplitCounts | None = None
     failure: Exception | None = None
+    boundaries: Boundaries | None = None
+    """Where rows are split in time, where that decides."""
+    later_than_now: int = 0
 
     @property
     def kept(self) -> int | None:
@@ -68,6 +72,7 @@ class Report:
                 f"{self.counts.unlabelled:,} of {self.counts.read:,} rows have no {self.contract.target!r}; "
                 "there is nothing to learn from them, so they are left out."
             )
+        yield from self._remarks_on_split()
         twins = None if self.splits is None else self.splits.twin_share
         if twins:
             yield (
@@ -75,6 +80,31 @@ class Report:
                 "different rows exist; the metrics say how well the model knows such rows, not how it does "
                 "on others."
             )
+
+    def _remarks_on_split(self) -> Iterable[str]:
+        contract, splits = self.contract, self.splits
+        if splits is not None and splits.left_out:
+            yield (
+                f"{splits.left_out:,} rows are older than the test and go to no split, because their groups "
+                f"({contract.group!r}) occur in the test."
+            )
+        if self.later_than_now:
+            yield (
+                f"{self.later_than_now:,} rows are later than now by {contract.time!r}; they are among those "
+                "that test the model."
+            )
+
+    def _deciding_columns(self) -> dict[str, Any]:
+        """What is known of the columns that decide on the split, but for those of `split_by`."""
+        contract, found = self.contract, dict[str, Any]()
+        if contract.group is not None:
+            found |= {"group": contract.group, "groups": self.splits and self.splits.groups}
+        if contract.time is not None:
+            found["left_out"] = self.splits and self.splits.left_out
+            if self.boundaries is not None:
+                column = contract.column(contract.time)
+                found["boundaries"] = self.boundaries.to_dict(column.name, column.type)
+        return found
 
     def _missing(self) -> dict[str, dict[str, int]]:
         """Of a first drop all columns; of later ones those that are used. In the texts' order."""
@@ -119,11 +149,7 @@ class Report:
                 "split": {
                     "by": _deciding(self.contract),
                     "twin_share": None if self.splits is None else self.splits.twin_share,
-                    **(
-                        {}
-                        if self.contract.group is None
-                        else {"group": self.contract.group, "groups": self.splits and self.splits.groups}
-                    ),
+                    **self._deciding_columns(),
                 },
                 "splits": None
                 if self.splits is None
@@ -146,6 +172,8 @@ class Report:
 
 def _deciding(contract: Contract) -> str | list[str]:
     """What decides which split a row goes to, as the report says it."""
+    if contract.time is not None:
+        return f"time {contract.time}"
     if contract.group is not None:
         return [contract.group]
     if contract.splits_by_key:

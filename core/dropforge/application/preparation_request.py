@@ -27,6 +27,7 @@ class PrepareSettings:
         maximum_reject_rate: share of the rows that may break the contract, in [0, 1). The default of 5 %
             lets stray values pass, and stops a column that went wrong as a whole.
         group: the column whose rows of one value stay together in one split, or None.
+        time: the column by which newer rows test and older ones train, or None.
         minimum_rows: rows that have to remain. Of the default of 50, five validate and five test.
     """
 
@@ -36,6 +37,7 @@ class PrepareSettings:
     maximum_reject_rate: float = 0.05
     minimum_rows: int = 50
     group: str | None = None
+    time: str | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -50,6 +52,11 @@ class PrepareSettings:
                 "the target" if self.group == self.target else "the id, of which no two rows have the same"
             )
             problems.append(f"GroupColumn is {self.group!r}, which is {taken}; name another column")
+        if self.time == "":
+            problems.append("time is empty; name a column or leave it out")
+        if self.time is not None and self.time in (self.target, self.group):
+            taken = "the target" if self.time == self.target else "GroupColumn as well"
+            problems.append(f"SplitColumn is {self.time!r}, which is {taken}; name another column")
         if self.task != "auto" and self.task not in TASKS:
             problems.append(f"task is {self.task!r}; it must be auto, {', '.join(TASKS)}")
         if not 0 <= self.maximum_reject_rate < 1:
@@ -73,6 +80,7 @@ class PrepareRequest:
         new: the identities of those that the run took; where there are none, it trains again on all of them.
         live_rows: how many rows the live model was trained on, where that is known.
         is_replay: whether it trains again on what another run was trained on.
+        asked_at: the time now, ISO 8601 in UTC; None where nobody says: then no row is too new.
     """
 
     run_id: str
@@ -83,10 +91,16 @@ class PrepareRequest:
     new: frozenset[str] = frozenset()
     live_rows: int | None = None
     is_replay: bool = False
+    asked_at: str | None = None
 
     @classmethod
     def of(
-        cls, manifest: RunManifest, data_uri: str, settings: PrepareSettings, live_rows: int | None
+        cls,
+        manifest: RunManifest,
+        data_uri: str,
+        settings: PrepareSettings,
+        live_rows: int | None,
+        asked_at: str | None = None,
     ) -> PrepareRequest:
         """What a run's manifest asks for. Labelled predictions of its own are new as well."""
         own = f"runs/{manifest.run_id}/"
@@ -103,6 +117,7 @@ class PrepareRequest:
             ),
             live_rows=live_rows,
             is_replay=manifest.replay_of is not None,
+            asked_at=asked_at,
         )
 
     def about_drops(self) -> dict[str, Any]:
@@ -112,6 +127,7 @@ class PrepareRequest:
             "new": sorted(self.new),
             "live_rows": self.live_rows,
             "is_replay": self.is_replay,
+            "asked_at": self.asked_at,
         }
 
     def is_new(self, ref: ObjectRef) -> bool:

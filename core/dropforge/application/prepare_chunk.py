@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dropforge.application.scale_out import Scratch, read_origins, read_spans
+from dropforge.application.scale_out import Scratch, read_origins, read_placing, read_spans, repeated_uri
 from dropforge.domain.chunk_tables import CheckedItem, ChunkTables
 from dropforge.domain.chunks import Span
 from dropforge.domain.contract import Contract
@@ -139,7 +139,8 @@ def _reduce(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, tabl
         _contract(scratch, store),
         origins,
         recurrences,
-        f"{scratch.folder('reduce', int(event['index']))}repeated",
+        repeated_uri(scratch, event["phase"], int(event["index"])),
+        None if event["phase"] == "reduce" else read_placing(scratch, store),
     ).to_dict()
 
 
@@ -148,13 +149,14 @@ def _write(event: Mapping[str, Any], scratch: Scratch, store: ObjectStore, table
     tables.write(
         scratch.folder("check", index),
         CheckedItem.from_dict(scratch.read(f"check/{index:06d}/result.json")),
-        [f"{scratch.folder('reduce', each)}repeated" for each in event["reduced"]],
+        [repeated_uri(scratch, "reduce", each) for each in event["reduced"]],
         index,
         _contract(scratch, store),
         read_origins(scratch)[0][index],
         store.read(f"{scratch.uri}outline"),
         scratch.prefix,
         scratch.folder("write", index),
+        read_placing(scratch, store),
     )
     return {}
 
@@ -169,5 +171,7 @@ _PHASES = {
     "survey": _survey,
     "check": _check,
     "reduce": _reduce,
+    "hold": _reduce,
+    "divide": _reduce,
     "write": _write,
 }

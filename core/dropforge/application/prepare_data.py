@@ -120,6 +120,8 @@ def _prepare(
                 preparation.split_by_row()
                 staged.split_by_row(preparation.contract)
             report.duplicates = staged.deduplicate()
+            if contract.time is not None:
+                staged.place(preparation.boundaries_of(staged.times()))
             report.splits = staged.split_counts()
             preparation.refuse_splits()
             written = staged.write(request.prefix)

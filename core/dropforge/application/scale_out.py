@@ -6,6 +6,8 @@ The phases, each one map over items, and a merge after each:
 - ``survey``: examine the rows, where a contract has to be inferred
 - ``check``: hold the rows to the contract, stage them with their keys
 - ``reduce``: find rows whose key comes again further down, one range of hashes per item; write rejected rows
+- ``hold``, ``divide``: where time decides on the split, look through the same ranges for the groups that the
+  test has, and count the rows of each split
 - ``write``: write what remains to the splits
 
 Where a phase finds that the objects can't be used, ``sift`` looks at each alone, and what is good goes on.
@@ -32,6 +34,7 @@ from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.recurrence import sample_size
 from dropforge.domain.run_manifest import Remarks
+from dropforge.domain.time_split import Placing
 
 _JSON = "application/json"
 MANY_OBJECTS = 500
@@ -267,7 +270,8 @@ def begin_check(
 ) -> dict[str, Any]:
     """Hold the items to a contract."""
     scratch.write("plan.json", planned.to_dict())
-    scratch.remove("reduce", "write")
+    scratch.remove("reduce", "hold", "divide", "write")
+    store.delete_prefix(f"{scratch.uri}placing")
     Preparation(planned.request, contract, _notes(planned), planned.missing, store).begin()
     size = sample_size(len(planned.request.read))
     return scratch.begin(
@@ -309,6 +313,22 @@ def read_origins(scratch: Scratch) -> tuple[list[list[NumberedOrigin]], dict[int
     raw = scratch.read("origins.json")
     items = [[NumberedOrigin.from_list(part) for part in item] for item in raw["items"]]
     return items, dict(raw["recurrences"])
+
+
+def write_placing(scratch: Scratch, placing: Placing, store: ObjectStore) -> None:
+    """Write down where rows are split in time."""
+    store.write(f"{scratch.uri}placing", placing.to_bytes())
+
+
+def read_placing(scratch: Scratch, store: ObjectStore) -> Placing | None:
+    """Read what `write_placing` wrote; None where something else than time decides."""
+    uri = f"{scratch.uri}placing"
+    return Placing.from_bytes(store.read(uri)) if store.exists(uri) else None
+
+
+def repeated_uri(scratch: Scratch, phase: str, number: int) -> str:
+    """Where an item that looks through a range of hashes leaves the rows that come again."""
+    return f"{scratch.folder(phase, number)}repeated"
 
 
 def spans_of(item: Item) -> dict[str, Any]:

@@ -147,13 +147,13 @@ def _refuse_columns(
     """
     target = request.settings.target
     if isinstance(error, MissingTarget):
-        refuse_missing(target, request.settings.key, seen.columns, ref.uri, request.settings.group)
+        refuse_missing(target, request.settings.key, seen.columns, ref.uri, *_placing(request))
         if not seen.columns[target].values:
             raise MissingTarget(unlabelled([ref.uri], seen.rows, target))
     is_known = not before.columns or seen.columns.keys() <= before.columns.keys()
     # A column that no other object has may be the target under another name.
     present = {**seen.columns, target: None} if is_known else seen.columns
-    refuse_missing(target, request.settings.key, present, ref.uri, request.settings.group)
+    refuse_missing(target, request.settings.key, present, ref.uri, *_placing(request))
     refuse_other_columns(ref.uri, seen, before, target)
     for name in seen.columns:
         before.add_column(name, ref.uri)
@@ -188,3 +188,7 @@ def _fewer_rows(rows: int, live_rows: int | None) -> str | None:
     if live_rows is None or rows * _FAR_FEWER > live_rows:
         return None
     return f"Trained on {rows:,} rows; the live model was trained on {live_rows:,}."
+
+
+def _placing(request: PrepareRequest) -> tuple[str | None, ...]:
+    return request.settings.group, request.settings.time

@@ -12,7 +12,8 @@ from dropforge.domain.drop_totals import SpanCheck, SpanSurvey
 from dropforge.domain.errors import DataError
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.preparing import CheckCounts, SplitCounts, Written
-from dropforge.domain.splitting import Origin
+from dropforge.domain.splitting import Origin, UInt64
+from dropforge.domain.time_split import Placing, Times
 
 Counts = list[list[int]]
 """Rows per split and class, [3][n_classes]; of a regression, [3][1]."""
@@ -43,6 +44,7 @@ class Reduced:
         counts: the rows that remain.
         twins: as `Twins` travels.
         groups: as `GroupTally` travels.
+        held_back: rows that go to no split, see `SplitCounts.left_out`.
     """
 
     repeated: int
@@ -50,6 +52,7 @@ class Reduced:
     counts: Counts
     twins: list[list[int]]
     groups: list[list[int]] = field(default_factory=list)
+    held_back: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -58,11 +61,14 @@ class Reduced:
             "counts": self.counts,
             "twins": self.twins,
             "groups": self.groups,
+            "held_back": self.held_back,
         }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Reduced:
-        return cls(raw["repeated"], dict(raw["left_out"]), raw["counts"], raw["twins"], raw.get("groups", []))
+        # An item of the release before counted no groups.
+        later = raw.get("groups", []), raw.get("held_back", 0)
+        return cls(raw["repeated"], dict(raw["left_out"]), raw["counts"], raw["twins"], *later)
 
 
 @dataclass(frozen=True)
@@ -151,8 +157,21 @@ class ChunkTables(Protocol):
         origins: Sequence[Sequence[NumberedOrigin]],
         recurrences: Mapping[int, int],
         into_uri: str,
+        placing: Placing | None = None,
     ) -> Reduced:
-        """Find the rows that come again, for one range of hashes, and count those that remain."""
+        """Find the rows that come again, for one range of hashes, and count those that remain.
+
+        Where time decides on the split, leave their times for `times`; or once these led to a placing, the
+        groups that the test has, for `held`.
+        """
+        ...
+
+    def times(self, uris: Sequence[str]) -> Times:
+        """Return the times that `find_repeated` left at these places."""
+        ...
+
+    def held(self, uris: Sequence[str]) -> UInt64:
+        """Return the groups that `find_repeated` left at these places, ascending, each once: uint64 (n,)."""
         ...
 
     def write_rejects(
@@ -172,6 +191,7 @@ class ChunkTables(Protocol):
         outline: bytes,
         prefix_uri: str,
         into_uri: str,
+        placing: Placing | None = None,
     ) -> None:
         """Write an item's remaining rows to the splits, and what `merged` has to know of them."""
         ...

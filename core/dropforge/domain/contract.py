@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from dropforge.domain.errors import InvalidContract
+from dropforge.domain.time_split import TIME_TYPES
 from dropforge.domain.values import ColumnReader, format_problem
 
 FORMAT = 1
@@ -49,7 +50,18 @@ _COLUMN_FIELDS = (
     *("name", "type", "role", "nullable", "minimum", "maximum", "categories", "privacy"),
     *("missing", "format", "note"),
 )
-_CONTRACT_FIELDS = ("format", "target", "key", "task", "classes", "split_by", "group", "columns", "hash")
+_CONTRACT_FIELDS = (
+    "format",
+    "target",
+    "key",
+    "task",
+    "classes",
+    "split_by",
+    "group",
+    "time",
+    "columns",
+    "hash",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,9 @@ class Contract:
     there is none, the whole row.
 
     ``group`` names the column whose values say which rows belong together, None for none. It decides before
-    ``split_by``: all rows of a group lie in one split.
+    ``split_by``: all rows of a group lie in one split. ``time`` names the column by which newer rows test and
+    older ones train, None for none. It decides before both; of groups that occur in the test, no other split
+    has rows.
 
     Raises:
         InvalidContract: the parts don't fit each other; the message names every problem.
@@ -119,6 +133,7 @@ class Contract:
     columns: tuple[Column, ...]
     split_by: tuple[str, ...] | None = None
     group: str | None = None
+    time: str | None = None
 
     def __post_init__(self) -> None:
         problems = list(_problems_of(self))
@@ -166,16 +181,17 @@ class Contract:
     @property
     def splits_by_key(self) -> bool:
         """Whether the key decides which split a row goes to."""
-        return self.key is not None and self.split_by is None and self.group is None
+        return self.key is not None and self.split_by is None and self.group is None and self.time is None
 
     @property
     def splits_by_row(self) -> bool:
         """Whether every row is split for itself."""
-        return self.split_by == () and self.group is None
+        return self.split_by == () and self.group is None and self.time is None
 
     @property
     def splitting_columns(self) -> tuple[str, ...] | None:
-        """The columns whose values are hashed for the split; None for the key, or else the whole row.
+        """The columns whose values are hashed for the split; None for the key, or else the whole row. Of time
+        nothing is hashed.
 
         Where every row is split for itself, what it is learned from still tells which rows are alike.
         """
@@ -188,8 +204,8 @@ class Contract:
         return self._split_rule() == other._split_rule()
 
     def _split_rule(self) -> tuple[Any, ...]:
-        if self.group is not None:
-            names: tuple[str, ...] = (self.group,)
+        if self.group is not None or self.time is not None:
+            names: tuple[str, ...] = tuple(name for name in (self.time, self.group) if name is not None)
         elif self.splits_by_key:
             names = (self.key or "",)
         else:
@@ -197,7 +213,7 @@ class Contract:
         read = [self.column(name) for name in sorted(names)]
         rules = [(c.name, c.type, c.role == "ignored", c.missing, c.format) for c in read]
         # All of a row but by its key: the order of the columns never mattered.
-        return (self.splits_by_key, self.group is not None, self.splits_by_row, rules)
+        return (self.splits_by_key, self.group, self.time, self.splits_by_row, rules)
 
     @cached_property
     def unfilled(self) -> tuple[str, ...]:
@@ -252,6 +268,7 @@ class Contract:
             "classes": None if self.classes is None else list(self.classes),
             **({} if self.split_by is None else {"split_by": list(self.split_by)}),
             **({} if self.group is None else {"group": self.group}),
+            **({} if self.time is None else {"time": self.time}),
             "columns": [column.to_dict() for column in self.columns],
         }
 
@@ -283,7 +300,7 @@ def diff(old: Contract, new: Contract) -> str:
             ]
     lines += [
         f"~ {field} was {_shown(getattr(old, field))}, is {_shown(getattr(new, field))}"
-        for field in ("target", "key", "task", "classes", "split_by", "group")
+        for field in ("target", "key", "task", "classes", "split_by", "group", "time")
         if getattr(old, field) != getattr(new, field)
     ]
     if not lines and old.hash != new.hash:
@@ -320,6 +337,8 @@ def _problems_of(contract: Contract) -> Iterable[str]:
         yield from _split_problems(contract, contract.split_by)
     if contract.group is not None:
         yield from _deciding_problems(contract, "group", contract.group)
+    if contract.time is not None:
+        yield from _deciding_problems(contract, "time", contract.time)
     if not any(column.role == "feature" for column in contract.columns):
         yield "no column has the role feature, so there is nothing to learn from"
 
@@ -397,8 +416,10 @@ def _deciding_problems(contract: Contract, field: str, name: str) -> Iterable[st
     column = next((column for column in contract.columns if column.name == name), None)
     if column is None:
         yield f"{field} {name!r} is not among the columns"
-    elif column.role not in ("feature", "split"):
+    elif column.role not in ("feature", "split", "key"):
         yield f"{field} {name!r} has the role {column.role}; it needs the role split or feature"
+    elif field == "time" and column.type not in TIME_TYPES:
+        yield f"time {name!r} is a {column.type}; only {', '.join(TIME_TYPES)} columns have an order in time"
     elif column.nullable:
         yield f"{field} {name!r} can't be nullable, because a row without it has no split"
 
@@ -460,6 +481,7 @@ def _parse(text: str | bytes) -> Contract:
     classes = fields.optional_texts("classes")
     split_by = fields.optional_texts("split_by")
     group = fields.optional_text("group")
+    time = fields.optional_text("time")
     entries = raw.get("columns")
     if not isinstance(entries, list) or not entries:
         problems.append("columns must be a list with at least one column")
@@ -467,7 +489,7 @@ def _parse(text: str | bytes) -> Contract:
     columns = tuple(_parse_column(index, entry, problems) for index, entry in enumerate(entries))
     if problems:
         raise InvalidContract(_message(problems))
-    return Contract(target, key, task, classes, columns, split_by, group)
+    return Contract(target, key, task, classes, columns, split_by, group, time)
 
 
 def _parse_column(index: int, entry: Any, problems: list[str]) -> Column:

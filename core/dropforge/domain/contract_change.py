@@ -61,7 +61,10 @@ def propose(pinned: Contract, inferred: Contract, survey: TableSurvey) -> Propos
     if split_by == () and pinned.split_by:
         split_by = inferred.split_by
     return Proposal(
-        Contract(pinned.target, pinned.key, task, classes, tuple(columns), split_by, pinned.group), retyped
+        Contract(
+            pinned.target, pinned.key, task, classes, tuple(columns), split_by, pinned.group, pinned.time
+        ),
+        retyped,
     )
 
 

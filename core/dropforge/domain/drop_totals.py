@@ -155,7 +155,8 @@ def hold_to_schema(uri: str, columns: Sequence[str], retyped: Iterable[str], con
     if all(map(contract.has_column, columns)):
         # Otherwise the target may stand there under another name.
         columns = list(dict.fromkeys([*columns, contract.target]))
-    refuse_missing(contract.target, contract.key, dict.fromkeys(columns), uri, contract.group)
+    placing = (contract.group, contract.time)
+    refuse_missing(contract.target, contract.key, dict.fromkeys(columns), uri, *placing)
     ignored = {column.name for column in contract.columns if column.role == "ignored"}
     expected = [column.name for column in contract.columns]
     lines = _column_lines([name for name in expected if name not in ignored or name in columns], columns)

@@ -126,7 +126,7 @@ class MissingKey(DataError):
 
 
 class MissingSplitColumn(DataError):
-    """A column that decides on the split (``GroupColumn``) is not among the file's columns."""
+    """A column that decides on the split (``GroupColumn``, ``SplitColumn``) is not in the file."""
 
 
 class ConstantSplitColumn(DataError):
@@ -135,6 +135,14 @@ class ConstantSplitColumn(DataError):
 
 class TooManyGroups(DataError):
     """``GroupColumn`` has more values than half the rows: it tells rows apart rather than groups."""
+
+
+class UnsuitableSplitColumn(DataError):
+    """``SplitColumn`` holds neither dates nor numbers, so nothing says which rows are newer."""
+
+
+class SplitColumnInFuture(DataError):
+    """Too many rows lie later than now by ``SplitColumn``: it doesn't say when a row came to be."""
 
 
 class EmptySplit(DataError):

@@ -27,12 +27,14 @@ from dropforge.domain.errors import (
     MissingSplitColumn,
     MissingTarget,
     TooFewRows,
+    UnsuitableSplitColumn,
     UnsuitableTarget,
     UnsupportedColumn,
 )
 from dropforge.domain.formats import MEASURED_DISTINCT, Locale, Reading, code_format, reading_of
 from dropforge.domain.row_rules import MISSING_SPELLINGS, finite_number, label_of, whole_number
 from dropforge.domain.survey import DISTINCT_TEXTS, ColumnSurvey, TableSurvey
+from dropforge.domain.time_split import TIME_TYPES
 
 MAXIMUM_CLASSES = 100
 FEW_INTEGERS = 20
@@ -41,6 +43,7 @@ ROWS_PER_INTEGER = 10
 MINIMUM_CLASS_ROWS = 10
 """With 10 rows, the chance that none of them lands in the 80 % for training is 10^-7."""
 
+_TIMES_NAMED = 5
 _UNCOUNTED = DISTINCT_TEXTS + 1
 _INDEX_NAME = re.compile(r"^(Unnamed: \d+|__index_level_\d+__|level_\d+)$")
 _IDENTIFIER_NAME = re.compile(r"(^|[\s_.-])(id|uuid|guid|index|key|no|nr)$", re.IGNORECASE)
@@ -49,7 +52,8 @@ _GROUP_NAME = re.compile(
     r"employee|company|vehicle)([\s_.-]?(id|key|no|nr|number|name))?$",
     re.IGNORECASE,
 )
-_GROUP_NOTE = "it says which rows belong together (GroupColumn), so it is not learned from"
+GROUP_NOTE = "it says which rows belong together (GroupColumn), so it is not learned from"
+TIME_NOTE = "it says which rows are newer (SplitColumn), so it is not learned from"
 _CAMEL_IDENTIFIER = re.compile(r"[a-z](Id|ID)$")
 
 
@@ -71,6 +75,7 @@ def infer_contract(
     task: str,
     tolerated: float,
     group: str | None = None,
+    time: str | None = None,
 ) -> Inferred:
     """Infer the contract of a first drop.
 
@@ -82,12 +87,13 @@ def infer_contract(
             integers, a regression for other numbers.
         tolerated: the share of rows that may be rejected, in [0, 1).
         group: the column that says which rows belong together, or None.
+        time: the column that says which rows are newer, or None.
 
     Raises:
         MissingTarget, MissingKey, MissingSplitColumn, ConstantTarget, UnsuitableTarget, UnsupportedColumn,
-            TooFewRows.
+            UnsuitableSplitColumn, TooFewRows.
     """
-    _require_columns(survey, target, key, group)
+    _require_columns(survey, target, key, group, time)
     notes: list[str] = []
     locale = Locale.of(survey)
     reading = reading_of(target, survey.columns[target], tolerated, locale)
@@ -106,8 +112,11 @@ def infer_contract(
         elif name == key:
             columns.append(_key_column(name, seen))
         elif name == group:
-            columns.append(replace(_key_column(name, seen), role="split", note=_GROUP_NOTE))
-            notes.append(f"column {name!r}: {_GROUP_NOTE}")
+            columns.append(replace(_key_column(name, seen), role="split", note=GROUP_NOTE))
+            notes.append(f"column {name!r}: {GROUP_NOTE}")
+        elif name == time:
+            columns.append(_time_column(name, reading_of(name, seen, tolerated, locale)))
+            notes.append(f"column {name!r}: {TIME_NOTE}")
         else:
             columns.append(_infer_column(name, seen, survey, tolerated, locale, notes))
     missing = {column.name: _read_as_missing(survey.columns[column.name], column) for column in columns}
@@ -123,9 +132,11 @@ def infer_contract(
     # The target is left out, so that nothing of it shows in the split; equal rows lie in one split.
     features = tuple(column.name for column in columns if column.role == "feature")
     split_by = features if key is None else None
-    contract = Contract(target, key, task, classes, tuple(columns), split_by, group)
+    contract = Contract(target, key, task, classes, tuple(columns), split_by, group, time)
     if group is None:
         notes += _looks_like_groups(contract, survey)
+    if time is None:
+        notes += _looks_like_time(contract)
     return Inferred(contract, tuple(notes), missing)
 
 
@@ -140,20 +151,24 @@ def _read_as_missing(seen: ColumnSurvey, column: Column) -> dict[str, int]:
 
 
 def refuse_missing(
-    target: str, key: str | None, present: Mapping[str, object], source: str, group: str | None = None
+    target: str, key: str | None, present: Mapping[str, object], source: str, *placing: str | None
 ) -> None:
-    """Raise MissingTarget, MissingKey or MissingSplitColumn unless the object `source` has these columns."""
+    """Raise MissingTarget, MissingKey or MissingSplitColumn unless the object `source` has these columns.
+
+    Args:
+        placing: the columns that decide on the split, each None for none.
+    """
     for role, name, error in (
         ("target", target, MissingTarget),
         ("key", key, MissingKey),
-        ("group", group, MissingSplitColumn),
+        *(("split", name, MissingSplitColumn) for name in placing),
     ):
         if name is not None and name not in present:
             raise error(_missing_column(role, name, present, source))
 
 
-def _require_columns(survey: TableSurvey, target: str, key: str | None, group: str | None) -> None:
-    refuse_missing(target, key, survey.columns, next(iter(survey.sources.values()), ""), group)
+def _require_columns(survey: TableSurvey, target: str, key: str | None, *placing: str | None) -> None:
+    refuse_missing(target, key, survey.columns, next(iter(survey.sources.values()), ""), *placing)
     if key == target:
         raise MissingKey(f"The key and the target are the same column {target!r}; name two columns.")
     for name in RESERVED:
@@ -249,11 +264,35 @@ def _why_text(seen: ColumnSurvey) -> str:
     return why
 
 
-def deciding(column: Column) -> Column:
+def deciding(column: Column, note: str) -> Column:
     """What becomes of a column that decides on the split from now on, of which nobody thought before."""
     if column.role != "ignored":
         return column
-    return replace(column, role="split", nullable=False, note=_GROUP_NOTE)
+    return replace(column, role="split", nullable=False, note=note)
+
+
+def _time_column(name: str, reading: Reading) -> Column:
+    if reading.kind not in TIME_TYPES:
+        raise UnsuitableSplitColumn(
+            f"The split column {name!r} is a {reading.kind}, which doesn't say which rows are newer. Name a "
+            "column of dates or numbers in SplitColumn, or leave it empty."
+        )
+    return Column(name, reading.kind, "split", missing=reading.missing, format=reading.format, note=TIME_NOTE)
+
+
+def _looks_like_time(contract: Contract) -> list[str]:
+    """Remark columns that seem to say when a row came to be. Nothing is done about it."""
+    found = [
+        c.name for c in contract.columns if c.type == "timestamp" and c.note not in (NO_VALUES, ONE_VALUE)
+    ]
+    if not found:
+        return []
+    listed = ", ".join(map(repr, found[:_TIMES_NAMED]))
+    return [
+        f"{listed}: holds points in time. Where the model will be asked about later rows than it learned "
+        "from, the metrics are too good unless the newest rows test it: set SplitColumn to the column that "
+        "says when a row came to be"
+    ]
 
 
 def _looks_like_groups(contract: Contract, survey: TableSurvey) -> list[str]:

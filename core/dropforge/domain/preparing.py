@@ -12,6 +12,7 @@ from dropforge.domain.ports import ObjectRef
 from dropforge.domain.profile import TableProfile
 from dropforge.domain.splitting import SPLITS
 from dropforge.domain.survey import TableSurvey
+from dropforge.domain.time_split import Boundaries, Times
 
 EXAMPLES_PER_REASON = 3
 
@@ -160,7 +161,9 @@ class SplitCounts:
     twin_share: float | None = None
     """Of the test rows, those with an equal in training, where every row is split for itself."""
     groups: int | None = None
-    """How many there are, where rows are split by groups; of many an estimate."""
+    """How many there are, where rows have groups; of many an estimate."""
+    left_out: int = 0
+    """Rows that go to no split, because their groups occur in the test."""
 
 
 def split_counts_of(
@@ -168,6 +171,7 @@ def split_counts_of(
     contract: Contract,
     twin_share: float | None = None,
     groups: int | None = None,
+    left_out: int = 0,
 ) -> SplitCounts:
     """Name the rows per split and class, [3][n_classes]; of a regression, [3][1]; or [] for none."""
     classes = contract.classes or ()
@@ -180,6 +184,7 @@ def split_counts_of(
         },
         twin_share,
         groups,
+        left_out,
     )
 
 
@@ -227,6 +232,14 @@ class StagedRows(Protocol):
 
     def split_by_row(self, contract: Contract) -> None:
         """Follow a contract that differs in giving every row a split of its own."""
+        ...
+
+    def times(self) -> Times:
+        """Return the times of the remaining rows, where these decide on the split."""
+        ...
+
+    def place(self, boundaries: Boundaries) -> None:
+        """Split the remaining rows at these times."""
         ...
 
     def deduplicate(self) -> Duplicates:

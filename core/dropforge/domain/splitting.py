@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dropforge.domain.time_split import Placing
+
 if TYPE_CHECKING:
     from dropforge.domain.contract import Contract
 
@@ -23,6 +25,9 @@ UInt64 = npt.NDArray[np.uint64]
 Int64 = npt.NDArray[np.int64]
 
 SPLITS = ("train", "validation", "test")
+LEFT_OUT = len(SPLITS)
+"""The code of a row that goes to none of them."""
+_TEST = SPLITS.index("test")
 _VALIDATION_FROM = np.uint64(2**64 * 8 // 10)
 _TEST_FROM = np.uint64(2**64 * 9 // 10)
 
@@ -157,27 +162,41 @@ class RowSplits:
     Args:
         contract: says what decides on the split.
         origins: where the rows come from, in their order.
+        placing: what decides where it is time.
     """
 
-    def __init__(self, contract: Contract, origins: Sequence[Origin]) -> None:
+    def __init__(self, contract: Contract, origins: Sequence[Origin], placing: Placing | None = None) -> None:
+        self._placing = placing
         self._by_key, self._by_row = contract.splits_by_key, contract.splits_by_row
         self._starts = np.cumsum([0, *(origin.rows for origin in origins)])
         self._first = np.array([origin.before for origin in origins], dtype=np.int64) - self._starts[:-1]
         self._salts = _hashes_of([origin.source for origin in origins])
 
-    def of(self, rows: Int64, hashes: UInt64) -> tuple[UInt64, npt.NDArray[np.uint8]]:
-        """Return row keys and split codes, (n,) each.
+    def of(
+        self, rows: Int64, hashes: UInt64, groups: UInt64 | None = None
+    ) -> tuple[UInt64, npt.NDArray[np.uint8]]:
+        """Return row keys and split codes, (n,) each; the code of rows that go to no split is LEFT_OUT.
 
         Args:
             rows: int64 (n,), places among the rows of all origins.
-            hashes: uint64 (n,), of what decides on the split.
+            hashes: uint64 (n,), of what decides on the split; of time its keys.
+            groups: uint64 (n,), the keys of the rows' groups, where they have any.
         """
         if self._by_key:
             return hashes, split_codes(hashes)
         place = np.searchsorted(self._starts, rows, "right") - 1
         numbers = (rows + self._first[place]).astype(np.uint64)
         keys = splitmix64(hashes ^ splitmix64(self._salts[place] + numbers))
+        if self._placing is not None:
+            return keys, self._by_time(self._placing, hashes, groups)
         return keys, split_codes(keys if self._by_row else hashes)
+
+    @staticmethod
+    def _by_time(placing: Placing, times: UInt64, groups: UInt64 | None) -> npt.NDArray[np.uint8]:
+        codes = placing.boundaries.codes(times)
+        if placing.held is not None and groups is not None:
+            codes[(codes != _TEST) & np.isin(groups, placing.held)] = LEFT_OUT
+        return codes
 
 
 def _hashes_of(texts: Sequence[str]) -> UInt64:

@@ -10,6 +10,7 @@ import re
 import tarfile
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.in_memory_store import InMemoryObjectStore
@@ -221,6 +222,45 @@ def test_a_grouped_holdout_tells_which_rows_belong_together_and_ungrouped_champi
     (part,) = (root / "input" / "data" / "test").glob("*.parquet")
     expected = pq.read_table(part)["vineyard"].to_numpy()
     assert len(set(zip(groups, expected, strict=True))) == len(set(groups)) == len(set(expected))
+
+
+def timed_job(root, days, champion=None):
+    """A job on wine whose rows have days: those of a split follow those of the split before."""
+    contract, frame = builtin("wine")
+    column = Column("day", "integer", "split")
+    timed = dataclasses.replace(contract, columns=(*contract.columns, column), time="day")
+    frame["day"] = 0
+    more = {} if champion is None else {"champion_sha256": sha256(champion)}
+    write_job(root, timed, frame, {"seed": "1", "estimator": "linear", **more})
+    for split, first in zip(("train", "validation", "test"), days, strict=True):
+        for part in (root / "input" / "data" / split).glob("*.parquet"):
+            table = pq.read_table(part)
+            place = table.schema.get_field_index("day")
+            values = pa.array(first + np.arange(table.num_rows), pa.int64())
+            pq.write_table(table.set_column(place, table.schema.field(place), values), part)
+    if champion is not None:
+        (root / "input" / "data" / "champion").mkdir()
+        (root / "input" / "data" / "champion" / "model.tar.gz").write_bytes(champion.read_bytes())
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    return root
+
+
+@pytest.mark.parametrize(("test_from", "compared"), [(1018, 18), (1010, 10), (900, 0)])
+def test_both_models_are_judged_on_rows_newer_than_what_either_learned_from(tmp_path, test_from, compared):
+    before = timed_job(tmp_path / "before", (0, 1000, 2000))
+    champion = pack(before / "model", tmp_path / "champion.tar.gz")
+    seen = read_json(before / "model" / "model.json")["seen_until"]
+    assert seen == 1017, "the validation rows are learned from in the end"
+    root = timed_job(tmp_path / "job", (0, 500, test_from), champion)
+    with np.load(root / "output" / "data" / "holdout.npz", allow_pickle=False) as arrays:
+        assert ("champion" in arrays.files) is bool(compared)
+        assert len(arrays["row_key"]) == (compared or 18)
+        assert {len(arrays[name]) for name in arrays.files} == {compared or 18}
+    reason = report_of(root)["champion"]["reason"]
+    assert (
+        reason is None if compared else reason.startswith("NotComparable: no row of this hold-out is newer")
+    )
 
 
 def test_champion_that_predicts_something_else_is_unscorable(trained, tmp_path):

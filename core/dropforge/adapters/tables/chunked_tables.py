@@ -41,8 +41,10 @@ from dropforge.domain.preparing import SplitCounts, Written
 from dropforge.domain.profile import TableProfile
 from dropforge.domain.recurrence import ObjectSketch, find_recurrences
 from dropforge.domain.splitting import RowSplits
+from dropforge.domain.time_split import Placing, Times
 
 _FETCHES = 16
+_KEYS_LEFT = "-keys"
 _LINE_ENDS = b"\n\r"
 
 
@@ -157,16 +159,38 @@ class ChunkedTables:
         origins: Sequence[Sequence[NumberedOrigin]],
         recurrences: Mapping[int, int],
         into_uri: str,
+        placing: Placing | None = None,
     ) -> Reduced:
         calls = (
             partial(KeyFile(self._store, f"{folder}keys").read, number, ranges) for folder in folder_uris
         )
-        found = find_repeated(list(ordered(calls, _FETCHES)), contract, origins, recurrences)
+        found = find_repeated(list(ordered(calls, _FETCHES)), contract, origins, recurrences, placing)
         self._store.write(into_uri, found.to_bytes())
+        if contract.time is not None:
+            left = found.times if placing is None else found.held
+            self._store.write(f"{into_uri}{_KEYS_LEFT}", left.astype("<u8").tobytes())
         tally = found.tally
         return Reduced(
-            found.total, found.left_out, tally.rows.tolist(), tally.twins.to_list(), tally.groups.to_list()
+            found.total,
+            found.left_out,
+            tally.rows.tolist(),
+            tally.twins.to_list(),
+            tally.groups.to_list(),
+            tally.left_out,
         )
+
+    def times(self, uris: Sequence[str]) -> Times:
+        return Times(lambda: self._keys_left(uris))
+
+    def held(self, uris: Sequence[str]) -> npt.NDArray[np.uint64]:
+        held = np.empty(0, dtype=np.uint64)
+        for groups in self._keys_left(uris):
+            held = np.union1d(held, groups)
+        return held
+
+    def _keys_left(self, uris: Sequence[str]) -> Iterator[npt.NDArray[np.uint64]]:
+        for data in ordered((partial(self._store.read, f"{uri}{_KEYS_LEFT}") for uri in uris), _FETCHES):
+            yield np.frombuffer(data, dtype="<u8")
 
     # --- writing -------------------------------------------------------------------------------------
 
@@ -198,11 +222,12 @@ class ChunkedTables:
         outline: bytes,
         prefix_uri: str,
         into_uri: str,
+        placing: Placing | None = None,
     ) -> None:
         keep = self._kept(checked, repeated_uris, number)
         chunks = kept_chunks(self._staged(folder_uri, len(checked.files)), keep, staged_schema(contract))
         rulers = Outline.from_bytes(outline, contract).rulers()
-        splits = RowSplits(contract, [part.origin for part in origins])
+        splits = RowSplits(contract, [part.origin for part in origins], placing)
         profile, sample = write_chunks(
             self._store, prefix_uri, f"{number:05d}-", chunks, contract, splits, rulers, self._workers
         )

@@ -36,6 +36,7 @@ from dropforge.domain.row_rules import (
     shown,
 )
 from dropforge.domain.splitting import RowHash, UInt64, hash_bits, hash_texts
+from dropforge.domain.time_split import ordered_keys
 from dropforge.domain.values import BLANKS, NumberFormat
 
 
@@ -57,7 +58,8 @@ class CheckedBlock:
 
     Attributes:
         lanes: 2 x uint64 (n,), of what identifies a row: its key, or all of it.
-        splitting: uint64 (n,), of what decides which split it goes to.
+        splitting: uint64 (n,), of what decides which split it goes to; of time `ordered_keys`.
+        groups: uint64 (n,), the hash of its group, where rows have any.
         unlabelled_rows: how many have no target; they are neither kept nor rejected.
     """
 
@@ -76,6 +78,7 @@ class CheckedBlock:
     """Columns that earlier releases may have split these rows by other values of, see there."""
     missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """As of the columns."""
+    groups: UInt64 | None = None
 
 
 def prepared_schema(contract: Contract) -> pa.Schema:
@@ -118,7 +121,8 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
     failed, kept = checked.failed, np.flatnonzero(~checked.failed)
     arrays = [checked.final[column.name] for column in contract.prepared]
     batch = pa.RecordBatch.from_arrays(arrays, schema=prepared_schema(contract))
-    lanes, splitting = _hashes(block, contract, checked.typed)
+    lanes, hashed = _hashes(block, contract, checked.typed)
+    splitting = hashed if contract.time is None else _times(checked.typed[contract.time])
     return CheckedBlock(
         without(batch, failed),
         (lanes[0].take(kept), lanes[1].take(kept)),
@@ -135,6 +139,7 @@ def check_block(block: Block, contract: Contract) -> CheckedBlock:
         },
         read_otherwise(block, contract),
         checked.missing,
+        None if contract.group is None else hashed.take(kept),
     )
 
 
@@ -361,6 +366,12 @@ def _hashes(
         key = typed[contract.key]
         lanes = _text_hashes(key) if _holds_text(key) else hash_bits(_bits(key))
     return lanes, lanes[0] if splitting is None else splitting
+
+
+def _times(values: pa.Array) -> UInt64:
+    if pa.types.is_timestamp(values.type):
+        values = values.cast(pa.int64())
+    return ordered_keys(pc.fill_null(values, 0).to_numpy(zero_copy_only=False))
 
 
 def _holds_text(values: pa.Array) -> bool:

@@ -32,8 +32,8 @@ def read_otherwise(block: Block, contract: Contract) -> Mapping[str, int]:
         The last reading that was another, by column. Where a contract says what it splits by, its first model
         was split by the second one at the earliest.
     """
-    if contract.group is not None:
-        return {}  # No earlier release split by groups.
+    if contract.group is not None or contract.time is not None:
+        return {}  # No earlier release split by groups or by time.
     if contract.split_by is not None:
         names = contract.split_by or tuple(column.name for column in contract.features)
     elif contract.key is not None:

@@ -79,7 +79,8 @@ class ItemStaging:
         if self._contract.is_classification:
             labels = label_codes(checked.rows.column(self._contract.target), self._contract)
         splits_by_key = self._contract.splits_by_key
-        self._keys.add(*checked.lanes, labels, None if splits_by_key else checked.splitting)
+        groups = None if self._contract.time is None else checked.groups
+        self._keys.add(*checked.lanes, labels, None if splits_by_key else checked.splitting, groups)
         if not splits_by_key:
             self.combinations.add(checked.splitting)
         if self._contract.key is None:

@@ -13,7 +13,7 @@ from dropforge.domain.ports import ObjectStore
 
 UInt64 = npt.NDArray[np.uint64]
 _HEADER = np.dtype("<i8")
-_LABELLED, _SPLIT = 1, 2
+_LABELLED, _SPLIT, _GROUPED = 1, 2, 4
 """Flags of the header: which fields there are beside the lanes and the rows."""
 _ROWS_PER_RANGE = 512
 
@@ -26,7 +26,8 @@ class Keys:
         first, second: uint64 (n,), the lanes of the hashes.
         rows: uint32 (n,), ascending: which rows of the item these are.
         labels: uint16 (n,), the rows' classes; empty for a regression.
-        splitting: uint64 (n,), the hashes that decide on the split.
+        splitting: uint64 (n,), the hashes that decide on the split, or the times.
+        groups: uint64 (n,), the hashes of their groups; of rows without any, as `splitting`.
     """
 
     first: UInt64
@@ -34,6 +35,7 @@ class Keys:
     rows: npt.NDArray[np.uint32]
     labels: npt.NDArray[np.uint16]
     splitting: UInt64
+    groups: UInt64
 
 
 class KeySorter:
@@ -56,13 +58,15 @@ class KeySorter:
         second: UInt64,
         labels: npt.NDArray[np.uint16] | None,
         splitting: UInt64 | None = None,
+        groups: UInt64 | None = None,
     ) -> None:
-        """Add the rows that follow: the lanes of their hashes, their classes (None for a regression), and
-        what decides on their split (None for the first lane)."""
+        """Add the rows that follow: the lanes of their hashes, their classes (None for a regression), what
+        decides on their split (None for the first lane), and their groups (None for what decides)."""
         labels = np.empty(0, dtype=np.uint16) if labels is None else labels
         splitting = np.empty(0, dtype=np.uint64) if splitting is None else splitting
+        groups = np.empty(0, dtype=np.uint64) if groups is None else groups
         rows = np.arange(self._rows, self._rows + len(first), dtype=np.uint32)
-        self._pending.append(Keys(first, second, rows, labels, splitting))
+        self._pending.append(Keys(first, second, rows, labels, splitting, groups))
         self._rows += len(rows)
         self._held += len(rows)
         # Few rows at once stay in a core's cache, but ranges should not come in crumbs.
@@ -86,7 +90,8 @@ class KeySorter:
         if not self._pending:
             return
         keys = [np.concatenate(each) for each in zip(*map(_fields, self._pending), strict=True)]
-        self._flags = _LABELLED * bool(len(keys[3])) + _SPLIT * bool(len(keys[4]))
+        flags = zip((_LABELLED, _SPLIT, _GROUPED), keys[3:], strict=True)
+        self._flags = sum(flag for flag, values in flags if len(values))
         fields = [each for each in keys if len(each)]
         places = _ranges_of(fields[0], self._ranges)
         order = np.argsort(places, kind="stable")
@@ -107,7 +112,8 @@ class KeyFile:
             header = np.frombuffer(file.read((ranges + 2) * _HEADER.itemsize), dtype=_HEADER)
             labels = ("<u2",) if header[0] & _LABELLED else ()
             splitting = ("<u8",) if header[0] & _SPLIT else ()
-            kinds = [np.dtype(kind) for kind in ("<u8", "<u8", "<u4", *labels, *splitting)]
+            groups = ("<u8",) if header[0] & _GROUPED else ()
+            kinds = [np.dtype(kind) for kind in ("<u8", "<u8", "<u4", *labels, *splitting, *groups)]
             start, end = int(header[1 + number]), int(header[2 + number])
             row_bytes = sum(kind.itemsize for kind in kinds)
             file.seek((ranges + 2) * _HEADER.itemsize + start * row_bytes)
@@ -116,17 +122,19 @@ class KeyFile:
         for kind in kinds:
             found.append(np.frombuffer(data, dtype=kind, count=end - start, offset=offset))
             offset += (end - start) * kind.itemsize
+        decides = found[3 + len(labels)] if splitting else found[0]
         return Keys(
             found[0],
             found[1],
             found[2],
             found[3] if labels else np.empty(0, dtype=np.uint16),
-            found[-1] if splitting else found[0],
+            decides,
+            found[-1] if groups else decides,
         )
 
 
 def _fields(keys: Keys) -> tuple[npt.NDArray[Any], ...]:
-    return keys.first, keys.second, keys.rows, keys.labels, keys.splitting
+    return keys.first, keys.second, keys.rows, keys.labels, keys.splitting, keys.groups
 
 
 def _ranges_of(first: UInt64, ranges: int) -> npt.NDArray[np.uint16]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,8 @@ from dropforge.domain.recurrence import (
     recurring_rows,
     sample_size,
 )
-from dropforge.domain.splitting import SPLITS, Origin, RowSplits, last_occurrences, rows_by_hash
+from dropforge.domain.splitting import LEFT_OUT, SPLITS, Origin, RowSplits, last_occurrences, rows_by_hash
+from dropforge.domain.time_split import Boundaries, Placing, Times
 
 _COUNTED_ROWS = 1 << 20
 
@@ -81,6 +83,8 @@ class Staging:
         self._splitting = (
             self._lanes[0] if contract.splits_by_key else ArrayFile(folder / "splitting", np.uint64)
         )
+        self._groups = self._splitting if contract.time is None else ArrayFile(folder / "groups", np.uint64)
+        self._placing: Placing | None = None
         self._outline = Outline(contract)
         self._sketches: list[ObjectSketch] = []
         self._sketch_size = sample_size(objects)
@@ -106,6 +110,8 @@ class Staging:
             if not self._contract.splits_by_key:
                 self._splitting.append(checked.splitting)
                 self._combinations.add(checked.splitting)
+            if self._contract.time is not None and checked.groups is not None:
+                self._groups.append(checked.groups)
             if self._contract.key is None:
                 self._sketches[-1].add(*checked.lanes)
             if self._contract.is_classification:
@@ -122,7 +128,7 @@ class Staging:
         if not self._rows_file.closed:
             self._writer.close()
             self._rows_file.close()
-        for file in (*self._lanes, self._labels, self._splitting):
+        for file in (*self._lanes, self._labels, self._splitting, self._groups):
             file.close()
 
     @property
@@ -173,19 +179,40 @@ class Staging:
 
     def _row_splits(self) -> RowSplits:
         origins = [Origin(source, 0, counts.staged) for source, counts in self.counts.objects.items()]
-        return RowSplits(self._contract, origins)
+        return RowSplits(self._contract, origins, self._placing)
 
-    def _counted(self) -> SplitCounts:
-        splits, tally = self._row_splits(), SplitTally(self._contract)
+    def times(self) -> Times:
+        return Times(lambda: (times for _, times, _ in self._remaining()))
+
+    def place(self, boundaries: Boundaries) -> None:
+        held = None
+        if self._contract.group is not None:
+            held = np.empty(0, dtype=np.uint64)
+            for _, times, groups in self._remaining():
+                tested = boundaries.codes(times) == SPLITS.index("test")
+                held = np.union1d(held, groups[tested])
+        self._placing, self._splits = Placing(boundaries, held), None
+
+    def _remaining(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Yield the rows that aren't left out: their places, what decides on the split, and their groups."""
         for start in range(0, len(self._splitting), _COUNTED_ROWS):
             rows = np.arange(start, min(start + _COUNTED_ROWS, len(self._splitting)))
             if self._keep is not None:
                 rows = rows[self._keep[start : start + _COUNTED_ROWS]]
             hashes = self._splitting[start : start + _COUNTED_ROWS][rows - start]
+            groups = hashes
+            if self._contract.time is not None and self._contract.group is not None:
+                groups = self._groups[start : start + _COUNTED_ROWS][rows - start]
+            yield rows, hashes, groups
+
+    def _counted(self) -> SplitCounts:
+        splits, tally = self._row_splits(), SplitTally(self._contract)
+        for number, (rows, hashes, groups) in enumerate(self._remaining()):
             labels = None
             if self._contract.is_classification:
+                start = number * _COUNTED_ROWS
                 labels = self._labels[start : start + _COUNTED_ROWS][rows - start]
-            tally.add(hashes, splits.of(rows, hashes)[1], labels)
+            tally.add(hashes, splits.of(rows, hashes, groups)[1], labels, groups)
         return tally.counts()
 
     def write(self, prefix_uri: str) -> Written:
@@ -210,7 +237,8 @@ class SplitTally:
     Attributes:
         rows: int64 (3, n_classes); of a regression (3, 1).
         twins: where every row is split for itself, which test rows have an equal in training.
-        groups: where rows are split by groups, how many there are.
+        groups: where rows have groups, how many there are.
+        left_out: how many rows go to no split.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -219,21 +247,28 @@ class SplitTally:
         self.rows = np.zeros((len(SPLITS), self._classes), dtype=np.int64)
         self.twins = Twins()
         self.groups = GroupTally()
+        self.left_out = 0
 
     def add(
         self,
         hashes: npt.NDArray[np.uint64],
         codes: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.uint16] | None,
+        groups: npt.NDArray[np.uint64],
     ) -> None:
-        """Add rows, (n,) each: the hashes that `RowSplits` takes, the split codes that it gives, and for a
-        classification the `label_codes`."""
+        """Add rows, (n,) each: the hashes that `RowSplits` takes, the split codes that it gives, for a
+        classification the `label_codes`, and their groups, where they have any."""
+        placed = codes != LEFT_OUT
+        if not placed.all():
+            self.left_out += int((~placed).sum())
+            hashes, codes, groups = hashes[placed], codes[placed], groups[placed]
+            labels = None if labels is None else labels[placed]
         cells = codes.astype(np.int64) * self._classes
         if labels is not None:
             cells += labels
         self.rows += np.bincount(cells, minlength=self.rows.size).reshape(self.rows.shape)
         if self._contract.group is not None:
-            self.groups.add(hashes)
+            self.groups.add(groups)
         elif self._contract.splits_by_row:
             self.twins.add(hashes, codes == SPLITS.index("train"), codes == SPLITS.index("test"))
 
@@ -241,13 +276,13 @@ class SplitTally:
         """Say what was counted."""
         contract = self._contract
         groups = None if contract.group is None else self.groups.groups_among(int(self.rows.sum()))
-        return split_counts_of(self.rows.tolist(), contract, self.twins.share, groups)
+        return split_counts_of(self.rows.tolist(), contract, self.twins.share, groups, self.left_out)
 
 
 def staged_batch(checked: CheckedBlock, schema: pa.Schema) -> pa.RecordBatch:
     """Return the rows that keep the contract, with the hashes that `RowSplits` makes row keys of."""
     keys = pa.array(checked.splitting, pa.uint64())
-    groups = [keys] if GROUP_KEY in schema.names else []
+    groups = [] if checked.groups is None else [pa.array(checked.groups, pa.uint64())]
     return pa.RecordBatch.from_arrays([*checked.rows.columns, *groups, keys], schema=schema)
 
 

@@ -14,7 +14,8 @@ from dropforge.domain.chunk_tables import NumberedOrigin
 from dropforge.domain.contract import Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.recurrence import recurring_rows
-from dropforge.domain.splitting import RowSplits, last_occurrences
+from dropforge.domain.splitting import SPLITS, RowSplits, last_occurrences
+from dropforge.domain.time_split import Placing
 
 _OFFSET = np.dtype("<i8")
 _ROW = np.dtype("<u4")
@@ -27,12 +28,16 @@ class Repeats:
     Attributes:
         rows: uint32 (n,) per item, places of rows.
         left_out: how many rows of each object these are, by the object's number.
-        tally: of the rows that remain.
+        tally: of the rows that remain; of none while nobody knows where the boundaries in time are.
+        times: ascending, uint64 (n,), of the rows that remain, where these decide on the split.
+        held: ascending, uint64 (n,), the groups that occur in the test, where boundaries in time are known.
     """
 
     rows: Sequence[npt.NDArray[np.uint32]]
     left_out: Mapping[int, int]
     tally: SplitTally
+    times: npt.NDArray[np.uint64]
+    held: npt.NDArray[np.uint64]
 
     @property
     def total(self) -> int:
@@ -50,6 +55,7 @@ def find_repeated(
     contract: Contract,
     origins: Sequence[Sequence[NumberedOrigin]],
     recurrences: Mapping[int, int],
+    placing: Placing | None = None,
 ) -> Repeats:
     """Find the rows that come again: by their key, or without one, in the object that is the same data again.
 
@@ -57,6 +63,7 @@ def find_repeated(
         items: the keys of each item, in order.
         origins: where the rows of each item come from.
         recurrences: see `find_recurrences`.
+        placing: what decides where it is time; None while it isn't known.
     """
     first = np.concatenate([each.first for each in items])
     second = np.concatenate([each.second for each in items])
@@ -68,16 +75,23 @@ def find_repeated(
         keep = ~recurring_rows(first, second, np.concatenate(objects), recurrences)
     tally = SplitTally(contract)
     masks = np.split(keep, bounds)
+    times, held = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.uint64)]
     for each, mask, parts in zip(items, masks, origins, strict=True):
         places, hashes = each.rows[mask].astype(np.int64), each.splitting[mask]
-        codes = RowSplits(contract, [part.origin for part in parts]).of(places, hashes)[1]
-        tally.add(hashes, codes, each.labels[mask] if contract.is_classification else None)
+        groups = each.groups[mask]
+        if contract.time is not None and placing is None:
+            times.append(hashes)
+            continue
+        codes = RowSplits(contract, [part.origin for part in parts], placing).of(places, hashes, groups)[1]
+        tally.add(hashes, codes, each.labels[mask] if contract.is_classification else None, groups)
+        if placing is not None:
+            held.append(groups[codes == SPLITS.index("test")])
     rows = [each.rows[~mask] for each, mask in zip(items, masks, strict=True)]
     numbers = np.concatenate([_objects_of(each, parts) for each, parts in zip(rows, origins, strict=True)])
     left_out = {
         int(number): int(count) for number, count in zip(*np.unique(numbers, return_counts=True), strict=True)
     }
-    return Repeats(rows, left_out, tally)
+    return Repeats(rows, left_out, tally, np.sort(np.concatenate(times)), np.unique(np.concatenate(held)))
 
 
 def _objects_of(rows: npt.NDArray[np.uint32], origins: Sequence[NumberedOrigin]) -> npt.NDArray[np.int64]:

@@ -19,7 +19,7 @@ from dropforge.adapters.tables.threads import ordered
 from dropforge.adapters.tables.writing.parts import tidied, write_part
 from dropforge.adapters.tables.writing.profiling import profile_table
 from dropforge.adapters.tables.writing.row_sample import RowSample
-from dropforge.domain.contract import ROW_KEY, Contract
+from dropforge.domain.contract import GROUP_KEY, ROW_KEY, Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.profile import ColumnProfile, Rulers, TableProfile
 from dropforge.domain.splitting import SPLITS, RowSplits
@@ -133,7 +133,8 @@ def write_chunk(
     """
     batch = _one_batch(rows)
     hashes = batch.column(ROW_KEY).to_numpy()
-    keys, codes = splits.of(np.arange(first, first + len(hashes)), hashes)
+    groups = batch.column(GROUP_KEY).to_numpy() if contract.group is not None else None
+    keys, codes = splits.of(np.arange(first, first + len(hashes)), hashes, groups)
     if keys is not hashes:
         batch = batch.set_column(
             len(batch.schema) - 1, batch.schema.field(ROW_KEY), pa.array(keys, pa.uint64())
