@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import sys
+from collections import Counter
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -135,6 +136,14 @@ def test_what_may_not_be_lost_is_retained():
             # What a deployment that failed has made holds nothing yet, and would stand in the next one's way.
             assert each["DeletionPolicy"] == "RetainExceptOnCreate", name
             assert each["UpdateReplacePolicy"] == "Retain", name
+
+
+def test_an_arn_and_the_choice_of_key_and_boundary_are_written_once() -> None:
+    """What else needs them repeats them by name, so that a change reaches every place."""
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    written = re.findall(r"!Sub \"arn:[^\"]+\"|!If \[(?:HasKey|MakesKey|HasBoundary), [^\]]+\]", text)
+    assert len(written) > 30
+    assert [each for each, times in Counter(written).items() if times > 1] == []
 
 
 def test_parameters_are_described_and_bounded():
