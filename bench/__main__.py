@@ -1,6 +1,7 @@
-"""`python -m bench <name> [options]` runs a benchmark, `python -m bench all [--quick]` every one.
+"""`python -m bench <name> [options]` runs a benchmark or a study.
 
-Each prints its figures, and keeps them in ``.dropforge/bench.json``; exit 0 if every goal was met.
+`python -m bench {all,benchmarks,studies} [--quick]` runs every one of them. Each prints its figures, and
+keeps them in ``.dropforge/bench.json``; exit 0 if every goal was met.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 
 # Small matrices on a busy machine: threads of BLAS would wait for each other. Set before numpy loads.
@@ -19,16 +20,20 @@ BENCHMARKS = {
     "preparation": "bench.preparation",
     "chunks": "bench.chunks",
     "drift": "bench.drift",
-    "agreement": "bench.agreement",
-    "false-alarms": "bench.false_alarms",
-    "power": "bench.power",
-    "splits": "bench.splits",
     "serving": "bench.serving",
     "imports": "bench.imports",
     "predict-cpu": "bench.predict_cpu",
     "predict-load": "bench.predict_load",
     "rates": "bench.rates",
 }
+"""What the product takes, beside its peers in the same run."""
+STUDIES = {
+    "agreement": "bench.studies.agreement",
+    "false-alarms": "bench.studies.false_alarms",
+    "power": "bench.studies.power",
+    "splits": "bench.studies.splits",
+}
+"""How right its statistics are, where the truth is known."""
 QUICK: Mapping[str, Sequence[str]] = {
     "preparation": ("--megabytes", "100", "--small-megabytes", "50", "--rounds", "1"),
     "chunks": ("--megabytes", "100", "--rounds", "1"),
@@ -44,13 +49,13 @@ QUICK: Mapping[str, Sequence[str]] = {
 """Options for a look within minutes; figures of so little work are rough."""
 
 
-def run_all(arguments: list[str]) -> int:
-    """Run every benchmark in a process of its own; returns 1 if any failed or missed a goal."""
+def run_all(names: Iterable[str], arguments: list[str]) -> int:
+    """Run each in a process of its own; returns 1 if any failed or missed a goal."""
     parser = argparse.ArgumentParser("bench all", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less work, rougher figures")
     quick = parser.parse_args(arguments).quick
     missed = []
-    for name in BENCHMARKS:
+    for name in names:
         print(f"== {name}", flush=True)
         options = QUICK.get(name, ()) if quick else ()
         if subprocess.run([sys.executable, "-m", "bench", name, *options], check=False).returncode:
@@ -61,12 +66,15 @@ def run_all(arguments: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments[:1] == ["all"]:
-        return run_all(arguments[1:])
-    if not arguments or arguments[0] not in BENCHMARKS:
-        print(f"usage: python -m bench {{all,{','.join(BENCHMARKS)}}} [--help]", file=sys.stderr)
+    known = {**BENCHMARKS, **STUDIES}
+    groups = {"all": known, "benchmarks": BENCHMARKS, "studies": STUDIES}
+    name, *options = arguments or [""]
+    if name in groups:
+        return run_all(groups[name], options)
+    if name not in known:
+        print(f"usage: python -m bench {{{','.join([*groups, *known])}}} [--help]", file=sys.stderr)
         return 2
-    status: int = import_module(BENCHMARKS[arguments[0]]).main(arguments[1:])
+    status: int = import_module(known[name]).main(options)
     return status
 
 

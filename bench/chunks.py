@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from bench.environments import run
 from bench.mixed_table import write_csv
-from bench.record import Result, append
+from bench.record import kept, times_less
 from dropforge.domain.splitting import SPLITS
 
 ONE, MANY = "one function", "chunks"
@@ -108,14 +108,7 @@ def main(arguments: list[str]) -> int:
         print(f"{size:.0f} MB, {rows} rows, {options.chunks} chunks, {options.cores} cores", flush=True)
         found = measure(csv, options)
     one, many = (statistics.median(each["seconds"] for each in found[name]) for name in (ONE, MANY))
-    met = one / many >= GOAL
-    print(f"the same output, at {one / many:.2f} times the speed{'' if met else '  MISSED'}")
-    append(
-        [
-            Result(
-                f"preparation in {options.chunks} chunks, {options.cores} cores, seconds", many,
-                f"{ONE}, {options.cores} cores", one, many / one, f"peer / ours >= {GOAL}", met,
-            )
-        ]
-    )  # fmt: skip
-    return 0 if met else 1
+    name = f"preparation in {options.chunks} chunks, {options.cores} cores, seconds"
+    result = times_less(name, many, f"{ONE}, {options.cores} cores", one, GOAL)
+    print(f"the same output, at {one / many:.2f} times the speed{'' if result.met else '  MISSED'}")
+    return kept([result])

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.baselines import entries_of
 from bench.measured import report
+from bench.studies.baselines import entries_of
 from dropforge.domain.drift.assessment import assess
 from dropforge.domain.drift.baseline import Baseline
 from dropforge.domain.drift.features import EncodedTexts, Values

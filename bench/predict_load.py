@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.record import Result, append
+from bench.record import Result, kept
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), *(str(ROOT / each) for each in ("core", "local", "ops"))]
@@ -172,13 +172,13 @@ def main(arguments: list[str]) -> int:
         found = measure(host, Path(folder), options.clients, options.seconds)
     print(json.dumps({"bench": "predict_load", **found}))
     complete = not found["errors"] and not found["lost"] and found["answered"] == found["logged"]
-    append(
-        [
-            Result(
-                f"prediction over HTTP, p50 ms, {options.clients} clients", found["p50_ms"],
-                "bare signed request to the endpoint", found["bare_p50_ms"], found["overhead_ratio"],
-                "no error, every answer in the log", complete,
-            )
-        ]
-    )  # fmt: skip
-    return 0 if complete else 1
+    result = Result(
+        f"prediction over HTTP, p50 ms, {options.clients} clients",
+        found["p50_ms"],
+        "bare signed request to the endpoint",
+        found["bare_p50_ms"],
+        found["overhead_ratio"],
+        "no error, every answer in the log",
+        complete,
+    )
+    return kept([result])

@@ -32,3 +32,19 @@ def append(results: list[Result], path: Path = PATH) -> None:
         new = {(result.name, result.peer) for result in results}
         kept = [each for each in known if (each["name"], each["peer"]) not in new]
         path.write_text(json.dumps([*kept, *map(asdict, results)], indent=1) + "\n")
+
+
+def at_most(name: str, ours: float, peer: str, theirs: float, limit: float) -> Result:
+    """Ours beside a peer's, which it may reach that many times."""
+    return Result(name, ours, peer, theirs, ours / theirs, f"<= {limit}", ours / theirs <= limit)
+
+
+def times_less(name: str, ours: float, peer: str, theirs: float, goal: float) -> Result:
+    """Ours beside a peer's, which has to be that many times as much."""
+    return Result(name, ours, peer, theirs, ours / theirs, f"peer / ours >= {goal:g}", theirs / ours >= goal)
+
+
+def kept(results: list[Result]) -> int:
+    """Keep the results; returns a benchmark's exit code, 0 if every goal was met."""
+    append(results)
+    return 0 if all(result.met for result in results) else 1

@@ -44,13 +44,13 @@ from sklearn.preprocessing import OrdinalEncoder
 from tests.unit.training.job_folders import run_job, write_job
 
 from bench import http_load
-from bench.record import Result, append
+from bench.environments import python_of
+from bench.record import Result, kept
 from dropforge.domain.contract import Column, Contract
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CACHE = REPOSITORY / ".dropforge" / "cache" / "bench"
 MODEL_SERVER = REPOSITORY / "local" / "dropforge_local" / "sagemaker" / "model_server.py"
-MLFLOW = "3.17.2"
 
 NUMBERS = tuple(f"n{place}" for place in range(15))
 CATEGORIES = tuple(f"c{place}" for place in range(5))
@@ -293,30 +293,6 @@ def nginx() -> str:
     return str(unpacked)
 
 
-def mlflow_python() -> Path:
-    """Return the Python of mlflow's own environment, made by uv when it isn't there yet.
-
-    Raises:
-        PeerAbsent: it can't be installed.
-    """
-    folder = CACHE / f"mlflow-{MLFLOW}"
-    python = folder / "bin" / "python"
-    if (folder / "complete").is_file():
-        return python
-    wanted = [f"mlflow=={MLFLOW}", "scikit-learn==1.9.0", "pandas==2.2.3", "joblib==1.5.3"]
-    try:
-        for arguments in (
-            ["venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-            ["pip", "install", "--quiet", "--python", str(python), *wanted],
-        ):
-            command = [sys.executable, "-m", "uv", *arguments]
-            subprocess.run(command, check=True, capture_output=True, timeout=900)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PeerAbsent(f"mlflow {MLFLOW} can't be installed: {error}") from error
-    (folder / "complete").touch()
-    return python
-
-
 @contextlib.contextmanager
 def mlflow_serve(pipeline_file: Path, row: Mapping[str, Any], folder: Path) -> Iterator[Served]:
     """Serve the pipeline as ``mlflow models serve`` does, one worker.
@@ -324,7 +300,10 @@ def mlflow_serve(pipeline_file: Path, row: Mapping[str, Any], folder: Path) -> I
     Raises:
         PeerAbsent: mlflow can't be installed.
     """
-    python = mlflow_python()
+    try:
+        python = Path(python_of("mlflow"))
+    except RuntimeError as error:
+        raise PeerAbsent(f"mlflow can't be installed: {error}") from error
     folder.mkdir()
     environment = {
         **os.environ,
@@ -454,5 +433,4 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="per measurement")
     options = parser.parse_args(arguments)
     results = compare(options.rounds, options.seconds)
-    append(results)
-    return 0 if all(result.met for result in results) else 1
+    return kept(results)

@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from bench.simulation import CATEGORICAL, NUMERIC, table
+from bench.studies.simulation import CATEGORICAL, NUMERIC, table
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
 

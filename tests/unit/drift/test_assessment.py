@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.agreement import differences
-from bench.baselines import assessed, baselines_of
-from bench.false_alarms import allowed, measure
-from bench.power import CASES
-from bench.power import measure as measure_power
-from bench.simulation import table
+from bench.studies.agreement import differences
+from bench.studies.baselines import assessed, baselines_of
+from bench.studies.false_alarms import allowed, measure
+from bench.studies.power import CASES
+from bench.studies.power import measure as measure_power
+from bench.studies.simulation import table
 from tests.unit.drift.drift_data import categorical
 
 from dropforge.domain.drift.alarm import PastWindow, decide

@@ -6,26 +6,22 @@ Every window meets a baseline of its own, so windows are independent and the err
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
-import shutil
-import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 
-from bench.baselines import assessed, baselines_of
-from bench.fixed_rules import largest_psi
-from bench.record import Result, append
-from bench.simulation import table
+from bench.environments import PACKAGES, python_of, run
+from bench.record import Result, kept
+from bench.studies.baselines import assessed, baselines_of
+from bench.studies.fixed_rules import largest_psi
+from bench.studies.simulation import table
 from dropforge.domain.drift.assessment import DRIFTED
 from dropforge.domain.drift.policy import WatchPolicy
 
 SIZES = (50, 100, 300, 1000, 10_000)
-EVIDENTLY = "0.7.15"
-_ROOT = Path(__file__).resolve().parent.parent
+EVIDENTLY = PACKAGES["evidently"][0].partition("==")[2]
 
 
 def measure(rows: int, windows: int, baseline_rows: int, seed: int, rate: float) -> dict[str, float]:
@@ -49,27 +45,12 @@ def allowed(rate: float, windows: int) -> float:
 
 def evidently(rows: int, windows: int, baseline_rows: int, seed: int) -> dict[str, float] | str:
     """Run Evidently's default preset in an environment of its own; return shares, or why it didn't run."""
-    uv = shutil.which("uv")
-    if uv is None:
-        return "uv is not on the path"
-    command = [uv, "run", "--quiet", "--isolated", "--no-project", "--python", "3.12"]
-    for package in (f"evidently=={EVIDENTLY}", "numpy<2.2", "pandas<3", "scipy<1.16"):
-        command += ["--with", package]
-    command += [
-        "python",
-        "-m",
-        "bench.peers.evidently_windows",
-        *map(str, (rows, windows, baseline_rows, seed)),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "DO_NOT_TRACK": "1"}
-    environment.pop("VIRTUAL_ENV", None)
-    done = subprocess.run(
-        command, cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=3600, check=False
-    )
-    if done.returncode:
-        return (done.stderr.strip().splitlines() or ["no output"])[-1]
-    shares: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return shares
+    asked = map(str, (rows, windows, baseline_rows, seed))
+    try:
+        command = [python_of("evidently"), "-m", "bench.peers.evidently_windows", *asked]
+        return run(command, os.sched_getaffinity(0), {"DO_NOT_TRACK": "1"})
+    except RuntimeError as error:
+        return str(error).splitlines()[-1]
 
 
 def main(arguments: list[str]) -> int:
@@ -108,5 +89,4 @@ def main(arguments: list[str]) -> int:
             )
             for peer, value in peers.items()
         ]  # fmt: skip
-    append(results)
-    return 0 if all(result.met for result in results) else 1
+    return kept(results)

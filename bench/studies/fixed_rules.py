@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.simulation import Table
+from bench.studies.simulation import Table
 
 _CATEGORIES = 10
 _EMPTY = 1e-4  # what the rule's implementations put for an empty bin

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.simulation import Table
+from bench.studies.simulation import Table
 from dropforge.domain.drift.assessment import Assessment, assess
 from dropforge.domain.drift.baseline import ColumnBaseline, column_of, packed
 from dropforge.domain.drift.policy import WatchPolicy

@@ -1,0 +1,1 @@
+"""Studies of the watch's statistics on simulated tables, of which the truth is known."""
