@@ -13,7 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from sam_local.engine import Engine, NoEngine, output_of
@@ -25,26 +25,9 @@ RUNTIME_PACKAGES = ("awslambdaric==4.2.2", f"boto3=={importlib.metadata.version(
 _PULL_S = 300.0
 
 # What a Lambda's interpreter needs nothing of.
-_LEFT_OUT = re.compile(
-    r"(^|/)(tests?|idlelib|tkinter|turtledemo|ensurepip|lib2to3|site-packages|__pycache__|config-3[^/]*)(/|$)"
-    r"|/_test[^/]*[.]so$|/_tkinter[^/]*[.]so$|[.]a$"
-)
-_COMMANDS = (
-    "sh",
-    "mv",
-    "chmod",
-    "cp",
-    "mkdir",
-    "rm",
-    "cat",
-    "ls",
-    "env",
-    "ln",
-    "id",
-    "ps",
-    "uname",
-    "find",
-    "touch",
+_LEFT_OUT = shutil.ignore_patterns(
+    *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages"),
+    *("__pycache__", "config-3*", "_test*.so", "_tkinter*.so", "*.a"),
 )
 # Loaded by name at run time, so that no program's list of libraries has them.
 _BY_NAME = re.compile(
@@ -121,26 +104,22 @@ def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _make(root: Path, emulator: Path) -> None:
     prefix, version = Path(sys.base_prefix), f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    for folder in ("dev", "etc", "opt", "proc", "sys", "usr/bin", "var/rapid", "var/task", "var/runtime"):
+    for folder in ("bin", "dev", "etc", "opt", "proc", "sys", "usr/bin", "var/rapid", "var/task", "tmp"):
         (root / folder).mkdir(parents=True)
-    (root / "tmp").mkdir(mode=0o1777)
     (root / "tmp").chmod(0o1777)
     _put_shell(root)
     _copy(emulator, root / "usr/local/bin/aws-lambda-rie", mode=0o755)
-    interpreter = Path(sys.base_prefix) / "bin" / version
+    interpreter, library = prefix / "bin" / version, prefix / "lib" / version
     for name in (version, "python3", "python"):
         _copy(interpreter, root / "var/lang/bin" / name, mode=0o755)
-    library = prefix / "lib" / version
-    for path in _files(library):
-        _copy(path, root / "var/lang/lib" / version / path.relative_to(library))
-    for path in prefix.glob("lib/libpython3*.so*"):
+    shutil.copytree(library, root / "var/lang/lib" / version, ignore=_LEFT_OUT)
+    own = list(prefix.glob("lib/libpython3*.so*"))
+    for path in own:
         _copy(path, root / "var/lang/lib" / path.name)
-    for path in _libraries(
-        [interpreter, *library.glob("lib-dynload/*.so"), *prefix.glob("lib/libpython3*.so*")]
-    ):
+    for path in _libraries([interpreter, *library.glob("lib-dynload/*.so"), *own]):
         _copy(path, root / "lib/x86_64-linux-gnu" / path.name)
-    _copy(Path("/lib64/ld-linux-x86-64.so.2"), root / "lib64/ld-linux-x86-64.so.2")
-    _copy(Path("/etc/ssl/certs/ca-certificates.crt"), root / "etc/ssl/certs/ca-certificates.crt")
+    for name in ("lib64/ld-linux-x86-64.so.2", "etc/ssl/certs/ca-certificates.crt"):
+        _copy(Path("/") / name, root / name)
     (root / "etc/passwd").write_text(
         "root:x:0:0::/:/bin/sh\nsbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
     )
@@ -154,9 +133,8 @@ def _put_shell(root: Path) -> None:
         raise NoEngine("the image can't be made without busybox (Debian: apt install busybox-static)")
     if "dynamically" in output_of(["sh", "-c", f"ldd {busybox} 2>&1 || true"]):
         raise NoEngine("the busybox here is not a static one (Debian: apt install busybox-static)")
-    _copy(Path(busybox), root / "bin/busybox", mode=0o755)
-    for name in _COMMANDS:
-        (root / "bin" / name).symlink_to("busybox")
+    _copy(Path(busybox), root / busybox.lstrip("/"), mode=0o755)
+    output_of([busybox, "--install", "-s", str(root / "bin")])
     (root / "usr/bin/env").symlink_to("/bin/env")
 
 
@@ -172,12 +150,6 @@ def _put_runtime(root: Path) -> None:
     ):
         path.write_text(text)
         path.chmod(0o755)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.is_file() and not _LEFT_OUT.search("/" + path.relative_to(folder).as_posix()):
-            yield path
 
 
 def _libraries(programs: Iterable[Path]) -> set[Path]:
