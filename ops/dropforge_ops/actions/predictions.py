@@ -65,7 +65,7 @@ def parse_row(text: str, contract: Contract) -> dict[str, Any]:
         UsageError: a part has no ``=``, or a column stands twice.
     """
     if text.lstrip().startswith("{"):
-        return _json_object(text, "--row")
+        return json_object(text, "--row")
     row: dict[str, Any] = {}
     for part in next(csv.reader([text], skipinitialspace=True), []):
         name, separator, value = part.partition("=")
@@ -88,7 +88,7 @@ def parse_rows(text: str, kind: str, contract: Contract) -> list[dict[str, Any]]
     """
     if kind == "jsonl":
         rows = [
-            _json_object(line, f"line {number}")
+            json_object(line, f"line {number}")
             for number, line in enumerate(text.splitlines(), start=1)
             if line.strip()
         ]
@@ -196,7 +196,12 @@ def _failure(error: ClientError, endpoint: str) -> Exception:
     return error
 
 
-def _json_object(text: str, where: str) -> dict[str, Any]:
+def json_object(text: str, where: str) -> dict[str, Any]:
+    """The object that a text is.
+
+    Raises:
+        UsageError: it is none; the message says where it stands.
+    """
     try:
         row = json.loads(text)
     except ValueError as error:

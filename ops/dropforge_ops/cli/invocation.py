@@ -15,7 +15,6 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from dropforge.ledger_table.calls import ClientCalls
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.errors import CommandError, ExitCode, Interrupted, OperationFailed, UsageError, from_aws
 from dropforge_ops.render import say
@@ -46,15 +45,15 @@ class Invocation:
         """The host and stack that the command is meant for."""
         return resolve(self.options)
 
-    @cached_property
+    @property
     def ledger(self) -> LedgerReader:
         """The stack's ledger."""
-        return LedgerReader(ClientCalls(self.target.client("dynamodb")), self.target.outputs["LedgerTable"])
+        return self.target.ledger
 
-    @cached_property
+    @property
     def documents(self) -> Documents:
         """The JSON documents in the stack's bucket."""
-        return Documents(self.target.client("s3"))
+        return self.target.documents
 
     @property
     def asks(self) -> bool:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from dropforge_ops.cli.commands import cost
 from dropforge_ops.cli.commands.batch import batch
@@ -34,6 +35,8 @@ from dropforge_ops.cli.groups import RunsGroup, group_with
 from dropforge_ops.cli.invocation import command
 from dropforge_ops.errors import ExitCode
 
+_SHORT_HELP = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="dropforge",
     help="Drop data into S3; get a reviewed, self-retraining model. One stack is one model.",
@@ -43,7 +46,7 @@ app = typer.Typer(
     + "(--profile, --region). Commands that ask need --yes where there is no terminal.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_SHORT_HELP,
 )
 
 
@@ -84,63 +87,43 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "teardown": teardown,
     "console": console,
 }
+_GROUPS: dict[str, tuple[type[TyperGroup], str, dict[str, Callable[..., None]]]] = {
+    "runs": (
+        RunsGroup,
+        "What ran and what runs: 'runs' lists them, 'runs RUN' shows one.",
+        {"list": list_runs, "show": show_run, "start": start_run, "replay": replay_run},
+    ),
+    "drops": (
+        group_with("list"),
+        "What became of each dropped file; 'drops retry' brings back what was set aside.",
+        {"list": list_drops, "retry": retry_drops},
+    ),
+    "contract": (
+        TyperGroup,
+        "What drops have to look like, and accepting that they look different now.",
+        {"show": show_contract, "diff": diff_contract, "accept": accept_contract},
+    ),
+    "cost": (
+        group_with("month"),
+        "What a month costs; 'estimate' prices a run before it runs.",
+        {
+            "month": cost.month,
+            "estimate": cost.estimate,
+            "scale": cost.scale,
+            "so-far": cost.so_far,
+            "prices": cost.prices,
+        },
+    ),
+}
 for _name, _function in _COMMANDS.items():
     command(app, _name)(_function)
-
-runs_app = typer.Typer(
-    cls=RunsGroup,
-    help="What ran and what runs: 'runs' lists them, 'runs RUN' shows one.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_RUNS_COMMANDS: dict[str, Callable[..., None]] = {
-    "list": list_runs,
-    "show": show_run,
-    "start": start_run,
-    "replay": replay_run,
-}
-for _name, _function in _RUNS_COMMANDS.items():
-    command(runs_app, _name)(_function)
-app.add_typer(runs_app, name="runs")
-
-drops_app = typer.Typer(
-    cls=group_with("list"),
-    help="What became of each dropped file; 'drops retry' brings back what was set aside.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_DROPS_COMMANDS: dict[str, Callable[..., None]] = {"list": list_drops, "retry": retry_drops}
-for _name, _function in _DROPS_COMMANDS.items():
-    command(drops_app, _name)(_function)
-app.add_typer(drops_app, name="drops")
-
-contract_app = typer.Typer(
-    help="What drops have to look like, and accepting that they look different now.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_CONTRACT_COMMANDS: dict[str, Callable[..., None]] = {
-    "show": show_contract,
-    "diff": diff_contract,
-    "accept": accept_contract,
-}
-for _name, _function in _CONTRACT_COMMANDS.items():
-    command(contract_app, _name)(_function)
-app.add_typer(contract_app, name="contract")
-
-cost_app = typer.Typer(
-    cls=group_with("month"),
-    help="What a month costs; 'estimate' prices a run before it runs.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_COST_COMMANDS: dict[str, Callable[..., None]] = {
-    "month": cost.month,
-    "estimate": cost.estimate,
-    "scale": cost.scale,
-    "so-far": cost.so_far,
-    "prices": cost.prices,
-}
-for _name, _function in _COST_COMMANDS.items():
-    command(cost_app, _name)(_function)
-app.add_typer(cost_app, name="cost")
+for _name, (_group, _help, _verbs) in _GROUPS.items():
+    _verbs_app = typer.Typer(
+        cls=_group, help=_help, no_args_is_help=_group is TyperGroup, context_settings=_SHORT_HELP
+    )
+    for _verb, _function in _verbs.items():
+        command(_verbs_app, _verb)(_function)
+    app.add_typer(_verbs_app, name=_name)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dropforge.ledger_table.calls import ClientCalls
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.console.dropping import Drops
 from dropforge_ops.errors import from_aws
@@ -31,15 +30,15 @@ class Context:
         self._found: dict[Any, tuple[float, Any]] = {}
         self._keeping = Lock()
 
-    @cached_property
+    @property
     def ledger(self) -> LedgerReader:
         """The stack's ledger."""
-        return LedgerReader(ClientCalls(self.target.client("dynamodb")), self.target.outputs["LedgerTable"])
+        return self.target.ledger
 
-    @cached_property
+    @property
     def documents(self) -> Documents:
         """The JSON documents in the stack's bucket."""
-        return Documents(self.target.client("s3"))
+        return self.target.documents
 
     @cached_property
     def drops(self) -> Drops:

@@ -18,7 +18,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, NoCredentialsError
 
+from dropforge.ledger_table.calls import ClientCalls
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.errors import NotFound, Unreachable, message_of
+from dropforge_ops.stack.documents import Documents
 
 DEFAULT_STACK: Final = "dropforge"
 ANNOUNCEMENT: Final = Path(".dropforge") / "local.json"
@@ -97,6 +100,16 @@ class Target:
                     service, endpoint_url=self.endpoint_url, config=self._config
                 )
             return self._clients[service]
+
+    @cached_property
+    def ledger(self) -> LedgerReader:
+        """The stack's ledger."""
+        return LedgerReader(ClientCalls(self.client("dynamodb")), self.outputs["LedgerTable"])
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The JSON documents in the stack's bucket."""
+        return Documents(self.client("s3"))
 
     @cached_property
     def outputs(self) -> Mapping[str, str]:

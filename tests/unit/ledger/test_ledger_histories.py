@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -14,10 +13,10 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.records import a_drop, a_pointer, a_run, a_version, at
+from tests.histories import explore
 
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.drop_life import taken
@@ -280,29 +279,15 @@ class LedgerHistories(RuleBasedStateMachine):
             assert self.ledger.held_lease(name) == self.holds[name]
 
 
-def explore(make_ledger: Callable[[], Ledger], examples: int, steps: int) -> None:
-    machine = type("Histories", (LedgerHistories,), {"make_ledger": staticmethod(make_ledger)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+def histories(make_ledger: Callable[[], Ledger]) -> type[LedgerHistories]:
+    return type("Histories", (LedgerHistories,), {"make_ledger": staticmethod(make_ledger)})
 
 
 def test_any_history_in_memory_keeps_the_invariants():
-    explore(FakeLedger, examples=150, steps=50)
+    explore(histories(FakeLedger), examples=150, steps=50)
 
 
 @pytest.mark.timeout(120)
 def test_any_history_on_dynamodb_keeps_the_invariants(dynamodb, new_table):
-    explore(
-        lambda: DynamoDbLedger(dynamodb, new_table(), pause=lambda _: None),
-        examples=4,
-        steps=25,
-    )
+    machine = histories(lambda: DynamoDbLedger(dynamodb, new_table(), pause=lambda _: None))
+    explore(machine, examples=4, steps=25)

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -15,10 +14,10 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from tests.fakes.records import TRAINING, a_drop, at, execution, s3_event
 from tests.fakes.world import Crash, World
+from tests.histories import explore
 
 from dropforge.application.admit_run import Admission
 from dropforge.domain.drop_life import DropState, RecordedDrop, newest_of_each_key
@@ -342,23 +341,9 @@ class OnNewDrops(DropHistories):
     training_data = "new-drops"
 
 
-def explore(machine: type[DropHistories], examples: int = 30, steps: int = 30) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_any_history_on_all_data_leaves_each_version_in_one_state():
-    explore(DropHistories)
+    explore(DropHistories, 30, 30)
 
 
 def test_any_history_on_new_drops_leaves_each_version_in_one_state():
-    explore(OnNewDrops)
+    explore(OnNewDrops, 30, 30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -72,21 +71,11 @@ def parse_outcomes(text: str, kind_of: Any, name: str, contract: Contract) -> li
     if kind_of(name, text) == "jsonl":
         for line_number, line in enumerate(text.splitlines(), start=1):
             if line.strip():
-                rows.append((f"line {line_number}", _json_object(line, line_number)))
+                rows.append((f"line {line_number}", predictions.json_object(line, f"line {line_number}")))
     else:
         reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff"), newline=""))
         rows = [(f"line {reader.line_num}", row) for row in reader]
     return [_outcome(row, where, contract) for where, row in rows]
-
-
-def _json_object(line: str, line_number: int) -> Mapping[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise UsageError(f"line {line_number} is no JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"line {line_number} is no JSON object.")
-    return found
 
 
 def _outcome(row: Mapping[str, Any], where: str, contract: Contract) -> dict[str, Any]:
