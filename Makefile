@@ -137,6 +137,7 @@ ON_AWS = stack=$$(python scripts/environment_stack.py $(ENV)) && \
   dropforge $(1) --stack "$$stack" --region "$$region" $(ARGS)
 
 deploy: build ## deploy to AWS: make deploy ENV=dev PARAMETERS="TargetColumn=…"; CONFIRM=no asks nobody
+	$(if $(filter no,$(MODEL_CHECK)),,@python scripts/check_model.py $(ENV) $(PARAMETERS))
 	$(SAM_DEPLOY) $(if $(filter no,$(CONFIRM)),--no-confirm-changeset)
 
 changes: build ## show what a deployment would change: its change set, not executed

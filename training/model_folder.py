@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import importlib.metadata
+import pickle
 import platform
 import shutil
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import dropforge.domain
 from compiling import Compilation
 from dropforge.domain import compiled, manifest
 from dropforge.domain.encoding import Encoding
+from dropforge.domain.errors import UnusableEstimator
 from folders import clear
 from report import write_json
 from settings import Settings
@@ -53,10 +55,19 @@ def write_model(
     Args:
         fitted: how many rows of which split the estimator was fitted on.
         newest: the newest time among these, where rows are split by time.
+
+    Raises:
+        UnusableEstimator: the estimator can't be pickled.
     """
     clear(folder)
     copyreg.pickle(_BinMapper, _of_any_machine)  # wherever in the estimator it is
-    joblib.dump(estimator, folder / "model.joblib")
+    try:
+        joblib.dump(estimator, folder / "model.joblib")
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UnusableEstimator(
+            f"the fitted {type(estimator).__name__} can't be stored: {error}. Serving unpickles it: define "
+            "its functions and classes at the top level of model.py, and keep no open files or locks in it."
+        ) from error
     if compilation.compiled is not None:
         compilation.compiled.write(folder / compiled.FILE_NAME)
     (folder / "contract.json").write_text(encoding.contract.to_json(), encoding="utf-8")

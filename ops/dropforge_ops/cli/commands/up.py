@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from dropforge.importing import without_collection
+from dropforge_ops.actions.model_check import check_model, code_files, pinned_contract
 from dropforge_ops.cli.extras import require
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.cli.terminal import stop_signals
@@ -64,6 +65,12 @@ def up(
         bool,
         typer.Option("--keep-state/--fresh", help="Go on with what is there, or delete it and start over."),
     ] = True,
+    model_check: Annotated[
+        bool,
+        typer.Option(
+            "--model-check/--no-model-check", help="First fit what training/model.py builds on a tiny table."
+        ),
+    ] = True,
 ) -> None:
     """Run everything on this machine until Ctrl-C. What happened survives and is there the next time."""
     require("up", "local", "console")
@@ -81,6 +88,9 @@ def up(
     with stop_signals() as stop, running(host), ExitStack() as started:
         deployed = deployed_parameters(host.client("cloudformation"), stack)
         parameters = merged_parameters(deployed, asked)
+        if model_check:
+            contract = pinned_contract(host.client("cloudformation"), host.client("s3"), stack)
+            check_model(root, contract=contract, task=parameters.get("TaskType", "auto"))
         if stop.is_set():
             return
         invocation.note(f"Local host on {host.endpoint_url}; deploying {stack} …")
@@ -100,11 +110,28 @@ def up(
         }
         _note_new_target(invocation, deployed, parameters)
         invocation.emit(document, lambda out: _show(out, document))
+        code = _stand_of(root)
         while not stop.wait(_LOOK_S):
+            if _stand_of(root) != code:
+                code = _stand_of(root)
+                invocation.note(
+                    "The code in training/ has changed. Runs go on with what was deployed: to deploy this, "
+                    "press Ctrl-C and start 'dropforge up' again, which keeps all state."
+                )
             if _has_ended(host.pid):
                 raise OperationFailed(f"The local host has ended unexpectedly. Its log: {host.log_path}")
         invocation.note("Stopping …")
     invocation.note(f"Stopped. 'dropforge up' goes on from {state}.")
+
+
+def _stand_of(root: Path) -> dict[Path, tuple[int, int]]:
+    """When each file that jobs train with was last written, and its size."""
+    found = {}
+    for path in code_files(root):
+        with suppress(FileNotFoundError):  # an editor replaces it just now
+            status = path.stat()
+            found[path] = status.st_mtime_ns, status.st_size
+    return found
 
 
 def _console_of(target: Target, port: int) -> ConsoleServer:

@@ -1,0 +1,129 @@
+"""A model.py is tried on a tiny table before anything is deployed with it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.training.job_folders import REPOSITORY, mixed
+
+from dropforge_ops.actions.model_check import check_model
+from dropforge_ops.errors import OperationFailed
+
+FOREST = """
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+def build_model(schema, hyperparameters):
+    forest = RandomForestRegressor if schema.task == "regression" else RandomForestClassifier
+    return forest(n_estimators=3, random_state=0)
+"""
+ONE_TASK = """
+from sklearn.linear_model import LinearRegression
+def build_model(schema, hyperparameters):
+    if schema.task != "regression":
+        raise ValueError("for amounts only")
+    return LinearRegression()
+"""
+BY_NAME = """
+from dropforge.domain.encoding import matrix_columns
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+def build_model(schema, hyperparameters):
+    place = [each.name for each in matrix_columns(schema)].index("visits")
+    chosen = make_column_transformer(("passthrough", [place]))
+    return make_pipeline(chosen, SimpleImputer(), LogisticRegression())
+"""
+BAD = {
+    "a syntax error": (
+        "auto",
+        "import math\n\ndef build_model(:\n",
+        r"SyntaxError: .* \(training/model.py, line 3\)",
+    ),
+    "a library that isn't there": (
+        "auto",
+        "import nolibrary\n",
+        r"ModuleNotFoundError: .*nolibrary.*model.py, line 1",
+    ),
+    "no build_model": ("auto", "x = 1\n", "ImportError: cannot import name 'build_model'"),
+    "an unknown name": (
+        "auto",
+        "def build_model(schema, hyperparameters):\n    return Forest()\n",
+        r"NameError: name 'Forest' .*model.py, line 2\) \[binary, multiclass, regression\]",
+    ),
+    "a classifier without probabilities": (
+        "auto",
+        "from sklearn.svm import LinearSVC\nfrom sklearn.linear_model import Ridge\n"
+        "def build_model(schema, h):\n"
+        "    return Ridge() if schema.task == 'regression' else LinearSVC()\n",
+        r"UnusableEstimator: LinearSVC has no predict_proba.*\[binary\]",
+    ),
+    "a function that can't be stored": (
+        "regression",
+        "from sklearn.linear_model import LinearRegression\nfrom sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import FunctionTransformer\n"
+        "def build_model(schema, h):\n"
+        "    return make_pipeline(FunctionTransformer(lambda X: X), LinearRegression())\n",
+        "UnusableEstimator: the fitted Pipeline can't be stored: .*lambda",
+    ),
+}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The folder of a project whose model.py is to be written."""
+    shutil.copytree(REPOSITORY / "training", tmp_path / "training")
+
+    def of(model_py: str) -> Path:
+        (tmp_path / "training" / "model.py").write_text(model_py)
+        return tmp_path
+
+    return of
+
+
+def test_the_default_passes_and_is_not_tried_twice(tmp_path, monkeypatch):
+    shutil.copytree(REPOSITORY / "training", tmp_path / "training")
+    check_model(tmp_path, contract=None, task="auto")
+
+    def never(*_, **__):
+        raise AssertionError("it has passed, and is the same")
+
+    monkeypatch.setattr(subprocess, "run", never)
+    check_model(tmp_path, contract=None, task="auto")
+    with pytest.raises(AssertionError):
+        check_model(tmp_path, contract=mixed()[0].to_json().encode(), task="auto")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_names_what_is_wrong_and_where(project, name):
+    task, model_py, expected = BAD[name]
+    with pytest.raises(OperationFailed, match=f"(?s)can't be used.*{expected}.*Nothing was deployed"):
+        check_model(project(model_py), contract=None, task=task)
+
+
+def test_a_model_for_one_task_passes_unless_it_is_needed_for_another(project):
+    check_model(project(ONE_TASK), contract=None, task="auto")
+    with pytest.raises(OperationFailed, match=r"ValueError: for amounts only .*line 5\) \[binary\]"):
+        check_model(project(ONE_TASK), contract=None, task="binary")
+
+
+def test_the_pinned_contracts_columns_are_used_with_what_they_may_lack(project):
+    contract = mixed()[0].to_json().encode()
+    check_model(project(BY_NAME), contract=contract, task="auto")
+    with pytest.raises(OperationFailed, match=r"(?s)the pinned contract's columns.*'age' is not in list"):
+        check_model(project(BY_NAME.replace("visits", "age")), contract=contract, task="auto")
+
+
+def test_is_a_program_of_its_own(project):
+    root = project(FOREST)
+    ended = subprocess.run(
+        [sys.executable, root / "training" / "check_model.py", "--task", "regression"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
