@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,21 @@ def tags(environment: str, given: Sequence[str]) -> list[str]:
     return [f"{key}={value}" for key, value in found.items()]
 
 
+def quoted(pair: str) -> str:
+    """Write a ``Name=value`` so that sam takes the whole value.
+
+    Without quotes it takes what stands before the first space or quote, and says nothing of the rest.
+
+    >>> quoted("TargetColumn=y"), quoted("TargetColumn=body mass")
+    ('TargetColumn=y', 'TargetColumn="body mass"')
+    """
+    name, _, value = pair.partition("=")
+    if value and not re.search(r"[\s\"'\\]", value):
+        return pair
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name}="{escaped}"'
+
+
 def release(parameters: Sequence[str], root: Path = ROOT) -> str:
     """The digest of what the predict function is made of and set to; the same content gives the same."""
     digest = hashlib.sha256()
@@ -71,7 +87,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     try:
         if arguments[0] == "--tags":
-            print("\n".join(tags(arguments[1], arguments[2:])))
+            print("\n".join(map(quoted, tags(arguments[1], arguments[2:]))))
             return 0
         parameters = merged(arguments[0], arguments[1:])
     except (IndexError, ValueError) as error:
@@ -80,7 +96,7 @@ def main() -> int:
     if not any(each.startswith("TargetColumn=") for each in parameters):
         print('Name the column to predict: make deploy PARAMETERS="TargetColumn=…".', file=sys.stderr)
         return 2
-    print("\n".join([*parameters, f"Release={release(parameters)}"]))
+    print("\n".join(map(quoted, [*parameters, f"Release={release(parameters)}"])))
     return 0
 
 

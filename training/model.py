@@ -32,6 +32,7 @@ from dropforge.domain.compiled import Compiled
 from dropforge.domain.contract import Contract
 from dropforge.domain.encoding import matrix_columns
 from dropforge.domain.errors import InvalidHyperparameters
+from dropforge.domain.hyperparameters import problems_of
 from dropforge.domain.linear_form import LinearForm
 from dropforge.domain.metric_registry import metric_named
 from dropforge.domain.metrics import Scored
@@ -70,19 +71,19 @@ ONE_HOT_CATEGORIES = 30
 LARGEST = 1e150
 """Magnitude at which the linear model cuts its input, so that squares of it stay finite."""
 
-Number = float | int
-# name: (type, lowest, highest)
-BOOSTED_PARAMETERS: Mapping[str, tuple[type, Number, Number]] = {
-    "learning_rate": (float, 1e-4, 1.0),
-    "max_iter": (int, 1, 10_000),
-    "max_leaf_nodes": (int, 2, 4096),
-    "min_samples_leaf": (int, 1, 1_000_000),
-    "l2_regularization": (float, 0.0, 1e9),
+HYPERPARAMETERS = {
+    "estimator": ("auto", "linear", "boosted"),
+    "learning_rate": (1e-4, 1.0),
+    "max_iter": (1, 10_000),
+    "max_leaf_nodes": (2, 4096),
+    "min_samples_leaf": (1, 1_000_000),
+    "l2_regularization": (0.0, 1e9),
+    "C": (1e-9, 1e9),
+    "alpha": (1e-9, 1e12),
 }
-LINEAR_PARAMETERS: Mapping[str, tuple[type, Number, Number]] = {
-    "C": (float, 1e-9, 1e9),
-    "alpha": (float, 1e-9, 1e12),
-}
+"""What may be set, by the parameter Hyperparameters or by ``dropforge runs start --set``: numbers from … to …
+(whole ones where both bounds are), or one of the texts. What is not in here is refused before a job starts.
+This table is read without being run, so it is written out; without it any name goes to `build_model`."""
 
 
 def build_model(schema: Contract, hyperparameters: Mapping[str, Any]) -> BaseEstimator:
@@ -90,34 +91,22 @@ def build_model(schema: Contract, hyperparameters: Mapping[str, Any]) -> BaseEst
 
     Args:
         schema: the contract of the data.
-        hyperparameters: ``metric`` (a name), ``seed`` (int), and optionally ``estimator`` (auto, linear or
-            boosted), those of BOOSTED_PARAMETERS, and ``C`` (classification) or ``alpha`` (regression), which
-            otherwise are chosen from a grid.
+        hyperparameters: ``metric`` (a name), ``seed`` (int), and optionally those of HYPERPARAMETERS. ``C``
+            is the linear model's strength in a classification, ``alpha`` in a regression; without it, it is
+            chosen from a grid.
 
     Raises:
         InvalidHyperparameters: one is unknown or out of its bounds.
     """
     chosen = dict(hyperparameters)
-    metric, seed, kind = chosen.pop("metric", "auto"), chosen.pop("seed", 0), chosen.pop("estimator", "auto")
-    strength = "alpha" if schema.task == "regression" else "C"
-    known = {**BOOSTED_PARAMETERS, strength: LINEAR_PARAMETERS[strength]}
-    problems = [f"estimator {kind!r} is none of auto, linear, boosted"]
-    problems = [] if kind in ("auto", "linear", "boosted") else problems
-    problems += [
-        f"{name!r} is none of metric, seed, estimator, {', '.join(known)}"
-        for name in chosen
-        if name not in known
-    ]
-    for name in sorted(chosen.keys() & known.keys()):
-        type_, lowest, highest = known[name]
-        value = chosen[name]
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not lowest <= value <= highest or (type_ is int and value != int(value)):
-            problems.append(f"{name} must be {type_.__name__} from {lowest} to {highest}, not {value!r}")
-        else:
-            chosen[name] = type_(value)
+    metric, seed = chosen.pop("metric", "auto"), chosen.pop("seed", 0)
+    strength, other = ("alpha", "C") if schema.task == "regression" else ("C", "alpha")
+    problems = problems_of(chosen, {n: allowed for n, allowed in HYPERPARAMETERS.items() if n != other})
     if problems:
         raise InvalidHyperparameters(f"hyperparameters: {'; '.join(problems)}.")
+    kind = chosen.pop("estimator", "auto")
+    # A whole number may come as 300.0, or a bound's as 1.
+    chosen = {name: type(HYPERPARAMETERS[name][0])(value) for name, value in chosen.items()}
     build = BestRegressor if schema.task == "regression" else BestClassifier
     return build(
         task=schema.task,

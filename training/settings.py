@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropforge.domain.errors import InvalidHyperparameters
+from dropforge.domain.hyperparameters import typed
 from folders import Folders
 
 TOOLKIT_PREFIXES = ("sagemaker_", "_tuning_")
@@ -34,10 +35,10 @@ def read_settings(folders: Folders) -> Settings:
     path = folders.config / "hyperparameters.json"
     raw = json.loads(path.read_bytes()) if path.is_file() else {}
     given = {n: str(v) for n, v in sorted(raw.items()) if not n.startswith(TOOLKIT_PREFIXES)}
-    typed = {name: _typed(text) for name, text in given.items()}
-    seed, sha256 = typed.pop("seed", 0), _typed_text(given.get("champion_sha256", ""))
-    typed.pop("champion_sha256", None)
-    metric = str(typed.pop("metric", "auto"))
+    values = {name: typed(text) for name, text in given.items()}
+    seed, sha256 = values.pop("seed", 0), _typed_text(given.get("champion_sha256", ""))
+    values.pop("champion_sha256", None)
+    metric = str(values.pop("metric", "auto"))
     problems = []
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         problems.append(f"seed must be an integer from 0 to 2**32 - 1, not {seed!r}")
@@ -51,16 +52,7 @@ def read_settings(folders: Folders) -> Settings:
         problems.append("training runs on one instance; set InstanceCount to 1")
     if problems:
         raise InvalidHyperparameters(f"hyperparameters: {'; '.join(problems)}.")
-    return Settings(metric, int(seed), sha256 or None, typed, given)
-
-
-def _typed(text: str) -> Any:
-    """Read a number, boolean or quoted string as JSON does; anything else is the text itself."""
-    try:
-        value = json.loads(text, parse_constant=str)
-    except ValueError:
-        return text
-    return value if isinstance(value, int | float | str) else text
+    return Settings(metric, int(seed), sha256 or None, values, given)
 
 
 def _typed_text(text: str) -> str:

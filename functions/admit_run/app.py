@@ -34,6 +34,7 @@ class FunctionSettings(Settings):
     quality_response: Response
     retrain_cooldown_hours: float
     maximum_run_cost_usd: float
+    hyperparameters: str
     aws_region: str
 
 
@@ -44,6 +45,7 @@ def handler(event: Json, settings: FunctionSettings) -> Admission:
         lease_s=training_lease_s(len(settings.training_instance_types), settings.training_max_runtime_s),
         training_data=settings.training_data,
         window_days=settings.training_window_days,
+        hyperparameters=settings.hyperparameters,
         labelled_predictions=settings.labelled_predictions == "include",
         prediction_retention=timedelta(days=settings.prediction_retention_days),
         alarms=AlarmPolicy(

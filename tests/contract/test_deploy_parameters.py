@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scripts.deploy_parameters import ROOT, main, merged, release, tags
+from scripts.deploy_parameters import ROOT, main, merged, quoted, release, tags
 
 from dropforge_local.template import load_template
 
@@ -16,6 +16,23 @@ def test_given_parameters_win_and_the_environments_stay():
         "RetireGraceHours=1",
         "TargetColumn=y",
     ]
+
+
+@pytest.mark.parametrize(
+    ("pair", "written"),
+    [
+        ("TargetColumn=y", "TargetColumn=y"),
+        ("IdColumn=", 'IdColumn=""'),
+        (
+            "TrainingInstanceTypes=ml.m5.large, ml.m5.xlarge",
+            'TrainingInstanceTypes="ml.m5.large, ml.m5.xlarge"',
+        ),
+        ('Hyperparameters={"max_iter": 300}', r'Hyperparameters="{\"max_iter\": 300}"'),
+    ],
+)
+def test_sam_gets_a_value_whole(pair, written):
+    """sam cuts a value at the first space or quote unless it is quoted."""
+    assert quoted(pair) == written
 
 
 def test_the_models_tag_is_the_model_that_is_deployed():

@@ -280,6 +280,14 @@ def test_the_first_model_is_trained_without_a_champion():
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
 
 
+def test_what_a_run_sets_reaches_its_job_and_never_replaces_what_the_workflow_sets():
+    chosen = {"max_iter": "300", "seed": "1"}
+    (request,) = train(AdmitRun=admitted(hyperparameters=chosen)).requests["TrainModel"]
+    assert request["HyperParameters"] == {"max_iter": "300", "metric": "auto", "seed": "20260101"}
+    (request,) = train(AdmitRun=admitted(hyperparameters={})).requests["TrainModel"]
+    assert request["HyperParameters"] == {"metric": "auto", "seed": "20260101"}
+
+
 def test_a_later_model_is_trained_beside_the_champion():
     done = train(AdmitRun=admitted(champion=CHAMPION))
     (request,) = done.requests["TrainModel"]
@@ -301,6 +309,14 @@ def test_a_run_above_the_cap_fails_with_its_own_class_before_it_prepares():
     assert done.states[:4] == ["AdmitRun", "IsAdmitted", "CloseRun", "HowItEnded"]
     assert (done.status, done.error, done.cause) == ("FAILED", "RunTooExpensive", "too dear")
     assert done.requests["CloseRun"][0]["Payload"]["error"] == error
+
+
+def test_a_run_with_hyperparameters_that_the_model_does_not_take_fails_before_anything_is_prepared():
+    cause = json.dumps({"errorType": "InvalidHyperparameters", "errorMessage": "no max_itre"})
+    error = {"Error": "InvalidHyperparameters", "Cause": cause}
+    done = train(AdmitRun=admitted(outcome="refused", error=error))
+    assert done.states[:4] == ["AdmitRun", "IsAdmitted", "CloseRun", "HowItEnded"]
+    assert (done.status, done.error, done.cause) == ("FAILED", "InvalidHyperparameters", "no max_itre")
 
 
 def test_a_candidate_that_is_not_good_enough_ends_well():

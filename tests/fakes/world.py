@@ -75,6 +75,8 @@ class World:
     labelled_predictions: bool = True
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
     cost: CostCap = field(default_factory=CostCap)
+    hyperparameters: str = "{}"
+    code: TrainingCode = CODE
 
     def snapshot(self) -> dict[str, Any]:
         ports = {name: getattr(self, name).snapshot() for name in _PORTS if name != "store"}
@@ -102,7 +104,7 @@ class World:
         desk = AdmissionDesk(
             ledger=self.ledger,
             store=self.store,
-            code=CODE,
+            code=self.code,
             log=self.log,
             workflows=self.workflows,
             training_machine_arn=TRAINING,
@@ -115,6 +117,7 @@ class World:
                 labelled_predictions=self.labelled_predictions,
                 alarms=self.alarms,
                 cost=self.cost,
+                hyperparameters=self.hyperparameters,
             ),
         )
         return desk.admit(

@@ -14,7 +14,14 @@ from dropforge.application.receive_drop import Received, receive_drop, what_is_h
 from dropforge.application.settle_drops import read_manifest, read_remarks, settle_runs
 from dropforge.application.training_lock import release_training_lock
 from dropforge.domain.drop_life import DropState, RecordedDrop, brought_back, superseded, taken
-from dropforge.domain.errors import InvalidEvent, PermanentError
+from dropforge.domain.errors import InvalidEvent, InvalidHyperparameters, PermanentError
+from dropforge.domain.hyperparameters import (
+    carried,
+    declared_in,
+    parse_hyperparameters,
+    problems_of,
+    typed,
+)
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.metric_registry import METRIC_DEFINITIONS
 from dropforge.domain.moments import iso
@@ -33,6 +40,8 @@ from dropforge.pricing.run import CostCap
 EVERY = "*"
 _KEYS_SHOWN = 5
 TOO_EXPENSIVE = "too-expensive"
+REFUSED = "refused"
+INVALID_HYPERPARAMETERS = "invalid-hyperparameters"
 _RETRAININGS = ("alarm", "schedule", "manual")
 _NOTHING_NEW = (
     "Neither a drop nor the outcome of a prediction came since the last run: there is nothing to train on."
@@ -52,6 +61,7 @@ class AdmitPolicy:
         prediction_retention: how long predictions are kept.
         alarms: how alarms about the live model are answered.
         cost: what a run may cost.
+        hyperparameters: those of every run, as JSON.
     """
 
     data_bucket: str
@@ -62,17 +72,19 @@ class AdmitPolicy:
     prediction_retention: timedelta = timedelta(days=90)
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
     cost: CostCap = field(default_factory=CostCap)
+    hyperparameters: str = "{}"
 
 
 @dataclass(frozen=True)
 class Admission:
     """``outcome`` is ``admitted``, ``duplicate``, ``coalesced``, ``superseded``, ``waits``, ``no-data``,
-    ``nothing-new``, ``not-answered`` or ``too-expensive``.
+    ``nothing-new``, ``not-answered``, ``invalid-hyperparameters``, ``too-expensive`` or ``refused``.
 
     ``superseded`` is a version of which a newer one is known, ``waits`` a part of an incomplete folder.
 
-    ``not-answered`` is an alarm that no run answers; ``message`` says why. A run that is too expensive is
-    open, holds its drops and the lock, and is to be closed with ``error``.
+    ``not-answered`` is an alarm that no run answers, ``invalid-hyperparameters`` a run by hand with some that
+    ``model.py`` doesn't take; ``message`` says why. A run that is too expensive, or refused for the stack's
+    hyperparameters, is open, holds its drops and the lock, and is to be closed with ``error``.
     """
 
     outcome: str
@@ -104,6 +116,7 @@ class Admission:
             "code_sha256": self.code.sha256,
             "metric_definitions": list(METRIC_DEFINITIONS),
             "notes": self.run.notes,
+            "hyperparameters": self.run.hyperparameters,
             "live_rows": None if self.champion_version is None else self.champion_version.rows,
             "champion": None
             if champion is None
@@ -146,6 +159,10 @@ class AdmissionDesk:
         if trigger.replay_of is not None:
             # Before the lock is taken: a replay of nothing must not keep others from training.
             read_manifest(self._run(trigger.replay_of), self.store)
+        try:
+            self._check(carried(trigger.hyperparameters))
+        except InvalidHyperparameters as error:
+            return Admission(INVALID_HYPERPARAMETERS, str(error))
         if trigger.drop is not None:
             found = receive_drop(trigger.drop, received_by=execution_arn, ledger=self.ledger, now=now)
             outcome = _without_a_run(found, trigger.drop, now)
@@ -224,10 +241,41 @@ class AdmissionDesk:
         refusal = self.policy.cost.refusal(list(manifest.refs))
         if refusal is not None:
             return Admission(TOO_EXPENSIVE, str(refusal), run, self.code, error=refusal)
+        try:
+            if run.replay_of is None:
+                self._check({**parse_hyperparameters(self.policy.hyperparameters), **run.hyperparameters})
+        except InvalidHyperparameters as error:
+            return Admission(REFUSED, str(error), run, self.code, error=error)
         self.code.publish(self.store, run.manifest_uri)
         live = self.ledger.live()
         champion = None if live is None else self.ledger.get_model(live.version)
         return Admission("admitted", _admitted(run), run, self.code, live, champion)
+
+    def _check(self, hyperparameters: Mapping[str, str]) -> None:
+        """Refuse what ``model.py`` doesn't take, where it says what it takes.
+
+        Raises:
+            InvalidHyperparameters: all that is wrong.
+        """
+        declared = declared_in(self.code.files["model.py"]) if hyperparameters else None
+        if declared is None:
+            return
+        problems = problems_of({name: typed(text) for name, text in hyperparameters.items()}, declared)
+        if problems:
+            raise InvalidHyperparameters(f"hyperparameters: {'; '.join(problems)}.")
+
+    def _hyperparameters(self, trigger: Trigger) -> dict[str, str]:
+        """Those of a new run: the stack's with those of whoever started it on top; a replay's are its own.
+
+        What is wrong with the stack's is told once the run is open, so that its drops aren't lost.
+        """
+        if trigger.replay_of is not None:
+            return self._run(trigger.replay_of).hyperparameters
+        try:
+            of_stack = parse_hyperparameters(self.policy.hyperparameters)
+        except InvalidHyperparameters:
+            of_stack = {}
+        return {**of_stack, **carried(trigger.hyperparameters)}
 
     def _take(self, run: Run) -> RunManifest:
         """Take the drops that the run's manifest names; the manifest without those that can't be taken.
@@ -347,6 +395,7 @@ class AdmissionDesk:
             replay_of=trigger.replay_of,
             labelled=None if manifest.labelled is None else dict(manifest.labelled),
             notes=self._notes(trigger, manifest),
+            hyperparameters=self._hyperparameters(trigger),
         )
 
     def _notes(self, trigger: Trigger, manifest: RunManifest) -> list[str]:

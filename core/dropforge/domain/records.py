@@ -79,6 +79,8 @@ class Run(_Record):
     ``{"class", "message"}``; ``reasons`` says why a gate or a person said no; ``labelled`` says which
     predictions with an outcome it trains on besides its drops (``{"predicted_from", "since", "until"}``, and
     ``rows`` once they are counted). ``notes`` says what whoever decides on its model should know.
+    ``hyperparameters`` are those that the stack's parameter or whoever started it has set, as SageMaker
+    carries them; a run of before they could be set has none.
 
     The manifest names the objects and drops; ``drop_ids`` is what runs have that were started before it did.
     """
@@ -100,6 +102,7 @@ class Run(_Record):
     object_count: int = 0
     newest_at: str | None = None
     notes: list[str] = field(default_factory=list)
+    hyperparameters: dict[str, str] = field(default_factory=dict)
     ended_at: str | None = None
     version: int | None = None
     model_package_arn: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
@@ -119,8 +119,8 @@ class AlarmTransition:
 class Trigger:
     """Why an execution was started.
 
-    ``drop`` and ``alarm`` are there only for the kinds of these names; ``data`` and ``bring_back``, the keys
-    of objects to be tried again, only where somebody starts a run by hand.
+    ``drop`` and ``alarm`` are there only for the kinds of these names; ``data``, ``bring_back`` (the keys of
+    objects to be tried again) and ``hyperparameters`` only where somebody starts a run by hand.
     """
 
     kind: TriggerKind
@@ -130,6 +130,7 @@ class Trigger:
     replay_of: str | None = None
     data: DataChoice | None = None
     bring_back: tuple[str, ...] = ()
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_trigger(event: Mapping[str, Any]) -> Trigger:
@@ -171,8 +172,11 @@ def _manual(event: Mapping[str, Any]) -> Trigger:
         raise InvalidEvent(f"'data' is {data!r}; it is one of {', '.join(get_args(DataChoice))}.")
     if not isinstance(keys, list) or not all(isinstance(each, str) for each in keys):
         raise InvalidEvent("'bring_back' must be a list of keys under incoming/.")
+    chosen = event.get("hyperparameters") or {}
+    if not isinstance(chosen, dict):
+        raise InvalidEvent("'hyperparameters' must be an object of names and values.")
     by = _optional_text(event, "requested_by")
-    return Trigger(kind="manual", requested_by=by, data=data, bring_back=tuple(keys))
+    return Trigger(kind="manual", requested_by=by, data=data, bring_back=tuple(keys), hyperparameters=chosen)
 
 
 def run_id_of_execution(kind: TriggerKind, execution_name: str) -> str:

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 _HELP = ("--help", "-h")
 _TAKE_A_VALUE = frozenset(
-    {"--limit", "-n", "--timeout", "--stack", "--profile", "--region", "--endpoint-url"}
+    {"--limit", "-n", "--timeout", "--set", "--data", "--stack", "--profile", "--region", "--endpoint-url"}
 )
 
 

@@ -123,6 +123,22 @@ def whole_machine(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> N
     complete(stack)
 
 
+def printed(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    stack.open_run("r-1")
+    pages = types.SimpleNamespace(
+        paginate=lambda **_: [{"logStreams": [{"logStreamName": "model-r-1-a0/x"}]}]
+    )
+    events = [{"timestamp": 0, "message": "[1]  of 9 rows\n"}]
+    logs = types.SimpleNamespace(
+        get_paginator=lambda _: pages,
+        get_log_events=lambda nextToken=None, **_: {
+            "events": [] if nextToken else events,
+            "nextForwardToken": "f/1",
+        },
+    )
+    patch.setitem(stack.target._clients, "logs", logs)
+
+
 def asleep(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     token = complete(stack).lives(1).token
     stack.ledger.fall_asleep(token, now=datetime.now(UTC))
@@ -199,6 +215,7 @@ def fake_host(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
             pass
 
     patch.setattr("dropforge_local.host.LocalHost", Host)
+    patch.setattr("dropforge_ops.cli.commands.up.check_model", lambda *_, **__: None)
     patch.setattr("dropforge_ops.cli.commands.up.stop_signals", stopped_at_once)
     patch.setattr("dropforge_ops.cli.commands.up._console_of", lambda *_: FakeConsoleServer())
 
@@ -223,6 +240,7 @@ def kept(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
 NO_VERSION = "is no version"
 CASES = {
     "up": Case(("up",), "Ctrl-C stops it", ("up", "--sample", "none"), "There is no sample", fake_host),
+    "logs": Case(("logs",), "[1]  of 9 rows", ("logs", "no-such-run"), "no run", printed, code=3),
     "samples": Case(
         ("samples", "wine", "--to", "{folder}"), "cultivar", ("samples", "beer"), "no sample beer"
     ),

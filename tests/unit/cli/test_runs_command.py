@@ -170,6 +170,37 @@ def test_starts_a_run_by_hand(stack, on_stack):
     assert started["requested_by"].endswith("@localhost")
 
 
+def test_hyperparameters_of_a_run_by_hand_are_sent_with_their_types(stack, on_stack):
+    def refuse(arn):
+        message = "hyperparameters: 'max_itre' is none of max_iter. Did you mean 'max_iter'?."
+        admission = {"admission": {"outcome": "invalid-hyperparameters", "message": message}}
+        stack.sfn.end(arn, output=admission)
+
+    stack.sfn.on_start = refuse
+    settings = (
+        "--set",
+        "max_itre=20",
+        "--set",
+        "estimator=boosted",
+        "--set",
+        'tag="7"',
+        "--set",
+        "fast=true",
+    )
+    outcome = on_stack("runs", "start", *settings)
+    assert outcome.exit_code == 2
+    assert "Did you mean 'max_iter'?" in outcome.stderr
+    assert "Nothing was started." in outcome.stderr
+    [started] = [json.loads(each["input"]) for each in stack.sfn.executions.values()]
+    assert started["hyperparameters"] == {"max_itre": 20, "estimator": "boosted", "tag": "7", "fast": True}
+
+
+@pytest.mark.parametrize("wrong", [("--set", "rate"), ("--set", "=1"), ("--set", "a=1", "--set", "a=2")])
+def test_a_malformed_hyperparameter_starts_nothing(stack, on_stack, wrong):
+    assert on_stack("runs", "start", *wrong).exit_code == 2
+    assert not stack.sfn.executions
+
+
 def test_a_run_by_hand_that_fails_ends_with_its_error_and_what_is_known(stack, on_stack):
     def fail(arn):
         name = arn.rsplit(":", 1)[1]

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.live import Live as LiveDisplay
 
+from dropforge.domain.hyperparameters import typed
 from dropforge.domain.records import Run, RunStatus
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.actions import replays, run_details
@@ -75,6 +76,14 @@ def start_run(
     invocation: Invocation,
     *,
     data: Annotated[str | None, typer.Option("--data", metavar="DATA", help=DATA_HELP)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A hyperparameter of this run, over those of the parameter Hyperparameters. Repeatable.",
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run.")] = False,
     timeout: _TimeoutOption = 3600,
 ) -> None:
@@ -82,12 +91,16 @@ def start_run(
     if data not in (None, *replays.DATA):
         raise UsageError(f"--data is {data!r}; it is one of {', '.join(replays.DATA)}.")
     deadline = Deadline(timeout, _REMEDY)
-    fields = {} if data is None else {"data": data}
+    fields: dict[str, Any] = {} if data is None else {"data": data}
+    if set_:
+        fields["hyperparameters"] = _hyperparameters(set_)
     started = replays.start(invocation.target, "manual", fields)
     admission = replays.admission(started, invocation.ledger, invocation.target.poll_s, deadline)
     if admission.run is None:
         if admission.outcome == "nothing-new":
             raise NotFound(f"{admission.message} Drop a file: 'dropforge drop FILE'.")
+        if admission.outcome == "invalid-hyperparameters":
+            raise UsageError(f"{admission.message} Nothing was started.")
         document: dict[str, Any] = {"execution_arn": started.execution_arn, **admission.to_dict()}
         invocation.emit(document, lambda out: say(out, admission.message))
         return
@@ -105,6 +118,19 @@ def start_run(
             say(out, f"  {step}")
 
     invocation.emit(document, show)
+
+
+def _hyperparameters(pairs: list[str]) -> dict[str, Any]:
+    """``name=value`` as names and values: numbers and booleans as in JSON, anything else a text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--set {pair!r} is not of the form NAME=VALUE.")
+        if name in found:
+            raise UsageError(f"--set names {name!r} twice.")
+        found[name] = typed(text)
+    return found
 
 
 def replay_run(
