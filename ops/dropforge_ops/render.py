@@ -212,6 +212,17 @@ def fitted_rows(lineage: Mapping[str, Any]) -> str | None:
     return f"{sum(fitted.values()):,}: " + ", ".join(f"{rows:,} of {name}" for name, rows in fitted.items())
 
 
+def hyperparameters(lineage: Mapping[str, Any]) -> str:
+    """What a model was trained with, besides its seed, which has a line of its own.
+
+    >>> hyperparameters({"hyperparameters": {"seed": "7", "metric": "auto", "max_iter": "300"}})
+    'max_iter=300, metric=auto'
+    """
+    given: Mapping[str, str] = lineage.get("hyperparameters") or {}
+    shown = {name: value for name, value in sorted(given.items()) if name not in ("seed", "champion_sha256")}
+    return ", ".join(f"{name}={value}" for name, value in shown.items())
+
+
 def say(console: Console, text: str) -> None:
     """Print text as it is: no markup, and no line broken that a reader may want to copy whole."""
     console.print(text, markup=False, soft_wrap=True)

@@ -54,7 +54,7 @@ from dropforge_ops.console.reading.wording import (
     side_word,
     signed,
 )
-from dropforge_ops.render import fitted_rows
+from dropforge_ops.render import fitted_rows, hyperparameters
 
 
 async def build_version(context: Context, version: str) -> None:
@@ -384,11 +384,7 @@ def _draw_lineage(review: Review) -> None:
                 "estimator": lineage.get("estimator"),
                 "rows fitted": fitted_rows(lineage),
                 "seed": lineage.get("seed"),
-                "hyperparameters": ", ".join(
-                    f"{name}={value}"
-                    for name, value in sorted((lineage.get("hyperparameters") or {}).items())
-                    if name not in ("seed", "champion_sha256")
-                ),
+                "hyperparameters": hyperparameters(lineage),
                 "model digest": lineage.get("model_digest"),
                 "trained archive": lineage.get("model_data_url"),
                 "data version": run.get("data_version"),
