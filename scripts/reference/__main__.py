@@ -1,6 +1,8 @@
-"""Write the reference, or with ``--check`` say which pages are stale and end with 1.
+"""Write the reference, and what commands print into the pages that show it.
 
 python -m scripts.reference [--check]
+
+With ``--check`` it only says which pages are stale, and ends with 1 if there is one.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.reference import code_pages, command_page, template_pages
+from scripts.reference import code_pages, command_page, printed_blocks, template_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "reference"
@@ -21,6 +23,8 @@ PAGES: Mapping[str, Callable[[Path], str]] = {
     "errors.md": code_pages.errors,
     "events.md": code_pages.events,
 }
+SHOWING = (ROOT / "docs" / "scale.md",)
+"""Pages that people write, but for what their commands print."""
 _NOTE = "<!-- Written by `make docs`; change what it is written from. -->"
 
 
@@ -30,7 +34,7 @@ def written() -> dict[Path, str]:
     for name, page in PAGES.items():
         head, _, rest = page(ROOT).strip().partition("\n")
         found[FOLDER / name] = f"{head}\n{_NOTE}\n{rest}\n"
-    return found
+    return found | {path: printed_blocks.page(path) for path in SHOWING}
 
 
 def stale(pages: Mapping[Path, str]) -> list[str]:
