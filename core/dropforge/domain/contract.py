@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any
 
 from dropforge.domain.errors import InvalidContract
-from dropforge.domain.time_split import TIME_TYPES
 from dropforge.domain.values import ColumnReader, format_problem
 
 FORMAT = 1
@@ -27,6 +26,8 @@ PROFILED = ("feature", "target")
 """Roles whose values are described and watched; those of others only identify or place a row."""
 TASKS = ("binary", "multiclass", "regression")
 NUMERIC_TYPES = ("number", "integer")
+TIME_TYPES = ("timestamp", *NUMERIC_TYPES)
+"""What a column that splits rows by time may hold."""
 PRIVACIES = ("drop", "hash")
 
 ROW_KEY = "dropforge_row_key"

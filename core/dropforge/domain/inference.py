@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dropforge.domain.contract import NO_VALUES, ONE_VALUE, RESERVED, Column, Contract
+from dropforge.domain.contract import NO_VALUES, ONE_VALUE, RESERVED, TIME_TYPES, Column, Contract
 from dropforge.domain.errors import (
     ConstantTarget,
     MissingKey,
@@ -34,7 +34,6 @@ from dropforge.domain.errors import (
 from dropforge.domain.formats import MEASURED_DISTINCT, Locale, Reading, code_format, reading_of
 from dropforge.domain.row_rules import MISSING_SPELLINGS, finite_number, label_of, whole_number
 from dropforge.domain.survey import DISTINCT_TEXTS, ColumnSurvey, TableSurvey
-from dropforge.domain.time_split import TIME_TYPES
 
 MAXIMUM_CLASSES = 100
 FEW_INTEGERS = 20

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 UInt64 = npt.NDArray[np.uint64]
 
-TIME_TYPES = ("timestamp", "number", "integer")
 _SIGN = 1 << 63
 _MASK = (1 << 64) - 1
 _BUCKETS = 1 << 16
