@@ -63,14 +63,6 @@ def candidate(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     stack.apply_decisions()
 
 
-def unprinted(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    candidate(stack, folder, patch)
-    logs = types.SimpleNamespace(exceptions=types.SimpleNamespace(ResourceNotFoundException=KeyError))
-    pages = types.SimpleNamespace(paginate=lambda **_: [])
-    logs.get_paginator = lambda _: pages
-    patch.setitem(stack.target._clients, "logs", logs)
-
-
 def two_versions(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     for version in (1, 2):
         complete(stack).lives(version)
@@ -267,7 +259,6 @@ CASES = {
     "runs show": Case(
         ("runs", "cancer-1"), "AwaitApproval", ("runs", "none"), "no run 'none'", candidate, code=3
     ),
-    "logs": Case(("logs", "cancer-1"), "has printed", ("logs", "none"), "no run 'none'", unprinted, code=3),
     "drops list": Case(("drops",), "1 set aside", ("drops", "--state", "lost"), "--state is 'lost'", aside),
     "drops retry": Case(
         ("drops", "retry", "a.csv"), "Another run trains", ("drops", "retry"), "Name the files", aside
