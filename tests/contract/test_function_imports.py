@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from bench.imports import table_makers
 
+from dropforge_local.template import load_template
+
 ROOT = Path(__file__).resolve().parents[2]
 APPS = sorted((ROOT / "functions").glob("*/app.py"))
 IMPORT_ALL = """
@@ -37,6 +39,18 @@ def modules_after(*apps: Path) -> set[str]:
 
 def test_no_function_loads_a_table_library_when_it_is_imported():
     assert not modules_after(*APPS) & {"pyarrow", "pandas", "sklearn", "scipy"}
+
+
+def test_a_function_without_the_data_layer_loads_nothing_of_it():
+    resources = load_template(ROOT / "template.yaml")["Resources"]
+    layers = {
+        each["Properties"]["CodeUri"].split("/")[1]: each["Properties"].get("Layers", [])
+        for each in resources.values()
+        if each["Type"] == "AWS::Serverless::Function"
+    }
+    without = [app for app in APPS if {"Ref": "DataLayer"} not in layers[app.parent.name]]
+    assert len(without) > 10
+    assert not modules_after(*without) & {"numpy", "pyarrow"}
 
 
 def test_only_functions_that_work_on_tables_ever_make_their_machinery():
