@@ -152,12 +152,18 @@ def test_parameters_are_described_and_bounded():
         if each["Type"] == "Number":
             assert "MinValue" in each or "AllowedValues" in each, name
             assert "Default" in each, name
-    grouped = [
-        name
-        for group in TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-        for name in group["Parameters"]
-    ]
-    assert sorted(grouped) == sorted(TEMPLATE["Parameters"])
+
+
+def test_parameters_stand_under_the_headings_of_their_groups() -> None:
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    section = text.partition("\nParameters:\n")[2].partition("\nMappings:\n")[0]
+    written: dict[str, list[str]] = {}
+    for heading in re.split(r"(?:^|\n\n)  # ", section)[1:]:
+        label, _, rest = heading.partition(".\n")
+        written[label] = re.findall(r"^  (\w+):", rest, re.MULTILINE)
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert written == {group["Label"]["default"]: group["Parameters"] for group in groups}
+    assert list(written) == [group["Label"]["default"] for group in groups]
 
 
 # --- event patterns -----------------------------------------------------------------------------
