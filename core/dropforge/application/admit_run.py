@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.answer_alarm import AlarmPolicy, fall_back, why_not
-from dropforge.application.labelled_predictions import LabelledWindow, is_labelled, window_since_last_training
+from dropforge.application.labelled_predictions import LabelledWindow, is_labelled
 from dropforge.application.receive_drop import Received, receive_drop, what_is_held
 from dropforge.application.settle_drops import read_manifest, read_remarks, settle_runs
 from dropforge.application.training_lock import release_training_lock
+from dropforge.application.untrained_predictions import window_since_last_training
 from dropforge.domain.drop_life import DropState, RecordedDrop, brought_back, superseded, taken
 from dropforge.domain.errors import InvalidEvent, InvalidHyperparameters, PermanentError
 from dropforge.domain.hyperparameters import (

@@ -12,12 +12,9 @@ from typing import IO, Any, BinaryIO, cast
 
 from dropforge.domain.contract import NUMERIC_TYPES, Contract
 from dropforge.domain.errors import EmptyData
-from dropforge.domain.ledger import Ledger
-from dropforge.domain.moments import from_iso, iso
+from dropforge.domain.moments import from_iso
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog, PredictionRecord
-from dropforge.domain.records import Run
-from dropforge.domain.run_endings import ending_of
 from dropforge.domain.run_manifest import ManifestObject, RunManifest
 
 # An outcome's time is taken before it is written, by a function that ends within half a minute; so it may
@@ -55,42 +52,6 @@ class LabelledWindow:
     def _read(self, log: PredictionLog, since: datetime) -> Iterator[PredictionRecord]:
         start, until = from_iso(self.predicted_from), from_iso(self.until)
         return log.labelled(start, until, since=since, until=until)
-
-
-def window_since_last_training(
-    ledger: Ledger, store: ObjectStore, *, retention: timedelta, now: datetime
-) -> LabelledWindow | None:
-    """Return the predictions whose outcome no run has been trained on yet.
-
-    None where there is no model, or where the log lacks the value of a feature that is kept private: such a
-    prediction is no training row.
-    """
-    live = ledger.live()
-    if live is None:
-        return None
-    contract = Contract.from_json(store.read(live.contract_uri))
-    if any(column.privacy is not None for column in contract.features):
-        return None
-    first = min(from_iso(model.registered_at) for model in ledger.list_models())
-    until = next(
-        (
-            from_iso(run.labelled["until"])
-            for run in ledger.list_runs()
-            if run.labelled is not None and run.replay_of is None and _was_trained(run)
-        ),
-        None,
-    )
-    return LabelledWindow(
-        predicted_from=iso(max(first, now - retention)),
-        since=iso(first if until is None else until),
-        until=iso(now),
-    )
-
-
-def _was_trained(run: Run) -> bool:
-    """Whether the run was trained on its data, or still may be."""
-    ending = ending_of(run, {})
-    return ending is None or ending.trained
 
 
 def is_labelled(key: str) -> bool:
