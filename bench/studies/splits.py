@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from bench.record import Result, kept
-from dropforge.domain.gate import GatePolicy, judge
+from dropforge.domain.gate import MINIMUM_GROUPS, GatePolicy, judge
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metrics import Scored
 from dropforge.domain.splitting import split_codes, splitmix64
@@ -28,7 +28,7 @@ NEW_ENTITIES, NEW_ROWS_EACH = 3000, 5
 COVERAGE = 0.92
 SIZES = (20, 100, 300)
 LEAK_ROWS, LEAK_RUNS = 4000, 20
-"""Groups in the hold-out, a tenth of all."""
+"""Groups in the hold-out on average, a tenth of all."""
 _TRAIN, _TEST = 0, 2
 
 
@@ -64,11 +64,13 @@ def taken(rows: Rows, places: NDArray[np.intp]) -> Rows:
 
 @dataclass
 class Found:
-    """Of so many runs: how many intervals hold the truth, how many are missing, and the excess in all."""
+    """Of so many runs: how many intervals hold the truth, how many are missing, the excess in all, and in how
+    many runs the hold-out has too few groups."""
 
     runs: int = 0
     covered: int = 0
     silent: int = 0
+    few: int = 0
     excess: float = 0.0
 
 
@@ -98,6 +100,7 @@ def measure(groups: int, runs: int, seed: int) -> dict[str, Found]:
 def _count(found: Found, holdout: HoldOut, train: Rows, new: Rows) -> None:
     judged = judge(holdout, GatePolicy(metric="auc", threshold="0.5")).candidate
     found.runs += 1
+    found.few += holdout.group is not None and len(np.unique(holdout.group)) < MINIMUM_GROUPS
     if not math.isfinite(judged.low):
         found.silent += 1
         return
@@ -156,7 +159,7 @@ def main(arguments: list[str]) -> int:
             elif groups >= 100:
                 goal, met = f">= {COVERAGE:.0%}", share >= COVERAGE and not found.silent
             else:
-                goal, met = "no interval", found.silent == found.runs
+                goal, met = f"no interval below {MINIMUM_GROUPS}", found.silent == found.few
             excess = found.excess / given if given else math.nan
             print(
                 f"{groups:>15} {name:>9} {share:>7.1%} {found.silent / found.runs:>11.1%} {excess:>+16.3f}"

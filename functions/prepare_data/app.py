@@ -28,6 +28,7 @@ class FunctionSettings(Settings):
     prediction_retention_days: int
     scale_out_megabytes: float
     scale_out_chunk_megabytes: float
+    leakage: str
     id_column: str | None = None
     group_column: str | None = None
     split_column: str | None = None
@@ -55,6 +56,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
             minimum_rows=settings.minimum_rows,
             group=settings.group_column,
             time=settings.split_column,
+            leakage=settings.leakage,
         ),
         live_rows=event.get("live_rows"),
         asked_at=datetime.now(UTC).isoformat(),

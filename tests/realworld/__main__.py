@@ -1,10 +1,10 @@
 """Runs the tables and prints what became of each; ``make realworld``.
 
-    python -m tests.realworld [NAME …] [--write]
+    python -m tests.realworld [NAME …] [--write] [--leaks]
 
 Exit 1 where a table is neither used nor refused by a class of the product's own, where more than five are
 refused, or where a model is worse than the baseline beyond noise. ``--write`` puts the table into
-docs/realworld.md.
+docs/realworld.md. ``--leaks`` prepares only, and prints which columns the leakage check tells of.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.realworld.baseline import Comparison, NotAligned, compare
-from tests.realworld.pipeline import Broken, Refused, Result, run_table
+from tests.realworld.pipeline import Broken, Refused, Result, leaks_of, run_table
 from tests.realworld.tables import Table, all_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,15 +115,44 @@ def summary(rows: Sequence[Row], seconds: float) -> str:
     )
 
 
+def flagged(found: Mapping[str, tuple[int, Sequence[Mapping[str, Any]]]]) -> str:
+    """What the leakage check told of: how many features of how many, and each, in lines.
+
+    Args:
+        found: by table, how many features it has, and the leaks.
+    """
+    features = sum(count for count, _ in found.values())
+    told = [(name, leak) for name, (_, leaks) in found.items() for leak in leaks]
+    columns = len({(name, leak["column"]) for name, leak in told})
+    lines = [f"The leakage check tells of {columns} of {features:,} features in {len(found)} tables."]
+    lines += [f"- {name}: {leak['column']} ({leak['kind']}, {leak['figure']:.4f})" for name, leak in told]
+    return "\n".join(lines)
+
+
+def _print_leaks(tables: Sequence[Table], places: Sequence[Path]) -> None:
+    found = {}
+    for table in tables:
+        with tempfile.TemporaryDirectory(prefix="dropforge-realworld-") as folder:
+            try:
+                found[table.name] = leaks_of(table, table.read(places), Path(folder))
+            except Refused as refused:
+                print(f"{table.name}: refused: {refused.error}", flush=True)
+    print(flagged(found))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run, print, and say by the exit code whether all is well."""
     parser = argparse.ArgumentParser(prog="python -m tests.realworld", description=__doc__)
     parser.add_argument("names", nargs="*", help="only tables whose name holds one of these")
     parser.add_argument("--write", action="store_true", help="put the table into docs/realworld.md")
+    parser.add_argument("--leaks", action="store_true", help="prepare only, and print what is told of leaks")
     given = parser.parse_args(arguments)
     wanted = [each for each in all_tables() if not given.names or any(n in each.name for n in given.names)]
     level = 1 - FAMILY_ERROR / len(all_tables())
     places = sorted(PACKAGES.glob("lib/python*/site-packages"))
+    if given.leaks:
+        _print_leaks(wanted, places)
+        return 0
     started = time.monotonic()
     rows: list[Row] = []
     for number, table in enumerate(wanted, 1):
@@ -130,9 +160,11 @@ def main(arguments: Sequence[str]) -> int:
         rows.append(row)
         print(f"{number:>3}/{len(wanted)}  " + "  ".join(cell for cell in row.cells() if cell), flush=True)
     closing = summary(rows, time.monotonic() - started)
-    print(f"\n{rendered(rows)}\n\n{closing}")
+    used = {row.table.name: row.result for row in rows if row.result is not None}
+    leaks = flagged({name: (len(each.contract.features), each.leaks) for name, each in used.items()})
+    print(f"\n{rendered(rows)}\n\n{closing}\n\n{leaks}")
     if given.write:
-        _write(rendered(rows), closing)
+        _write(rendered(rows), f"{closing}\n\n{leaks}")
     too_many = sum(row.refused is not None for row in rows) > MAXIMUM_REFUSED
     bad = sum(row.is_bad for row in rows) + too_many
     print(f"{len(rows) - bad} passed, {bad} failed")

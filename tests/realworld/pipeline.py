@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class Result:
         target: (n_test,) codes into the contract's classes, or values.
         scores: (n_test, n_classes) probabilities, or (n_test,) values.
         verdict: whether the gate accepted it, and why not.
+        leaks: columns that the leakage check told of, as in ``report.json``.
     """
 
     prepared: PreparedData
@@ -68,6 +69,30 @@ class Result:
     target: NDArray[Any]
     scores: NDArray[np.float64]
     verdict: Mapping[str, Any]
+    leaks: Sequence[Mapping[str, Any]]
+
+
+def leaks_of(table: Table, content: bytes, folder: Path) -> tuple[int, Sequence[Mapping[str, Any]]]:
+    """Prepare the table alone. Returns how many features it has, and those that the leakage check told of.
+
+    Raises:
+        Refused: by an error of the product's own.
+    """
+    store = FolderStore(folder)
+    uri = f"{DATA}/incoming/{table.file_name}"
+    store.write(uri, content)
+    request = PrepareRequest(RUN, (store.pinned(uri),), DATA, PrepareSettings(table.target, key=table.key))
+    try:
+        prepared = prepare_data(request, store, StreamedTables(store))
+    except errors.DropforgeError as error:
+        raise Refused(type(error).__name__, str(error)) from error
+    contract = Contract.from_json(store.read(prepared.contract_uri))
+    return len(contract.features), _leaks(store, prepared)
+
+
+def _leaks(store: FolderStore, prepared: PreparedData) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = json.loads(store.read(prepared.report_uri))["leaks"]
+    return found
 
 
 def run_table(table: Table, content: bytes, folder: Path) -> Result:
@@ -103,6 +128,7 @@ def run_table(table: Table, content: bytes, folder: Path) -> Result:
         target,
         scores,
         verdict,
+        _leaks(store, prepared),
     )
 
 

@@ -376,6 +376,11 @@ class _Merge:
             report.filled = tuple(preparation.filled), None
         outline = self._store.read(f"{self._scratch.uri}outline")
         written = self._tables.merged(self._folders("write"), splits, contract, outline)
+        report.splits = splits
+        try:
+            preparation.refuse_leaks(written)
+        except errors.DataError as error:
+            raise self._refused(error, preparation) from error
         prepared = finished(
             preparation.finished(written), self._plan.request, self._plan.remarks, self._store
         )

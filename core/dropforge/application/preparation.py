@@ -21,12 +21,14 @@ from dropforge.domain.drop_totals import unlabelled
 from dropforge.domain.errors import (
     ConstantSplitColumn,
     DataError,
+    LeakageFound,
     MissingTarget,
     SchemaChanged,
     SplitColumnInFuture,
     TooFewRows,
     TooManyRejects,
 )
+from dropforge.domain.leakage import find_leaks
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts, SplitCounts, Written
 from dropforge.domain.recurrence import Combinations
@@ -189,6 +191,20 @@ class Preparation:
         if problems:
             raise TooFewRows(
                 f"{kept} rows give splits that can't be used: {'; '.join(problems)}. Drop more rows."
+            )
+
+    def refuse_leaks(self, written: Written) -> None:
+        """Look for columns that tell more than will be known; they are reported, or as the settings say fail.
+
+        Raises:
+            LeakageFound: there are some, and the settings don't put up with them.
+        """
+        self.report.leaks = find_leaks(written.evidence, self.contract)
+        if self.report.leaks and self.request.settings.leakage == "fail":
+            said = "; ".join(leak.said for leak in self.report.leaks)
+            raise LeakageFound(
+                f"Columns tell more than will be known when a prediction is asked for: {said}. Give them the "
+                "role ignored in contract/schema.json, drop files without them, or set Leakage to report."
             )
 
     def refused(self, error: DataError, survey: Callable[[], TableSurvey]) -> DataError:

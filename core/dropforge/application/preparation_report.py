@@ -9,6 +9,7 @@ from typing import Any
 
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.baseline import column_of, packed
+from dropforge.domain.leakage import Leak
 from dropforge.domain.preparing import CheckCounts, Duplicates, SplitCounts, Written
 from dropforge.domain.profile import FORMAT as PROFILE_FORMAT
 from dropforge.domain.splitting import SPLITS
@@ -40,6 +41,7 @@ class Report:
     boundaries: Boundaries | None = None
     """Where rows are split in time, where that decides."""
     later_than_now: int = 0
+    leaks: tuple[Leak, ...] = ()
 
     @property
     def kept(self) -> int | None:
@@ -88,6 +90,7 @@ class Report:
                 f"{splits.left_out:,} rows are older than the test and go to no split, because their groups "
                 f"({contract.group!r}) occur in the test."
             )
+        yield from (f"{leak.said}." if leak.said[-1] != "?" else leak.said for leak in self.leaks)
         if self.later_than_now:
             yield (
                 f"{self.later_than_now:,} rows are later than now by {contract.time!r}; they are among those "
@@ -151,6 +154,7 @@ class Report:
                     "twin_share": None if self.splits is None else self.splits.twin_share,
                     **self._deciding_columns(),
                 },
+                "leaks": [leak.to_dict() for leak in self.leaks],
                 "splits": None
                 if self.splits is None
                 else {

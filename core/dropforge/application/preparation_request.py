@@ -14,6 +14,7 @@ from dropforge.domain.ports import ObjectRef
 from dropforge.domain.run_manifest import RunManifest
 
 _NAMED, _LONGEST_NAME = 3, 40
+LEAKAGE = ("report", "fail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class PrepareSettings:
             lets stray values pass, and stops a column that went wrong as a whole.
         group: the column whose rows of one value stay together in one split, or None.
         time: the column by which newer rows test and older ones train, or None.
+        leakage: whether columns that tell too much are reported, or fail the run.
         minimum_rows: rows that have to remain. Of the default of 50, five validate and five test.
     """
 
@@ -38,6 +40,7 @@ class PrepareSettings:
     minimum_rows: int = 50
     group: str | None = None
     time: str | None = None
+    leakage: str = "report"
 
     def __post_init__(self) -> None:
         problems = []
@@ -57,6 +60,8 @@ class PrepareSettings:
         if self.time is not None and self.time in (self.target, self.group):
             taken = "the target" if self.time == self.target else "GroupColumn as well"
             problems.append(f"SplitColumn is {self.time!r}, which is {taken}; name another column")
+        if self.leakage not in LEAKAGE:
+            problems.append(f"leakage is {self.leakage!r}; it must be {' or '.join(LEAKAGE)}")
         if self.task != "auto" and self.task not in TASKS:
             problems.append(f"task is {self.task!r}; it must be auto, {', '.join(TASKS)}")
         if not 0 <= self.maximum_reject_rate < 1:

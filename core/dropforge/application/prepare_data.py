@@ -125,6 +125,7 @@ def _prepare(
             report.splits = staged.split_counts()
             preparation.refuse_splits()
             written = staged.write(request.prefix)
+            preparation.refuse_leaks(written)
             if notes is None and preparation.filled:
                 preparation.propose_filled(tables.survey(request.read, request.settings.target))
     except OF_ONE_OBJECT as error:

@@ -145,6 +145,10 @@ class SplitColumnInFuture(DataError):
     """Too many rows lie later than now by ``SplitColumn``: it doesn't say when a row came to be."""
 
 
+class LeakageFound(DataError):
+    """A column tells more than will be known when a prediction is asked for, and ``Leakage`` is ``fail``."""
+
+
 class EmptySplit(DataError):
     """The column that decides on the split leaves one of training, validation and test without rows."""
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, Protocol
 
 from dropforge.domain.contract import Contract
+from dropforge.domain.leakage import Evidence
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.profile import TableProfile
 from dropforge.domain.splitting import SPLITS
@@ -199,6 +200,8 @@ class Written:
     splits: SplitCounts
     profile: TableProfile
     sample: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
+    """Of leaks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,12 +184,16 @@ class RowSplits:
         """
         if self._by_key:
             return hashes, split_codes(hashes)
-        place = np.searchsorted(self._starts, rows, "right") - 1
-        numbers = (rows + self._first[place]).astype(np.uint64)
-        keys = splitmix64(hashes ^ splitmix64(self._salts[place] + numbers))
+        objects, numbers = self.origins_of(rows)
+        keys = splitmix64(hashes ^ splitmix64(objects + numbers.astype(np.uint64)))
         if self._placing is not None:
             return keys, self._by_time(self._placing, hashes, groups)
         return keys, split_codes(keys if self._by_row else hashes)
+
+    def origins_of(self, rows: Int64) -> tuple[UInt64, Int64]:
+        """Return the hash of the object that each row comes from, and the row's place there, (n,) each."""
+        place = np.searchsorted(self._starts, rows, "right") - 1
+        return self._salts[place], rows + self._first[place]
 
     @staticmethod
     def _by_time(placing: Placing, times: UInt64, groups: UInt64 | None) -> npt.NDArray[np.uint8]:

@@ -60,6 +60,7 @@ ENVIRONMENT = {
     "ID_COLUMN": "",
     "GROUP_COLUMN": "",
     "SPLIT_COLUMN": "",
+    "LEAKAGE": "report",
     "TASK_TYPE": "auto",
     "MAXIMUM_REJECT_RATE": "0.05",
     "MINIMUM_ROWS": "50",

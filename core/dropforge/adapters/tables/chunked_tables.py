@@ -254,7 +254,7 @@ class ChunkedTables:
             profile.merge(TableProfile.from_state(json.loads(state), rulers))
             if rows is not None:
                 sample.add(rows)
-        return Written(splits, profile, sample.columns())
+        return Written(splits, profile, sample.columns(), sample.evidence())
 
     def _left(self, folder_uri: str) -> tuple[bytes, pa.Table | None]:
         rows = self._store.read(f"{folder_uri}sample.arrow")

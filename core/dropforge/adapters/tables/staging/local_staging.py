@@ -228,7 +228,7 @@ class Staging:
                 self._outline.rulers(),
                 self._workers,
             )
-        return Written(self.split_counts(), profile, sample.columns())
+        return Written(self.split_counts(), profile, sample.columns(), sample.evidence())
 
 
 class SplitTally:

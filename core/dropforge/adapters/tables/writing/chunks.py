@@ -18,7 +18,7 @@ from dropforge.adapters.tables.buffers import taken
 from dropforge.adapters.tables.threads import ordered
 from dropforge.adapters.tables.writing.parts import tidied, write_part
 from dropforge.adapters.tables.writing.profiling import profile_table
-from dropforge.adapters.tables.writing.row_sample import RowSample
+from dropforge.adapters.tables.writing.row_sample import RowSample, placed
 from dropforge.domain.contract import GROUP_KEY, ROW_KEY, Contract
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.profile import ColumnProfile, Rulers, TableProfile
@@ -134,7 +134,8 @@ def write_chunk(
     batch = _one_batch(rows)
     hashes = batch.column(ROW_KEY).to_numpy()
     groups = batch.column(GROUP_KEY).to_numpy() if contract.group is not None else None
-    keys, codes = splits.of(np.arange(first, first + len(hashes)), hashes, groups)
+    numbers = np.arange(first, first + len(hashes))
+    keys, codes = splits.of(numbers, hashes, groups)
     if keys is not hashes:
         batch = batch.set_column(
             len(batch.schema) - 1, batch.schema.field(ROW_KEY), pa.array(keys, pa.uint64())
@@ -149,7 +150,8 @@ def write_chunk(
         start += count
     kept = pa.Table.from_batches([by_split])
     sample = RowSample(contract)
-    sample.add(kept)
+    rows_of_splits = np.concatenate(places)
+    sample.add(placed(kept, codes[rows_of_splits], *splits.origins_of(numbers[rows_of_splits])))
     return WrittenChunk(kept.num_rows, profile_table(kept, contract, rulers), sample.table())
 
 

@@ -6,34 +6,40 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dropforge.domain.contract import ROW_KEY, Contract
+from dropforge.domain.contract import PROFILED, ROW_KEY, Contract
+from dropforge.domain.leakage import Evidence
 from dropforge.domain.preparing import SAMPLE_ROWS
 
+EVIDENCE_ROWS = 4096
+_PLACE_COLUMNS = ("dropforge_split", "dropforge_object", "dropforge_place")
 _SAMPLED_TYPES = ("number", "integer", "boolean", "category")
 
 
 class RowSample:
     """The rows whose stable hash is least: random with regard to content, the same in every run.
 
-    Features only: keys identify rows, private columns must not be kept anywhere else, and time and free text
+    All that may be a leak is looked at, see `dropforge.domain.leakage`. What the profile gets of it are
+    features only: keys identify rows, private columns must not be kept anywhere else, and time and free text
     are not compared.
     """
 
-    def __init__(self, contract: Contract, rows: int = SAMPLE_ROWS) -> None:
-        self._names = [
+    def __init__(self, contract: Contract, rows: int = EVIDENCE_ROWS) -> None:
+        self._told = [
             column.name
             for column in contract.features
             if column.privacy is None and column.type in _SAMPLED_TYPES
         ]
+        self._names = [c.name for c in contract.prepared if c.role in PROFILED or c.name == contract.time]
         self._rows = rows
         self._kept: pa.Table | None = None
 
     def add(self, rows: pa.Table) -> None:
-        """Look at prepared rows; keeps at most `rows` of all that were added."""
-        candidates = _decoded(self._least(rows.select([*self._names, ROW_KEY])))
+        """Look at prepared rows, with what `placed` adds; keeps at most `rows` of all that were added."""
+        candidates = _decoded(self._least(rows.select([*self._names, *_PLACE_COLUMNS, ROW_KEY])))
         if self._kept is not None:
             candidates = self._least(pa.concat_tables([self._kept, candidates]))
         self._kept = candidates
@@ -49,11 +55,32 @@ class RowSample:
         return self._kept
 
     def columns(self) -> dict[str, Sequence[Any]]:
-        """Return the sample by column, ordered by hash: float64 with NaN, or texts with None."""
+        """Return the profile's sample by column, ordered by hash: float64 with NaN, or texts with None."""
         if self._kept is None:
             return {}
+        ordered = self._kept.sort_by(ROW_KEY).slice(0, SAMPLE_ROWS)
+        return {name: _values(ordered.column(name)) for name in self._told}
+
+    def evidence(self) -> Evidence:
+        """Return all that is kept, ordered by hash."""
+        if self._kept is None:
+            return Evidence()
         ordered = self._kept.sort_by(ROW_KEY)
-        return {name: _values(ordered.column(name)) for name in self._names}
+        split, source, place = (ordered.column(name).to_numpy() for name in _PLACE_COLUMNS)
+        columns = {name: _values(ordered.column(name)) for name in self._names}
+        return Evidence(columns, split.astype(np.int64), source, place)
+
+
+def placed(
+    rows: pa.Table,
+    codes: npt.NDArray[np.uint8],
+    objects: npt.NDArray[np.uint64],
+    places: npt.NDArray[np.int64],
+) -> pa.Table:
+    """Add what a sample has to know of rows beside their values, (n,) each: see `Evidence`."""
+    for name, values in zip(_PLACE_COLUMNS, (codes, objects, places), strict=True):
+        rows = rows.append_column(name, pa.array(values))
+    return rows
 
 
 def _decoded(rows: pa.Table) -> pa.Table:
@@ -67,6 +94,8 @@ def _decoded(rows: pa.Table) -> pa.Table:
 def _values(column: pa.ChunkedArray) -> Sequence[Any]:
     if pa.types.is_boolean(column.type):
         column = pc.if_else(column, "true", "false")
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
     if pa.types.is_string(column.type):
         return list(column.to_pylist())
     numbers: Sequence[Any] = column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
