@@ -113,8 +113,10 @@ def _codes(values: Sequence[Any]) -> Ints | None:
 def _predicted(values: Sequence[Any], codes: Ints | None, target: Floats) -> Floats:
     """Predict each row's target from its value alone, as other rows of like values have it.
 
-    The rows' order has nothing to do with their content, so every second one is left out in turn. Returns float64
-    as `target`.
+    The rows' order has nothing to do with their content, so every second one is left out in turn.
+
+    Returns:
+        float64, as `target`.
     """
     predicted = np.zeros_like(target)
     folds = np.arange(len(target)) % _FOLDS
