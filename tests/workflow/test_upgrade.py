@@ -183,6 +183,59 @@ def test_a_live_model_whose_release_split_the_rows_otherwise_is_not_compared(
     assert stack.read_json(candidate.judgement_uri)["champion"]["scored"]
 
 
+def _with_days(content: bytes, first: int) -> bytes:
+    """The table with a day of each row, in no order, and ids that no other call gives."""
+    table = pacsv.read_csv(io.BytesIO(content))
+    days = [first + row * 37 % table.num_rows // 2 for row in range(table.num_rows)]
+    table = table.append_column("day", pa.array(days, pa.int64()))
+    ids = pa.array([1000 * first + row for row in range(table.num_rows)], pa.int64())
+    table = table.set_column(table.schema.get_field_index("id"), "id", ids)
+    sink = io.BytesIO()
+    pacsv.write_csv(table, sink)
+    return sink.getvalue()
+
+
+def test_after_a_change_of_the_split_the_live_model_is_judged_on_rows_alone_that_it_cannot_have_seen(
+    host: LocalHost,
+    deploy_sample: Callable[..., Stack],
+    samples: Mapping[str, Path],
+    previous_template: Path,
+) -> None:
+    content = samples[SAMPLE].read_bytes()
+    stack = deploy_sample(SAMPLE, template=previous_template)
+    leave_out(stack.name)
+    january = _with_days(content, 0)
+    path = samples[SAMPLE].with_name("january_with_days.csv")
+    path.write_bytes(january)
+    stack.train_and_deploy(path, "january.csv")
+    pinned = _contract(stack)
+
+    stack.update(ROOT / "template.yaml", SplitColumn="day")
+    stack.drop(_with_days(content, 300), "february.csv")
+    stack.wait_for_version(2)
+    models = {model.version: model for model in stack.ledger.list_models()}
+    champion = stack.read_json(models[2].judgement_uri)["champion"]
+    assert not champion["scored"]
+    assert champion["reason"].startswith("NotComparable: rows were split otherwise when it was trained")
+    assert _contract(stack) == pinned
+
+    stack.approve(2)
+    stack.wait_for_run_of(stack.wait_for_live(2))
+    stack.drop(_with_days(content, 600), "march.csv")
+    stack.wait_for_version(3)
+    models = {model.version: model for model in stack.ledger.list_models()}
+    assert stack.read_json(models[3].judgement_uri)["champion"]["scored"]
+    boundaries = [
+        stack.read_json(f"s3://{stack.bucket}/runs/{models[version].run_id}/report.json")["split"][
+            "boundaries"
+        ]
+        for version in (2, 3)
+    ]
+    assert boundaries[0]["test_from"] < boundaries[1]["test_from"]
+    moved = stack.read_json(f"s3://{stack.bucket}/contract/boundaries.json")
+    assert moved == {"format": 1, **boundaries[1], "run_id": models[3].run_id}
+
+
 def test_a_run_under_way_ends_where_its_machine_comes_under_the_stacks_key(
     host: LocalHost,
     deploy_sample: Callable[..., Stack],
