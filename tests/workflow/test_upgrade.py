@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -369,3 +370,27 @@ def _states(stack: Stack) -> dict[str | None, DropState]:
         for each in stack.ledger.list_drops()
         if each.drop.key.endswith("february.csv")
     }
+
+
+# What each deployment makes anew, under a name of its content or of the moment.
+_RENEWED = re.compile(r"PredictionApiDeployment\w+|PredictFunctionVersion\w+|\w+Layer[0-9a-f]{10}")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"EncryptionKey": "create", "AccessLogs": "true", "WebFirewall": "true", "Dashboard": "true"}],
+    ids=["as it comes", "guarded"],
+)
+def test_an_upgrade_of_the_last_release_replaces_nothing_but_what_each_deployment_renews(
+    given: Mapping[str, str], tmp_path: Path, deploy: Callable[..., Stack]
+) -> None:
+    stack = deploy(unpack_previous_release(tmp_path, WITH_A_STATE_FOR_EACH_ENDING), TargetColumn="y", **given)
+    leave_out(stack.name)
+    before, outputs = stack.resources(), stack.outputs
+    stack.update(ROOT / "template.yaml")
+    after = stack.resources()
+    assert len(before) > 100
+    assert {name: after.get(name) for name in before if not _RENEWED.fullmatch(name)} == {
+        name: physical for name, physical in before.items() if not _RENEWED.fullmatch(name)
+    }
+    assert {name: stack.outputs.get(name) for name in outputs} == outputs
