@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dropforge.domain.records import Approval, RunStatus, Stage
+from dropforge.domain.records import Approval, LockName, RunStatus, Stage
 from tests.workflow.stack import Stack, wait_for
 from tests.workflow.test_main_job import TEMPLATE, calling_throughout, rows_of
 
@@ -113,6 +113,28 @@ def test_replaying_a_run_gives_the_same_model_and_registers_nothing(
 
     assert digest(replay.run_id) == digest(original.run_id)
     assert len(stack.ledger.list_models()) == versions
+
+
+def test_a_run_by_hand_has_hyperparameters_of_its_own_and_so_has_its_replay(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("wine")
+    stack.live_or_first(samples["wine"])
+    runs, _ = stack.counts()
+    stack.start(trigger="manual", hyperparameters={"estimator": "boosted", "max_iter": 7})
+    run = stack.wait_for_run(RunStatus.AWAITING_APPROVAL, RunStatus.REJECTED_BY_GATE, number=runs + 1)
+    wait_for("a free lock", lambda: stack.ledger.held_lease(LockName.TRAINING) is None)
+    stack.start(trigger="replay", run_id=run.run_id)
+    replay = stack.wait_for_run(RunStatus.REPLAYED, number=runs + 2)
+
+    first, second = (
+        stack.read_json(f"s3://{stack.bucket}/models/{each.run_id}/lineage.json") for each in (run, replay)
+    )
+    assert first["estimator"] == "boosted"
+    assert {"estimator": "boosted", "max_iter": "7"}.items() <= first["hyperparameters"].items()
+    assert second["hyperparameters"] == first["hyperparameters"]
+    assert second["model_digest"] == first["model_digest"]
+    assert sum(first["fitted"].values()) > first["fitted"]["train"], "validation rows are fitted as well"
 
 
 def test_a_stopped_training_job_is_not_a_failure(
