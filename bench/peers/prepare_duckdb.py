@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import duckdb
-import numpy as np
 from bench.measured import report
+from bench.peers.number_profile import profile_numbers
 
 from dropforge.domain.row_rules import MISSING_SPELLINGS
 
@@ -84,27 +84,13 @@ def main(csv: Path, folder: Path) -> dict[str, int]:
             continue
         value = f"epoch_us({name})::DOUBLE" if kind == "TIMESTAMP" else f"{name}::DOUBLE"
         query = f"SELECT {value} AS v FROM kept WHERE {name} IS NOT NULL"
-        profile(connection.execute(query).fetchnumpy()["v"])
+        profile_numbers(connection.execute(query).fetchnumpy()["v"])
     rejected = one("SELECT count(*) FROM checked WHERE bad")
     kept = one("SELECT count(*) FROM kept")
     return {
         "kept": kept,
         "rejected": rejected,
         "duplicates": one("SELECT count(*) FROM checked") - rejected - kept,
-    }
-
-
-def profile(values: np.ndarray) -> dict[str, object]:
-    """By numpy, which is several times faster here than DuckDB's quantiles."""
-    ordered = np.sort(values)
-    ranks = np.rint(np.linspace(0, len(ordered) - 1, 1021)).astype(int)
-    return {
-        "distinct": int((np.diff(ordered) > 0).sum()) + 1,
-        "minimum": ordered[0],
-        "maximum": ordered[-1],
-        "mean": ordered.mean(),
-        "deviation": ordered.std(),
-        "quantiles": ordered[ranks].tolist(),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bench.measured import report
+from bench.peers.number_profile import profile_numbers
 
 WRITTEN: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "write_statistics": False}
 PLANS = ["basic", "plus", "pro", "team", "enterprise"]
@@ -84,17 +85,8 @@ def profile(column: pd.Series) -> dict[str, object]:
         return {"missing": int(column.isna().sum()), "counts": counts[counts > 0].to_dict()}
     if column.dtype.kind == "M":
         column = column.astype("int64").where(column.notna())
-    ordered = np.sort(column.dropna().to_numpy(dtype=np.float64))
-    ranks = np.rint(np.linspace(0, len(ordered) - 1, 1021)).astype(int)
-    return {
-        "missing": len(column) - len(ordered),
-        "distinct": int((np.diff(ordered) > 0).sum()) + 1,
-        "minimum": ordered[0],
-        "maximum": ordered[-1],
-        "mean": ordered.mean(),
-        "deviation": ordered.std(),
-        "quantiles": ordered[ranks].tolist(),
-    }
+    values = column.dropna().to_numpy(dtype=np.float64)
+    return {"missing": len(column) - len(values), **profile_numbers(values)}
 
 
 if __name__ == "__main__":

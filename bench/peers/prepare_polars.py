@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from bench.measured import report
+from bench.peers.number_profile import profile_numbers
 
 from dropforge.domain.row_rules import MISSING_SPELLINGS
 
@@ -122,17 +122,8 @@ def profile(column: pl.Series) -> dict[str, object]:
         return {"missing": missing, "counts": column.value_counts().rows()}
     if column.dtype == pl.Datetime:
         column = column.dt.epoch("us")
-    ordered = np.sort(column.drop_nulls().cast(pl.Float64).to_numpy())
-    ranks = np.rint(np.linspace(0, len(ordered) - 1, 1021)).astype(int)
-    return {
-        "missing": missing,
-        "distinct": int((np.diff(ordered) > 0).sum()) + 1,
-        "minimum": ordered[0],
-        "maximum": ordered[-1],
-        "mean": ordered.mean(),
-        "deviation": ordered.std(),
-        "quantiles": ordered[ranks].tolist(),
-    }
+    values = column.drop_nulls().cast(pl.Float64).to_numpy()
+    return {"missing": missing, **profile_numbers(values)}
 
 
 if __name__ == "__main__":

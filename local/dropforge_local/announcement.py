@@ -36,7 +36,7 @@ def read_announcement(root: Path) -> Announcement | None:
         found = Announcement(**document)
     except (OSError, ValueError, TypeError):
         return None
-    return found if _alive(found.pid) else None
+    return found if is_alive(found.pid) else None
 
 
 def announce(root: Path, announcement: Announcement) -> None:
@@ -68,7 +68,8 @@ def withdraw(root: Path, pid: int) -> None:
         announcement_path(root).unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, whoever's it is."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

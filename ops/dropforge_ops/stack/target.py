@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from dropforge.ledger_table.calls import ClientCalls
 from dropforge.ledger_table.reader import LedgerReader
+from dropforge_local.announcement import is_alive
 from dropforge_ops.errors import NotFound, Unreachable, message_of
 from dropforge_ops.stack.documents import Documents
 
@@ -258,7 +259,7 @@ def _announced(path: Path) -> Announced | None:
         raise Unreachable(
             f"{path} can't be read ({error}). Restart 'dropforge up', or delete the file."
         ) from error
-    if not _is_running(pid):
+    if not is_alive(pid):
         raise Unreachable(
             f"The local host that {path} announces (process {pid}) is gone. Start it again with 'dropforge "
             "up'. For AWS, name it: --profile or --region (or AWS_PROFILE), or delete the file."
@@ -268,16 +269,6 @@ def _announced(path: Path) -> Announced | None:
             f"{path} names {found.endpoint_url}, which is not on this machine. Delete the file."
         )
     return found
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _is_loopback(url: str) -> bool:
