@@ -116,37 +116,14 @@ def answer_of(functions: Any, case: Case, event: bytes) -> str:
 
 
 def template_for(world: World, endpoint_url: str) -> dict[str, Any]:
-    """The built template's functions and layers, with the stack's variables; paths as in the build folder."""
-    template = load_template(BUILT / "template.yaml")
-    kept = {}
+    """The built template, each function with the variables that the stack gives it."""
+    template: dict[str, Any] = load_template(BUILT / "template.yaml")
+    template["Globals"]["Function"].pop("Environment", None)
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::Serverless::Function":
-            properties = resource["Properties"]
-            kept[name] = {
-                "Type": resource["Type"],
-                "Properties": {
-                    **{
-                        field: properties[field]
-                        for field in ("CodeUri", "Layers", "Timeout", "MemorySize")
-                        if field in properties
-                    },
-                    "Environment": {
-                        "Variables": {**world.environment(name), "AWS_ENDPOINT_URL": endpoint_url}
-                    },
-                },
-            }
-        elif resource["Type"] == "AWS::Serverless::LayerVersion":
-            kept[name] = {"Type": resource["Type"], "Properties": resource["Properties"]}
-    function = {
-        field: template["Globals"]["Function"][field]
-        for field in ("Runtime", "Architectures", "Handler", "Timeout", "MemorySize", "Layers")
-    }
-    return {
-        "AWSTemplateFormatVersion": "2010-09-09",
-        "Transform": template["Transform"],
-        "Globals": {"Function": function},
-        "Resources": kept,
-    }
+            variables = {**world.environment(name), "AWS_ENDPOINT_URL": endpoint_url}
+            resource["Properties"]["Environment"] = {"Variables": variables}
+    return template
 
 
 def run(version: str, scratch: Path, cases: Sequence[Case], answers: bool) -> int:
