@@ -35,7 +35,7 @@ def main() -> int:
         print(f"The pinned contract can't be read, so columns are made up: {error}", file=sys.stderr)
         contract = None
     try:
-        check_model(ROOT, contract=contract, task=parameters.get("TaskType", "auto"))
+        check_model(ROOT, contract=contract, parameters=parameters)
     except OperationFailed as error:
         print(error, file=sys.stderr)
         return 1

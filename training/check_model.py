@@ -1,6 +1,6 @@
 """Tries ``model.py`` before it is deployed: a whole training job on a tiny table that is made up.
 
-    python training/check_model.py [--contract FILE] [--task TASK]
+    python training/check_model.py [--contract FILE] [--task TASK] [--hyperparameters JSON]
 
 With a contract the table has its columns. Without one there is a table per task (or of that task alone), and
 a model that is meant for one task passes if it does that one. Exit 1: standard error says what is wrong, with
@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ import numpy as np
 
 from dropforge.domain.contract import ROW_KEY, Column, Contract
 from dropforge.domain.errors import UnusableEstimator
+from dropforge.domain.hyperparameters import parse_hyperparameters
 from folders import Folders
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _values(column: Column, rows: int, rng: np.random.Generator) -> Any:
     return microseconds.astype("datetime64[us]")
 
 
-def check(contract: Contract, root: Path) -> None:
+def check(contract: Contract, root: Path, hyperparameters: Mapping[str, str]) -> None:
     """Run the whole job on made-up rows of the contract. Raises what the job would fail with."""
     import pyarrow.parquet  # noqa: PLC0415
 
@@ -114,7 +115,7 @@ def check(contract: Contract, root: Path) -> None:
     folder.mkdir()
     (folder / "schema.json").write_text(contract.to_json(), encoding="utf-8")
     Folders(root).config.mkdir()
-    given = {"metric": "auto", "seed": "0"}
+    given = {**hyperparameters, "metric": "auto", "seed": "0"}
     (Folders(root).config / "hyperparameters.json").write_text(json.dumps(given))
     with contextlib.redirect_stdout(io.StringIO()):
         train(Folders(root), {}, root, [])
@@ -131,11 +132,13 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}{where}"
 
 
-def _failures(contracts: list[Contract]) -> Iterator[tuple[str, BaseException]]:
+def _failures(
+    contracts: list[Contract], hyperparameters: Mapping[str, str]
+) -> Iterator[tuple[str, BaseException]]:
     for contract in contracts:
         with tempfile.TemporaryDirectory(prefix="check-model-") as folder:
             try:
-                check(contract, Path(folder))
+                check(contract, Path(folder), hyperparameters)
             except (Exception, SystemExit) as raised:
                 yield contract.task, raised
 
@@ -145,8 +148,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--contract", type=Path)
     parser.add_argument("--task", choices=["auto", *CLASSES], default="auto")
+    parser.add_argument("--hyperparameters", default="{}")
     given = parser.parse_args(arguments)
     try:
+        hyperparameters = parse_hyperparameters(given.hyperparameters)
         import model  # noqa: F401, PLC0415 - whatever is wrong with the file is told below
     except (Exception, SystemExit) as raised:
         print(told(raised), file=sys.stderr)
@@ -155,7 +160,7 @@ def main(arguments: list[str]) -> int:
         contracts = [Contract.from_json(given.contract.read_bytes())]
     else:
         contracts = [contract_of(task) for task in CLASSES if given.task in ("auto", task)]
-    failures = list(_failures(contracts))
+    failures = list(_failures(contracts, hyperparameters))
     # A model may be meant for one task; what it returns has to be usable in any that it takes on.
     is_bad = len(failures) == len(contracts) or any(isinstance(e, UnusableEstimator) for _, e in failures)
     if is_bad:

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,18 +21,20 @@ _ABSENT: Final = ("NoSuchKey", "NoSuchBucket")
 _CONTRACT_KEY: Final = "contract/schema.json"
 
 
-def check_model(root: Path, *, contract: bytes | None, task: str) -> None:
+def check_model(root: Path, *, contract: bytes | None, parameters: Mapping[str, str]) -> None:
     """Fit what ``training/model.py`` builds on a made-up table; nothing is done where it has passed before.
 
     Args:
         root: the project's folder.
         contract: the pinned contract, whose columns the table gets; None where there is none yet.
-        task: the parameter TaskType, which counts where there is no contract.
+        parameters: the stack's, of which TaskType counts where there is no contract, and Hyperparameters.
 
     Raises:
         OperationFailed: it can't be used; the message names file and line where they are known.
     """
+    task, hyperparameters = parameters.get("TaskType", "auto"), parameters.get("Hyperparameters", "{}")
     digest = hashlib.sha256(contract or task.encode())
+    digest.update(hyperparameters.encode())
     for path in code_files(root):
         digest.update(path.read_bytes())
     passed = root / _PASSED
@@ -45,7 +48,7 @@ def check_model(root: Path, *, contract: bytes | None, task: str) -> None:
             arguments = ["--contract", str(place)]
         try:
             ended = subprocess.run(
-                [sys.executable, str(root / _PROGRAM), *arguments],
+                [sys.executable, str(root / _PROGRAM), *arguments, "--hyperparameters", hyperparameters],
                 capture_output=True,
                 text=True,
                 timeout=_WITHIN_S,

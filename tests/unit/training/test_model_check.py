@@ -86,35 +86,47 @@ def project(tmp_path):
 
 def test_the_default_passes_and_is_not_tried_twice(tmp_path, monkeypatch):
     shutil.copytree(REPOSITORY / "training", tmp_path / "training")
-    check_model(tmp_path, contract=None, task="auto")
+    check_model(tmp_path, contract=None, parameters={})
 
     def never(*_, **__):
         raise AssertionError("it has passed, and is the same")
 
     monkeypatch.setattr(subprocess, "run", never)
-    check_model(tmp_path, contract=None, task="auto")
+    check_model(tmp_path, contract=None, parameters={})
     with pytest.raises(AssertionError):
-        check_model(tmp_path, contract=mixed()[0].to_json().encode(), task="auto")
+        check_model(tmp_path, contract=mixed()[0].to_json().encode(), parameters={})
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_names_what_is_wrong_and_where(project, name):
     task, model_py, expected = BAD[name]
     with pytest.raises(OperationFailed, match=f"(?s)can't be used.*{expected}.*Nothing was deployed"):
-        check_model(project(model_py), contract=None, task=task)
+        check_model(project(model_py), contract=None, parameters={"TaskType": task})
 
 
 def test_a_model_for_one_task_passes_unless_it_is_needed_for_another(project):
-    check_model(project(ONE_TASK), contract=None, task="auto")
+    check_model(project(ONE_TASK), contract=None, parameters={})
     with pytest.raises(OperationFailed, match=r"ValueError: for amounts only .*line 5\) \[binary\]"):
-        check_model(project(ONE_TASK), contract=None, task="binary")
+        check_model(project(ONE_TASK), contract=None, parameters={"TaskType": "binary"})
 
 
 def test_the_pinned_contracts_columns_are_used_with_what_they_may_lack(project):
     contract = mixed()[0].to_json().encode()
-    check_model(project(BY_NAME), contract=contract, task="auto")
+    check_model(project(BY_NAME), contract=contract, parameters={})
     with pytest.raises(OperationFailed, match=r"(?s)the pinned contract's columns.*'age' is not in list"):
-        check_model(project(BY_NAME.replace("visits", "age")), contract=contract, task="auto")
+        check_model(project(BY_NAME.replace("visits", "age")), contract=contract, parameters={})
+
+
+def test_the_stacks_hyperparameters_are_tried_too(tmp_path):
+    shutil.copytree(REPOSITORY / "training", tmp_path / "training")
+    parameters = {"TaskType": "binary", "Hyperparameters": '{"estimator": "boosted", "max_iter": 5}'}
+    check_model(tmp_path, contract=None, parameters=parameters)
+    for wrong, expected in (
+        ('{"max_itre": 5}', "InvalidHyperparameters: .*Did you mean 'max_iter'"),
+        ("max_iter=5", "InvalidHyperparameters: Hyperparameters is no JSON"),
+    ):
+        with pytest.raises(OperationFailed, match=expected):
+            check_model(tmp_path, contract=None, parameters={**parameters, "Hyperparameters": wrong})
 
 
 def test_is_a_program_of_its_own(project):

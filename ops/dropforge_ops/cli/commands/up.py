@@ -90,7 +90,7 @@ def up(
         parameters = merged_parameters(deployed, asked)
         if model_check:
             contract = pinned_contract(host.client("cloudformation"), host.client("s3"), stack)
-            check_model(root, contract=contract, task=parameters.get("TaskType", "auto"))
+            check_model(root, contract=contract, parameters=parameters)
         if stop.is_set():
             return
         invocation.note(f"Local host on {host.endpoint_url}; deploying {stack} …")
