@@ -83,8 +83,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Give every process the same order, whichever file it has begun with."""
+    """Give every process the same order, whichever file it has begun with; mark what runs the template."""
     items.sort(key=lambda item: item.path)  # within files pytest orders them next
+    for item in items:
+        if item.nodeid.startswith(("tests/workflow/", "tests/browser/")):
+            item.add_marker(pytest.mark.workflow)
     yield
     items.sort(key=lambda item: rank(item.nodeid))
 

@@ -19,12 +19,6 @@ from tests.workflow.stack import Stack
 WAIT_SCALE = 0.1
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.workflow)
-
-
 @pytest.fixture(scope="session")
 def host() -> Iterator[LocalHost]:
     with ForkedHost(ROOT, wait_scale=WAIT_SCALE) as running:

@@ -23,12 +23,6 @@ PRODUCT = ("core", "layers", "functions", "training", "statemachine")
 WAIT_SCALE = 0.2
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.workflow)
-
-
 @pytest.fixture(scope="session")
 def host() -> Iterator[LocalHost]:
     """Every role may do what its policies say and nothing else: a missing grant fails where it is used."""
