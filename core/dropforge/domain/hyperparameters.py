@@ -128,10 +128,16 @@ def problems_of(given: Mapping[str, Any], declared: Declared) -> list[str]:
 def declared_in(source: bytes) -> Declared | None:
     """Return the table ``HYPERPARAMETERS`` of a ``model.py``, which is read and not run; None without one.
 
+    A file that doesn't parse has none: its job says what is wrong with it.
+
     Raises:
         InvalidHyperparameters: it is not written out as `Declared` says.
     """
-    for node in ast.parse(source).body:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return None
+    for node in tree.body:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == DECLARATION:
                 return _literal(value)

@@ -34,7 +34,12 @@ def what_is_imported(modules: Iterable[str], files: Mapping[str, bytes]) -> dict
 
 def _imports(source: bytes) -> Iterator[str]:
     """Absolute names of modules, and of what may be a module or something in one."""
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        # Its job says so, with the line. Raised here, where a run is admitted, it would lose the drop.
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:

@@ -108,6 +108,12 @@ def test_a_model_that_says_nothing_of_what_it_takes_gets_all():
     assert world.admit(a_drop(1)).to_dict()["hyperparameters"] == {"depth": "3"}
 
 
+def test_a_model_that_does_not_parse_loses_no_drop():
+    """Its training job says what is wrong, and the run's drops wait."""
+    world = World(hyperparameters='{"depth": 3}', code=code(b"def build_model(:\n"))
+    assert world.admit(a_drop(1)).outcome == "admitted"
+
+
 def test_a_run_of_before_they_could_be_set_has_none():
     run = World().admit(a_drop(1)).run
     old = {name: value for name, value in run.to_dict().items() if name != "hyperparameters"}

@@ -26,6 +26,11 @@ def test_takes_what_is_imported_at_any_place_and_in_turn_and_nothing_else():
     assert set(what_is_imported(["train"], FILES)) == FILES.keys() - {"other.py", "parts/unused.py"}
 
 
+def test_a_file_that_does_not_parse_is_taken_for_its_job_to_tell():
+    files = {"train.py": b"import model\nimport json\n", "model.py": b"import json\ndef build_model(:\n"}
+    assert what_is_imported(["train"], files) == files
+
+
 def test_a_change_of_what_is_not_imported_changes_nothing():
     changed = {**FILES, "parts/unused.py": b"import parts.names\n"}
     assert what_is_imported(["train"], changed) == what_is_imported(["train"], FILES)
