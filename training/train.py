@@ -92,9 +92,9 @@ def tell(error: BaseException, failure: Path) -> None:
 
         told, logged = cut(whole, FAILURE_CHARACTERS), whole
     name = type(error).__name__
-    print(f"{name}: {logged}\n", file=sys.stderr, flush=True)
     failure.parent.mkdir(parents=True, exist_ok=True)
     failure.write_text(f"{name}: {told}\n", encoding="utf-8")
+    print(f"{name}: {logged}\n", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
