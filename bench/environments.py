@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".dropforge" / "cache" / "bench"
 
 PACKAGES = {
     "pandas": ("pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
@@ -61,7 +62,7 @@ def python_of(peer: str) -> str:
     uv = shutil.which("uv")
     if uv is None:
         raise RuntimeError("uv is not on the path")
-    folder = ROOT / ".dropforge" / "cache" / "bench" / f"peer-{peer}"
+    folder = CACHE / f"peer-{peer}"
     wanted = "\n".join(PACKAGES[peer])
     python, note = folder / "bin" / "python", folder / "packages.txt"
     if not note.exists() or note.read_text() != wanted:

@@ -20,125 +20,37 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
 from tests.unit.training.job_folders import run_job, write_job
 
-from bench import http_load
-from bench.environments import python_of
+from bench.peers.serving import (
+    MLFLOW_SERVE,
+    USUAL_SCRIPT,
+    PeerAbsent,
+    behind_nginx,
+    mlflow_serve,
+    nginx,
+    train_usual,
+)
 from bench.record import Result, kept
+from bench.servers import CONNECTIONS, REPOSITORY, endpoint
 from dropforge.domain.contract import Column, Contract
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-CACHE = REPOSITORY / ".dropforge" / "cache" / "bench"
-MODEL_SERVER = REPOSITORY / "local" / "dropforge_local" / "sagemaker" / "model_server.py"
 
 NUMBERS = tuple(f"n{place}" for place in range(15))
 CATEGORIES = tuple(f"c{place}" for place in range(5))
 ROWS = 8000
 TREES = 100
-CONNECTIONS = 16
-START_TIMEOUT_S = 120.0
 
-OURS, USUAL, OURS_NGINX, MLFLOW_SERVE = (
-    "dropforge",
-    "nginx + gunicorn + Flask, DataFrame",
-    "dropforge behind nginx",
-    "mlflow models serve",
-)
-
-USUAL_SCRIPT = '''\
-"""The usual SageMaker inference script."""
-import json
-import os
-
-import joblib
-import pandas as pd
-from flask import Response
-
-
-def model_fn(model_dir):
-    return joblib.load(os.path.join(model_dir, "pipeline.joblib"))
-
-
-def transform_fn(model, body, content_type, accept):
-    frame = pd.DataFrame(json.loads(body)["instances"])
-    labels = model.classes_
-    predictions = [
-        {"label": labels[row.argmax()], "probabilities": dict(zip(labels, row.tolist()))}
-        for row in model.predict_proba(frame)
-    ]
-    return Response(json.dumps({"predictions": predictions}), mimetype="application/json")
-'''
-
-NGINX_CONF = """\
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{ worker_connections 2048; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  upstream gunicorn {{ server 127.0.0.1:{upstream}; }}
-  server {{
-    listen 127.0.0.1:{port} deferred;
-    client_max_body_size 20m;
-    keepalive_timeout 3;
-    location ~ ^/(ping|invocations) {{
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header Host $http_host;
-      proxy_redirect off;
-      proxy_read_timeout 60s;
-      proxy_pass http://gunicorn;
-    }}
-  }}
-}}
-"""
-"""As the scikit-learn image's own nginx.conf, on loopback."""
-
-
-@dataclass
-class Served:
-    """A server that answers, and what was measured of it."""
-
-    name: str
-    port: int
-    body: bytes
-    start_s: float
-    p50_ms: list[float] = field(default_factory=list)
-    per_s: list[float] = field(default_factory=list)
-
-    def measure(self, seconds: float) -> None:
-        alone = http_load.run(self.port, "/invocations", self.body, connections=1, seconds=seconds)
-        self.p50_ms.append(1000 * statistics.median(alone))
-        started = time.perf_counter()
-        many = http_load.run(self.port, "/invocations", self.body, connections=CONNECTIONS, seconds=seconds)
-        self.per_s.append(len(many) / (time.perf_counter() - started))
-
-
-class PeerAbsent(Exception):
-    """The peer can't be installed here; the text says why."""
+OURS, OURS_NGINX = "dropforge", "dropforge behind nginx"
+USUAL = "nginx + gunicorn + Flask, DataFrame"
 
 
 def data() -> tuple[Contract, pd.DataFrame]:
@@ -170,171 +82,6 @@ def train_ours(root: Path, contract: Contract, frame: pd.DataFrame) -> int:
     sys.path.insert(0, str(REPOSITORY / "training"))  # the pickle names model.py
     estimator = joblib.load(root / "model" / "model.joblib")
     return int(estimator.best_.estimator.n_iter_)
-
-
-def train_usual(contract: Contract, frame: pd.DataFrame, trees: int) -> Pipeline:
-    """Fit the usual pipeline with as many trees."""
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
-    columns = ColumnTransformer(
-        [("categories", encoder, list(CATEGORIES)), ("numbers", SimpleImputer(), list(NUMBERS))]
-    )
-    categorical = [place < len(CATEGORIES) for place in range(len(CATEGORIES) + len(NUMBERS))]
-    boosting = HistGradientBoostingClassifier(
-        max_iter=trees, early_stopping=False, categorical_features=categorical, random_state=0
-    )
-    pipeline = Pipeline([("columns", columns), ("boosting", boosting)])
-    return pipeline.fit(frame[[*NUMBERS, *CATEGORIES]], frame[contract.target])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(command: list[str], log: Path, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server in a process group of its own and end all of it after."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, **more
-        )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
-
-
-def await_answer(port: int, body: bytes, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Block until the server answers a prediction.
-
-    Raises:
-        RuntimeError: it ended, or didn't answer in time; with the end of its log.
-    """
-    deadline = time.monotonic() + START_TIMEOUT_S
-    problem: Exception | None = None
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            http_load.run(port, "/invocations", body, connections=1, seconds=0)
-        except (OSError, http_load.UnexpectedAnswer) as error:
-            problem = error
-            time.sleep(0.02)
-        else:
-            return
-    raise RuntimeError(f"no answer ({problem!r}): {log.read_text(errors='replace')[-2000:]}")
-
-
-@contextlib.contextmanager
-def endpoint(name: str, root: Path, body: bytes) -> Iterator[Served]:
-    """Serve a model folder with the local endpoint's own model server, one worker."""
-    log = root / "server.log"
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(2048)
-        environment = {
-            **os.environ,
-            "ML_ROOT": str(root),
-            "SAGEMAKER_PROGRAM": "inference.py",
-            "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
-            # Fair to the peer: its boosting would spin on two threads for every row.
-            "OMP_NUM_THREADS": "1",
-        }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        command = [sys.executable, "-P", str(MODEL_SERVER), str(listening.fileno())]
-        started = time.perf_counter()
-        with running(command, log, env=environment, pass_fds=[listening.fileno()]) as process:
-            port = int(listening.getsockname()[1])
-            await_answer(port, body, process, log)
-            yield Served(name, port, body, time.perf_counter() - started)
-
-
-@contextlib.contextmanager
-def behind_nginx(name: str, binary: str, upstream: Served, folder: Path) -> Iterator[Served]:
-    """Put nginx before a server."""
-    folder.mkdir()
-    port = free_port()
-    (folder / "nginx.conf").write_text(NGINX_CONF.format(folder=folder, port=port, upstream=upstream.port))
-    log = folder / "stdout.log"
-    command = [binary, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
-    with running(command, log) as process:
-        await_answer(port, upstream.body, process, log)
-        yield Served(name, port, upstream.body, upstream.start_s)
-
-
-def nginx() -> str:
-    """Return nginx: the installed one, or Debian's package unpacked into the cache (nothing is installed).
-
-    Raises:
-        PeerAbsent: neither is to be had.
-    """
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    unpacked = CACHE / "nginx" / "usr" / "sbin" / "nginx"
-    if found or unpacked.is_file():
-        return found or str(unpacked)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            quiet: dict[str, Any] = {"cwd": folder, "capture_output": True, "timeout": 120}
-            download = ["apt-get", "download", "nginx"]
-            if subprocess.run(download, check=False, **quiet).returncode != 0:
-                # A machine that has installed nothing yet has no list of packages; only root may fetch one.
-                subprocess.run(["apt-get", "-qq", "update"], check=False, **quiet)
-                subprocess.run(download, check=True, **quiet)
-            (package,) = Path(folder).glob("nginx_*.deb")
-            subprocess.run(["dpkg-deb", "-x", str(package), str(CACHE / "nginx")], check=True, **quiet)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise PeerAbsent(f"nginx is not installed, and Debian's package can't be had: {error}") from error
-    return str(unpacked)
-
-
-@contextlib.contextmanager
-def mlflow_serve(pipeline_file: Path, row: Mapping[str, Any], folder: Path) -> Iterator[Served]:
-    """Serve the pipeline as ``mlflow models serve`` does, one worker.
-
-    Raises:
-        PeerAbsent: mlflow can't be installed.
-    """
-    try:
-        python = Path(python_of("mlflow"))
-    except RuntimeError as error:
-        raise PeerAbsent(f"mlflow can't be installed: {error}") from error
-    folder.mkdir()
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'tracking.db'}",
-    }
-    save = (
-        "import sys, joblib, mlflow.sklearn; pipeline = joblib.load(sys.argv[1]); "
-        "mlflow.sklearn.save_model(pipeline, sys.argv[2], serialization_format='cloudpickle', "
-        "pip_requirements=['mlflow'])"
-    )
-    saved = subprocess.run(
-        [str(python), "-c", save, str(pipeline_file), str(folder / "model")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    if saved.returncode != 0:
-        raise PeerAbsent(f"mlflow can't save the pipeline: {saved.stderr[-500:]}")
-    port = free_port()
-    command = [str(python.parent / "mlflow"), "models", "serve", "-m", str(folder / "model")]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    body = json.dumps({"dataframe_records": [row]}).encode()
-    log = folder / "server.log"
-    started = time.perf_counter()
-    with running(command, log, env=environment, cwd=folder) as process:
-        await_answer(port, body, process, log)
-        yield Served(MLFLOW_SERVE, port, body, time.perf_counter() - started)
 
 
 def ratio_of(ours: list[float], peers: list[float]) -> float:
@@ -369,7 +116,8 @@ def compare(rounds: int, seconds: float) -> list[Result]:
         (usual / "code").mkdir()
         (usual / "code" / "inference.py").write_text(USUAL_SCRIPT)
         pipeline_file = usual / "model" / "pipeline.joblib"
-        joblib.dump(train_usual(contract, frame, trees), pipeline_file)
+        features, target = frame[[*NUMBERS, *CATEGORIES]], frame[contract.target]
+        joblib.dump(train_usual(features, target, NUMBERS, CATEGORIES, trees), pipeline_file)
         smoke = json.loads((work / "ours" / "output" / "data" / "smoke.json").read_bytes())
         row = smoke["instances"][0]
         body = json.dumps({"instances": [row]}).encode()
