@@ -1,4 +1,4 @@
-"""Take the endpoint's lock, check approval and archive, name what the deployment makes.
+"""Take the endpoint's lock, check approval and archive, name what the deployment makes, word what it tells.
 
 Example event: ``events/plan_deployment.json``.
 """
@@ -15,6 +15,7 @@ _LEASE_S = 14400
 
 
 class FunctionSettings(Settings):
+    powertools_service_name: str
     ledger_table: str
     endpoint_name: str
     aws_region: str
@@ -29,6 +30,7 @@ def handler(event: Json, settings: FunctionSettings) -> Plan:
         requested_by=event["requested_by"],
         execution_arn=event["execution_arn"],
         endpoint_name=settings.endpoint_name,
+        model_name=settings.powertools_service_name,
         region=settings.aws_region,
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),

@@ -12,7 +12,9 @@ from proof.workflow.walk import Failure, Walk
 from tests.contract.state_machine import ACCOUNT, ROOT, definition
 from tests.contract.state_machine import go as walked
 
-from dropforge.application.close_run import Ending, readable_error
+from dropforge.application.close_run import Ending
+from dropforge.application.deploy import Plan, told_failure
+from dropforge.domain.caught_errors import readable_error
 from dropforge.domain.records import RunStatus
 
 EXECUTION = f"arn:aws:states:{ACCOUNT}:execution:dropforge-training:x"
@@ -88,6 +90,12 @@ def closed(payload: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def settled(payload: dict[str, Any]) -> dict[str, Any]:
+    """What `settle_deployment` answers to the machine."""
+    plan = payload["plan"] and Plan(**payload["plan"])
+    return told_failure(payload, plan, model_name="model")
+
+
 RESULTS: dict[str, Any] = {
     "AdmitRun": invoked(ADMISSION),
     "PrepareData": invoked(REGISTER["prepared"]),
@@ -136,7 +144,8 @@ def go(
     def answer(state: str, request: Any, how_often: int) -> Any:
         given = results.get(state)
         if given is None:
-            given = invoked(closed(request["Payload"])) if state == "CloseRun" else {"MessageId": "1"}
+            answered = {"CloseRun": closed, "SettleDeployment": settled}.get(state)
+            given = invoked(answered(request["Payload"])) if answered else {"MessageId": "1"}
         if isinstance(given, list):
             given = given[min(how_often, len(given)) - 1]
         return given if isinstance(given, Failure) else copy.deepcopy(given)
@@ -176,7 +185,8 @@ def test_a_promotion_whose_answer_was_lost_is_not_undone():
     lost = Failure("Lambda.Unknown", "The service is gone")
     done = deploy(PromoteModel=lost, ReadLivePointer=live_with(PLAN["token"]))
     assert (done.status, done.states[-1]) == ("SUCCEEDED", "Deployed")
-    assert "SettlePromoted" in done.states
+    assert "RetireModels" in done.states
+    assert kinds_told(done) == ["promoted"]
     (request,) = done.requests["ReadLivePointer"]
     assert request["ConsistentRead"]
     done = deploy(PlanDeployment=invoked(PREVIOUS), PromoteModel=lost, ReadLivePointer=live_with(1))
@@ -366,7 +376,7 @@ def kinds_told(done: Walk) -> list[str]:
     requests = [*done.requests.get("AskReviewers", []), *done.requests.get("Notify", [])]
     kinds = [each["MessageAttributes"]["kind"]["StringValue"] for each in requests]
     for kind, request in zip(kinds, requests, strict=True):
-        if kind != "run-failed":
+        if kind in ("approval-needed", "waiting", "overdue") or kind.startswith("closed"):
             assert (request["Subject"], request["Message"]) == (told(kind)["subject"], told(kind)["message"])
     return kinds
 
@@ -603,12 +613,16 @@ def test_a_later_deployment_updates_the_endpoint():
     done = replacing()
     assert (done.status, done.states[-1]) == ("SUCCEEDED", "Deployed")
     assert "UpdateEndpoint" in done.states
-    assert "It replaced version 1" in done.requests["NotifyPromoted"][0]["Message"]
+    assert "SettleDeployment" not in done.states
+    assert [each["Message"] for each in done.requests["Notify"]] == [
+        PREVIOUS["announcements"]["promoted"]["message"]
+    ]
 
 
 def test_what_is_live_already_is_left_alone():
     done = deploy(PlanDeployment=invoked({**PLAN, "already_live": True}))
-    assert done.states == ["PlanDeployment", "IsLiveAlready", "SettleUnneeded", "AlreadyLive"]
+    assert done.states == ["PlanDeployment", "IsLiveAlready", "SettleDeployment", "HowItEnded", "Deployed"]
+    assert (done.status, kinds_told(done)) == ("SUCCEEDED", [])
 
 
 def test_finds_what_an_unanswered_call_had_made():
@@ -674,7 +688,7 @@ def test_a_real_time_endpoint_that_cannot_be_deleted_keeps_serving():
     assert (done.status, done.error) == ("FAILED", refused.error)
     assert done.states.count("AnnounceGap") == 1
     assert "RestoreFailed" not in done.states
-    assert "keeps serving" in done.requests["NotifyDeploymentFailed"][0]["Message"]
+    assert "keeps serving" in done.requests["Notify"][0]["Message"]
 
 
 @pytest.mark.parametrize("came", ["not at all", "failed", "wrong"])
@@ -703,7 +717,7 @@ def test_after_a_gap_what_was_live_is_made_anew(came):
     if came != "wrong":
         (request,) = done.requests["CreatePreviousEndpoint"]
         assert request["EndpointConfigName"] == "model-v1-1"
-    assert "serves again" in done.requests["NotifyDeploymentFailed"][0]["Message"]
+    assert "serves again" in done.requests["Notify"][0]["Message"]
 
 
 def test_going_back_from_real_time_to_serverless_is_a_gap_as_well():
@@ -727,7 +741,7 @@ def test_what_was_live_is_made_anew_once():
     done = replacing(SmokeTest=BROKEN, DescribeForRestore=[failed, NOT_FOUND, failed])
     assert done.states.count("CreatePreviousEndpoint") == 1
     assert "RestoreFailed" in done.states
-    assert "could not be brought back" in done.requests["NotifyDeploymentFailed"][0]["Message"]
+    assert "could not be brought back" in done.requests["Notify"][0]["Message"]
     throttled = Failure("SageMaker.SageMakerException", "Rate exceeded")
     done = replacing(SmokeTest=BROKEN, DescribeForRestore=[throttled, serving("model-v1-1")])
     assert "RestoreFailed" not in done.states
@@ -775,7 +789,7 @@ def test_a_silent_rollback_by_sagemaker_is_a_failure():
     done = replacing(DescribeEndpoint=serving("model-v1-1", FailureReason="unhealthy"))
     assert (done.status, done.error) == ("FAILED", "DeploymentFailed")
     assert "unhealthy" in done.cause
-    assert "SettleFailed" in done.states
+    assert "SettleDeployment" in done.states
 
 
 def test_a_failed_smoke_test_restores_what_was_live():
@@ -783,7 +797,10 @@ def test_a_failed_smoke_test_restores_what_was_live():
     done = replacing(SmokeTest=BROKEN, DescribeForRestore=[wrong, serving("model-v1-1", "Updating"), back])
     assert (done.status, done.error) == ("FAILED", "SmokeTestFailed")
     assert done.requests["RestoreEndpoint"][0]["EndpointConfigName"] == "model-v1-1"
-    assert done.requests["SettleFailed"][0]["Payload"] == {"plan": PREVIOUS}
+    (request,) = done.requests["SettleDeployment"]
+    assert request["Payload"].keys() == event("settle_deployment").keys()
+    assert request["Payload"]["plan"] == PREVIOUS
+    assert kinds_told(done) == ["deployment-failed"]
     assert "RestoreFailed" not in done.states
 
 
@@ -821,19 +838,25 @@ def test_breakage_anywhere_ends_with_its_own_class(state, cause):
     done = replacing(**{state: Failure("AccessDenied", cause)})
     assert (done.status, done.error) == ("FAILED", "AccessDenied")
     assert done.cause == (cause or "")
-    assert ("SettleFailed" in done.states) == (state != "PlanDeployment")
+    (request,) = done.requests["SettleDeployment"]
+    assert (request["Payload"]["plan"] is None) == (state == "PlanDeployment")
+    assert kinds_told(done) == ["deployment-failed"]
 
 
 def test_breakage_of_a_clean_up_does_not_hide_the_outcome():
     refused = Failure("AccessDenied", None)
-    assert replacing(RetireModels=refused, NotifyPromoted=refused).states[-1] == "Deployed"
+    assert replacing(RetireModels=refused, Notify=refused).states[-1] == "Deployed"
     already_live = invoked({**PLAN, "already_live": True})
-    assert deploy(PlanDeployment=already_live, SettleUnneeded=refused).error == "AccessDenied"
+    unsettled = deploy(PlanDeployment=already_live, SettleDeployment=refused)
+    assert (unsettled.states[-1], kinds_told(unsettled)) == ("Deployed", [])
+    unsettled = deploy(SmokeTest=BROKEN, SettleDeployment=refused)
+    assert (unsettled.error, kinds_told(unsettled)) == ("SmokeTestFailed", ["deployment-failed"])
+    assert "SmokeTestFailed: " in unsettled.requests["Notify"][0]["Message"]
     for state in ("FindModel", "FindEndpointConfig"):
         exists = Failure("SageMaker.AmazonSageMakerException", "exists")
         done = replacing(CreateModel=exists, CreateEndpointConfig=exists, **{state: refused})
         assert done.error == "SageMaker.AmazonSageMakerException"
-    for state in ("DeleteUnverifiedEndpoint", "SettleFailed", "NotifyDeploymentFailed", "CreateEndpoint"):
+    for state in ("DeleteUnverifiedEndpoint", "SettleDeployment", "Notify", "CreateEndpoint"):
         broken = deploy(SmokeTest=BROKEN, **{state: refused})
         assert broken.status == "FAILED"
         assert state == "CreateEndpoint" or broken.error == "SmokeTestFailed"

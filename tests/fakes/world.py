@@ -242,6 +242,7 @@ class World:
             requested_by="ann",
             execution_arn=self.running(deployment, DEPLOYMENT),
             endpoint_name=ENDPOINT,
+            model_name="model",
             region=IMAGE.region,
             ledger=self.ledger,
             store=self.store,
@@ -263,11 +264,13 @@ class World:
     def settle(self, plan: Plan) -> None:
         settle_deployment(plan, ledger=self.ledger, endpoints=self.endpoints)
 
-    def retire(self, now: datetime, grace: timedelta = timedelta(hours=1)) -> list[str]:
+    def retire(
+        self, now: datetime, grace: timedelta = timedelta(hours=1), deployment: str = "retiring"
+    ) -> list[str]:
         return retire_models(
             endpoint_name=ENDPOINT,
             bucket=BUCKET,
-            execution_arn=execution("retiring", DEPLOYMENT),
+            execution_arn=execution(deployment, DEPLOYMENT),
             grace=grace,
             ledger=self.ledger,
             store=self.store,

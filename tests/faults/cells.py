@@ -13,7 +13,7 @@ from tests.faults.scenarios import GROUPS, SERVICE_FAULTS, Group, Outcome, Scena
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where these fail for good, the next deployment's RetireModels clears away what is not used any more.
-_LEAVE_CLEARING = ("ReadLivePointer", "RetireModels", "SettleFailed")
+_LEAVE_CLEARING = ("ReadLivePointer", "RetireModels", "SettleDeployment")
 _KILLED = {"updates": "training", "deployments": "deployment"}
 
 
@@ -130,18 +130,17 @@ def _expected(scenario: Scenario, state: str, described: Mapping[str, Any], faul
     if not fault.is_permanent:
         return undisturbed
     if ":sns:" in resource:
-        said = described["Arguments"]["MessageAttributes"]["kind"]["StringValue"]
-        untold = state == "Notify" or said == undisturbed.told
+        # What is told last is told by Notify, and a restore that failed at once.
+        untold = state == "Notify" or undisturbed.told == "restore-failed"
         return replace(undisturbed, told=None) if untold else undisturbed
     if state == "ReadLivePointer":
         # Nobody can tell whether it was promoted: what serves stays, and the promotion had been made.
         return Outcome("AccessDenied", told="deployment-failed", moves_live=True)
     if state in (
         "RetireModels",
-        "SettlePromoted",
         "StopTrainingJob",
         "DeleteUnverifiedEndpoint",
-        "SettleFailed",
+        "SettleDeployment",
         # Refused for as long as one visit tries; the next look tries again.
         "DescribeForRestore",
         "DeleteForRestore",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dropforge.application.close_run import readable_error
+from dropforge.domain.caught_errors import readable_error
 from dropforge.domain.notifications import batch_failed, batch_stopped
 
 STOPPED = "stopped"

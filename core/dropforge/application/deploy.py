@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.archive_copies import check_digest, copies, make_copy
 from dropforge.application.serving_environment import serving_environment
+from dropforge.domain.caught_errors import readable_error
 from dropforge.domain.errors import (
     ArtifactChanged,
     ArtifactMissing,
@@ -22,6 +23,7 @@ from dropforge.domain.errors import (
 )
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
+from dropforge.domain.notifications import deployment_failed, endpoint_gap, promoted, restore_failed
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Approval, Live, LockName, ModelVersion, RunStatus, Stage
 from dropforge.domain.services import Endpoints, Registry
@@ -52,6 +54,8 @@ class Plan:
     smoke_uri: str
     previous_config: str | None
     previous_version: int | None
+    announcements: Mapping[str, Any] = field(default_factory=dict)
+    """What is told on the way, by kind: ``gap``, ``restore_failed``, ``promoted``."""
     environment: dict[str, str] = field(default_factory=dict)
     """The container's, whole: a package that an earlier release registered lacks what it needs to start.
 
@@ -67,6 +71,7 @@ def plan_deployment(
     requested_by: str | None,
     execution_arn: str,
     endpoint_name: str,
+    model_name: str,
     region: str,
     ledger: Ledger,
     store: ObjectStore,
@@ -108,6 +113,19 @@ def plan_deployment(
         else:
             ledger.advance_run(run_id, RunStatus.DEPLOYING)
     name = f"{endpoint_name}-v{model.version}-{lease.token}"
+    previous_config, previous_version = (live.endpoint_config, live.version) if live else (None, None)
+    announcements = {
+        "gap": endpoint_gap(model_name, model.version, endpoint_name),
+        "restore_failed": restore_failed(model_name, model.version, endpoint_name, previous_config),
+        "promoted": promoted(
+            model_name,
+            model.version,
+            endpoint_name,
+            reason=reason,
+            requested_by=requested_by,
+            previous_version=previous_version,
+        ),
+    }
     return Plan(
         version=model.version,
         token=lease.token,
@@ -122,8 +140,9 @@ def plan_deployment(
         model_name=name,
         model_data_url=model.model_data_url,
         smoke_uri=model.smoke_uri,
-        previous_config=live.endpoint_config if live else None,
-        previous_version=live.version if live else None,
+        previous_config=previous_config,
+        previous_version=previous_version,
+        announcements={kind: asdict(each) for kind, each in announcements.items()},
         environment=serving_environment(region, model.model_digest),
     )
 
@@ -313,6 +332,33 @@ def settle_deployment(plan: Plan, *, ledger: Ledger, endpoints: Endpoints) -> No
         endpoints.delete_config(plan.endpoint_config)
         endpoints.delete_model(plan.model_name)
     ledger.release(LockName.DEPLOYMENT, token=plan.token)
+
+
+def told_failure(event: Mapping[str, Any], plan: Plan | None, *, model_name: str) -> dict[str, Any]:
+    """Word how a deployment failed.
+
+    Args:
+        event: ``execution_arn``; ``error``, which Step Functions caught, or None for a deployment that was
+            not needed; ``restored``, false where what was live doesn't serve; ``replaced``, where its
+            endpoint was deleted. Executions that began under an earlier release send none of these, and word
+            it themselves.
+        plan: None where planning failed.
+
+    Returns:
+        ``notification``, and ``error``: what the execution fails with, readable; None where nothing failed.
+    """
+    if event.get("error") is None:
+        return {"notification": None, "error": None}
+    error = readable_error(event["error"])
+    told = deployment_failed(
+        model_name,
+        error,
+        version=None if plan is None else plan.version,
+        execution_arn=event["execution_arn"],
+        is_restored=event["restored"],
+        is_replaced=event["replaced"],
+    )
+    return {"notification": asdict(told), "error": {"Error": error["class"], "Cause": error["message"]}}
 
 
 def retire_models(

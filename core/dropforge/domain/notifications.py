@@ -242,3 +242,89 @@ def batch_failed(
             ]
         ),
     )
+
+
+# --- a deployment -----------------------------------------------------------------------------------
+
+
+def endpoint_gap(model_name: str, version: int, endpoint_name: str) -> Notification:
+    """Nothing will answer for some minutes."""
+    return Notification(
+        "endpoint-gap",
+        f"The endpoint of {model_name} becomes serverless: no answers for some minutes",
+        f"EndpointMode is serverless, but the endpoint {endpoint_name} is a real-time one, which SageMaker "
+        f"can't update to serverless. It is deleted now and created again with version {version}. Until it "
+        "is in service, the API answers 503 (EndpointMissing). Another message will tell you when it serves "
+        "again. If it doesn't come up, what is live now is brought back.",
+    )
+
+
+def promoted(
+    model_name: str,
+    version: int,
+    endpoint_name: str,
+    *,
+    reason: str,
+    requested_by: str | None,
+    previous_version: int | None,
+) -> Notification:
+    """A version is live."""
+    by = f", by {requested_by}" if requested_by else ""
+    replaced = ""
+    if previous_version is not None and previous_version != version:
+        replaced = f" It replaced version {previous_version}."
+    return Notification(
+        "promoted",
+        f"Version {version} of {model_name} is live",
+        f"Version {version} of {model_name} is live on the endpoint {endpoint_name} ({reason}{by})."
+        + replaced,
+    )
+
+
+def restore_failed(
+    model_name: str, version: int, endpoint_name: str, previous_config: str | None
+) -> Notification:
+    """Somebody has to look at the endpoint."""
+    return Notification(
+        "restore-failed",
+        f"URGENT: the endpoint of {model_name} could not be restored",
+        f"A deployment of version {version} failed, and the endpoint {endpoint_name} could not be brought "
+        f"back to {previous_config or 'what was live'}. Look at it in the SageMaker console. The "
+        "reconciliation will try again.",
+    )
+
+
+def deployment_failed(
+    model_name: str,
+    error: Mapping[str, str],
+    *,
+    version: int | None,
+    execution_arn: str,
+    is_restored: bool,
+    is_replaced: bool,
+) -> Notification:
+    """A deployment broke.
+
+    Args:
+        error: its ``class`` and ``message``.
+        version: None where it broke before it was known.
+        is_restored: whether what was live serves as before.
+        is_replaced: whether the endpoint was deleted meanwhile.
+    """
+    what = "A deployment" if version is None else f"The deployment of version {version}"
+    serving = "What was live before keeps serving."
+    if not is_restored:
+        serving = "The endpoint could not be brought back to what was live before."
+    elif is_replaced:
+        serving = "What was live before serves again, on an endpoint that was created anew."
+    return Notification(
+        "deployment-failed",
+        f"A deployment of {model_name} failed: {error['class']}",
+        _paragraphs(
+            [
+                f"{what} failed with {error['class']}: {error['message']}",
+                serving,
+                f"Execution: {execution_arn}",
+            ]
+        ),
+    )

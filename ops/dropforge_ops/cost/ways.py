@@ -14,7 +14,7 @@ from dropforge_ops.cost.stack_template import StackTemplate
 
 # What each passes: among it the state that describes the job or the endpoint, and at last the end.
 _TRAINING: Final = ("TrainingStateMachine", "DescribeTrainingJob", "DeployModel", "RunEnded")
-_DEPLOYMENT: Final = ("DeploymentStateMachine", "UpdateEndpoint", "DescribeEndpoint", "Deployed")
+_DEPLOYMENT: Final = ("DeploymentStateMachine", "UpdateEndpoint", "DescribeEndpoint", "Notify", "Deployed")
 _BATCH: Final = ("BatchStateMachine", "DescribeTransformJob", "CollectBatch", "Notify", "BatchEnded")
 
 

@@ -347,7 +347,11 @@ def package_time():
 def test_settles_the_example_deployment(stack):
     plan = stack.deploying()
     stack.sagemaker.endpoints.clear()
-    assert stack.run("settle_deployment") == {"version": 1}
+    answer = stack.run("settle_deployment")
+    assert (
+        answer["error"]["Error"] == answer["notification"]["subject"].rpartition(": ")[2] == "SmokeTestFailed"
+    )
+    assert "row 1 of the hold-out" in answer["notification"]["message"]
     assert plan["endpoint_config"] not in stack.sagemaker.configs
     assert stack.ledger.held_lease(LockName.DEPLOYMENT) is None
 

@@ -8,7 +8,7 @@ import pytest
 from tests.fakes.records import DEPLOYMENT, ENDPOINT, a_drop, at, execution
 from tests.fakes.world import IMAGE, LEASE_S, World
 
-from dropforge.application.deploy import promote_model
+from dropforge.application.deploy import promote_model, told_failure
 from dropforge.application.serving_environment import serving_environment
 from dropforge.domain.errors import (
     ArtifactChanged,
@@ -468,6 +468,24 @@ def test_no_deployment_begins_during_a_retirement():
     world.retire(at(9000), grace=timedelta(0))
     assert seen == ["retirement"]
     assert lock(world) is None
+
+
+def test_a_lock_that_a_promotion_left_is_freed_with_the_retirement():
+    """The promotion happened, and its function died before it freed the lock."""
+    world = three_live()
+    world.plan(3, "repair", deployment="d9", now=at(500))
+    assert lock(world) is not None
+    world.retire(at(501), deployment="d9")
+    assert lock(world) is None
+
+
+def test_executions_of_earlier_releases_settle_without_saying_how_they_ended():
+    world = approved()
+    plan = world.plan(1, now=at(50))
+    assert told_failure({"plan": asdict(plan)}, plan, model_name="model") == {
+        "notification": None,
+        "error": None,
+    }
 
 
 def test_retires_nothing_within_the_grace_period():

@@ -8,8 +8,9 @@ import pytest
 from tests.fakes.records import BATCH, DEPLOYMENT, ENDPOINT, TRAINING, a_drop, at, execution
 from tests.fakes.world import LEASE_S, World
 
-from dropforge.application.close_run import Ending, readable_error
+from dropforge.application.close_run import Ending
 from dropforge.application.idle_endpoint import SLEEPER
+from dropforge.domain.caught_errors import readable_error
 from dropforge.domain.errors import ServiceUnavailable
 from dropforge.domain.records import Approval, LockName, RunStatus
 from dropforge.domain.services import EndpointState, RunningJob

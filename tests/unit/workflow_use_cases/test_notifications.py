@@ -17,6 +17,10 @@ from dropforge.domain.notifications import (
     batch_failed,
     batch_scored,
     batch_stopped,
+    deployment_failed,
+    endpoint_gap,
+    promoted,
+    restore_failed,
     run_ended,
     run_failed,
 )
@@ -210,6 +214,66 @@ The file is unchanged. Once the cause is fixed, drop it again.
 
 Execution: arn:x"""
     )
+
+
+def test_owners_are_told_of_a_gap_before_it_begins():
+    told = endpoint_gap("churn", 3, "churn-endpoint")
+    assert told.kind == "endpoint-gap"
+    assert told.subject == "The endpoint of churn becomes serverless: no answers for some minutes"
+    assert "created again with version 3" in told.message
+    assert "503 (EndpointMissing)" in told.message
+
+
+@pytest.mark.parametrize(
+    ("by", "previous", "said"),
+    [
+        ("ann", 2, "(approval, by ann). It replaced version 2."),
+        (None, None, "(approval)."),
+        (None, 3, "(approval)."),
+    ],
+)
+def test_owners_are_told_what_is_live(by, previous, said):
+    told = promoted("churn", 3, "e", reason="approval", requested_by=by, previous_version=previous)
+    assert (told.kind, told.subject) == ("promoted", "Version 3 of churn is live")
+    assert told.message == f"Version 3 of churn is live on the endpoint e {said}"
+
+
+def test_owners_are_told_at_once_that_an_endpoint_needs_them():
+    told = restore_failed("churn", 3, "e", "e-v2-7")
+    assert (told.kind, told.subject) == (
+        "restore-failed",
+        "URGENT: the endpoint of churn could not be restored",
+    )
+    assert "the endpoint e could not be brought back to e-v2-7." in told.message
+
+
+@pytest.mark.parametrize(
+    ("is_restored", "is_replaced", "said"),
+    [
+        (True, False, "What was live before keeps serving."),
+        (True, True, "What was live before serves again, on an endpoint that was created anew."),
+        (False, True, "The endpoint could not be brought back to what was live before."),
+    ],
+)
+def test_owners_are_told_why_a_deployment_failed_and_what_serves(is_restored, is_replaced, said):
+    error = {"class": "SmokeTestFailed", "message": "row 1 differs."}
+    told = deployment_failed(
+        "churn", error, version=3, execution_arn="arn:x", is_restored=is_restored, is_replaced=is_replaced
+    )
+    assert (told.kind, told.subject) == ("deployment-failed", "A deployment of churn failed: SmokeTestFailed")
+    assert (
+        told.message
+        == f"""\
+The deployment of version 3 failed with SmokeTestFailed: row 1 differs.
+
+{said}
+
+Execution: arn:x"""
+    )
+    before = deployment_failed(
+        "churn", error, version=None, execution_arn="arn:x", is_restored=True, is_replaced=False
+    )
+    assert before.message.startswith("A deployment failed with SmokeTestFailed")
 
 
 @given(st.text("ab \n\r\t\u2028\x85", max_size=200), st.integers(0, 40_000).map("x".__mul__))
