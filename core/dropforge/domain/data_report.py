@@ -23,6 +23,7 @@ _ROLES: Final = {
     "feature": "learned from",
     "target": "predicted",
     "key": "identifies rows",
+    "split": "decides on the split",
     "ignored": "not used",
 }
 _FAR_MISSING: Final = 0.05

@@ -71,7 +71,7 @@ def _parameters(parameters: Mapping[str, str]) -> Iterable[Finding]:
     if not problems:
         named = ", ".join(
             f"{name}={parameters[name]}"
-            for name in ("TargetColumn", "IdColumn", "TaskType", "EndpointMode")
+            for name in ("TargetColumn", "IdColumn", "GroupColumn", "SplitColumn", "TaskType", "EndpointMode")
             if parameters.get(name)
         )
         yield Finding("parameters", Status.OK, named)
@@ -125,6 +125,11 @@ def _contract(target: Target, parameters: Mapping[str, str], documents: Document
         ("TaskType", task if task != "auto" else contract.task, contract.task),
     ]
     different = [f"{name} is {said!r}, the contract says {is_!r}" for name, said, is_ in pairs if said != is_]
+    different += [
+        f"{name} is {parameters[name]!r}, which is no column of the contract"
+        for name in ("GroupColumn", "SplitColumn")
+        if parameters.get(name) and not contract.has_column(parameters[name])
+    ]
     if different:
         return Finding(
             "contract",

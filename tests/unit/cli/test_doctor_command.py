@@ -221,6 +221,10 @@ def test_a_contract_of_other_columns_than_the_parameters_fails(whole, on_stack):
     found = findings(on_stack("doctor", "--json"))["contract"]
     assert found["status"] == "fail"
     assert "TargetColumn is 'cultivar', the contract says 'diagnosis'" in found["detail"]
+    whole.target.client("cloudformation").parameters |= {"TargetColumn": "diagnosis", "SplitColumn": "day"}
+    found = findings(on_stack("doctor", "--json"))["contract"]
+    assert found["status"] == "fail"
+    assert "SplitColumn is 'day', which is no column of the contract" in found["detail"]
     whole.write("contract/schema.json", b"{}")
     assert findings(on_stack("doctor", "--json"))["contract"]["status"] == "fail"
 
