@@ -31,6 +31,7 @@ STUDIES = {
     "agreement": "bench.studies.agreement",
     "false-alarms": "bench.studies.false_alarms",
     "power": "bench.studies.power",
+    "intervals": "bench.studies.intervals",
     "splits": "bench.studies.splits",
 }
 """How right its statistics are, where the truth is known."""
@@ -40,6 +41,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     "drift": ("--rows", "100000", "--rounds", "1"),
     "false-alarms": ("--windows", "200", "--sizes", "100", "1000", "--evidently-windows", "0"),
     "power": ("--windows", "50"),
+    "intervals": ("--runs", "200", "--peer-runs", "20", "--random-runs", "200", "--sizes", "100", "1000"),
     "splits": ("--runs", "20", "--sizes", "20", "100"),
     "serving": ("--rounds", "2", "--seconds", "1"),
     "imports": ("--rounds", "3"),

@@ -330,7 +330,7 @@ def test_a_run_with_hyperparameters_that_the_model_does_not_take_fails_before_an
 
 
 def test_a_candidate_that_is_not_good_enough_ends_well():
-    judgement = {**REGISTER["judgement"], "accepted": False}
+    judgement = {**REGISTER["judgement"], "verdict": "rejected", "accepted": False}
     done = train(JudgeModel=invoked(judgement))
     assert (done.status, done.states[-4:]) == (
         "SUCCEEDED",
@@ -549,7 +549,7 @@ def test_what_somebody_starts_an_execution_with_closes_no_run_of_another():
 def test_breakage_while_closing_is_told_and_ends_in_a_failure_with_what_broke_first(cause):
     for before in (
         {"PrepareData": Failure("EmptyData", cause)},
-        {"JudgeModel": invoked({**REGISTER["judgement"], "accepted": False})},
+        {"JudgeModel": invoked({**REGISTER["judgement"], "verdict": "rejected", "accepted": False})},
         {"AdmitRun": admitted(trigger="replay")},
         {"AwaitApproval": {**DECIDED, "decision": "rejected"}},
         {"AwaitApproval": {**DECIDED, "decision": "superseded"}},

@@ -124,7 +124,7 @@ class World:
             event, execution_arn=execution_arn or self.running(f"x-{event.get('trigger')}"), now=now
         )
 
-    def register(self, admission: Admission, now: datetime = _T10) -> Registration:
+    def register(self, admission: Admission, now: datetime = _T10, **verdict: Any) -> Registration:
         assert admission.run is not None
         run, folder = admission.run, f"s3://{BUCKET}/models/{admission.run.run_id}"
         archive = f"{folder}/job/output/model.tar.gz"
@@ -156,6 +156,7 @@ class World:
                 "evaluation_uri": f"{folder}/evaluation.json",
                 "judgement_uri": f"{folder}/judgement.json",
                 "judgement_sha256": hashlib.sha256(judgement).hexdigest(),
+                **verdict,
                 "smoke_uri": f"{folder}/smoke.json",
                 "metric": {"name": "r2", "value": 0.5},
             },

@@ -172,7 +172,9 @@ def test_a_live_model_whose_release_split_the_rows_otherwise_is_not_compared(
     stack.drop(_narrow_parquet(content, slice(20, 178)), "february.parquet")
     stack.wait_for_version(2)
     (candidate,) = [model for model in stack.ledger.list_models() if model.version == 2]
-    champion = stack.read_json(candidate.judgement_uri)["champion"]
+    judgement = stack.read_json(candidate.judgement_uri)
+    champion = judgement["champion"]
+    assert judgement["verdict"] == "undecided"
     assert not champion["scored"]
     assert champion["reason"].startswith("NotComparable: the release that trained it read 'alcohol'")
     # The next one is compared: both were split by today's reading.

@@ -129,8 +129,8 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     candidate is a result: nothing is raised for it.
 
     Returns:
-        What the next states need, small enough to travel between them: ``accepted``, ``metric``, ``metrics``,
-        ``champion``, ``reasons``, the URIs, and the digests that tie the verdict to the archive.
+        What the next states need, small enough to travel between them: ``verdict``, ``accepted``, ``metric``,
+        ``metrics``, ``champion``, ``reasons``, the URIs, and the digests that tie the verdict to the archive.
 
     Raises:
         InvalidTrainingOutput: an archive lacks a file, is unsafe, or the two don't belong together.
@@ -146,7 +146,7 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
         store.write(f"{folder}/{name}", content, content_type="application/json")
     told = ("evaluation", "diagnostics", "judgement", "smoke", "lineage")
     return {
-        "accepted": judgement.accepted,
+        **{name: verdict[name] for name in ("verdict", "accepted")},
         "metric": {name: value for name, value in verdict["metric"].items() if name != "greater_is_better"},
         **{name: verdict[name] for name in ("metrics", "champion", "reasons")},
         **{f"{name}_uri": f"{folder}/{name}.json" for name in told},

@@ -22,6 +22,7 @@ from dropforge.domain.notifications import Notification, approval_needed
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Approval, LockName, ModelVersion, Stage
 from dropforge.domain.services import NewPackage, Package, Registry, Workflows
+from dropforge.domain.verdicts import UNDECIDED, Verdict
 
 _CLIENT_TOKEN_CHARACTERS = 36
 
@@ -77,7 +78,7 @@ def register_model(
     training_machine_arn: str,
     now: datetime,
 ) -> Registration:
-    """Register the accepted candidate, supersede those that still wait, and free the training lock.
+    """Register a candidate that wasn't rejected, supersede those that still wait, and free the training lock.
 
     Effect: a copy of the archive lies where no job may write, and the package that names it is in the
     registry with its metrics, baselines and lineage; the ledger has the version; older versions that wait for
@@ -108,6 +109,7 @@ def register_model(
                 "model_digest": judgement["model_digest"],
                 "model_sha256": judgement["model_sha256"],
                 "judgement_sha256": judgement["judgement_sha256"],
+                "gate_verdict": str(Verdict.of(judgement)),
                 "contract_hash": prepared["contract_hash"],
                 "data_version": prepared["data_version"],
                 "code_sha256": code_sha256,
@@ -135,12 +137,25 @@ def register_model(
         after=f"t{token}",
         now=now,
     )
-    notes = [*(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer]
+    doubts = _doubts_told(judgement)
+    notes = [*doubts, *(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer]
     if data is not None:
         notes += [*([""] if notes else []), f"{TITLE}:", *data.told()]
     drops = settlement.in_words()
     told = approval_needed(model_name, model, notes, drops)
     return Registration(model, superseded, follow_up, drops, notes, told)
+
+
+def _doubts_told(judgement: Mapping[str, Any]) -> list[str]:
+    """Return what reviewers are told first of a candidate of which the gate can't say whether it is good."""
+    if Verdict.of(judgement) is not Verdict.UNDECIDED:
+        return []
+    return [
+        UNDECIDED,
+        *(f"- {reason['message']}" for reason in judgement["reasons"]),
+        "Approve it only if you know better, and say why: --reason is kept with the decision.",
+        "",
+    ]
 
 
 def _version(

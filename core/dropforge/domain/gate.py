@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dropforge.domain.comparison import Compared, compare
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.intervals import CONFIDENCE, Interval, finite_or_none
 from dropforge.domain.metric_registry import METRICS, Metric, metric_named
 from dropforge.domain.metrics import Scored
-from dropforge.domain.resampling import resample_weights, resamples_for
+from dropforge.domain.resampling import resamples_for
+from dropforge.domain.verdicts import Verdict
 
 SLICE_CELLS = 20_000_000
 """Weights (resamples times rows) drawn for the intervals of all slices together."""
-
-MINIMUM_GROUPS = 30
-"""Of fewer groups in the hold-out a bootstrap of groups gives intervals that are too narrow."""
 
 MINIMUM_SLICE_RESAMPLES = 100
 """Fewer say little about where 95 % lie: slices of so many rows get values without intervals."""
@@ -110,33 +109,11 @@ class Reason:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """One metric of both models on the same rows. ``difference`` is the paired gain; above 0 is better.
-
-    ``champion`` and ``difference`` are None where no champion was scored.
-    """
-
-    metric: Metric
-    candidate: Interval
-    champion: Interval | None = None
-    difference: Interval | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready numbers, None where undefined."""
-        return {
-            "greater_is_better": self.metric.greater_is_better,
-            "candidate": self.candidate.to_dict(),
-            "champion": None if self.champion is None else self.champion.to_dict(),
-            "difference": None if self.difference is None else self.difference.to_dict(),
-        }
-
-
 @dataclass(frozen=True)
 class Judgement:
     """The verdict and all numbers behind it."""
 
-    accepted: bool
+    verdict: Verdict
     reasons: tuple[Reason, ...]
     metric: Metric
     threshold: float
@@ -144,6 +121,11 @@ class Judgement:
     rows: int
     resamples: int
     slices: tuple[Mapping[str, Any], ...] = field(default=())
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the gate itself finds it good enough."""
+        return self.verdict is Verdict.ACCEPTED
 
     @property
     def candidate(self) -> Interval:
@@ -173,6 +155,7 @@ class Judgement:
         """Return ``judgement.json``; undefined numbers are null. A difference above 0 is a gain."""
         return {
             "format": 1,
+            "verdict": str(self.verdict),
             "accepted": self.accepted,
             "reasons": [{"code": reason.code, "message": reason.message} for reason in self.reasons],
             "metric": {
@@ -195,18 +178,16 @@ class Judgement:
 def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = None) -> Judgement:
     """Judge a candidate on the hold-out. The same arguments give the same judgement.
 
-    A candidate is accepted if the hold-out has enough rows, all predictions are finite, the metric is defined
-    and meets the threshold, and, where a champion was scored, it is neither significantly worse (the 95 %
-    interval of the paired bootstrap difference lies below 0) nor worse by more than the tolerance.
-
-    Intervals are bootstrap percentile intervals, both models measured on the same resamples (Efron and
-    Tibshirani 1993, sections 13.3 and 16.4); a classification's resamples are stratified by class.
-    Where rows have groups, groups are resampled, and fewer than `MINIMUM_GROUPS` of them decide nothing.
+    A candidate is accepted if the hold-out has enough rows, all predictions are finite, the metric meets the
+    threshold, its 95 % interval lies above chance (see `chance_of`), and, where there is a champion, it is
+    neither significantly worse (the 95 % interval of the paired difference lies below 0) nor worse by more
+    than the tolerance. Where the hold-out is too small for an interval that holds, or the champion could not
+    be scored, the verdict is that the gate can't say: a person decides.
 
     Args:
         holdout: both models' predictions.
         policy: what to meet.
-        champion_reason: why a champion that exists could not be scored; the threshold alone decides then.
+        champion_reason: why a champion that exists could not be scored.
 
     Raises:
         InvalidSettings: the policy doesn't fit the task.
@@ -221,20 +202,15 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
     metric = policy.metric_of(holdout.task)
     threshold = policy.threshold_for(holdout)
     rows = len(holdout.target)
-    blocking = list(_unusable(holdout, policy))
-    if blocking:
-        return Judgement(False, tuple(blocking), metric, threshold, {}, rows, 0)
+    unusable = _unusable(holdout, policy)
+    if unusable:
+        return Judgement(Verdict.REJECTED, tuple(unusable), metric, threshold, {}, rows, 0)
     resamples = resamples_for(rows, policy.resamples)
-    everything = tuple(METRICS[holdout.task])
-    compared = _compare(holdout, np.arange(rows), everything, resamples, policy.seed)
-    deciding = compared[metric.name]
-    value, difference = deciding.candidate, deciding.difference
-    blocking += _absolute(metric, value, threshold)
-    blocking += _relative(metric, deciding.champion, difference, policy)
-    remarks = _remarks(metric, value, threshold, difference, champion_reason)
+    compared = _compare(holdout, np.arange(rows), tuple(METRICS[holdout.task]), resamples, policy.seed)
+    verdict, reasons = weigh(holdout, compared, policy, champion_reason)
     return Judgement(
-        accepted=not blocking,
-        reasons=tuple(blocking or remarks) + (tuple(remarks[1:]) if blocking and champion_reason else ()),
+        verdict=verdict,
+        reasons=reasons,
         metric=metric,
         threshold=threshold,
         compared=compared,
@@ -244,6 +220,30 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
     )
 
 
+def weigh(
+    holdout: HoldOut,
+    compared: Mapping[str, Compared],
+    policy: GatePolicy,
+    champion_reason: str | None = None,
+) -> tuple[Verdict, tuple[Reason, ...]]:
+    """Reach the verdict: a fault outweighs a doubt, and a doubt what speaks for the candidate.
+
+    Args:
+        holdout, policy, champion_reason: see `judge`.
+        compared: the metric that decides, and r2 where that is of squares; others may be missing.
+    """
+    metric, threshold = policy.metric_of(holdout.task), policy.threshold_for(holdout)
+    deciding = compared[metric.name]
+    faults = [*_absolute(holdout, compared, metric, threshold), *_relative(deciding, policy)]
+    doubts = _doubts(deciding, champion_reason)
+    remarks = _remarks(deciding, threshold, champion_reason)
+    if faults:
+        return Verdict.REJECTED, (*faults, *doubts)
+    if doubts:
+        return Verdict.UNDECIDED, (*doubts, *remarks)
+    return Verdict.ACCEPTED, tuple(remarks)
+
+
 def _compare(
     holdout: HoldOut, rows: NDArray[np.intp], names: tuple[str, ...], resamples: int, seed: int
 ) -> dict[str, Compared]:
@@ -251,33 +251,15 @@ def _compare(
     target = holdout.target[rows]
     candidate = Scored(holdout.task, target, holdout.candidate[rows])
     champion = None if holdout.champion is None else Scored(holdout.task, target, holdout.champion[rows])
-    strata = target if holdout.classes is not None else np.zeros(len(rows), dtype=np.int64)
-    drawn: list[dict[str, NDArray[np.float64]]] = []
-    drawn_champion: list[dict[str, NDArray[np.float64]]] = []
-    groups = None if holdout.group is None else holdout.group[rows]
-    for weights in resample_weights(strata.astype(np.int64), resamples, seed, groups):
-        drawn.append(candidate.measure(names, weights))
-        if champion is not None:
-            drawn_champion.append(champion.measure(names, weights))
-    ours, theirs = candidate.measure(names), None if champion is None else champion.measure(names)
-    compared = {}
-    for name in names:
-        metric = METRICS[holdout.task][name]
-        resampled = _joined(drawn, name)
-        value = Interval.of(float(ours[name][0]), resampled)
-        if theirs is None:
-            compared[name] = Compared(metric, value)
-            continue
-        resampled_champion = _joined(drawn_champion, name)
-        its = Interval.of(float(theirs[name][0]), resampled_champion)
-        gains = np.asarray(metric.gain(resampled, resampled_champion))
-        difference = Interval.of(float(metric.gain(value.value, its.value)), gains)
-        compared[name] = Compared(metric, value, its, difference)
-    return compared
-
-
-def _joined(blocks: list[dict[str, NDArray[np.float64]]], name: str) -> NDArray[np.float64]:
-    return np.concatenate([block[name] for block in blocks]) if blocks else np.empty(0)
+    return compare(
+        candidate,
+        champion,
+        names,
+        classes=holdout.classes,
+        resamples=resamples,
+        seed=seed,
+        groups=None if holdout.group is None else holdout.group[rows],
+    )
 
 
 def _unusable(holdout: HoldOut, policy: GatePolicy) -> list[Reason]:
@@ -288,15 +270,6 @@ def _unusable(holdout: HoldOut, policy: GatePolicy) -> list[Reason]:
             Reason(
                 "TooFewHoldOutRows",
                 f"the hold-out has {rows} rows; at least {policy.minimum_holdout_rows} are needed to judge.",
-            )
-        )
-    groups = None if holdout.group is None else len(np.unique(holdout.group))
-    if groups is not None and groups < MINIMUM_GROUPS:
-        reasons.append(
-            Reason(
-                "TooFewHoldOutGroups",
-                f"the hold-out's {rows} rows are of {groups} groups, whose rows say little more than one row "
-                f"each; an interval can be given from {MINIMUM_GROUPS} on.",
             )
         )
     for name, scores in (("candidate", holdout.candidate), ("champion", holdout.champion)):
@@ -310,26 +283,78 @@ def _unusable(holdout: HoldOut, policy: GatePolicy) -> list[Reason]:
     return reasons
 
 
-def _absolute(metric: Metric, value: Interval, threshold: float) -> list[Reason]:
-    if not math.isfinite(value.value):
-        message = (
-            f"{metric.name} is undefined on this hold-out, for example because a class is missing from it."
-        )
-        return [Reason("UndefinedMetric", message)]
+def chance_of(metric: Metric, holdout: HoldOut) -> float:
+    """Return what the best model that knows nothing of a row reaches, knowing how the target is spread.
+
+    For a share of positives it is what the same number of positives, called at random, would reach; for an
+    error that of the best constant.
+    """
+    target = holdout.target
+    if holdout.classes is None:
+        middle = float(np.median(target))
+        errors = np.abs(target - middle)
+        constants = {
+            "r2": 0.0,
+            "mse": float(target.var()),
+            "rmse": float(target.std()),
+            "mae": float(errors.mean()),
+            "median_absolute_error": float(np.median(errors)),
+        }
+        return constants[metric.name]
+    shares = np.bincount(target.astype(np.int64), minlength=len(holdout.classes)) / max(len(target), 1)
+    present = shares[shares > 0]
+    if metric.name == "auc":
+        return 0.5
+    if metric.name == "accuracy":
+        return float(shares.max())
+    if metric.name == "log_loss":
+        return float(-(present * np.log(present)).sum())
+    if holdout.task == "multiclass" or metric.name == "balanced_accuracy":
+        return 1 / max(len(present), 1)
+    positives = float(shares[1])
+    return {
+        "precision": positives,
+        "average_precision": positives,
+        "recall": float((holdout.candidate.argmax(axis=1) == 1).mean()),
+        "f1": 2 * positives / (1 + positives),
+        "brier": positives * (1 - positives),
+    }[metric.name]
+
+
+def _absolute(
+    holdout: HoldOut, compared: Mapping[str, Compared], metric: Metric, threshold: float
+) -> list[Reason]:
+    """What speaks against the candidate by itself, as far as the hold-out can tell."""
+    value = compared[metric.name].candidate
+    if not value.is_told:
+        return []
     if float(metric.gain(value.value, threshold)) < -_spacing(threshold):
         side = "below" if metric.greater_is_better else "above"
         shown, wanted = told_apart(value.value, threshold)
         return [Reason("ThresholdMissed", f"{metric.name} {shown} is {side} the threshold {wanted}.")]
-    return []
-
-
-def _relative(
-    metric: Metric, champion: Interval | None, difference: Interval | None, policy: GatePolicy
-) -> list[Reason]:
-    if champion is None or difference is None:
+    # Whether a model explains anything is known better than how large its error is.
+    explains = metric.family == "squares" and compared["r2"].candidate.is_told
+    deciding = METRICS[holdout.task]["r2"] if explains else metric
+    measured = compared[deciding.name].candidate
+    edge = measured.low if deciding.greater_is_better else measured.high
+    chance = chance_of(deciding, holdout)
+    if float(deciding.gain(edge, chance)) > 0:
         return []
-    if not math.isfinite(difference.value) or not math.isfinite(difference.high):
-        return [Reason("UndefinedMetric", f"the champion's {metric.name} is undefined on this hold-out.")]
+    low, high, shown = told_apart(measured.low, measured.high, chance)
+    return [
+        Reason(
+            "NotAboveChance",
+            f"{deciding.name} may lie anywhere from {low} to {high} (95 %), and {shown} is reached without "
+            "knowing anything of a row. More hold-out rows would tell.",
+        )
+    ]
+
+
+def _relative(deciding: Compared, policy: GatePolicy) -> list[Reason]:
+    """What speaks against the candidate beside the champion, as far as the hold-out can tell."""
+    metric, champion, difference = deciding.metric, deciding.champion, deciding.difference
+    if champion is None or difference is None or not difference.is_told:
+        return []
     shown = f"{metric.name} differs by {_gain(difference)} from the champion's {figure(champion.value)}"
     reasons = []
     if difference.high < 0:
@@ -342,23 +367,39 @@ def _relative(
     return reasons
 
 
-def _remarks(
-    metric: Metric,
-    value: Interval,
-    threshold: float,
-    difference: Interval | None,
-    champion_reason: str | None,
-) -> list[Reason]:
-    shown, wanted = told_apart(value.value, threshold)
-    remarks = [Reason("ThresholdMet", f"{metric.name} {shown} meets the threshold {wanted}.")]
-    if difference is not None:
+def _doubts(deciding: Compared, champion_reason: str | None) -> list[Reason]:
+    """Why the hold-out can't tell, and what would help."""
+    name, shortage = deciding.metric.name, deciding.shortage or deciding.difference_shortage
+    doubts = []
+    if deciding.shortage is None and not deciding.candidate.is_told:
+        message = f"{name} is undefined on this hold-out, for example because its target doesn't vary."
+        doubts.append(Reason("UndefinedMetric", message))
+    elif deciding.shortage is not None:
+        message = f"How sure {name} is can't be said: {shortage}. More rows like these would tell."
+        doubts.append(Reason("TooFewToTell", message))
+    elif deciding.difference_shortage is not None:
+        message = f"How {name} compares can't be said: {shortage}. More rows like these would tell."
+        doubts.append(Reason("TooFewToCompare", message))
+    elif deciding.difference is not None and not deciding.difference.is_told:
+        message = f"The champion's {name} is undefined on this hold-out."
+        doubts.append(Reason("UndefinedMetric", message))
+    if champion_reason is not None:
+        message = f"the champion could not be compared with: {champion_reason}"
+        doubts.append(Reason("ChampionNotScored", message))
+    return doubts
+
+
+def _remarks(deciding: Compared, threshold: float, champion_reason: str | None) -> list[Reason]:
+    """What speaks for the candidate."""
+    metric, value, difference = deciding.metric, deciding.candidate, deciding.difference
+    remarks = []
+    if float(metric.gain(value.value, threshold)) >= -_spacing(threshold):
+        shown, wanted = told_apart(value.value, threshold)
+        remarks.append(Reason("ThresholdMet", f"{metric.name} {shown} meets the threshold {wanted}."))
+    if difference is not None and difference.is_told:
         message = f"{metric.name} differs from the champion's by {_gain(difference)}."
         remarks.append(Reason("NotWorseThanChampion", message))
-    elif champion_reason is not None:
-        remarks.append(
-            Reason("ChampionNotScored", f"the champion could not be compared with: {champion_reason}")
-        )
-    else:
+    elif difference is None and champion_reason is None:
         remarks.append(Reason("FirstModel", "there is no champion to compare with."))
     return remarks
 
@@ -421,4 +462,4 @@ def refused_as_the_same(judgement: Judgement, version: int | None) -> Judgement:
         "SameModel",
         f"The candidate is {which} once more, file by file: the same data and the same code were trained on.",
     )
-    return replace(judgement, accepted=False, reasons=(reason,))
+    return replace(judgement, verdict=Verdict.REJECTED, reasons=(reason,))

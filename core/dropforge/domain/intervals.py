@@ -1,4 +1,4 @@
-"""A statistic's value and how sure it is, by the bootstrap."""
+"""A statistic's value and between which limits the truth lies."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+QUANTILE = 1.959964
+"""The normal distribution's, of a two-sided interval of that confidence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with its 95 % bootstrap percentile interval and standard deviation; NaN where undefined."""
+    """A value with its 95 % interval and standard deviation; NaN where there is none."""
 
     value: float
     low: float = math.nan
@@ -22,13 +24,18 @@ class Interval:
 
     @classmethod
     def of(cls, value: float, resampled: NDArray[np.float64]) -> Interval:
-        """Summarise a statistic's values on resamples; those where it is undefined are left out."""
+        """Return the bootstrap percentile interval of a statistic; resamples without a value are left out."""
         known = resampled[np.isfinite(resampled)]
         if len(known) < 2 or not math.isfinite(value):
             return cls(value)
         tail = (1 - CONFIDENCE) / 2
         low, high = np.quantile(known, (tail, 1 - tail))
         return cls(value, float(low), float(high), float(known.std(ddof=1)))
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there are limits."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
     def to_dict(self) -> dict[str, float | None]:
         """Return JSON-ready numbers, None where undefined."""

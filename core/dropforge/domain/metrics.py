@@ -7,7 +7,8 @@ for its interval. So a metric has a single implementation for both. Values agree
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,16 @@ from dropforge.domain.metric_registry import METRICS
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
+
+LOG_ERRORS: Mapping[str, Callable[[float], float]] = {
+    "r2": lambda error: 1 - math.exp(error),
+    "rmse": lambda error: math.exp(error / 2),
+    "mse": math.exp,
+    "mae": math.exp,
+    "log_loss": math.exp,
+    "brier": math.exp,
+}
+"""The metrics that are a mean over rows, or one mean over another, from `Scored.log_error`."""
 
 
 class Scored:
@@ -58,6 +69,15 @@ class Scored:
     def value(self, name: str) -> float:
         """Return one metric, every row counting once."""
         return float(self.measure((name,))[name][0])
+
+    def share(self, name: str) -> tuple[int, int]:
+        """Return hits and trials of accuracy, precision, recall, or of f1's share J (see `Method`)."""
+        right = self.labels == self.target
+        if name == "accuracy":
+            return int(right.sum()), len(right)
+        called, actual = self.labels == 1, self.target == 1
+        trials = {"precision": called, "recall": actual, "f1": called | actual}[name]
+        return int((called & actual).sum()), int(trials.sum())
 
     @cached_property
     def labels(self) -> Codes:
@@ -122,6 +142,46 @@ class Scored:
         tiny = np.finfo(np.float64).eps
         given = self.scores[np.arange(len(self.scores)), self.target.astype(np.int64)]
         return -np.log(np.clip(given, tiny, 1 - tiny))
+
+    def log_error(self, name: str, weights: Floats) -> tuple[Floats, Floats]:
+        """Return the logarithm of a mean error, and that logarithm's standard deviation, by weighting.
+
+        Of r2 it is the logarithm of the share that is not explained. On this scale errors of few rows and of
+        heavy tails are spread evenly enough to be studentised; `LOG_ERRORS` has the way back.
+
+        Args:
+            name: one of LOG_ERRORS.
+            weights: float64 (n_weightings, n), not negative.
+
+        Returns:
+            float64 (n_weightings,) each; not finite where the error is 0.
+        """
+        losses = self._losses(name)
+        columns = [np.ones(len(losses)), losses, losses**2]
+        if name == "r2":
+            centred = self.target - self.target.mean()
+            columns += [centred**power for power in range(1, 5)]
+            columns += [losses * centred, losses * centred**2]
+        total, *sums = (weights @ np.stack(columns, axis=1)).T
+        mean, square, *more = (each / total for each in sums)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if name != "r2":
+                return np.log(mean), np.sqrt(np.maximum(square / mean**2 - 1, 0) / total)
+            # Moments of the target about each weighting's own mean, from those about the plain mean.
+            shift, second, third, fourth, mixed, product = more
+            spread = second - shift**2
+            fourth = fourth - 4 * shift * third + 6 * shift**2 * second - 3 * shift**4
+            product = product - 2 * shift * mixed + shift**2 * mean
+            variance = square / mean**2 - 2 * product / (mean * spread) + fourth / spread**2
+            return np.log(mean / spread), np.sqrt(np.maximum(variance, 0) / total)
+
+    def _losses(self, name: str) -> Floats:
+        if name == "log_loss":
+            return self._log_losses
+        if name == "brier":
+            return np.asarray((self.scores[:, 1] - self.target) ** 2)
+        errors = np.abs(self.target - self.scores)
+        return np.asarray(errors if name == "mae" else errors**2)
 
     def _squares(self, weights: Floats) -> dict[str, Floats]:
         total = weights.sum(axis=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropforge.domain.records import Approval, Live, ModelVersion
+from dropforge.domain.verdicts import UNDECIDED, Verdict
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError
 from dropforge_ops.stack.documents import Document, Documents
@@ -18,6 +19,10 @@ _REGISTRY_STATUS = {Approval.APPROVED: "Approved", Approval.REJECTED: "Rejected"
 
 class Outdated(OperationFailed):
     """What a decision was to be made by has changed since it was shown. Nothing was decided."""
+
+
+class ReasonNeeded(OperationFailed):
+    """The gate can't say whether the version is good enough, and the approval doesn't say why it is."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,11 @@ class Candidate:
     def is_live(self) -> bool:
         return self.live is not None and self.live.version == self.model.version
 
+    @property
+    def verdict(self) -> Verdict:
+        """What the gate said of it."""
+        return Verdict.of(self.judgement.content)
+
     def to_dict(self) -> dict[str, Any]:
         content = self.judgement.content
         return {
@@ -50,6 +60,7 @@ class Candidate:
             "champion": content.get("champion"),
             "difference": content.get("difference"),
             "reasons": content.get("reasons"),
+            "verdict": str(self.verdict),
             "rows": content.get("rows"),
             "judgement_uri": self.judgement.uri,
             "judgement_sha256": self.judgement.sha256,
@@ -139,8 +150,12 @@ def check_current(shown: Candidate, ledger: LedgerReader, documents: Documents, 
         )
 
 
-def check_approvable(shown: Candidate) -> str | None:
+def check_approvable(shown: Candidate, reason: str | None) -> str | None:
     """Whether an approval would do something.
+
+    Args:
+        shown: the version.
+        reason: as the reviewer gave it. What the gate can't say is overridden by somebody who says why.
 
     Returns:
         Why nothing is to be done, or None.
@@ -161,7 +176,17 @@ def check_approvable(shown: Candidate) -> str | None:
             f"{shown.judgement.uri} was changed after version {model.version} was registered, so an approval "
             "wouldn't count. Restore the object's version in S3, or train again."
         )
+    if shown.verdict is Verdict.UNDECIDED and not (reason or "").strip():
+        raise ReasonNeeded(
+            f"{UNDECIDED} {' '.join(told(shown))} Approve it only if you know better, and say why: "
+            f"'dropforge approve {model.version} --reason TEXT'."
+        )
     return None
+
+
+def told(shown: Candidate) -> list[str]:
+    """The gate's reasons, as sentences."""
+    return [str(each.get("message", each)) for each in shown.judgement.content.get("reasons") or []]
 
 
 def check_rejectable(shown: Candidate) -> str | None:

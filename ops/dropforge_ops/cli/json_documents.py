@@ -18,6 +18,7 @@ _DECISION: Final = {
     "metrics": "every metric by name",
     "champion": "how the live model did on the same hold-out, or null",
     "difference": "the paired difference to it with its interval, or null",
+    "verdict": "accepted, or undecided: the gate can't say, and a person decides",
     "reasons": "why the gate said so: code and message each",
     "rows": "rows of the hold-out",
     "judgement_uri": "the metrics that were shown",

@@ -321,9 +321,12 @@ class CliStack:
         self.sfn.end(run.execution_arn, execution_status)
         return ended
 
-    def register(self, run: Run, version: int, *, champion: bool = False) -> ModelVersion:
+    def register(
+        self, run: Run, version: int, *, champion: bool = False, undecided: bool = False
+    ) -> ModelVersion:
         """What judging and registering leave behind."""
-        digest = hashlib.sha256(self.write_judgement(run.run_id, champion=champion)).hexdigest()
+        judgement = self.write_judgement(run.run_id, champion=champion, undecided=undecided)
+        digest = hashlib.sha256(judgement).hexdigest()
         prefix = f"s3://{self.bucket}/models/{run.run_id}"
         model = ModelVersion(
             version=version,
@@ -349,7 +352,9 @@ class CliStack:
         self.free(run)
         return registered
 
-    def write_judgement(self, run_id: str, *, champion: bool = False, digest: str = "cd" * 32) -> bytes:
+    def write_judgement(
+        self, run_id: str, *, champion: bool = False, undecided: bool = False, digest: str = "cd" * 32
+    ) -> bytes:
         content: dict[str, Any] = {
             "format": 1,
             "accepted": True,
@@ -361,6 +366,10 @@ class CliStack:
             "difference": None,
             "model_digest": digest,
         }
+        if undecided:
+            message = "How sure auc is can't be said: of 'yes' there are 3."
+            content |= {"verdict": "undecided", "accepted": False}
+            content["reasons"] = [{"code": "TooFewToTell", "message": message}]
         if champion:
             content["champion"] = {"scored": True, "metric": {"value": 0.99, "low": 0.97, "high": 1.0}}
             content["difference"] = {"value": 0.0031, "low": -0.001, "high": 0.007}

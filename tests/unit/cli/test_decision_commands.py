@@ -22,6 +22,26 @@ def test_shows_what_is_decided_by_and_approves(stack, on_stack):
     assert stack.sagemaker.updates[0]["ApprovalDescription"] == "better than before"
 
 
+def test_what_the_gate_cannot_say_is_approved_by_somebody_who_says_why(stack, on_stack):
+    stack.trained(1, undecided=True)
+    stack.apply_decisions(deploys=False)
+    outcome = on_stack("approve", "latest", "--yes")
+    assert outcome.exit_code == 1
+    assert "The gate can't say whether this candidate is good enough: How sure auc is" in outcome.stderr
+    assert "--reason TEXT" in outcome.stderr
+    assert not stack.sagemaker.updates
+    outcome = on_stack("approve", "latest", "--reason", "checked by hand", "--yes", "--json")
+    assert outcome.exit_code == 0
+    assert outcome.json["verdict"] == "undecided"
+    assert stack.sagemaker.updates[0]["ApprovalDescription"] == "checked by hand"
+
+
+def test_what_the_gate_cannot_say_is_rejected_like_any_other(stack, on_stack):
+    stack.trained(1, undecided=True)
+    stack.apply_decisions(deploys=False)
+    assert on_stack("reject", "latest", "--yes").exit_code == 0
+
+
 def test_columns_with_values_that_are_not_used_are_named_before_an_approval(stack, on_stack):
     model = stack.trained(1)
     left_out = Column("comment", "text", "ignored", nullable=True, note="free text")

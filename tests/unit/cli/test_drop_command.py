@@ -103,6 +103,21 @@ def test_approves_with_the_metrics_digest_and_follows_the_deployment(stack, on_s
     assert "SmokeTest" in outcome.stderr
 
 
+def test_leaves_to_a_person_what_the_gate_cannot_say(stack, on_stack, file):
+    def act(drop):
+        stack.receive(drop)
+        run = stack.open_run(drop.run_id, drops=[drop])
+        stack.sfn.enter(run.execution_arn, "AwaitApproval")
+        stack.register(run, 1, undecided=True)
+
+    stack.on_drop = act
+    outcome = on_stack("drop", file, "--approve")
+    assert outcome.exit_code == 1
+    assert "The gate can't say" in outcome.stderr
+    assert "dropforge approve 1 --reason TEXT" in outcome.stderr
+    assert not stack.sagemaker.updates
+
+
 def test_fails_with_the_runs_error(stack, on_stack, file):
     def act(drop):
         stack.receive(drop)

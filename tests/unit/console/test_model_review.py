@@ -17,8 +17,8 @@ from dropforge_ops.console.reading.models import (
     DELETED,
     EVEN,
     WORSE,
+    Judged,
     Span,
-    Verdict,
     Versions,
     read_refused,
     read_review,
@@ -152,12 +152,22 @@ def test_a_version_from_before_curves_were_kept_still_has_its_verdict():
 def test_a_refused_candidate_is_reviewed_by_its_run():
     store, _ = judged(champion=SCORED, strength=0.5)
     found = read_refused("run-1", "data", ReadLedger(), StoredS3(store).documents)
-    assert not found.verdict.accepted
+    assert found.verdict.verdict == "rejected"
     assert found.model is None
     assert "refused" in headline(found.verdict)
     assert "Worse than version" in difference_in_words(found.verdict.deciding, found.verdict.champion_version)
     with pytest.raises(NotFound, match="left no judgement"):
         read_refused("run-9", "data", ReadLedger(), StoredS3(store).documents)
+
+
+def test_a_candidate_of_which_the_gate_cannot_say_is_put_to_the_reviewer():
+    champion = {**SCORED, "scored": False, "reason": "SchemaChanged: other classes"}
+    found = review(*judged(champion=champion))
+    assert found.verdict.verdict == "undecided"
+    said = headline(found.verdict)
+    assert said.startswith("The gate can't say")
+    assert "SchemaChanged: other classes" in said
+    assert "takes a reason" in said
 
 
 def test_standing_follows_ledger_and_registry_but_keeps_the_metrics_that_were_shown():
@@ -215,7 +225,7 @@ def test_the_list_has_what_the_gate_refused_and_where_one_can_go_back_to():
     ],
 )
 def test_a_difference_is_told_by_where_its_whole_interval_lies(span, side, said):
-    verdict = Verdict.of(
+    verdict = Judged.of(
         {
             "metric": {"name": "auc", "value": 0.8, "low": 0.7, "high": 0.9, "threshold": 0.7},
             "difference": {"value": span.value, "low": span.low, "high": span.high},
@@ -243,5 +253,5 @@ def test_the_interval_is_told_against_the_threshold_whichever_way_the_metric_goe
     low, high, threshold, greater, said
 ):
     metric = {"name": "m", "value": (low + high) / 2, "low": low, "high": high, "threshold": threshold}
-    verdict = Verdict.of({"accepted": True, "rows": 50, "metric": {**metric, "greater_is_better": greater}})
+    verdict = Judged.of({"accepted": True, "rows": 50, "metric": {**metric, "greater_is_better": greater}})
     assert said in interval_in_words(verdict)

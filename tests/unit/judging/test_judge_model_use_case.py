@@ -103,7 +103,7 @@ def request(policy=None, **changes):
 def test_accepted_candidate_gets_its_files_and_a_small_answer():
     store = store_with()
     answer = judge_model(request(), store)
-    assert answer["accepted"] is True
+    assert (answer["verdict"], answer["accepted"]) == ("accepted", True)
     assert set(answer["metric"]) == {"name", "value", "low", "high", "threshold"}
     assert answer["champion"] is None
     assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMet", "FirstModel"]
@@ -148,7 +148,7 @@ def test_a_rerun_writes_the_same_bytes():
 
 def test_a_rejected_candidate_is_a_result():
     answer = judge_model(request(policy=GatePolicy(threshold="0.999")), store_with())
-    assert answer["accepted"] is False
+    assert (answer["verdict"], answer["accepted"]) == ("rejected", False)
     assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMissed"]
 
 
@@ -164,10 +164,10 @@ def test_candidate_worse_than_champion_is_rejected_with_both_numbers():
 def test_champion_that_could_not_be_scored_is_told_with_the_reason():
     champion = {"scored": False, "reason": "SchemaChanged: other classes", "sha256": "c" * 64}
     answer = judge_model(request(champion=CHAMPION), store_with(champion=champion))
-    assert answer["accepted"] is True
+    assert (answer["verdict"], answer["accepted"]) == ("undecided", False)
     assert answer["champion"]["scored"] is False
     assert answer["champion"]["reason"] == "SchemaChanged: other classes"
-    assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMet", "ChampionNotScored"]
+    assert [reason["code"] for reason in answer["reasons"]] == ["ChampionNotScored", "ThresholdMet"]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,26 @@ def test_registers_a_package_with_its_lineage_and_waits():
     assert world.ledger.get_run(admission.run.run_id).status is RunStatus.AWAITING_APPROVAL
 
 
+def test_reviewers_are_told_first_what_the_gate_cannot_say():
+    world = World()
+    admission = world.admit(a_drop(1))
+    reasons = [{"code": "TooFewToTell", "message": "How sure auc is can't be said."}]
+    registration = world.register(admission, verdict="undecided", accepted=False, reasons=reasons)
+    assert registration.notes[0] == "The gate can't say whether this candidate is good enough:"
+    assert registration.notes[1] == "- How sure auc is can't be said."
+    (registered,) = world.registry.registered.values()
+    assert registered.package.status == "PendingManualApproval"
+    assert registered.request.metadata["gate_verdict"] == "undecided"
+
+
+def test_a_judgement_of_a_release_with_two_verdicts_is_registered():
+    world = World()
+    registration = world.register(world.admit(a_drop(1)), accepted=True)
+    (registered,) = world.registry.registered.values()
+    assert registered.request.metadata["gate_verdict"] == "accepted"
+    assert not any("can't say" in note for note in registration.notes)
+
+
 def test_the_package_names_a_copy_of_what_was_judged():
     world = World()
     admission, version = world.candidate(1)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dropforge.domain.comparison import compare
 from dropforge.domain.drift.distributions import normal_quantile, normal_tail
-from dropforge.domain.intervals import Interval
+from dropforge.domain.intervals import QUANTILE, Interval
 from dropforge.domain.metric_registry import Metric, metric_named
 from dropforge.domain.metrics import Scored
-from dropforge.domain.resampling import resample_weights, resamples_for
+from dropforge.domain.resampling import resamples_for
 
 NOT_ENOUGH_DATA, UNDEFINED, STEADY, DEGRADED = "not_enough_data", "undefined", "steady", "degraded"
 
@@ -24,10 +25,10 @@ class Quality:
     """The metric that the model was judged by, on live predictions.
 
     Attributes:
-        verdict: not_enough_data, undefined (for example a single class among the outcomes), steady, degraded.
+        verdict: not_enough_data (also of one class, or on the hold-out), undefined, steady, degraded.
         predictions, labelled: rows of the quality window, and how many of them have a usable outcome.
         ignored: outcomes that are no class of the model.
-        live: value with its 95 % bootstrap interval.
+        live: value with its 95 % interval.
         holdout: likewise as the model was judged.
         threshold: the value at which the verdict turns.
         p_value: chance of a value as bad as this if quality were the hold-out's, less the tolerance.
@@ -77,9 +78,9 @@ def measure_quality(
 ) -> Quality:
     """Measure the metric on the rows with an outcome, and test whether it is worse than on the hold-out.
 
-    The test is one-sided and normal: the deviation is that of both bootstraps together; for a metric in
-    [0, 1] each is at least that of a share with two more successes and failures (Agresti and Coull 1998),
-    because a bootstrap of a perfect result says that it is certain.
+    The test is one-sided: how far the two values lie apart is measured in the halves of their intervals that
+    face each other (the method of variance estimates recovery: Zou and Donner 2008, Construction of
+    confidence limits about effect measures), so that it holds where the intervals do, see `compare`.
 
     Args:
         scores: float64 (n, n_classes) probabilities, or (n,) values.
@@ -101,19 +102,25 @@ def measure_quality(
         return Quality(metric.name, NOT_ENOUGH_DATA, **found, live=nothing, holdout=holdout)
     kind = np.int64 if classes is not None else np.float64
     target = np.array([each for each in targets if each is not None], dtype=kind)
-    scored = Scored(task, target, scores[usable])
-    strata = target if classes is not None else np.zeros(len(target), dtype=np.int64)
-    drawn = [
-        scored.measure((metric.name,), weights)[metric.name]
-        for weights in resample_weights(strata.astype(np.int64), resamples_for(len(target), resamples), seed)
-    ]
-    live = Interval.of(scored.value(metric.name), np.concatenate(drawn))
-    if not (math.isfinite(live.value) and math.isfinite(live.deviation) and math.isfinite(holdout.value)):
+    measured = compare(
+        Scored(task, target, scores[usable]),
+        None,
+        (metric.name,),
+        classes=classes,
+        resamples=resamples_for(len(target), resamples),
+        seed=seed,
+    )[metric.name]
+    live = measured.candidate
+    if math.isfinite(live.value) and (measured.shortage is not None or not holdout.is_told):
+        return Quality(metric.name, NOT_ENOUGH_DATA, **found, live=live, holdout=holdout)
+    if not (live.is_told and math.isfinite(holdout.value)):
         return Quality(metric.name, UNDEFINED, **found, live=live, holdout=holdout)
-    theirs = (holdout.high - holdout.low) / (2 * 1.959964)
     deviation = math.hypot(
-        _deviation(metric, live.value, live.deviation, len(target)),
-        _deviation(metric, holdout.value, theirs if math.isfinite(theirs) else 0.0, holdout_rows),
+        _towards(live, better=metric.greater_is_better),
+        max(
+            _towards(holdout, better=not metric.greater_is_better),
+            _least_deviation(metric, holdout.value, holdout_rows),
+        ),
     )
     deficit = float(metric.gain(holdout.value, live.value)) - tolerance
     certain = 0.0 if deficit > 0 else 1.0
@@ -126,11 +133,20 @@ def measure_quality(
     )
 
 
-def _deviation(metric: Metric, value: float, bootstrap: float, rows: int) -> float:
+def _towards(interval: Interval, *, better: bool) -> float:
+    """How far an interval reaches to its upper or its lower side, in standard deviations' units."""
+    return ((interval.high - interval.value) if better else (interval.value - interval.low)) / QUANTILE
+
+
+def _least_deviation(metric: Metric, value: float, rows: int) -> float:
+    """That of a share with two more successes and failures (Agresti and Coull 1998).
+
+    Models that were promoted before intervals allowed for it may claim a perfect result with certainty.
+    """
     if not metric.is_share or rows <= 0:
-        return bootstrap
+        return 0.0
     share = (value * rows + 2) / (rows + 4)
-    return max(bootstrap, math.sqrt(share * (1 - share) / (rows + 4)))
+    return math.sqrt(share * (1 - share) / (rows + 4))
 
 
 def _number(value: Any) -> float:

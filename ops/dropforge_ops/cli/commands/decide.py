@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from dropforge.domain.records import Approval, Live, ModelVersion
+from dropforge.domain.verdicts import UNDECIDED, Verdict
 from dropforge_ops.actions import decisions
 from dropforge_ops.actions.deployments import DeploymentWatch
 from dropforge_ops.actions.progress_view import ProgressView
@@ -17,6 +18,11 @@ from dropforge_ops.errors import OperationFailed
 from dropforge_ops.render import facts, judged, number, say
 from dropforge_ops.stack.data_reports import read_data_report
 
+_SAID = {
+    Verdict.ACCEPTED: "Accepted:",
+    Verdict.REJECTED: "Rejected:",
+    Verdict.UNDECIDED: UNDECIDED,
+}
 _REMEDY = "The decision stands and is acted on; 'dropforge models' shows how it stands."
 # The registry's event, and the function that acts on it, take seconds even when cold.
 _HEARD_WITHIN_S = 120.0
@@ -39,8 +45,8 @@ def approve(
     model = decisions.parse_version(version, invocation.ledger)
     shown = _shown(invocation, model)
     text = decisions.clean_reason(reason, "approved with dropforge approve")
-    nothing = decisions.check_approvable(shown)
     show_candidate(shown, invocation.err)
+    nothing = decisions.check_approvable(shown, reason)
     if nothing is None:
         _warn_of_left_out(invocation, model)
     if nothing is not None and (shown.is_live or not wait):
@@ -112,7 +118,7 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
             ("run", shown.model.run_id),
             *judged(content),
             ("other metrics", ", ".join(f"{name} {number(value)}" for name, value in others.items())),
-            ("verdict", " ".join(reason.get("message", "") for reason in content.get("reasons") or [])),
+            ("verdict", f"{_SAID[shown.verdict]} {' '.join(decisions.told(shown))}".strip()),
         ],
     )
 

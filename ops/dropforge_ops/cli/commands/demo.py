@@ -171,7 +171,7 @@ def _expect(run: Run, status: RunStatus) -> Run:
 def _approve(invocation: Invocation, run: Run, view: ProgressView) -> decisions.Candidate:
     model = decisions.parse_version(str(run.version), invocation.ledger)
     shown = decisions.candidate(model, invocation.ledger, invocation.documents)
-    decisions.check_approvable(shown)
+    decisions.check_approvable(shown, None)
     metric = shown.judgement.content["metric"]
     view.line(f"Version {model.version}: {metric['name']} {interval(metric)}; approving")
     decisions.decide(

@@ -191,7 +191,7 @@ def _approve(invocation: Invocation, run: Run, view: ProgressView) -> None:
         raise OperationFailed(f"Run {run.run_id} waits for approval, but names no version.")
     model = decisions.parse_version(str(run.version), invocation.ledger)
     shown = decisions.candidate(model, invocation.ledger, invocation.documents)
-    if model.approval is Approval.PENDING and decisions.check_approvable(shown) is None:
+    if model.approval is Approval.PENDING and decisions.check_approvable(shown, None) is None:
         decisions.decide(
             invocation.target.client("sagemaker"),
             shown,

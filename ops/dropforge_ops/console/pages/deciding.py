@@ -12,6 +12,7 @@ from nicegui import html, ui
 from dropforge.domain.data_report import DataReport
 from dropforge.domain.figures import figure
 from dropforge.domain.records import Approval, Live, ModelVersion
+from dropforge.domain.verdicts import UNDECIDED, Verdict
 from dropforge_ops.actions import decisions, rollbacks
 from dropforge_ops.console.components.actions import button, confirm
 from dropforge_ops.console.components.feedback import error_banner, notice
@@ -130,8 +131,11 @@ def _decide(context: Context, shown: decisions.Candidate, approval: Approval, re
     """Returns why there was nothing to do, or None."""
     sagemaker = context.target.client("sagemaker")
     decisions.check_current(shown, context.ledger, context.documents, sagemaker)
-    check = decisions.check_approvable if approval is Approval.APPROVED else decisions.check_rejectable
-    nothing = check(shown)
+    nothing = (
+        decisions.check_approvable(shown, reason)
+        if approval is Approval.APPROVED
+        else decisions.check_rejectable(shown)
+    )
     if nothing is None:
         text = decisions.clean_reason(reason, f"{approval} in the console")
         decisions.decide(sagemaker, shown, approval, by=context.target.caller, reason=text)
@@ -180,6 +184,8 @@ def _follow(context: Context, outcome: Outcome, arn: str, version: int) -> None:
 
 def _describe(shown: decisions.Candidate, approval: Approval, data: DataReport | None) -> None:
     content = shown.judgement.content
+    if shown.verdict is Verdict.UNDECIDED:
+        notice(f"{UNDECIDED} {' '.join(decisions.told(shown))}", tone="warn")
     difference = Span.of(content.get("difference"))
     champion = (content.get("champion") or {}).get("metric")
     facts(

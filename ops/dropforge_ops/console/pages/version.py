@@ -12,6 +12,7 @@ from dropforge.domain.data_report import DataReport
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.metric_registry import MEANINGS
 from dropforge.domain.records import Approval, StageChange
+from dropforge.domain.verdicts import Verdict
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.curves import (
     calibration_chart,
@@ -80,7 +81,8 @@ async def build_refused(context: Context, run_id: str) -> None:
     )
     _title(f"Candidate of {run_id}")
     with html.div().classes("inline"):
-        chip("refused by the gate" if not review.verdict.accepted else "no version", "mute")
+        refused = review.verdict.verdict is Verdict.REJECTED
+        chip("refused by the gate" if refused else "no version", "mute")
         link("Its run", f"/runs/{run_id}")
     _draw(review)
 
@@ -193,7 +195,7 @@ def _draw_verdict(review: Review) -> None:
     row = verdict.deciding
     with card("Verdict"):
         with html.div().classes("inline"):
-            chip("accepted" if verdict.accepted else "refused", "ok" if verdict.accepted else "bad")
+            chip(*_SAID[verdict.verdict])
             html.span(headline(verdict)).classes("strong")
         low, high = scale_of(row.candidate, row.champion, also=(verdict.threshold,))
         with html.div().classes("duel"):
@@ -217,14 +219,21 @@ def _draw_verdict(review: Review) -> None:
             for reason in verdict.reasons:
                 html.p(reason).classes("mono")
             html.p(
-                f"An interval holds the middle 95 % of {verdict.resamples:,} bootstrap resamples of "
-                "the hold-out: "
-                "the values that other rows of the same kind would plausibly have given. Candidate and live "
-                "model are measured on the same resamples, so their difference is known more precisely than "
-                "either value. The gate refuses when the difference is a loss beyond chance, or "
-                "larger than the "
-                "tolerance."
+                "An interval holds the truth in 95 % of all hold-outs of this kind. A candidate is accepted "
+                "when its value meets the threshold and its whole interval lies above what a model reaches "
+                "that knows nothing. Candidate and live model are measured on the same "
+                f"{verdict.resamples:,} resamples of the hold-out, so their difference is known more "
+                "precisely than either value. The gate refuses when the difference is a loss beyond chance, "
+                "or larger than the tolerance. Where the hold-out has too few rows of a class for an "
+                "interval that holds, the gate can't say, and a person decides."
             ).classes("dim")
+
+
+_SAID: Final[Mapping[Verdict, tuple[str, str]]] = {
+    Verdict.ACCEPTED: ("accepted", "ok"),
+    Verdict.REJECTED: ("refused", "bad"),
+    Verdict.UNDECIDED: ("can't say", "warn"),
+}
 
 
 def _duel_row(

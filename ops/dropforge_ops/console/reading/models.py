@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from botocore.exceptions import ClientError
 
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus, StageChange
+from dropforge.domain.verdicts import Verdict
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.actions import decisions
 from dropforge_ops.console.reading.told_data import ToldData, read_told_data
@@ -98,10 +99,10 @@ class SliceRow:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judged:
     """What the gate said, with the numbers it said it by."""
 
-    accepted: bool
+    verdict: Verdict
     reasons: tuple[str, ...]
     threshold: float | None
     rows: int
@@ -131,7 +132,7 @@ class Verdict:
             }
         rows = [_metric_row(each, raw, each == name) for each, raw in compared.items()]
         return cls(
-            accepted=bool(content.get("accepted")),
+            verdict=Verdict.of(content),
             reasons=tuple(str(each.get("message")) for each in content.get("reasons") or []),
             threshold=metric.get("threshold"),
             rows=int(content.get("rows") or 0),
@@ -151,7 +152,7 @@ class Review:
     run: Run | None
     model: ModelVersion | None
     shown: decisions.Candidate | None
-    verdict: Verdict
+    verdict: Judged
     diagnostics: Mapping[str, Any] | None
     diagnostics_problem: str | None
     data: ToldData | None
@@ -242,7 +243,7 @@ def _review(
         run=ledger.get_run(run_id),
         model=model,
         shown=shown,
-        verdict=Verdict.of(judgement.content),
+        verdict=Judged.of(judgement.content),
         diagnostics=diagnostics,
         diagnostics_problem=problem,
         data=read_told_data(run_id, bucket, ledger, documents),

@@ -8,8 +8,9 @@ from typing import Any
 
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.moments import from_iso
+from dropforge.domain.verdicts import UNDECIDED, Verdict
 from dropforge_ops.console.reading.drift import AlarmWord, Quality, false_alarm_windows
-from dropforge_ops.console.reading.models import BETTER, EVEN, WORSE, MetricRow, Span, Verdict
+from dropforge_ops.console.reading.models import BETTER, EVEN, WORSE, Judged, MetricRow, Span
 
 
 def signed(value: float | None) -> str:
@@ -36,10 +37,12 @@ def _with_minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def headline(verdict: Verdict) -> str:
+def headline(verdict: Judged) -> str:
     """The verdict in a sentence."""
-    if not verdict.accepted:
+    if verdict.verdict is Verdict.REJECTED:
         return "The gate refused this candidate."
+    if verdict.verdict is Verdict.UNDECIDED:
+        return f"{UNDECIDED} {' '.join(verdict.reasons)} You decide: approving it takes a reason."
     if verdict.champion_version is None:
         return "The gate let it through. It is the first model, so there is nothing to compare it with."
     if verdict.champion_problem:
@@ -75,7 +78,7 @@ def difference_in_words(row: MetricRow, champion: int | None) -> str:
     )
 
 
-def interval_in_words(verdict: Verdict) -> str:
+def interval_in_words(verdict: Judged) -> str:
     """What the deciding metric's interval says against the threshold."""
     row = verdict.deciding
     span, threshold = row.candidate, verdict.threshold
@@ -92,7 +95,7 @@ def interval_in_words(verdict: Verdict) -> str:
     return judged + (
         f"The value meets the threshold {wanted}, but its 95 % interval reaches beyond it: on other rows of "
         "the same kind it could miss."
-        if verdict.accepted
+        if verdict.verdict is Verdict.ACCEPTED
         else f"The threshold is {wanted}."
     )
 
