@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dropforge.adapters.tables.checking.contract_check import count_block
-from dropforge.adapters.tables.checking.passes import check_table, survey_table
+from dropforge.adapters.tables.checking.passes import check_table, count_block, survey_table
 from dropforge.adapters.tables.reading.formats import BLOCK_BYTES, open_table
 from dropforge.adapters.tables.staging.local_staging import Staging
 from dropforge.adapters.tables.threads import cores

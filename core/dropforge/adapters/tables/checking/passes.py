@@ -1,4 +1,4 @@
-"""Reads a table, or a span of one, through survey and check."""
+"""Reads a table, or a span of one, through survey and check, and counts what was found."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dropforge.adapters.tables.reading.blocks import Block, Hints, Piece, Table
 from dropforge.adapters.tables.threads import ordered
 from dropforge.domain.contract import Contract
 from dropforge.domain.drop_totals import SpanSurvey, hold_to_schema
+from dropforge.domain.preparing import EXAMPLES_PER_REASON, CheckCounts, Example, ObjectCounts, Reason
 from dropforge.domain.survey import TableSurvey
 
 
@@ -61,3 +62,21 @@ def _checked(piece: Piece, contract: Contract) -> CheckedBlock:
 def _surveyed(piece: Piece, source: str) -> tuple[Block, TableSurvey]:
     block = piece()
     return replace(block, columns={}), survey_block(block, source)
+
+
+def count_block(counts: CheckCounts, source: str, checked: CheckedBlock) -> None:
+    """Add a block of the object that is named `source`."""
+    total = counts.objects.setdefault(source, ObjectCounts())
+    for group in checked.rejects:
+        reason = counts.reasons.setdefault((group.rule, group.column), Reason())
+        reason.count += len(group.positions)
+        places = group.positions[: EXAMPLES_PER_REASON - len(reason.examples)]
+        for position, value in zip(places, group.values, strict=False):
+            reason.examples.append(Example(source, total.read + int(position) + 1, value.as_py()))
+    for name, values in checked.filled.items():
+        counts.fill(name, values)
+    counts.note_missing(checked.missing)
+    counts.note_reading(checked.read_otherwise)
+    total.read += checked.records
+    total.rejected += checked.rejected_rows
+    total.unlabelled += checked.unlabelled_rows

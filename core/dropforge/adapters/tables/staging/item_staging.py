@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from dropforge.adapters.tables.checking.contract_check import CheckedBlock, count_block
+from dropforge.adapters.tables.checking.contract_check import CheckedBlock
+from dropforge.adapters.tables.checking.passes import count_block
 from dropforge.adapters.tables.staging.key_file import KeySorter
 from dropforge.adapters.tables.staging.local_staging import label_codes, staged_batch, staged_schema
 from dropforge.adapters.tables.staging.outline import Outline

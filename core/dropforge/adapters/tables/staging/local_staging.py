@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dropforge.adapters.tables.checking.contract_check import CheckedBlock, count_block, prepared_schema
+from dropforge.adapters.tables.checking.contract_check import CheckedBlock, prepared_schema
+from dropforge.adapters.tables.checking.passes import count_block
 from dropforge.adapters.tables.staging.array_file import ArrayFile
 from dropforge.adapters.tables.staging.outline import Outline
 from dropforge.adapters.tables.threads import cores
