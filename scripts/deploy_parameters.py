@@ -11,15 +11,15 @@ python scripts/deploy_parameters.py --tags dev TargetColumn=diagnosis ModelName=
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dropforge_local.template import load_template
+from dropforge_ops.errors import UsageError
 from dropforge_ops.stack.environments import CONFIG, environment_parameters, environment_tags
+from dropforge_ops.stack.project import declared_parameters, refuse_unknown_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,24 +28,17 @@ def merged(environment: str, given: Sequence[str]) -> list[str]:
     """``Name=value`` for every parameter; the given ones win.
 
     Raises:
-        ValueError: one is no parameter of the template. ``sam deploy`` would leave it out and say nothing.
+        UsageError: one is no parameter of the template.
     """
     values = environment_parameters(environment, given, ROOT / CONFIG)
-    declared = load_template(ROOT / "template.yaml")["Parameters"]
-    for name in values:
-        if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1)
-            raise ValueError(
-                f"template.yaml has no parameter {name}{f'; is it {near[0]}?' if near else '.'} "
-                f"Correct it, or remove it from {CONFIG} and PARAMETERS; all are in docs/reference."
-            )
+    refuse_unknown_parameters(values, declared_parameters(ROOT))
     return [f"{name}={value}" for name, value in values.items()]
 
 
 def tags(environment: str, given: Sequence[str]) -> list[str]:
     """``key=value`` for every tag of the deployment."""
     values = environment_parameters(environment, given, ROOT / CONFIG)
-    default = load_template(ROOT / "template.yaml")["Parameters"]["ModelName"]["Default"]
+    default = declared_parameters(ROOT)["ModelName"]["Default"]
     found = environment_tags(environment, values.get("ModelName", default), ROOT / CONFIG)
     return [f"{key}={value}" for key, value in found.items()]
 
@@ -90,7 +83,7 @@ def main() -> int:
             print("\n".join(map(quoted, tags(arguments[1], arguments[2:]))))
             return 0
         parameters = merged(arguments[0], arguments[1:])
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, UsageError) as error:
         print(f"{error}" if str(error) else __doc__, file=sys.stderr)
         return 2
     if not any(each.startswith("TargetColumn=") for each in parameters):

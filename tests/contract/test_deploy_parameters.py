@@ -6,6 +6,7 @@ import pytest
 from scripts.deploy_parameters import ROOT, main, merged, quoted, release, tags
 
 from dropforge_local.template import load_template
+from dropforge_ops.errors import UsageError
 
 
 def test_given_parameters_win_and_the_environments_stay():
@@ -52,9 +53,9 @@ def test_refuses_what_is_no_environment_or_no_parameter(environment, given):
 
 
 def test_refuses_what_sam_would_pass_over_in_silence():
-    with pytest.raises(ValueError, match="no parameter TaskTyp; is it TaskType"):
+    with pytest.raises(UsageError, match="no parameter TaskTyp; is it TaskType"):
         merged("dev", ["TargetColumn=y", "TaskTyp=binary"])
-    with pytest.raises(ValueError, match=r"no parameter Zzz\. .*docs/reference"):
+    with pytest.raises(UsageError, match=r"no parameter Zzz\. .*docs/reference"):
         merged("dev", ["TargetColumn=y", "Zzz=1"])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge_local.template import load_template
-from dropforge_ops.errors import UsageError
+from dropforge_ops.stack.project import refuse_unknown_parameters
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,7 @@ class StackTemplate:
     given: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        unknown = sorted(self.given.keys() - self.document.get("Parameters", {}).keys())
-        if unknown:
-            raise UsageError(f"The template has no parameter {', '.join(unknown)}.")
+        refuse_unknown_parameters(self.given, self.document.get("Parameters", {}))
 
     @cached_property
     def parameters(self) -> Mapping[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,22 @@ def asked_parameters(
     return asked
 
 
+def refuse_unknown_parameters(given: Iterable[str], declared: Iterable[str]) -> None:
+    """Refuse names that the template doesn't have: sam and the local host leave them out in silence.
+
+    Raises:
+        UsageError: the nearest name is in it, where one is near.
+    """
+    known = set(declared)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            raise UsageError(
+                f"template.yaml has no parameter {name}{f'; is it {near[0]}?' if near else '.'} "
+                f"All are in docs/reference/parameters.md."
+            )
+
+
 def deployed_parameters(cloudformation: Any, stack: str) -> dict[str, str] | None:
     """The parameters of the stack as it stands; None where there is no such stack."""
     try:
@@ -93,7 +110,13 @@ def merged_parameters(deployed: Mapping[str, str] | None, asked: Mapping[str, st
 
 def default_parameters(root: Path) -> dict[str, str]:
     """The template's parameters where nobody says otherwise; those without a default are left out."""
+    declared = declared_parameters(root)
+    return {name: str(each["Default"]) for name, each in declared.items() if "Default" in each}
+
+
+def declared_parameters(root: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The template's parameters as it declares them, by name."""
     from dropforge_local.template import load_template  # noqa: PLC0415 - PyYAML, which few commands need
 
-    declared = load_template(root / "template.yaml")["Parameters"]
-    return {name: str(each["Default"]) for name, each in declared.items() if "Default" in each}
+    declared: Mapping[str, Mapping[str, Any]] = load_template(root / "template.yaml")["Parameters"]
+    return declared

@@ -65,6 +65,12 @@ def test_up_and_demo_need_the_project(dropforge, tmp_path, monkeypatch):
         assert "template.yaml" in outcome.stderr
 
 
+def test_up_refuses_a_parameter_that_the_template_does_not_have(dropforge):
+    outcome = dropforge("up", "--fresh", "--parameter", "EndpointMod=real-time", "--json")
+    assert outcome.exit_code == 2
+    assert "no parameter EndpointMod; is it EndpointMode?" in outcome.stdout
+
+
 def test_up_is_of_this_machine_only(dropforge):
     outcome = dropforge("up", "--region", "eu-west-1", "--json")
     assert outcome.exit_code == 2

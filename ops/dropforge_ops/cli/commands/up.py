@@ -21,9 +21,11 @@ from dropforge_ops.render import facts, say
 from dropforge_ops.stack.project import (
     DEFAULT_SAMPLE,
     asked_parameters,
+    declared_parameters,
     deployed_parameters,
     find_root,
     merged_parameters,
+    refuse_unknown_parameters,
 )
 from dropforge_ops.stack.samples import SAMPLES, sample_names
 from dropforge_ops.stack.target import DEFAULT_STACK, Target
@@ -80,6 +82,7 @@ def up(
     _refuse_options(invocation)
     asked = asked_parameters(sample=sample, target=target, key=key, task=task, pairs=parameter or [])
     root = find_root()
+    refuse_unknown_parameters(asked, declared_parameters(root))
     state = root / ".dropforge" / "state"
     stack = invocation.options.stack or DEFAULT_STACK
     if not keep_state:
