@@ -23,6 +23,7 @@ class Fitting:
         build: returns an unfitted estimator.
         matrix, target: the training rows, and after them the validation rows.
         n_training: how many of them are training rows.
+        groups: which training rows belong together, int64 (n_training,); None where none do.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class Fitting:
         matrix: NDArray[np.float64],
         target: NDArray[Any],
         n_training: int,
+        groups: NDArray[np.int64] | None = None,
     ) -> None:
         self._build, self._matrix, self._target = build, matrix, target
         self._training, self._validation = slice(n_training), slice(n_training, None)
+        self._groups = groups
 
     def first(self) -> Any:
-        """Fit on the training rows, with the validation rows where the estimator's ``fit`` takes them.
+        """Fit on the training rows, with validation rows and groups where the estimator's ``fit`` takes them.
 
         Raises:
             UnusableEstimator: it is no estimator.
@@ -44,11 +47,12 @@ class Fitting:
         estimator = self._build()
         if not callable(getattr(estimator, "fit", None)):
             raise UnusableEstimator(f"build_model must return an estimator, not {type(estimator).__name__}.")
-        rows = self._matrix[self._training], self._target[self._training]
-        if not _takes_validation(estimator):
-            return estimator.fit(*rows)
-        X_val, y_val = self._matrix[self._validation], self._target[self._validation]
-        return estimator.fit(*rows, X_val=X_val, y_val=y_val)
+        more: dict[str, Any] = {}
+        if _takes_validation(estimator):
+            more = {"X_val": self._matrix[self._validation], "y_val": self._target[self._validation]}
+        if self._groups is not None and _takes(estimator, "groups"):
+            more["groups"] = self._groups
+        return estimator.fit(self._matrix[self._training], self._target[self._training], **more)
 
     def final(self, first: Any) -> tuple[Any, dict[str, int]]:
         """Return the estimator to deliver, and how many rows of which split it was fitted on.
@@ -80,4 +84,8 @@ def validated(
 
 
 def _takes_validation(estimator: Any) -> bool:
-    return {"X_val", "y_val"} <= inspect.signature(estimator.fit).parameters.keys()
+    return _takes(estimator, "X_val", "y_val")
+
+
+def _takes(estimator: Any, *names: str) -> bool:
+    return set(names) <= inspect.signature(estimator.fit).parameters.keys()

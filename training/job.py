@@ -72,7 +72,8 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         del training, validation
         encoding = Encoding.learn(contract, both.columns)
         matrix, n_training = encoding.encode(both.columns), rows["train"]
-        fitting = Fitting(lambda: build_model(contract, known), matrix, both.target, n_training)
+        groups = None if contract.group is None else groups_of(folders.channel("train"))
+        fitting = Fitting(lambda: build_model(contract, known), matrix, both.target, n_training, groups)
         first = fitting.first()
     with clock.step("validate"):
         measured = validated(first, contract, matrix[n_training:], both.target[n_training:])

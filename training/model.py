@@ -8,7 +8,8 @@ of must be defined here or be installed in the image, since serving unpickles it
 The estimator is fitted on the training rows and measured on the validation rows; then one that `build_model`
 returns anew is fitted on both, and that is the model. If its ``fit`` takes ``X_val`` and ``y_val``, it gets
 the validation rows there, to stop early or to choose by, and is then asked by ``fit_final(X, y)`` to fit on
-both with what it has found. Without that method it stays as it is. Hold-out rows are never fitted.
+both with what it has found. Without that method it stays as it is. Hold-out rows are never fitted. If its
+``fit`` takes ``groups``, it gets the group of each training row, numbered from 0, where GroupColumn is set.
 
 Serving is an order of magnitude faster where the estimator has a compiled form (`compiling.py` says which
 do): optional, and checked against the estimator itself before it is used.
@@ -39,6 +40,7 @@ from dropforge.domain.metrics import Scored
 
 Matrix = NDArray[np.float64]
 Validation = tuple[Matrix, NDArray[Any]]
+Groups = NDArray[Any] | None
 Candidate = tuple[str, float | None]
 """What competes: linear or boosted, and the linear model's strength."""
 
@@ -275,6 +277,8 @@ class Boosted:
 class _Best(BaseEstimator):
     """Chooses by cross-validation on the training rows, then fits the chosen estimator on all of them.
 
+    Rows of one group lie in one fold: a fold whose groups were fitted would prefer what learns them by heart.
+
     `fit_final` fits the chosen estimator anew on all rows that it is given, with as many rounds of boosting
     as early stopping had found.
 
@@ -310,18 +314,20 @@ class _Best(BaseEstimator):
         self.strength = strength
         self.boosting = boosting
 
-    def _fit(self, X: Matrix, y: NDArray[Any], validation: Validation | None) -> None:
+    def _fit(self, X: Matrix, y: NDArray[Any], validation: Validation | None, groups: Groups) -> None:
         # Sums over several BLAS threads round differently from machine to machine.
         with _thread_pools().limit(limits=1, user_api="blas"):
-            self._select_and_fit(X, y, validation)
+            self._select_and_fit(X, y, validation, groups)
 
-    def _select_and_fit(self, X: Matrix, y: NDArray[Any], validation: Validation | None) -> None:
+    def _select_and_fit(
+        self, X: Matrix, y: NDArray[Any], validation: Validation | None, groups: Groups
+    ) -> None:
         rows = self._selection_rows(y)
-        scores = self._cross_validate(X[rows], y[rows], validation)
+        scores = self._cross_validate(X[rows], y[rows], validation, None if groups is None else groups[rows])
         self.scores_: dict[str, dict[str, Any]] = {
             name: {
                 "mean": _mean([metric for metric, _ in folds]),
-                "deviation": float(np.std([metric for metric, _ in folds])),
+                "deviation": float(np.std([metric for metric, _ in folds])) if folds else float("nan"),
                 "folds": [metric for metric, _ in folds],
                 "loss": _mean([loss for _, loss in folds]),
             }
@@ -379,15 +385,15 @@ class _Best(BaseEstimator):
         return candidates
 
     def _cross_validate(
-        self, X: Matrix, y: NDArray[Any], validation: Validation | None
+        self, X: Matrix, y: NDArray[Any], validation: Validation | None, groups: Groups
     ) -> dict[str, list[tuple[float, float]]]:
         """Return (metric, loss) per fold and candidate."""
         candidates = self._candidates()
         if len(candidates) == 1:
             return {}
         scores: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
-        for fitting, held_out in self._folds(y, FOLDS):
-            if len(held_out) == 0 or (self.task != "regression" and len(np.unique(y[fitting])) < 2):
+        for fitting, held_out in self._folds(y, FOLDS, groups):
+            if not len(held_out) or len(np.unique(y[fitting])) < (1 if self.task == "regression" else 2):
                 continue  # a class of a single row leaves nothing to learn where that row is held out
             design = Design(self.categorical, X[fitting])
             for name, candidate in candidates.items():
@@ -428,13 +434,20 @@ class _Best(BaseEstimator):
         probabilities[:, model.classes_] = model.predict_proba(X)
         return probabilities
 
-    def _folds(self, y: NDArray[Any], n: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Yield n (fitting rows, held-out rows), shuffled by the seed and stratified by class."""
-        shuffled = np.random.default_rng(self.seed).permutation(len(y))
-        if self.task != "regression":
-            shuffled = shuffled[np.argsort(y[shuffled], kind="stable")]
-        fold = np.empty(len(y), dtype=np.int64)
-        fold[shuffled] = np.arange(len(y)) % n
+    def _folds(
+        self, y: NDArray[Any], n: int, groups: Groups = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Yield n (fitting rows, held-out rows) by the seed: whole groups, or stratified by class."""
+        random = np.random.default_rng(self.seed)
+        if groups is not None:
+            _, group = np.unique(groups, return_inverse=True)
+            fold = (random.permutation(group.max() + 1) % n)[group]
+        else:
+            shuffled = random.permutation(len(y))
+            if self.task != "regression":
+                shuffled = shuffled[np.argsort(y[shuffled], kind="stable")]
+            fold = np.empty(len(y), dtype=np.int64)
+            fold[shuffled] = np.arange(len(y)) % n
         for held_out in range(n):
             yield np.flatnonzero(fold != held_out), np.flatnonzero(fold == held_out)
 
@@ -453,6 +466,7 @@ class BestClassifier(ClassifierMixin, _Best):
         y: NDArray[Any],
         X_val: Matrix | None = None,
         y_val: NDArray[Any] | None = None,
+        groups: Groups = None,
     ) -> Self:
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` any labels (n,)."""
         X = np.asarray(X, dtype=np.float64)
@@ -461,7 +475,7 @@ class BestClassifier(ClassifierMixin, _Best):
         if X_val is not None and y_val is not None:
             known = np.isin(y_val, self.classes_)
             validation = X_val[known], np.searchsorted(self.classes_, np.asarray(y_val)[known])
-        self._fit(X, codes, validation)
+        self._fit(X, codes, validation, groups)
         return self
 
     def fit_final(self, X: Matrix, y: NDArray[Any]) -> Self:
@@ -488,10 +502,12 @@ class BestRegressor(RegressorMixin, _Best):
         y: NDArray[Any],
         X_val: Matrix | None = None,
         y_val: NDArray[Any] | None = None,
+        groups: Groups = None,
     ) -> Self:
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` float64 (n,)."""
         validation = None if X_val is None or y_val is None else (X_val, y_val)
-        self._fit(np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64), validation)
+        target = np.asarray(y, dtype=np.float64)
+        self._fit(np.asarray(X, dtype=np.float64), target, validation, groups)
         return self
 
     def fit_final(self, X: Matrix, y: NDArray[Any]) -> Self:

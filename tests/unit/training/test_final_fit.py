@@ -147,6 +147,20 @@ def test_chosen_strength_is_kept():
     assert fitted.compiled_form().scorer(2)(X) == pytest.approx(alone.predict_proba(X), abs=1e-9)
 
 
+def test_an_estimator_that_takes_groups_gets_those_of_the_training_rows(tmp_path):
+    frame = pd.DataFrame(
+        {"customer": np.arange(400) % 40, "x": np.arange(400) * 1.0, "y": np.arange(400) * 1.0}
+    )
+    columns = (Column("customer", "integer", "split"), Column("x", "number"), Column("y", "number", "target"))
+    contract = Contract("y", None, "regression", None, columns, group="customer")
+    counted = "print('groups', None if groups is None else (len(groups) == len(X), len(set(groups))))"
+    model = COUNTING.format(more=", groups=None", method="").replace("self.rows", f"{counted}; self.rows", 1)
+    result = run_job(write_job(tmp_path, contract, frame, model_py=model))
+    assert result.returncode == 0, result.stderr
+    told = [line for line in result.stdout.splitlines() if line.startswith("groups")]
+    assert told == ["groups (True, 40)", "groups None"], "the last fit chooses nothing"
+
+
 @pytest.mark.parametrize("estimator", ["linear", "boosted"])
 def test_class_and_column_that_only_validation_rows_have_are_learned(tmp_path, estimator):
     rng = np.random.default_rng(2)

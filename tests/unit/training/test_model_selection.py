@@ -48,6 +48,41 @@ def test_prefers_the_linear_model_where_the_signal_is_linear():
     assert estimator.score(X, y) > 0.98
 
 
+def of_customers(n_customers=30, rows_each=40):
+    """Rows of customers: a number that tells them apart, and a target that is theirs, by chance."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(n_customers), rows_each)
+    number, owed = rng.permutation(n_customers) * 10.0, rng.normal(size=n_customers)
+    rows = rng.permutation(len(groups))
+    groups = groups[rows]
+    X = np.column_stack([number[groups], rng.normal(size=len(groups))])
+    return X, owed[groups] + rng.normal(0, 0.1, len(groups)), groups
+
+
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_what_knows_customers_by_heart_is_not_chosen_where_their_rows_belong_together(task):
+    X, owed, groups = of_customers()
+    y = owed if task == "regression" else (owed > 0).astype(int)
+    contract = contract_of(task, 2, ["number"] * 2)
+    options = {"max_iter": 40}
+    by_row, by_group = (build_model(contract, options).fit(X, y, groups=g) for g in (None, groups))
+    assert by_row.selected_ == "boosted"
+    assert by_row.scores_["boosted"]["mean"] > 0.5
+    assert by_group.scores_["boosted"]["mean"] < (0.1 if task == "regression" else 0.65)
+    assert by_group.selected_ == "linear"
+
+
+@pytest.mark.parametrize("n_groups", [1, 2, 5])
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_few_groups_leave_something_to_choose_by_or_the_first(task, n_groups):
+    rng = np.random.default_rng(0)
+    X, groups = rng.normal(size=(90, 2)), np.arange(90) % n_groups
+    y = X[:, 0] if task == "regression" else rng.permutation(90) % (2 if task == "binary" else 3)
+    contract = contract_of(task, 3 if task == "multiclass" else 2, ["number"] * 2)
+    fitted = build_model(contract, {"max_iter": 5}).fit(X, y, groups=groups)
+    assert {len(each["folds"]) for each in fitted.scores_.values()} == {n_groups if n_groups > 1 else 0}
+
+
 def test_learns_from_categories_by_both_estimators():
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 12, 800)
