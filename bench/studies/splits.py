@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from bench.record import Result, kept
-from dropforge.domain.gate import MINIMUM_GROUPS, GatePolicy, judge
+from dropforge.domain.comparison import FEWEST_ROWS
+from dropforge.domain.gate import GatePolicy, judge
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metrics import Scored
 from dropforge.domain.splitting import split_codes, splitmix64
@@ -100,7 +101,7 @@ def measure(groups: int, runs: int, seed: int) -> dict[str, Found]:
 def _count(found: Found, holdout: HoldOut, train: Rows, new: Rows) -> None:
     judged = judge(holdout, GatePolicy(metric="auc", threshold="0.5")).candidate
     found.runs += 1
-    found.few += holdout.group is not None and len(np.unique(holdout.group)) < MINIMUM_GROUPS
+    found.few += holdout.group is not None and len(np.unique(holdout.group)) < FEWEST_ROWS
     if not math.isfinite(judged.low):
         found.silent += 1
         return
@@ -159,7 +160,7 @@ def main(arguments: list[str]) -> int:
             elif groups >= 100:
                 goal, met = f">= {COVERAGE:.0%}", share >= COVERAGE and not found.silent
             else:
-                goal, met = f"no interval below {MINIMUM_GROUPS}", found.silent == found.few
+                goal, met = f"no interval below {FEWEST_ROWS}", found.silent == found.few
             excess = found.excess / given if given else math.nan
             print(
                 f"{groups:>15} {name:>9} {share:>7.1%} {found.silent / found.runs:>11.1%} {excess:>+16.3f}"
