@@ -848,7 +848,7 @@ def test_breakage_of_a_clean_up_does_not_hide_the_outcome():
     assert replacing(RetireModels=refused, Notify=refused).states[-1] == "Deployed"
     already_live = invoked({**PLAN, "already_live": True})
     unsettled = deploy(PlanDeployment=already_live, SettleDeployment=refused)
-    assert (unsettled.states[-1], kinds_told(unsettled)) == ("Deployed", [])
+    assert (unsettled.error, kinds_told(unsettled)) == ("AccessDenied", ["deployment-failed"])
     unsettled = deploy(SmokeTest=BROKEN, SettleDeployment=refused)
     assert (unsettled.error, kinds_told(unsettled)) == ("SmokeTestFailed", ["deployment-failed"])
     assert "SmokeTestFailed: " in unsettled.requests["Notify"][0]["Message"]

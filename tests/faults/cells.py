@@ -133,6 +133,10 @@ def _expected(scenario: Scenario, state: str, described: Mapping[str, Any], faul
         # What is told last is told by Notify, and a restore that failed at once.
         untold = state == "Notify" or undisturbed.told == "restore-failed"
         return replace(undisturbed, told=None) if untold else undisturbed
+    if state == "SettleDeployment":
+        return replace(
+            undisturbed, error=undisturbed.error or error_class(resource), told="deployment-failed"
+        )
     if state == "ReadLivePointer":
         # Nobody can tell whether it was promoted: what serves stays, and the promotion had been made.
         return Outcome("AccessDenied", told="deployment-failed", moves_live=True)
@@ -140,7 +144,6 @@ def _expected(scenario: Scenario, state: str, described: Mapping[str, Any], faul
         "RetireModels",
         "StopTrainingJob",
         "DeleteUnverifiedEndpoint",
-        "SettleDeployment",
         # Refused for as long as one visit tries; the next look tries again.
         "DescribeForRestore",
         "DeleteForRestore",
