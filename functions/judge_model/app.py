@@ -21,6 +21,7 @@ class FunctionSettings(Settings):
     quality_threshold: str
     champion_tolerance: float
     minimum_holdout_rows: int
+    positive_class: str | None = None
 
 
 @function(FunctionSettings)
@@ -30,6 +31,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
         threshold=settings.quality_threshold,
         champion_tolerance=settings.champion_tolerance,
         minimum_holdout_rows=settings.minimum_holdout_rows,
+        positive_class=settings.positive_class,
     )
     request = JudgeRequest.of(event, settings.data_bucket, policy)
     verdict = judge_model(request, bootstrap.object_store())

@@ -32,6 +32,7 @@ class FunctionSettings(Settings):
     id_column: str | None = None
     group_column: str | None = None
     split_column: str | None = None
+    positive_class: str | None = None
 
 
 @function(FunctionSettings)
@@ -57,6 +58,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
             group=settings.group_column,
             time=settings.split_column,
             leakage=settings.leakage,
+            positive=settings.positive_class,
         ),
         live_rows=event.get("live_rows"),
         asked_at=datetime.now(UTC).isoformat(),

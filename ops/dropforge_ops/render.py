@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dropforge.domain.drop_life import NEVER, DropState, RecordedDrop
 from dropforge.domain.figures import UNDEFINED, figure, told_apart
+from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, Run, RunStatus
 
@@ -77,7 +78,15 @@ def metric(values: Mapping[str, Any] | None) -> str:
     >>> metric({"name": "auc", "value": 0.9931, "low": 0.98, "high": 1.0})
     'auc 0.9931'
     """
-    return "" if not values else f"{values.get('name', '?')} {number(values.get('value'))}"
+    return "" if not values else f"{title(values)} {number(values.get('value'))}"
+
+
+def title(values: Mapping[str, Any]) -> str:
+    """
+    >>> title({"name": "f1", "positive_class": "fraud"}), title({"name": "auc", "positive_class": "fraud"})
+    ("f1 of 'fraud'", 'auc')
+    """
+    return metric_title(str(values.get("name", "metric")), values.get("positive_class"))
 
 
 def interval(values: Mapping[str, Any] | None, *, signed: bool = False) -> str:
@@ -102,7 +111,7 @@ def judged(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
     difference = content.get("difference")
     _, threshold = told_apart(values.get("value"), values.get("threshold"))
     return [
-        (values.get("name", "metric"), interval(values) if values else None),
+        (title(values), interval(values) if values else None),
         ("threshold", threshold if "threshold" in values else None),
         ("live model", interval(champion["metric"]) if champion.get("metric") else None),
         ("difference", interval(difference, signed=True) if difference else None),

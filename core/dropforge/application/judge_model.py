@@ -117,6 +117,8 @@ class _Evidence:
     smoke: Mapping[str, Any]
     holdout: HoldOut
     champion_reason: str | None
+    seen: HoldOut
+    """The same hold-out, with the class that is looked for as the positive one."""
 
 
 def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
@@ -166,11 +168,12 @@ def _read_evidence(request: JudgeRequest, store: ObjectStore) -> _Evidence:
         raise InvalidTrainingOutput(
             "holdout.npz and training_report.json disagree on whether a champion was scored."
         )
-    return _Evidence(model, model_sha256, report, smoke, holdout, champion_reason)
+    seen = holdout.with_positive(request.policy.positive_class)
+    return _Evidence(model, model_sha256, report, smoke, holdout, champion_reason, seen)
 
 
 def _decide(request: JudgeRequest, evidence: _Evidence) -> Judgement:
-    judgement = judge(evidence.holdout, request.policy, evidence.champion_reason)
+    judgement = judge(evidence.seen, request.policy, evidence.champion_reason)
     champion = request.champion
     if champion is not None and champion.model_digest == evidence.report["model_digest"]:
         return refused_as_the_same(judgement, champion.version)
@@ -191,11 +194,11 @@ def _documents(
     request: JudgeRequest, evidence: _Evidence, judgement: Judgement, verdict: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """Return the content of every file that a judgement leaves, by its name."""
-    holdout = evidence.holdout
-    scored = Scored(holdout.task, holdout.target, holdout.candidate)
+    holdout, seen = evidence.holdout, evidence.seen
+    scored = Scored(seen.task, seen.target, seen.candidate)
     values = {name: interval.value for name, interval in judgement.metrics.items()}
     deviations = {name: interval.deviation for name, interval in judgement.metrics.items()}
-    curves = _json(diagnostics(holdout, evidence.report))
+    curves = _json(diagnostics(seen, evidence.report))
     return {
         "evaluation.json": _json(evaluation(scored, values, deviations)),
         DIAGNOSTICS: curves,

@@ -27,6 +27,7 @@ from dropforge.domain.errors import (
     SplitColumnInFuture,
     TooFewRows,
     TooManyRejects,
+    UnknownPositiveClass,
 )
 from dropforge.domain.leakage import find_leaks
 from dropforge.domain.ports import ObjectRef, ObjectStore
@@ -171,7 +172,9 @@ class Preparation:
         Raises:
             TooFewRows: too few rows remain, or a split lacks a class.
             ConstantSplitColumn, TooManyGroups, EmptySplit: of the column that decides on the split.
+            UnknownPositiveClass: the target has no such class, or not two classes.
         """
+        refuse_unknown_class(self.request.settings.positive, self.contract)
         report, minimum = self.report, self.request.settings.minimum_rows
         kept = report.kept or 0
         if report.splits is not None and kept + report.splits.left_out >= minimum:
@@ -280,6 +283,17 @@ class Preparation:
 
     def _write(self, name: str, content: bytes) -> None:
         self._store.write(f"{self.request.prefix}{name}", content, _JSON)
+
+
+def refuse_unknown_class(positive: str | None, contract: Contract) -> None:
+    """Raise UnknownPositiveClass unless it is one of two classes, or none is asked for."""
+    if positive is None or (contract.task == "binary" and positive in (contract.classes or ())):
+        return
+    known = ", ".join(map(repr, contract.classes or ())) or "none, because it is a number"
+    raise UnknownPositiveClass(
+        f"PositiveClass is {positive!r}, but the task is {contract.task} and the classes of "
+        f"{contract.target!r} are {known}. Name one of two classes, or leave the parameter empty."
+    )
 
 
 def _is_too_much(objects: Iterable[ObjectCounts], allowed: float) -> bool:

@@ -30,6 +30,7 @@ class PrepareSettings:
         group: the column whose rows of one value stay together in one split, or None.
         time: the column by which newer rows test and older ones train, or None.
         leakage: whether columns that tell too much are reported, or fail the run.
+        positive: of two classes the one that the gate measures precision and recall for, or None.
         minimum_rows: rows that have to remain. Of the default of 50, five validate and five test.
     """
 
@@ -41,6 +42,7 @@ class PrepareSettings:
     group: str | None = None
     time: str | None = None
     leakage: str = "report"
+    positive: str | None = None
 
     def __post_init__(self) -> None:
         problems = []

@@ -153,6 +153,10 @@ class EmptySplit(DataError):
     """The column that decides on the split leaves one of training, validation and test without rows."""
 
 
+class UnknownPositiveClass(DataError):
+    """``PositiveClass`` is no class of the target, or the target hasn't two classes."""
+
+
 class ConstantTarget(DataError):
     """The target has a single value, so there is nothing to learn."""
 

@@ -19,7 +19,7 @@ from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.intervals import CONFIDENCE, Interval, finite_or_none
-from dropforge.domain.metric_registry import METRICS, Metric, metric_named
+from dropforge.domain.metric_registry import METRICS, Metric, metric_named, metric_title
 from dropforge.domain.metrics import Scored
 from dropforge.domain.resampling import resamples_for
 from dropforge.domain.verdicts import Verdict
@@ -50,6 +50,7 @@ class GatePolicy:
         minimum_slice_rows: slices with fewer rows are left out of the report.
         resamples: bootstrap resamples (fewer on a very large hold-out, see `resamples_for`).
         seed: of the bootstrap.
+        positive_class: of two classes, the one that is looked for; None takes the one of code 1.
     """
 
     metric: str = "auto"
@@ -59,6 +60,7 @@ class GatePolicy:
     minimum_slice_rows: int = 30
     resamples: int = 1000
     seed: int = 0
+    positive_class: str | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -121,6 +123,7 @@ class Judgement:
     rows: int
     resamples: int
     slices: tuple[Mapping[str, Any], ...] = field(default=())
+    positive_class: str | None = None
 
     @property
     def accepted(self) -> bool:
@@ -163,6 +166,7 @@ class Judgement:
                 "greater_is_better": self.metric.greater_is_better,
                 **self.candidate.to_dict(),
                 "threshold": finite_or_none(self.threshold),
+                **({} if self.positive_class is None else {"positive_class": self.positive_class}),
             },
             "metrics": {name: finite_or_none(interval.value) for name, interval in self.metrics.items()},
             "champion": None if self.champion is None else self.champion.to_dict(),
@@ -204,7 +208,16 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
     rows = len(holdout.target)
     unusable = _unusable(holdout, policy)
     if unusable:
-        return Judgement(Verdict.REJECTED, tuple(unusable), metric, threshold, {}, rows, 0)
+        return Judgement(
+            Verdict.REJECTED,
+            tuple(unusable),
+            metric,
+            threshold,
+            {},
+            rows,
+            0,
+            positive_class=holdout.positive,
+        )
     resamples = resamples_for(rows, policy.resamples)
     compared = _compare(holdout, np.arange(rows), tuple(METRICS[holdout.task]), resamples, policy.seed)
     verdict, reasons = weigh(holdout, compared, policy, champion_reason)
@@ -217,6 +230,7 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
         rows=rows,
         resamples=resamples,
         slices=tuple(_slices(holdout, metric, policy)),
+        positive_class=holdout.positive,
     )
 
 
@@ -233,10 +247,10 @@ def weigh(
         compared: the metric that decides, and r2 where that is of squares; others may be missing.
     """
     metric, threshold = policy.metric_of(holdout.task), policy.threshold_for(holdout)
-    deciding = compared[metric.name]
-    faults = [*_absolute(holdout, compared, metric, threshold), *_relative(deciding, policy)]
-    doubts = _doubts(deciding, champion_reason)
-    remarks = _remarks(deciding, threshold, champion_reason)
+    deciding, title = compared[metric.name], metric_title(metric.name, holdout.positive)
+    faults = [*_absolute(holdout, compared, metric, threshold), *_relative(deciding, title, policy)]
+    doubts = _doubts(deciding, title, champion_reason)
+    remarks = _remarks(deciding, title, threshold, champion_reason)
     if faults:
         return Verdict.REJECTED, (*faults, *doubts)
     if doubts:
@@ -331,7 +345,8 @@ def _absolute(
     if float(metric.gain(value.value, threshold)) < -_spacing(threshold):
         side = "below" if metric.greater_is_better else "above"
         shown, wanted = told_apart(value.value, threshold)
-        return [Reason("ThresholdMissed", f"{metric.name} {shown} is {side} the threshold {wanted}.")]
+        title = metric_title(metric.name, holdout.positive)
+        return [Reason("ThresholdMissed", f"{title} {shown} is {side} the threshold {wanted}.")]
     # Whether a model explains anything is known better than how large its error is.
     explains = metric.family == "squares" and compared["r2"].candidate.is_told
     deciding = METRICS[holdout.task]["r2"] if explains else metric
@@ -341,21 +356,22 @@ def _absolute(
     if float(deciding.gain(edge, chance)) > 0:
         return []
     low, high, shown = told_apart(measured.low, measured.high, chance)
+    title = metric_title(deciding.name, holdout.positive)
     return [
         Reason(
             "NotAboveChance",
-            f"{deciding.name} may lie anywhere from {low} to {high} (95 %), and {shown} is reached without "
+            f"{title} may lie anywhere from {low} to {high} (95 %), and {shown} is reached without "
             "knowing anything of a row. More hold-out rows would tell.",
         )
     ]
 
 
-def _relative(deciding: Compared, policy: GatePolicy) -> list[Reason]:
+def _relative(deciding: Compared, title: str, policy: GatePolicy) -> list[Reason]:
     """What speaks against the candidate beside the champion, as far as the hold-out can tell."""
-    metric, champion, difference = deciding.metric, deciding.champion, deciding.difference
+    champion, difference = deciding.champion, deciding.difference
     if champion is None or difference is None or not difference.is_told:
         return []
-    shown = f"{metric.name} differs by {_gain(difference)} from the champion's {figure(champion.value)}"
+    shown = f"{title} differs by {_gain(difference)} from the champion's {figure(champion.value)}"
     reasons = []
     if difference.high < 0:
         reasons.append(Reason("SignificantlyWorse", f"{shown}: worse beyond chance."))
@@ -367,21 +383,21 @@ def _relative(deciding: Compared, policy: GatePolicy) -> list[Reason]:
     return reasons
 
 
-def _doubts(deciding: Compared, champion_reason: str | None) -> list[Reason]:
+def _doubts(deciding: Compared, title: str, champion_reason: str | None) -> list[Reason]:
     """Why the hold-out can't tell, and what would help."""
-    name, shortage = deciding.metric.name, deciding.shortage or deciding.difference_shortage
+    shortage = deciding.shortage or deciding.difference_shortage
     doubts = []
     if deciding.shortage is None and not deciding.candidate.is_told:
-        message = f"{name} is undefined on this hold-out, for example because its target doesn't vary."
+        message = f"{title} is undefined on this hold-out, for example because its target doesn't vary."
         doubts.append(Reason("UndefinedMetric", message))
     elif deciding.shortage is not None:
-        message = f"How sure {name} is can't be said: {shortage}. More rows like these would tell."
+        message = f"How sure {title} is can't be said: {shortage}. More rows like these would tell."
         doubts.append(Reason("TooFewToTell", message))
     elif deciding.difference_shortage is not None:
-        message = f"How {name} compares can't be said: {shortage}. More rows like these would tell."
+        message = f"How {title} compares can't be said: {shortage}. More rows like these would tell."
         doubts.append(Reason("TooFewToCompare", message))
     elif deciding.difference is not None and not deciding.difference.is_told:
-        message = f"The champion's {name} is undefined on this hold-out."
+        message = f"The champion's {title} is undefined on this hold-out."
         doubts.append(Reason("UndefinedMetric", message))
     if champion_reason is not None:
         message = f"the champion could not be compared with: {champion_reason}"
@@ -389,15 +405,15 @@ def _doubts(deciding: Compared, champion_reason: str | None) -> list[Reason]:
     return doubts
 
 
-def _remarks(deciding: Compared, threshold: float, champion_reason: str | None) -> list[Reason]:
+def _remarks(deciding: Compared, title: str, threshold: float, champion_reason: str | None) -> list[Reason]:
     """What speaks for the candidate."""
     metric, value, difference = deciding.metric, deciding.candidate, deciding.difference
     remarks = []
     if float(metric.gain(value.value, threshold)) >= -_spacing(threshold):
         shown, wanted = told_apart(value.value, threshold)
-        remarks.append(Reason("ThresholdMet", f"{metric.name} {shown} meets the threshold {wanted}."))
+        remarks.append(Reason("ThresholdMet", f"{title} {shown} meets the threshold {wanted}."))
     if difference is not None and difference.is_told:
-        message = f"{metric.name} differs from the champion's by {_gain(difference)}."
+        message = f"{title} differs from the champion's by {_gain(difference)}."
         remarks.append(Reason("NotWorseThanChampion", message))
     elif difference is None and champion_reason is None:
         remarks.append(Reason("FirstModel", "there is no champion to compare with."))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.errors import InvalidTrainingOutput
+from dropforge.domain.errors import InvalidSettings, InvalidTrainingOutput
 
 MAXIMUM_BYTES = 1024**3
 """Bytes of all arrays together; 1 GiB is about 20 million rows of a binary task with a champion."""
@@ -51,6 +51,32 @@ class HoldOut:
     slices: tuple[Slice, ...] = ()
     slice_codes: NDArray[np.int16] | None = None
     group: NDArray[np.int64] | None = None
+
+    @property
+    def positive(self) -> str | None:
+        """Of two classes the positive one, which has the code 1; else None."""
+        return self.classes[1] if self.task == "binary" and self.classes is not None else None
+
+    def with_positive(self, label: str | None) -> HoldOut:
+        """Return the same rows with a class as the positive one; None stands for the one that is.
+
+        Raises:
+            InvalidSettings: there is no such class, or there are not two.
+        """
+        if label is None or label == self.positive:
+            return self
+        if self.task != "binary" or label not in (self.classes or ()):
+            raise InvalidSettings(
+                f"PositiveClass is {label!r}, but the task is {self.task} and its classes are "
+                f"{', '.join(self.classes or ('none',))}."
+            )
+        return replace(
+            self,
+            classes=(self.classes or ())[::-1],
+            target=1 - self.target,
+            candidate=self.candidate[:, ::-1],
+            champion=None if self.champion is None else self.champion[:, ::-1],
+        )
 
     def __post_init__(self) -> None:
         n = len(self.target)

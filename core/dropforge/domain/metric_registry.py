@@ -62,6 +62,19 @@ METRICS: Mapping[str, Mapping[str, Metric]] = {
 """The metrics of each task. In a binary task the positive class is code 1; labels are the class of highest
 probability. ``auc`` of a multiclass task is the mean over classes of one against the rest."""
 
+OF_A_CLASS = frozenset({"precision", "recall", "f1", "average_precision"})
+"""Metrics of two classes that are other ones where the other class is the positive one."""
+
+
+def metric_title(name: str, positive: str | None) -> str:
+    """Return a metric's name as people read it, with the class that it was measured for.
+
+    >>> metric_title("f1", "fraud"), metric_title("auc", "fraud"), metric_title("f1", None)
+    ("f1 of 'fraud'", 'auc', 'f1')
+    """
+    return f"{name} of {positive!r}" if positive is not None and name in OF_A_CLASS else name
+
+
 MEANINGS: Mapping[str, str] = {
     "auc": "chance that a random positive is scored above a random negative",
     "average_precision": "precision averaged over recall; its base line is the share of positives",

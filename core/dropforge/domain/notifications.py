@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dropforge.domain.errors import cut
 from dropforge.domain.figures import told_apart
+from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.moments import readable
 from dropforge.domain.records import ModelVersion, Run, RunStatus
 
@@ -40,7 +41,7 @@ def _metric(metric: Mapping[str, Any] | None) -> str | None:
     if metric is None or metric.get("value") is None:
         return None
     value, _ = told_apart(metric["value"], metric.get("threshold"))
-    return f"{metric['name']} {value}"
+    return f"{metric_title(metric['name'], metric.get('positive_class'))} {value}"
 
 
 def _paragraphs(parts: Iterable[str | None]) -> str:

@@ -14,7 +14,7 @@ _DECISION: Final = {
     "run_id": "the run that trained it",
     "approval": "pending, approved, rejected or superseded",
     "stage": "Development, Staging, Production or Archived",
-    "metric": "the metric that the gate decided by: name, value, low, high, threshold",
+    "metric": "the metric that the gate decided by: name, value, low, high, threshold, positive_class",
     "metrics": "every metric by name",
     "champion": "how the live model did on the same hold-out, or null",
     "difference": "the paired difference to it with its interval, or null",

@@ -60,6 +60,7 @@ ENVIRONMENT = {
     "ID_COLUMN": "",
     "GROUP_COLUMN": "",
     "SPLIT_COLUMN": "",
+    "POSITIVE_CLASS": "",
     "LEAKAGE": "report",
     "TASK_TYPE": "auto",
     "MAXIMUM_REJECT_RATE": "0.05",
@@ -372,7 +373,7 @@ def test_repairs_after_the_example_abortion(stack):
     assert stack.ledger.held_lease(LockName.TRAINING) is None
 
 
-OPTIONAL = ("ID_COLUMN", "GROUP_COLUMN", "SPLIT_COLUMN", "OPENBLAS_NUM_THREADS")
+OPTIONAL = ("ID_COLUMN", "GROUP_COLUMN", "SPLIT_COLUMN", "POSITIVE_CLASS", "OPENBLAS_NUM_THREADS")
 
 
 @pytest.mark.parametrize("function", [each for each in FUNCTIONS if each not in WITHOUT_SETTINGS])

@@ -395,3 +395,47 @@ def test_a_value_of_exactly_the_threshold_meets_it_whatever_float64_makes_of_it(
     judgement = judge(holdout, GatePolicy(metric="accuracy", resamples=100))
     assert judgement.candidate.value == 0.91
     assert codes(judgement) == ["ThresholdMet", "FirstModel"]
+
+
+def test_the_class_that_is_looked_for_is_the_one_that_precision_and_recall_are_measured_for():
+    target = np.array([0] * 40 + [1] * 360)
+    label = target.copy()
+    label[:10] = 1
+    label[100:105] = 0
+    keys = np.arange(400, dtype=np.uint64)
+    holdout = HoldOut("binary", ("fraud", "legit"), keys, target, np.eye(2)[label], np.eye(2)[label])
+    policy = GatePolicy(metric="recall", threshold="0.7", positive_class="fraud")
+    judgement = judge(holdout.with_positive("fraud"), policy)
+    assert judgement.positive_class == "fraud"
+    assert judgement.candidate.value == 30 / 40
+    assert judgement.metrics["precision"].value == 30 / 35
+    assert judgement.reasons[0].message == "recall of 'fraud' 0.75 meets the threshold 0.7."
+    assert judgement.to_dict()["metric"]["positive_class"] == "fraud"
+    assert judge(holdout, policy).candidate.value == 355 / 360
+    assert judge(holdout, policy).positive_class == "legit"
+
+
+def test_metrics_of_both_classes_are_the_same_whichever_is_looked_for():
+    one = binary(champion_quality=1.0)
+    other = one.with_positive("no")
+    for name in ("auc", "accuracy", "balanced_accuracy", "log_loss", "brier"):
+        mine, theirs = (judge(each, GatePolicy()).metrics[name] for each in (one, other))
+        assert mine.value == pytest.approx(theirs.value)
+    assert one.with_positive(None) is one.with_positive("yes") is one
+    with pytest.raises(InvalidSettings, match=r"PositiveClass is 'maybe'.*no, yes"):
+        one.with_positive("maybe")
+    with pytest.raises(InvalidSettings, match="regression"):
+        regression().with_positive("yes")
+
+
+def test_a_constant_legit_is_no_better_than_chance_beside_one_percent_fraud():
+    target = np.array([0] * 10 + [1] * 990)
+    constant = np.tile([0.01, 0.99], (1000, 1))
+    keys = np.arange(1000, dtype=np.uint64)
+    holdout = HoldOut("binary", ("fraud", "legit"), keys, target, constant)
+    judgement = judge(holdout, GatePolicy(metric="f1", threshold="0.8"))
+    assert judgement.verdict == "rejected"
+    assert codes(judgement) == ["NotAboveChance"]
+    assert "f1 of 'legit'" in judgement.reasons[0].message
+    looked_for = judge(holdout.with_positive("fraud"), GatePolicy(metric="f1", threshold="0.8"))
+    assert looked_for.reasons[0].message == "f1 of 'fraud' 0 is below the threshold 0.8."

@@ -104,7 +104,7 @@ def test_accepted_candidate_gets_its_files_and_a_small_answer():
     store = store_with()
     answer = judge_model(request(), store)
     assert (answer["verdict"], answer["accepted"]) == ("accepted", True)
-    assert set(answer["metric"]) == {"name", "value", "low", "high", "threshold"}
+    assert set(answer["metric"]) == {"name", "value", "low", "high", "threshold", "positive_class"}
     assert answer["champion"] is None
     assert [reason["code"] for reason in answer["reasons"]] == ["ThresholdMet", "FirstModel"]
     for name in ("evaluation", "diagnostics", "judgement", "smoke", "lineage"):
@@ -237,3 +237,19 @@ def test_request_names_every_missing_field():
 def test_request_with_a_metric_of_another_task_is_refused():
     with pytest.raises(InvalidSettings, match="r2"):
         judge_model(request(policy=GatePolicy(metric="r2")), store_with())
+
+
+def test_the_positive_class_of_the_stack_is_judged_and_told():
+    store = store_with()
+    policy = GatePolicy(metric="recall", threshold="0.5", positive_class="no")
+    answer = judge_model(request(policy), store)
+    assert answer["metric"]["positive_class"] == "no"
+    judged = json.loads(store.read(answer["judgement_uri"]))
+    assert "recall of 'no'" in judged["reasons"][0]["message"]
+    curves = json.loads(store.read(answer["diagnostics_uri"]))
+    assert curves["candidate"]["roc"][0]["class"] == "no"
+    # What is watched of the predictions keeps the model's own order of the classes.
+    plain = store_with()
+    judge_model(request(), plain)
+    profile = "s3://data/models/run-1/prediction_profile.json"
+    assert store.read(profile) == plain.read(profile)

@@ -85,12 +85,14 @@ def measure_quality(
     Args:
         scores: float64 (n, n_classes) probabilities, or (n,) values.
         outcomes: class labels or values by row, None where unknown.
-        judged: the live pointer's metric: name, value, low, high.
+        judged: the live pointer's metric: name, value, low, high, positive_class of two classes.
         holdout_rows: rows behind it.
         rate: chance of a false verdict.
         tolerance: how much worse is still steady, in units of the metric.
     """
     metric = metric_named(task, str(judged["name"]))
+    if task == "binary" and classes is not None and judged.get("positive_class") == classes[0]:
+        classes, scores = classes[::-1], scores[:, ::-1]
     holdout = Interval(*(_number(judged.get(name)) for name in ("value", "low", "high")))
     codes = {label: code for code, label in enumerate(classes or ())}
     known = [i for i, outcome in enumerate(outcomes) if outcome is not None]

@@ -11,6 +11,7 @@ from nicegui import html, ui
 
 from dropforge.domain.data_report import DataReport
 from dropforge.domain.figures import figure
+from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.records import Approval, Live, ModelVersion
 from dropforge.domain.verdicts import UNDECIDED, Verdict
 from dropforge_ops.actions import decisions, rollbacks
@@ -192,7 +193,7 @@ def _describe(shown: decisions.Candidate, approval: Approval, data: DataReport |
         {
             "version": shown.model.version,
             "measured": _metric(content.get("metric") or {}),
-            "live model": _metric({**champion, "name": content["metric"]["name"]}) if champion else None,
+            "live model": _metric({**content["metric"], **champion}) if champion else None,
             "gain": None if difference is None else _gain(difference),
             "live now": f"version {shown.live.version}" if shown.live else "nothing",
         }
@@ -230,4 +231,5 @@ def _gain(difference: Span) -> str:
 def _metric(values: Mapping[str, Any]) -> str:
     span = Span.of(values) or Span(None)
     ends = between(span)
-    return f"{values.get('name', 'metric')} {figure(span.value)}" + (f" ({ends})" if ends else "")
+    title = metric_title(str(values.get("name", "metric")), values.get("positive_class"))
+    return f"{title} {figure(span.value)}" + (f" ({ends})" if ends else "")

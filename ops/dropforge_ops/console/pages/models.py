@@ -8,6 +8,7 @@ from typing import Final
 from nicegui import html
 
 from dropforge.domain.figures import figure
+from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.records import Approval, ModelVersion, Run
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.feedback import empty_state
@@ -82,7 +83,10 @@ def _show_waiting(model: ModelVersion) -> None:
         with html.div().classes("waiting-text"):
             html.h2(f"Version {model.version} waits for your decision")
             with html.p().classes("dim"):
-                html.span(f"{model.metric.get('name', 'metric')} {_measured(model)}, registered ")
+                name = metric_title(
+                    str(model.metric.get("name", "metric")), model.metric.get("positive_class")
+                )
+                html.span(f"{name} {_measured(model)}, registered ")
                 moment(model.registered_at)
                 if model.due_at:
                     html.span(", wanted ")

@@ -10,7 +10,7 @@ from nicegui import html
 
 from dropforge.domain.data_report import DataReport
 from dropforge.domain.figures import figure, told_apart
-from dropforge.domain.metric_registry import MEANINGS
+from dropforge.domain.metric_registry import MEANINGS, metric_title
 from dropforge.domain.records import Approval, StageChange
 from dropforge.domain.verdicts import Verdict
 from dropforge_ops.console.components.actions import button
@@ -253,7 +253,8 @@ def _draw_metrics(review: Review) -> None:
 
     def name(row: MetricRow) -> None:
         with html.div().classes("inline"):
-            html.span(row.name).classes("strong" if row.decides else "")
+            title = metric_title(row.name, verdict.positive_class)
+            html.span(title).classes("strong" if row.decides else "")
             if row.decides:
                 chip("decides", "run")
         html.div(MEANINGS.get(row.name, "")).classes("hint")

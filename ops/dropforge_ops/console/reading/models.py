@@ -111,6 +111,7 @@ class Judged:
     champion_problem: str | None
     metrics: tuple[MetricRow, ...]
     slices: tuple[SliceRow, ...]
+    positive_class: str | None = None
 
     @property
     def deciding(self) -> MetricRow:
@@ -141,6 +142,7 @@ class Judged:
             champion_problem=champion.get("reason"),
             metrics=tuple(sorted(rows, key=lambda each: not each.decides)),
             slices=tuple(_slice_row(each) for each in content.get("slices") or []),
+            positive_class=metric.get("positive_class"),
         )
 
 
