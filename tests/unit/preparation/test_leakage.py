@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from tests.in_memory_store import InMemoryObjectStore
+from tests.unit.preparation.chunking import prepare_in_chunks
 from tests.unit.preparation.dropping import DATA, Outcome, prepare
 from tests.unit.preparation.test_chunks import assert_same, in_many, in_one
 
+from dropforge.domain.contract import ROW_KEY
 from dropforge.domain.errors import InvalidSettings, LeakageFound
 
 Draw = Callable[[random.Random, int, Any], Any]
@@ -144,3 +148,26 @@ def test_chunks_find_the_same(leakage):
     one = in_one(content, leakage=leakage, time="at")
     assert_same(one, in_many(content, leakage=leakage, time="at", chunk_bytes=30_000))
     assert (one[0][0] == "LeakageFound") if leakage == "fail" else isinstance(one[0], dict)
+
+
+def test_chunks_that_the_release_before_has_written_are_merged_without_evidence():
+    content = table(lambda rng, row, y: {"yes": 1, "no": 0}[y], classes, rows=3000)
+
+    def forget(event: dict[str, Any], call: Callable[[], Any]) -> Any:
+        answer = call()
+        if event.get("phase") == "write" and event["index"] % 2:
+            uri = f"{DATA}/scratch/run/write/{event['index']:06d}/sample.arrow"
+            rows = pa.ipc.open_stream(store.read(uri)).read_all()
+            kept = rows.select([name for name in rows.column_names if name in ("x", "c", "leak", ROW_KEY)])
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, kept.schema) as writer:
+                writer.write_table(kept)
+            store.write(uri, sink.getvalue().to_pybytes())
+        return answer
+
+    store = InMemoryObjectStore()
+    answer, _ = prepare_in_chunks(content, chunk_bytes=20_000, store=store, around=forget)
+    report = json.loads(store.read(answer["report_uri"]))
+    assert report["leaks"] == []
+    whole = prepare(content)
+    assert store.read(answer["profile_uri"]) == whole.store.read(whole.prepared.profile_uri)

@@ -36,10 +36,18 @@ class RowSample:
         self._names = [c.name for c in contract.prepared if c.role in PROFILED or c.name == contract.time]
         self._rows = rows
         self._kept: pa.Table | None = None
+        self._is_evidence = True
 
     def add(self, rows: pa.Table) -> None:
         """Look at prepared rows, with what `placed` adds; keeps at most `rows` of all that were added."""
-        candidates = _decoded(self._least(rows.select([*self._names, *_PLACE_COLUMNS, ROW_KEY])))
+        names = [*self._names, *_PLACE_COLUMNS]
+        if self._is_evidence and not {*names} <= {*rows.column_names}:
+            # Of chunks that the release before has written there is the profile's part only.
+            self._is_evidence = False
+            self._kept = None if self._kept is None else self._kept.select([*self._told, ROW_KEY])
+        if not self._is_evidence:
+            names = self._told
+        candidates = _decoded(self._least(rows.select([*names, ROW_KEY])))
         if self._kept is not None:
             candidates = self._least(pa.concat_tables([self._kept, candidates]))
         self._kept = candidates
@@ -63,7 +71,7 @@ class RowSample:
 
     def evidence(self) -> Evidence:
         """Return all that is kept, ordered by hash."""
-        if self._kept is None:
+        if self._kept is None or not self._is_evidence:
             return Evidence()
         ordered = self._kept.sort_by(ROW_KEY)
         split, source, place = (ordered.column(name).to_numpy() for name in _PLACE_COLUMNS)
