@@ -28,6 +28,7 @@ PACKAGES = ROOT / ".dropforge" / "realworld"
 PAGE = ROOT / "docs" / "realworld.md"
 MAXIMUM_REFUSED = 5
 FAMILY_ERROR = 0.05
+_SAID = {"accepted": "accepted", "rejected": "not accepted", "undecided": "can't say"}
 """Chance that any table looks worse than the baseline where none is: shared among all (Bonferroni)."""
 
 
@@ -58,9 +59,7 @@ class Row:
         low, high = metric.get("low"), metric.get("high")
         interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
         gain = self.comparison
-        verdict = (
-            "BELOW" if gain.is_below else "accepted" if self.result.verdict["accepted"] else "not accepted"
-        )
+        verdict = "BELOW" if gain.is_below else _SAID[self.result.verdict["verdict"]]
         return [
             self.table.name,
             f"{prepared.read:,}",
