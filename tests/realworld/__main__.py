@@ -28,8 +28,8 @@ PACKAGES = ROOT / ".dropforge" / "realworld"
 PAGE = ROOT / "docs" / "realworld.md"
 MAXIMUM_REFUSED = 5
 FAMILY_ERROR = 0.05
-_SAID = {"accepted": "accepted", "rejected": "not accepted", "undecided": "can't say"}
 """Chance that any table looks worse than the baseline where none is: shared among all (Bonferroni)."""
+_SAID = {"accepted": "accepted", "rejected": "not accepted", "undecided": "can't say"}
 
 
 @dataclass(frozen=True)
