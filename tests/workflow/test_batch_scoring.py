@@ -219,7 +219,7 @@ def test_a_stopped_execution_leaves_no_job_that_costs(stack: Stack, samples: Map
     wait_for("end of the job", lambda: job()["TransformJobStatus"] != "InProgress")
     assert time.monotonic() - stopped_at < 120
     assert stack.execution(execution)["status"] == "ABORTED"
-    wait_for("a stopped job", lambda: job()["TransformJobStatus"] == "BatchEnded")
+    wait_for("a stopped job", lambda: job()["TransformJobStatus"] == "Stopped")
 
 
 def test_what_runs_make_is_encrypted_with_the_stacks_own_key(
