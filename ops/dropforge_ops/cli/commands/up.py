@@ -82,7 +82,8 @@ def up(
     _refuse_options(invocation)
     asked = asked_parameters(sample=sample, target=target, key=key, task=task, pairs=parameter or [])
     root = find_root()
-    refuse_unknown_parameters(asked, declared_parameters(root))
+    if asked:
+        refuse_unknown_parameters(asked, declared_parameters(root))
     state = root / ".dropforge" / "state"
     stack = invocation.options.stack or DEFAULT_STACK
     if not keep_state:
