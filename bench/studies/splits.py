@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,17 +86,23 @@ def measure(groups: int, runs: int, seed: int) -> dict[str, Found]:
         by = {"row": np.arange(len(rows.entity)), "group": rows.entity}
         for name, decides in by.items():
             codes = split_codes(splitmix64(decides.astype(np.uint64) ^ salt))
-            train, test = (taken(rows, np.flatnonzero(codes == code)) for code in (_TRAIN, _TEST))
-            holdout = HoldOut(
-                task="binary",
-                classes=("no", "yes"),
-                row_key=np.arange(len(test.target), dtype=np.uint64),
-                target=test.target,
-                candidate=scores(train, test.features),
-                group=test.entity if name == "group" else None,
-            )
+            train, holdout = _held_out(rows, codes, grouped=name == "group")
             _count(found[name], holdout, train, new)
     return found
+
+
+def _held_out(rows: Rows, codes: NDArray[np.integer[Any]], *, grouped: bool = False) -> tuple[Rows, HoldOut]:
+    """Return the training rows, and the hold-out as the model that was fitted on them scores it."""
+    train, test = (taken(rows, np.flatnonzero(codes == code)) for code in (_TRAIN, _TEST))
+    holdout = HoldOut(
+        task="binary",
+        classes=("no", "yes"),
+        row_key=np.arange(len(test.target), dtype=np.uint64),
+        target=test.target,
+        candidate=scores(train, test.features),
+        group=test.entity if grouped else None,
+    )
+    return train, holdout
 
 
 def _count(found: Found, holdout: HoldOut, train: Rows, new: Rows) -> None:
@@ -130,14 +137,7 @@ def learned_the_future(by_time: bool, seed: int) -> tuple[bool, float]:
     else:
         codes = split_codes(splitmix64(np.arange(LEAK_ROWS, dtype=np.uint64) ^ np.uint64(seed)))
     rows = Rows(features, target.astype(np.int64), np.arange(LEAK_ROWS))
-    train, test = (taken(rows, np.flatnonzero(codes == code)) for code in (_TRAIN, _TEST))
-    holdout = HoldOut(
-        task="binary",
-        classes=("no", "yes"),
-        row_key=np.arange(len(test.target), dtype=np.uint64),
-        target=test.target,
-        candidate=scores(train, test.features),
-    )
+    _, holdout = _held_out(rows, codes)
     judged = judge(holdout, GatePolicy())
     return judged.accepted, judged.candidate.value
 
