@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,8 +191,25 @@ def read_split(folder: Path, contract: Contract) -> pyarrow.Table:
     """Read a prepared split: the contract's features and target and the row keys, rows in the parts' order.
 
     Raises:
+        EmptyData, SchemaChanged, UnreadableData: see `read_columns`; or a column holds another type than the
+            contract says.
+    """
+    table = read_columns(folder, [column.name for column in contract.features] + [contract.target, ROW_KEY])
+    for column in contract.features:
+        kind = table.schema.field(column.name).type
+        if str(kind) not in PARQUET_TYPES[column.type]:
+            raise SchemaChanged(
+                f"{folder.name}: column {column.name!r} is {kind}, the contract says {column.type}."
+            )
+    return table
+
+
+def read_columns(folder: Path, names: Sequence[str]) -> pyarrow.Table:
+    """Read columns of a prepared split, rows in the parts' order.
+
+    Raises:
         EmptyData: there is no Parquet in the folder.
-        SchemaChanged: the Parquet lacks a column of the contract or holds another type in it.
+        SchemaChanged: the Parquet lacks one of the columns, or its parts differ in their types.
         UnreadableData: a file is no Parquet.
     """
     import pyarrow  # noqa: PLC0415 - serving reads no Parquet
@@ -201,7 +218,6 @@ def read_split(folder: Path, contract: Contract) -> pyarrow.Table:
     parts = sorted(folder.rglob("*.parquet"))
     if not parts:
         raise EmptyData(f"the channel {folder.name!r} holds no Parquet file.")
-    names = [column.name for column in contract.features] + [contract.target, ROW_KEY]
     tables = []
     for part in parts:
         try:
@@ -212,16 +228,9 @@ def read_split(folder: Path, contract: Contract) -> pyarrow.Table:
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise UnreadableData(f"{folder.name}/{part.name} is no Parquet: {error}") from error
     try:
-        table = pyarrow.concat_tables(tables)
+        return pyarrow.concat_tables(tables)
     except pyarrow.ArrowInvalid as error:
         raise SchemaChanged(f"the parts of {folder.name} differ in their types: {error}") from error
-    for column in contract.features:
-        kind = table.schema.field(column.name).type
-        if str(kind) not in PARQUET_TYPES[column.type]:
-            raise SchemaChanged(
-                f"{folder.name}: column {column.name!r} is {kind}, the contract says {column.type}."
-            )
-    return table
 
 
 def columns_of_table(table: pyarrow.Table, contract: Contract) -> dict[str, NDArray[Any]]:

@@ -70,13 +70,8 @@ def read_split(folders: Folders, name: str, contract: Contract) -> Split:
 
 def groups_of(channel: Path) -> NDArray[np.int64]:
     """Return the group of each of a channel's rows, numbered from 0, in their order: int64 (n,)."""
-    import pyarrow.parquet  # noqa: PLC0415 - as `inference.read_split` does
-
-    keys = [
-        pyarrow.parquet.ParquetFile(part).read([GROUP_KEY]).column(GROUP_KEY).to_numpy()
-        for part in sorted(channel.rglob("*.parquet"))
-    ]
-    return np.unique(np.concatenate(keys), return_inverse=True)[1].astype(np.int64)
+    keys = inference.read_columns(channel, [GROUP_KEY]).column(GROUP_KEY).to_numpy()
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
 def times_of(channel: Path, contract: Contract) -> NDArray[Any]:
@@ -85,16 +80,13 @@ def times_of(channel: Path, contract: Contract) -> NDArray[Any]:
     Args:
         contract: says which column they are in.
     """
-    import pyarrow  # noqa: PLC0415 - as `inference.read_split` does
-    import pyarrow.parquet  # noqa: PLC0415
+    import pyarrow  # noqa: PLC0415 - as `inference.read_columns` does
 
-    name, found = contract.time or "", []
-    for part in sorted(channel.rglob("*.parquet")):
-        values = pyarrow.parquet.ParquetFile(part).read([name]).column(name)
-        if pyarrow.types.is_timestamp(values.type):
-            values = values.cast(pyarrow.int64())
-        found.append(values.to_numpy())
-    return np.concatenate(found)
+    name = contract.time or ""
+    values = inference.read_columns(channel, [name]).column(name)
+    if pyarrow.types.is_timestamp(values.type):
+        values = values.cast(pyarrow.int64())
+    return values.to_numpy()
 
 
 def seen_until(folders: Folders, contract: Contract) -> int | float | None:
