@@ -59,6 +59,11 @@ def judge(case: Case, output: str) -> str:
     return "; ".join(wrong)
 
 
+_SMOKE_FAILURE = {
+    "Error": "SmokeTestFailed",
+    "Cause": "model, row 1 of the hold-out: 'malignant' instead of 'benign'.",
+}
+
 CASES = (
     Case("watch_model", "watch_model", expected={"verdict": None, "alarms.drift": False}),
     Case("predict", "predict", expected={"statusCode": 200, "body.model_version": 1}),
@@ -89,7 +94,7 @@ CASES = (
     Case("model_package_approved", "apply_decision", expected={"action": "none"}),
     Case("plan_deployment", "plan_deployment", expected={"already_live": True}),
     Case("promote_model", "promote_model", expected={"version": 1, "endpoint_config": "model-v1-1"}),
-    Case("settle_deployment", "settle_deployment", expected={"version": 1}),
+    Case("settle_deployment", "settle_deployment", expected={"error": _SMOKE_FAILURE}),
     Case("retire_models", "retire_models", expected={"deleted": []}),
     Case("close_run", "close_run", expected={"status": "succeeded"}),
     Case("reconcile_runs", "reconcile_runs", expected={"locks_freed": ["training", "deployment"]}),
