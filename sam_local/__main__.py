@@ -156,13 +156,9 @@ def run(version: str, scratch: Path, cases: Sequence[Case], answers: bool) -> in
 
 
 def _passes(case: Case, functions: Any, world: World, answers: bool) -> bool:
-    event = world.event(case.event)
-    if case.into:
-        outer = world.event(case.into)
-        # An execution of its own: what an execution was told once, it is told again.
-        event = {**outer, "execution_arn": f"{outer['execution_arn']}-{case.event}", "event": event}
+    event = world.payload(case)
     began = time.monotonic()
-    answer = answer_of(functions, case, json.dumps(event).encode())
+    answer = answer_of(functions, case, event)
     problem = judge(case, answer)
     word = "FAIL" if problem else "ok  "
     print(f"{word} {case.resource:26} events/{case.event}.json  {time.monotonic() - began:.1f} s", flush=True)

@@ -12,6 +12,7 @@ from tests.workflow.stack import Stack, wait_for
 
 from dropforge_local.host import LocalHost
 from dropforge_ops.stack.samples import SAMPLES, write_samples
+from sam_local.cases import Case
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = "breast-cancer"
@@ -81,6 +82,22 @@ class World:
         if name == "predict":
             event["body"] = json.dumps({"instance": self.instance})
         return event
+
+    def payload(self, case: Case) -> bytes:
+        """What the case's function is invoked with, in this stack's terms."""
+        event = self.event(case.event)
+        if case.into:
+            outer = self.event(case.into)
+            # An execution of its own: what an execution was told once, it is told again.
+            event = {**outer, "execution_arn": f"{outer['execution_arn']}-{case.event}", "event": event}
+        return json.dumps(event).encode()
+
+    def answer(self, case: Case) -> str:
+        """What the deployed function answers to the case on the local host."""
+        answered = self.host.client("lambda").invoke(
+            FunctionName=self._stack.resource(case.resource), Payload=self.payload(case)
+        )
+        return str(answered["Payload"].read().decode())
 
     def environment(self, function: str) -> dict[str, str]:
         """The variables that the stack gives a function, by its logical id."""
