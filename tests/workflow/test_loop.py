@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from dropforge.application.watch_model import last_full_window
 from dropforge_ops.cli.main import app
+from tests.workflow.grafana_panels import every_panel_finds_data
 from tests.workflow.prediction_api import Api
 from tests.workflow.recording import record
 from tests.workflow.stack import Stack, wait_for
@@ -170,6 +171,10 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
         if not run.status.is_final:
             stack.stepfunctions.stop_execution(executionArn=run.execution_arn)
 
+    # What is counted where something goes wrong: a run that fails, an event that found nobody.
+    stack.wait_for_execution(stack.start(trigger="nobody knows"))
+    stack.host.client("sqs").send_message(QueueUrl=stack.resource("UndeliveredEvents"), MessageBody="{}")
+    every_panel_finds_data(stack)
     teardown_leaves_nothing(stack)
 
 

@@ -91,6 +91,13 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "predictions_checked": "answers compared with those of training",
         "seconds": "seconds by stage and state",
     },
+    "export grafana": {
+        "path": "the file that was written",
+        "uid": "the dashboard's id in Grafana, the same at each export of a stack",
+        "panels": "how many it has",
+        "metrics": "how many metrics they ask CloudWatch for",
+        "log_queries": "how many queries of logs they make",
+    },
     "samples": {"samples": "name, path, target, id, task, rows and description of each file"},
     "drop": {
         "uploads": "file, uri, version_id, etag and size of each",

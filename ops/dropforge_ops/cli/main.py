@@ -20,6 +20,7 @@ from dropforge_ops.cli.commands.doctor import doctor
 from dropforge_ops.cli.commands.drift import drift
 from dropforge_ops.cli.commands.drop import drop
 from dropforge_ops.cli.commands.drops import list_drops, retry_drops
+from dropforge_ops.cli.commands.export import grafana
 from dropforge_ops.cli.commands.forget import forget
 from dropforge_ops.cli.commands.logs import logs
 from dropforge_ops.cli.commands.models import models
@@ -102,6 +103,11 @@ _GROUPS: dict[str, tuple[type[TyperGroup], str, dict[str, Callable[..., None]]]]
         TyperGroup,
         "What drops have to look like, and accepting that they look different now.",
         {"show": show_contract, "diff": diff_contract, "accept": accept_contract},
+    ),
+    "export": (
+        TyperGroup,
+        "What other tools can take over from a stack.",
+        {"grafana": grafana},
     ),
     "cost": (
         group_with("month"),

@@ -64,7 +64,29 @@ class FakeCloudFormation:
         if self.status is None:
             return {"Stacks": []}
         parameters = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()]
-        return {"Stacks": [{"StackName": StackName, "StackStatus": self.status, "Parameters": parameters}]}
+        arn = f"arn:aws:cloudformation:us-east-1:123456789012:stack/{StackName}/1"
+        described = {"StackName": StackName, "StackId": arn, "StackStatus": self.status}
+        return {"Stacks": [{**described, "Parameters": parameters}]}
+
+    def get_template(self, *, StackName: str, TemplateStage: str) -> dict[str, Any]:
+        assert TemplateStage == "Processed"
+        widget = {
+            "type": "metric",
+            "x": 0,
+            "y": 0,
+            "width": 12,
+            "height": 6,
+            "properties": {
+                "title": "Quality of ${TargetColumn}",
+                "region": "${AWS::Region}",
+                "stat": "Average",
+                "period": 3600,
+                "metrics": [["Dropforge", "LiveQuality", "Model", "${AWS::StackName}"]],
+            },
+        }
+        body = {"DashboardBody": {"Fn::Sub": json.dumps({"widgets": [widget]})}}
+        resources = {**{name: {} for name in ALARMS}, "ModelDashboard": {"Properties": body}}
+        return {"TemplateBody": {"Resources": resources}}
 
     def describe_stack_resource(self, *, StackName: str, LogicalResourceId: str) -> dict[str, Any]:
         return {"StackResourceDetail": {"PhysicalResourceId": f"{StackName}-{LogicalResourceId}"}}
@@ -86,6 +108,11 @@ class FakeCloudWatch:
 
     def __init__(self) -> None:
         self.states = dict.fromkeys(ALARMS, "OK")
+
+    def get_paginator(self, operation: str) -> Any:
+        metric = {"Namespace": "Dropforge", "MetricName": "DriftAlarm", "Statistic": "Maximum", "Period": 60}
+        alarms = [{"AlarmName": f"dropforge-{name}", "Threshold": 0.0, **metric} for name in ALARMS]
+        return Pages({"describe_alarms": {"MetricAlarms": alarms}}).get_paginator(operation)
 
     def describe_alarms(self, *, AlarmNames: list[str], MaxRecords: int) -> dict[str, Any]:
         assert len(AlarmNames) <= MaxRecords

@@ -321,6 +321,14 @@ CASES = {
     "cost scale": Case(("cost", "scale"), "TB", ("cost", "scale", "x"), "x", in_project),
     "cost so-far": Case(("cost", "so-far"), "since", ("cost", "so-far", "x"), "x", spent),
     "cost prices": Case(("cost", "prices"), "ml.m5", ("cost", "prices", "x"), "x", in_project),
+    "export grafana": Case(
+        ("export", "grafana", "--to", "{folder}/grafana.json"),
+        "3 panels",
+        ("export", "grafana", "--to", "{folder}/none/grafana.json"),
+        "No such file or directory",
+        live,
+        code=1,
+    ),
     "teardown": Case(
         ("teardown", "--yes", "--name", "dropforge"),
         "Nothing is left of dropforge",
