@@ -48,8 +48,8 @@ def grafana(
         say(
             out,
             f"{path} has {document['panels']} panels; a look at all asks for {document['metrics']} metrics "
-            f"and {document['log_queries']} queries of logs, which CloudWatch bills. In Grafana, import it under "
-            "Dashboards, New, Import, and choose a CloudWatch data source.",
+            f"and {document['log_queries']} queries of logs, which CloudWatch bills. In Grafana, import it "
+            "under Dashboards, New, Import, and choose a CloudWatch data source.",
         )
 
     invocation.emit(document, show)
