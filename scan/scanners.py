@@ -29,6 +29,9 @@ HARDENED: Mapping[str, str] = {
     "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
     "AccessLogs": "true",
     "WebFirewall": "true",
+    "SubnetIds": "subnet-0123456789abcdef0",
+    "SecurityGroupIds": "sg-0123456789abcdef0",
+    "EndpointMode": "real-time",
     "PredictConcurrency": "5",
     "LogRetentionDays": "365",
 }

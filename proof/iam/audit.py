@@ -12,7 +12,15 @@ from proof.iam.roles import Grant, Role, roles_of
 from proof.product import Product
 
 # Deployments that differ in what their machines ask for; a grant has to be used in one of them.
-DEPLOYMENTS: tuple[Mapping[str, str], ...] = ({}, {"EndpointMode": "real-time", "EncryptionKey": "create"})
+DEPLOYMENTS: tuple[Mapping[str, str], ...] = (
+    {},
+    {"EndpointMode": "real-time", "EncryptionKey": "create"},
+    {
+        "EndpointMode": "real-time",
+        "SubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+        "SecurityGroupIds": "sg-0123456789abcdef0",
+    },
+)
 
 
 def check(product: Product) -> Iterator[Finding]:

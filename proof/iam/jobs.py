@@ -38,7 +38,8 @@ def job_permissions(
             role = roles[request["ExecutionRoleArn"]]
         case _:
             return
-    for permission in (*found, *volume_permissions(request), *result_permissions(request)):
+    of_keys = (*volume_permissions(request), *result_permissions(request))
+    for permission in (*found, *_connected(request.get("VpcConfig")), *of_keys):
         yield role, permission
 
 
@@ -93,6 +94,25 @@ def _observed(group: str, stream: str) -> Iterator[Permission]:
         yield Permission(f"logs:{action}", f"{name}:log-stream:{stream}")
     namespace = {"cloudwatch:namespace": f"/aws/sagemaker/{group}"}
     yield Permission("cloudwatch:PutMetricData", "*", namespace)
+
+
+def _connected(vpc: Mapping[str, Any] | None) -> Iterator[Permission]:
+    """What connects instances with a VPC; resources and keys of conditions are those of
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+    """
+    if vpc is None:
+        return
+    here = f"arn:{PARTITION}:ec2:{REGION}:{ACCOUNT}"
+    for action in ("CreateNetworkInterface", "DeleteNetworkInterface"):
+        for suffix in ("", "Permission"):
+            yield Permission(f"ec2:{action}{suffix}", f"{here}:network-interface/eni-0123456789abcdef0")
+    for subnet in vpc["Subnets"]:
+        yield Permission("ec2:CreateNetworkInterface", f"{here}:subnet/{subnet}", {"ec2:SubnetID": subnet})
+    for group in vpc["SecurityGroupIds"]:
+        context = {"ec2:SecurityGroupID": group}
+        yield Permission("ec2:CreateNetworkInterface", f"{here}:security-group/{group}", context)
+    for what in ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs"):
+        yield Permission(f"ec2:Describe{what}", "*")
 
 
 def _image(uri: str) -> Iterator[Permission]:

@@ -24,6 +24,8 @@ SUBSTITUTIONS = {
     "TrainingMaxRuntimeSeconds": "3600",
     "TrainingSeed": "20260101",
     "EncryptionKeyArn": "",
+    "SubnetIds": "",
+    "SecurityGroupIds": "",
     "QualityMetric": "auto",
     "ApprovalTimeoutDays": "7",
     "ApprovalReminderHours": "24",

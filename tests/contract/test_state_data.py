@@ -156,12 +156,18 @@ def go(
     return done
 
 
-def train(start: Any = None, TrainingMaxRuntimeSeconds: str = "3600", **changes: Any) -> Walk:
+def train(
+    start: Any = None,
+    TrainingMaxRuntimeSeconds: str = "3600",
+    substitutions: dict[str, str] | None = None,
+    **changes: Any,
+) -> Walk:
     return go(
         "training",
         {**RESULTS, **changes},
         start or event("s3_object_created"),
         TrainingMaxRuntimeSeconds=TrainingMaxRuntimeSeconds,
+        **(substitutions or {}),
     )
 
 
@@ -288,6 +294,23 @@ def test_the_first_model_is_trained_without_a_champion():
     ]
     assert request["HyperParameters"] == {"metric": "auto", "seed": "20260101"}
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
+
+
+VPC = {
+    "SubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+    "SecurityGroupIds": "sg-0123456789abcdef0",
+}
+VPC_CONFIG = {
+    "Subnets": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+    "SecurityGroupIds": ["sg-0123456789abcdef0"],
+}
+
+
+def test_a_job_runs_in_the_vpc_that_is_named_and_says_nothing_of_one_otherwise():
+    (request,) = train(substitutions=VPC).requests["TrainModel"]
+    assert request["VpcConfig"] == VPC_CONFIG
+    (request,) = train().requests["TrainModel"]
+    assert "VpcConfig" not in request
 
 
 def test_what_a_run_sets_reaches_its_job_and_never_replaces_what_the_workflow_sets():
@@ -598,6 +621,14 @@ def test_a_first_deployment_makes_an_endpoint(mode):
     assert ("InstanceType" in variant) == (mode == "real-time")
     for state, function in {"SmokeTest": "smoke_test", "PromoteModel": "promote_model"}.items():
         assert done.requests[state][0]["Payload"] == event(function)
+
+
+def test_a_model_lies_in_the_vpc_that_is_named_and_says_nothing_of_one_otherwise():
+    (request,) = deploy({"EndpointMode": "real-time", **VPC}).requests["CreateModel"]
+    assert request["VpcConfig"] == VPC_CONFIG
+    assert request["EnableNetworkIsolation"]
+    (request,) = deploy({"EndpointMode": "real-time"}).requests["CreateModel"]
+    assert "VpcConfig" not in request
 
 
 def replacing(**changes: Any) -> Walk:

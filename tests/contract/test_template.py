@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from botocore.session import get_session
+from ministack.services.cloudformation import engine as cloudformation_engine
 from tests.contract.state_machine import MACHINES, ROOT, source
 
 from dropforge_local.template import load_template, resource_property
@@ -215,6 +218,49 @@ def test_training_on_all_drops_refuses_that_drops_expire() -> None:
     assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "TrainingData"}, "all-drops"]}
     (assertion,) = rule["Assertions"]
     assert assertion["Assert"] == {"Fn::Equals": [{"Ref": "DropRetentionDays"}, 0]}
+
+
+REAL_TIME = {"EndpointMode": "real-time"}
+SUBNETS = {"SubnetIds": "subnet-0a1b2c3d,subnet-0a1b2c3e"}
+GROUPS = {"SecurityGroupIds": "sg-0a1b2c3d"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "refused"),
+    [
+        ({}, None),
+        (REAL_TIME, None),
+        ({**REAL_TIME, **SUBNETS, **GROUPS}, None),
+        ({**REAL_TIME, **SUBNETS}, "SubnetIds and SecurityGroupIds need each other"),
+        (GROUPS, "SubnetIds and SecurityGroupIds need each other"),
+        ({**SUBNETS, **GROUPS}, "no serverless endpoint into a VPC"),
+    ],
+)
+def test_a_vpc_needs_subnets_security_groups_and_a_real_time_endpoint(
+    parameters: Mapping[str, str], refused: str | None
+) -> None:
+    declared = TEMPLATE["Parameters"]
+    values = {
+        name: {"Value": parameters.get(name, str(each.get("Default", "y")))}
+        for name, each in declared.items()
+    }
+    with pytest.raises(ValueError, match=refused) if refused else contextlib.nullcontext():
+        cloudformation_engine._evaluate_rules(TEMPLATE, values, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("SubnetIds", ["", "subnet-0a1b2c3d", ",".join(["subnet-0123456789abcdef0"] * 16)],
+         ["vpc-0a1b2c3d", "subnet-0a1b2c3d, subnet-0a1b2c3e", ",".join(["subnet-0a1b2c3d"] * 17)]),
+        ("SecurityGroupIds", ["", "sg-0a1b2c3d", ",".join(["sg-0123456789abcdef0"] * 5)],
+         ["subnet-0a1b2c3d", "sg-0a1b2c3d;sg-0a1b2c3e", ",".join(["sg-0a1b2c3d"] * 6)]),
+    ],
+)  # fmt: skip
+def test_ids_of_a_vpc_are_as_many_as_sagemaker_takes(name: str, good: list[str], bad: list[str]) -> None:
+    pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, each) for each in good)
+    assert not any(re.fullmatch(pattern, each) for each in bad)
 
 
 def matches(pattern: Any, value: Any) -> bool:

@@ -14,6 +14,7 @@ from proof.workflow import data, history
 from proof import api_checks, iam_checks, workflow_checks
 
 TRAINING = "statemachine/training.asl.yaml"
+BATCH = "statemachine/batch.asl.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -86,22 +87,26 @@ def test_a_missing_grant_of_add_tags(product: Product) -> None:
 
 def test_a_wrong_name_of_an_argument(product: Product) -> None:
     found = only(
-        checked(product.with_definition(TRAINING, '"TrainingInputMode"', '"TrainingInputMod"')),
+        checked(product.with_definition(BATCH, '"CompressionType"', '"CompressionTyp"')),
         "argument",
     )
-    assert found.where == f"{TRAINING} TrainModel"
-    assert "AlgorithmSpecification.TrainingInputMod" in found.message
+    assert found.where == f"{BATCH} TransformBatch"
+    assert "TransformInput.CompressionTyp" in found.message
+
+
+def test_a_wrong_name_in_a_request_that_is_computed(product: Product) -> None:
+    planted = product.with_definition(TRAINING, "'TrainingInputMode'", "'TrainingInputMod'")
+    found = [each for each in data.check(planted) if each.where == f"{TRAINING} TrainModel"]
+    assert any("TrainingInputMod" in each.message for each in found)
 
 
 def test_a_member_that_no_published_list_of_an_optimised_integration_has(product: Product) -> None:
     planted = product.with_definition(
-        TRAINING, "aws-sdk:sagemaker:createTrainingJob", "sagemaker:createTrainingJob.sync"
+        BATCH, "aws-sdk:sagemaker:createTransformJob", "sagemaker:createTransformJob.sync"
     )
     found = [each for each in checked(planted) if each.check == "argument"]
-    assert {each.where for each in found} == {f"{TRAINING} TrainModel"}
-    said = " ".join(each.message for each in found)
-    for member in ("EnableInterContainerTrafficEncryption", "EnableNetworkIsolation", "Environment"):
-        assert f".{member}: no published list" in said
+    assert {each.where for each in found} == {f"{BATCH} TransformBatch"}
+    assert ".ModelClientConfig: no published list" in " ".join(each.message for each in found)
 
 
 def test_a_loop_that_fills_the_history(product: Product) -> None:

@@ -10,6 +10,8 @@ from tests.workflow.stack import Stack
 from tests.workflow.test_breakage import change_script
 from tests.workflow.test_main_job import TEMPLATE, rows_of
 
+VPC = {"SubnetIds": "subnet-0a1b2c3d,subnet-0a1b2c3e", "SecurityGroupIds": "sg-0a1b2c3d"}
+
 
 def running(stack: Stack) -> Mapping[str, Any]:
     (variant,) = stack.sagemaker.describe_endpoint(EndpointName=stack.model_name)["ProductionVariants"]
@@ -19,8 +21,16 @@ def running(stack: Stack) -> Mapping[str, Any]:
 def test_an_endpoint_becomes_serverless_behind_a_gap_and_real_time_again_where_that_fails(
     deploy_sample: Callable[..., Stack], samples: Mapping[str, Path], product_copy: Path
 ) -> None:
-    stack = deploy_sample("wine", EndpointMode="real-time", TrainingData="new-drops")
+    stack = deploy_sample("wine", EndpointMode="real-time", TrainingData="new-drops", **VPC)
     live = stack.live_or_first(samples["wine"])
+    (job,) = stack.sagemaker.list_training_jobs(NameContains=live.run_id)["TrainingJobSummaries"]
+    trained = stack.sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"])
+    (model,) = stack.sagemaker.list_models(NameContains=stack.model_name)["Models"]
+    served = stack.sagemaker.describe_model(ModelName=model["ModelName"])
+    in_vpc = {"Subnets": VPC["SubnetIds"].split(","), "SecurityGroupIds": [VPC["SecurityGroupIds"]]}
+    assert trained["VpcConfig"] == served["VpcConfig"] == in_vpc
+    assert trained["EnableNetworkIsolation"]
+    assert served["EnableNetworkIsolation"]
     rows = rows_of(samples["wine"], without=("cultivar", "id"))[:10]
     answered = stack.predict(rows)
     assert running(stack)["CurrentInstanceCount"] == 1
@@ -31,7 +41,7 @@ def test_an_endpoint_becomes_serverless_behind_a_gap_and_real_time_again_where_t
         "inference.py",
     )
 
-    stack.update(broken, EndpointMode="serverless")
+    stack.update(broken, EndpointMode="serverless", **dict.fromkeys(VPC, ""))
     stack.drop(samples["wine"], "broken.csv")
     stack.wait_for_version(2)
     stack.approve(2)
@@ -46,7 +56,7 @@ def test_an_endpoint_becomes_serverless_behind_a_gap_and_real_time_again_where_t
     stack.wait_for_notification("endpoint-gap", "503")
     stack.wait_for_notification("deployment-failed", "serves again")
 
-    stack.update(TEMPLATE, EndpointMode="serverless")
+    stack.update(TEMPLATE, EndpointMode="serverless", **dict.fromkeys(VPC, ""))
     stack.drop(samples["wine"], "mended.csv")
     stack.wait_for_version(3)
     stack.approve(3)
