@@ -12,7 +12,7 @@ SAM_VERSION := 1.170.0
 export SAM_CLI_TELEMETRY ?= 0
 SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==$(SAM_VERSION) sam
 ENV ?= default
-TESTS ?= tests
+TESTS ?= tests local/tests
 # Much of a test on the local host is waiting: four processes keep two cores busy.
 WORKERS ?= 4
 # Of the unit tests those that start no process, train nothing and search no large spaces.
@@ -44,7 +44,7 @@ unit: setup ## run the fast tests, in seconds
 
 test: setup ## run every test
 	@scripts/find_chromium.sh >/dev/null
-	pytest -n $(WORKERS) --dist loadgroup $(TESTS)
+	pytest -c pyproject.toml -n $(WORKERS) --dist loadgroup $(TESTS)
 
 ordinary-user: setup ## as root: run the demo and every test as a new user, with and without user namespaces
 	@scripts/find_chromium.sh >/dev/null

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # What starts hosts, endpoints and jobs; the rest meets no namespace, and runs once, where they are given.
-WITHOUT_NAMESPACES=(tests/integration/local_sagemaker tests/integration/local_host/test_sagemaker_tasks.py
+WITHOUT_NAMESPACES=(local/tests/integration/sagemaker local/tests/integration/host/test_sagemaker_tasks.py
   tests/workflow/test_main_job.py)
 
 if [ "$(id -u)" != 0 ]; then

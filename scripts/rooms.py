@@ -27,8 +27,13 @@ def counts(path: str, paths: set[str]) -> bool:
     return not (path.startswith(_GENERATED) or path.rsplit("/", 1)[-1] in _LOCKS or has_source)
 
 
+def room_of(path: str) -> str:
+    """The top-level folder that a file lies in, or the file itself beside them; tests are one room."""
+    return "tests" if path.startswith("local/tests/") else path.partition("/")[0]
+
+
 def lines_by_room(files: Mapping[str, bytes]) -> Counter[str]:
-    """Lines by top-level folder, or by file where it lies beside them; what is binary has none.
+    """Lines by room; what is binary has none.
 
     >>> lines_by_room({"core/a.py": b"x\\ny\\n", "core/b.py": b"z\\n", "docs/i.png": b"\\0\\n"})
     Counter({'core': 3})
@@ -36,7 +41,7 @@ def lines_by_room(files: Mapping[str, bytes]) -> Counter[str]:
     found: Counter[str] = Counter()
     for path, content in files.items():
         if counts(path, set(files)) and b"\0" not in content:
-            found[path.partition("/")[0]] += content.count(b"\n")
+            found[room_of(path)] += content.count(b"\n")
     return found
 
 

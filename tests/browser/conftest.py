@@ -10,10 +10,10 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from dropforge_local.host import LocalHost
+from dropforge_local.testing.forked_host import ForkedHost
 from dropforge_ops.stack.samples import SAMPLES, write_samples
 from tests.browser.beds import ROOT, SAMPLE, chromium, console_of
 from tests.browser.desk import Desk
-from tests.forked_hosts import ForkedHost
 from tests.workflow.stack import Stack
 
 WAIT_SCALE = 0.1

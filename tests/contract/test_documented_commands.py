@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from botocore import xform_name
 from scripts.deploy_parameters import merged
-from tests import documented
 from tests.command_line import invoke
 from tests.documented import AWS, EXAMPLE, HOST, LONG, ROOT, Block
 
 from dropforge.domain.contract import Column, Contract
 from dropforge_local.template import load_template
 from dropforge_ops.errors import ExitCode
+from tests import documented
 
 PARSED = [each for mark in (HOST, AWS, EXAMPLE, LONG, "") for each in documented.commands_of(mark)]
 # Programs of others, which are only named.

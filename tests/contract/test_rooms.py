@@ -38,6 +38,8 @@ def test_reference_recordings_and_pictures_do_not_count() -> None:
         "proof/recordings/training.json": b"1\n",
         "docs/images/run.png": b"\0\n",
         "docs/cost.md": b"1\n2\n",
+        "local/a.py": b"1\n",
+        "local/tests/test_a.py": b"1\n2\n3\n",
         "layers/data/requirements.txt": b"1\n",
     }
-    assert lines_by_room(files) == {"docs": 2}
+    assert lines_by_room(files) == {"docs": 2, "local": 1, "tests": 3}

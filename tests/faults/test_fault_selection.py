@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dropforge_local.testing.forked_host import ForkedHost
 from dropforge_ops.stack.samples import write_samples
 from tests.faults.bed import SAMPLE, WAIT_SCALE, Bed
 from tests.faults.cells import ROOT, Cell, all_cells, unreached_states
 from tests.faults.runner import run_cell
-from tests.forked_hosts import ForkedHost
 
 pytestmark = pytest.mark.workflow
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dropforge_local.host import LocalHost
+from dropforge_local.testing.forked_host import ForkedHost
 from dropforge_ops.stack.samples import SAMPLES, write_samples
-from tests.forked_hosts import ForkedHost
 from tests.workflow.recording import record
 from tests.workflow.stack import Stack
 

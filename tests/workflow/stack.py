@@ -10,7 +10,7 @@ from typing import Any
 from dropforge.adapters.dynamodb_ledger import DynamoDbLedger
 from dropforge.domain.records import Approval, Live, ModelVersion, Run, RunStatus
 from dropforge_local.host import LocalHost
-from tests.waiting import looked_for
+from dropforge_local.testing.waiting import looked_for
 
 PATIENCE_S = 90.0
 HARDENED = {

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import looked_for
+from dropforge_local.testing.waiting import looked_for
 from tests.workflow.stack import HARDENED, PATIENCE_S, Stack, wait_for
 from tests.workflow.test_main_job import rows_of
 

@@ -31,7 +31,8 @@ class Seam:
         module: its full name.
         reads: what the glue uses.
         replaces: what the glue puts something of its own in the place of.
-        relies_on: what the glue doesn't use itself, but what it does would have no effect without.
+        relies_on: what the glue doesn't use itself, but what it does would have no effect without; or
+            what others use who prove roles and state machines by the host's own rules.
 
     Raises:
         AttributeError: on a name that isn't declared, or on assigning to one that is only read.
@@ -145,15 +146,13 @@ iam_evaluator = Seam(
         "caller_arn()",
         "EvalContext",
         "evaluate",
-        "fnmatch_iam",
-        "fnmatch_iam_cs",
         "_gather_role_policies",
-        "parse_policy_document",
         "_permissions_boundary",
         "resolve_caller_identity",
         "_role_name_from_assumed_arn",
     ],
     replaces=["enforce(access_key_id, iam_action, service, region)"],
+    relies_on=["fnmatch_iam", "fnmatch_iam_cs", "parse_policy_document"],
 )
 lambda_runtime = Seam(
     "ministack.core.lambda_runtime",
@@ -409,7 +408,6 @@ stepfunctions = Seam(
         "_next_or_end",
         "_parse_ts",
         "_read_map_items",
-        "_register_sfn_jsonata_functions",
         "_resolve_lambda_function_ref",
         "_resolve_params_obj",
         "_resolve_path_or_ctx",
@@ -448,6 +446,7 @@ stepfunctions = Seam(
         "_update_state_machine(data)",
         "_validate_state_machine_definition(data)",
     ],
+    relies_on=["_register_sfn_jsonata_functions"],
 )
 waf = Seam(
     "ministack.services.waf",

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.forked_hosts import ForkedHost
 
 from dropforge.adapters.prediction_log import DynamoDbPredictionLog
 from dropforge.adapters.sigv4_http_services import DynamoDbHttp, ObjectsHttp
@@ -17,6 +16,7 @@ from dropforge.domain.moments import iso
 from dropforge.domain.predictions import OutcomeStatus, PredictionRecord, epoch_ms, prediction_id
 from dropforge_local.host import LocalHost
 from dropforge_local.template import load_template
+from dropforge_local.testing.forked_host import ForkedHost
 
 ROOT = Path(__file__).parents[3]
 TABLE = "predictions"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sam_local.cases import CASES, judge
 from sam_local.world import World
-from tests.forked_hosts import ForkedHost
+
+from dropforge_local.testing.forked_host import ForkedHost
 
 ROOT = Path(__file__).resolve().parents[3]
 

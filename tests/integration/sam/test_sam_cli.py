@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.forked_hosts import ForkedHost
 from tests.workflow.stack import wait_for
 
 from dropforge_local.template import load_template
+from dropforge_local.testing.forked_host import ForkedHost
 
 ROOT = Path(__file__).resolve().parents[3]
 PRODUCT = ("core", "layers", "functions", "training", "statemachine", "template.yaml", "samconfig.toml")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from tests.mocked_aws import mocked_aws
+from moto import mock_aws
 
 from dropforge_local.sagemaker.objects import (
     FolderSync,
@@ -20,11 +22,19 @@ from dropforge_local.sagemaker.objects import (
 )
 
 
+@functools.cache
+def _client() -> Any:
+    """Made once: that takes longer than what the tests do with it."""
+    return boto3.client(
+        "s3", region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing"
+    )
+
+
 @pytest.fixture
 def s3() -> Iterator[Any]:
-    with mocked_aws() as client:
-        client("s3").create_bucket(Bucket="data")
-        yield client("s3")
+    with mock_aws():
+        _client().create_bucket(Bucket="data")
+        yield _client()
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from local_host_support import WAIT_SCALE, Deployed
-from tests.forked_hosts import ForkedHost
 
 from dropforge_local.host import LocalHost
+from dropforge_local.testing.forked_host import ForkedHost
 
 _TRUST = {
     "Version": "2012-10-17",

@@ -22,13 +22,7 @@ from dropforge_local.settings import HostSettings
 
 GLUE = Path(glue.__file__).parent
 DECLARED_IN = Path(seams.__file__)
-# The proof asks the host's own evaluators.
-USERS = [
-    path
-    for folder in (GLUE, Path(__file__).parents[3] / "proof")
-    for path in folder.rglob("*.py")
-    if path != DECLARED_IN
-]
+USERS = [path for path in GLUE.rglob("*.py") if path != DECLARED_IN]
 BY_NAME = {name: each for name, each in vars(seams).items() if isinstance(each, Seam)}
 PATHS = [f"{seam.seam_module}.{name}" for seam in SEAMS for name in seam.seam_names if "." not in name]
 
@@ -156,7 +150,7 @@ def test_what_is_used_is_declared(path: Path) -> None:
     for owner, name in _attributes(tree):
         if isinstance(owner, ast.Name) and owner.id in imported:
             assert name in imported[owner.id].seam_names, f"{owner.id}.{name}"
-        elif GLUE in path.parents and name.startswith("_") and not name.startswith("__"):
+        elif name.startswith("_") and not name.startswith("__"):
             # Seams are handed on as well; who takes one calls it something else.
             assert _is_of(owner, "self", "os") or name in own or name in declared, name
 

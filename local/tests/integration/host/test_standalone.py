@@ -16,7 +16,7 @@ import pytest
 
 from dropforge_local.command import main, stack_name_of
 
-EXAMPLE = Path(__file__).parents[3] / "local" / "examples" / "delivery_times"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "delivery_times"
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.waiting import is_alive, looked_for
 
 from dropforge_local.host import LocalHost
+from dropforge_local.testing.waiting import is_alive, looked_for
 
 PROJECT = Path(__file__).with_name("project")
 # Makes a minute of waiting 0.6 s.

@@ -1,4 +1,4 @@
-"""How tests wait for what happens in other threads and processes."""
+"""Waiting for what happens in other threads and processes, and a look at one that may have ended."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from local_host_support import PROJECT, WAIT_SCALE, Deployed, revived
-from tests.forked_hosts import ForkedHost
+
+from dropforge_local.testing.forked_host import ForkedHost
 
 
 @pytest.fixture(scope="session")

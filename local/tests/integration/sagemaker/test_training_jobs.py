@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from sagemaker_host import ROLE, Host, put_script, training_request, wait_until
-from tests.waiting import is_alive
 
 from dropforge_local.sagemaker.libraries import LoadedLibraries
 from dropforge_local.sagemaker.service import SageMaker
+from dropforge_local.testing.waiting import is_alive
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 

@@ -1,7 +1,7 @@
 """Local hosts whose processes are forked from one that has loaded their libraries.
 
-A new process spends most of its start on that, and the tests start some forty hosts. MiniStack itself, which
-reads its settings when it is imported, and what builds on it is loaded by each host.
+A new process spends most of its start on that, and tests start many hosts. MiniStack itself, which reads its
+settings when it is imported, and what builds on it is loaded by each host.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from folder_s3 import FolderS3
 
 from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.service import HostPorts, SageMaker
+from dropforge_local.testing.waiting import looked_for
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
 ROLE = "arn:aws:iam::000000000000:role/training"
@@ -125,8 +126,6 @@ class Server:
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
     """The first truthy value of the condition."""
-    from tests.waiting import looked_for  # a process that tests start has this file, and not the others
-
     value = looked_for(condition, timeout_s, first_pause_s=0.01, last_pause_s=0.1)
     if not value:
         raise AssertionError(f"not true within {timeout_s} s")

@@ -28,11 +28,11 @@ from sagemaker_host import (
     training_request,
     wait_until,
 )
-from tests.waiting import is_alive
 
 from dropforge_local.sagemaker import service as service_module
 from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.service import Limits, SageMaker
+from dropforge_local.testing.waiting import is_alive
 
 _HERE = Path(__file__).parent
 

@@ -13,7 +13,6 @@ import flask
 import numpy as np
 import pytest
 
-import build_backend
 from dropforge_local.sagemaker.model_server import (
     UnsupportedContentType,
     build_app,
@@ -173,7 +172,8 @@ def test_without_isolated_builds_code_needs_no_network(
 def test_code_whose_build_requires_nothing_needs_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code_in(tmp_path, monkeypatch, pyproject__toml=build_backend.PYPROJECT)
+    own_backend = '[build-system]\nrequires = []\nbuild-backend = "builds"\nbackend-path = ["."]\n'
+    code_in(tmp_path, monkeypatch, pyproject__toml=own_backend)
     assert import_program(isolated=True).LOADED
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.waiting import looked_for
-
 from dropforge_local.glue.snapshots import Snapshots
+from dropforge_local.testing.waiting import looked_for
 
 
 def _snapshots(folder: Path, states: dict[str, Callable[[], Any]]) -> Snapshots:

@@ -1,0 +1,1 @@
+"""For tests of an application on local hosts: hosts that start sooner, and waiting for what they do."""
