@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -130,6 +130,12 @@ _UNREACHABLE: tuple[tuple[tuple[type[BotoCoreError], ...], str], ...] = (
         "{where} doesn't answer: {error}. Is the host running, and the network up?",
     ),
 )
+
+NO_PACKAGE: Final = ("ValidationException", "ResourceNotFound")
+"""What SageMaker says of a model package that there is not.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html
+"""
 
 
 def code_of(error: ClientError) -> str:

@@ -52,6 +52,7 @@ def pages(stack: Stack) -> Iterator[tuple[str, str, str]]:
     yield "run", f"/runs/{waiting.run_id}", "g.node[data-tone=warn]"
     yield "models", "/models", ".table"
     yield "version", f"/models/{waiting.version}", ".confusion"
+    yield "card", f"/models/{waiting.version}/card", ".facts"
     yield "drift", "/drift", ".chart svg"
     yield "try", "/try", ".field"
 

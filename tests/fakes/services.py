@@ -72,6 +72,7 @@ class _Registered:
     package: Package
     request: NewPackage
     stages: list[tuple[str, str]] = field(default_factory=list)
+    card_status: str | None = None
 
 
 class FakeRegistry:
@@ -82,7 +83,10 @@ class FakeRegistry:
         self.versions = 0
 
     def snapshot(self) -> dict[str, Any]:
-        return {arn: (each.package, each.request, each.stages[-1:]) for arn, each in self.registered.items()}
+        return {
+            arn: (each.package, each.request, each.stages[-1:], each.card_status)
+            for arn, each in self.registered.items()
+        }
 
     def register(self, package: NewPackage) -> Package:
         assert 1 <= len(package.client_token) <= 36
@@ -109,6 +113,14 @@ class FakeRegistry:
 
     def reject(self, package_arn: str, reason: str) -> None:
         self.review(package_arn, "Rejected", reason=reason)
+
+    def set_card(self, package_arn: str, content: str, status: str) -> None:
+        found = self._find(package_arn)
+        if found.card_status == "Archived":
+            raise ServiceRejected("ValidationException: Model Card is in Archived state")
+        json.loads(content)
+        found.package = replace(found.package, card=content)
+        found.card_status = status
 
     def set_stage(self, package_arn: str, stage: str, status: str) -> None:
         self._find(package_arn).stages.append((stage, status))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dropforge.domain.data_report import TITLE
+from dropforge.domain.model_card import Identity, RunDocuments, draft
 from dropforge.domain.records import Approval, RunStatus, Stage
 from dropforge_ops.actions import contracts
 from dropforge_ops.stack.samples import SAMPLES
+from tests.card_numbers import check_numbers
+from tests.published_card_schema import problems
 from tests.workflow.stack import Stack, kind_of, other_rows, wait_for
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
@@ -62,6 +66,11 @@ def calling_throughout(stack: Stack, instance: dict[str, Any]) -> Iterator[dict[
         thread.join(timeout=30)
 
 
+def image_of(package: Mapping[str, Any]) -> str:
+    image: str = package["InferenceSpecification"]["Containers"][0]["Image"]
+    return image
+
+
 @pytest.mark.parametrize("sample", list(SAMPLES))
 def test_a_drop_becomes_a_model_that_predicts(
     sample: str,
@@ -90,6 +99,16 @@ def test_a_drop_becomes_a_model_that_predicts(
     features = {each["name"] for each in stack.read_json(model.diagnostics_uri)["importance"]["features"]}
     assert features, "the report says what the model goes by"
 
+    # The card that was drafted is read back: by AWS's schema, and with no number but the run's.
+    card = json.loads(package["ModelCard"]["ModelCardContent"])
+    assert package["ModelCard"]["ModelCardStatus"] == "PendingReview"
+    assert problems(card) == []
+    identity = Identity(stack.model_name, run.run_id, model.model_data_url, image_of(package))
+    left = RunDocuments.read(stack.bucket, run.run_id, stack.read_json)
+    assert left.missing == []
+    check_numbers(card, identity, left)
+    assert card == draft(identity, left)
+
     mean, deviation = ten_fold(sample)
     assert abs(model.metric["value"] - mean) <= 2 * deviation, (
         "the hold-out tells what cross-validation tells"
@@ -110,6 +129,11 @@ def test_a_drop_becomes_a_model_that_predicts(
     assert promoted.decision_reason == "good enough"
     package = stack.sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
     assert package["ModelLifeCycle"]["Stage"] == "Production"
+    signed = json.loads(package["ModelCard"]["ModelCardContent"])
+    details = signed["additional_information"]["custom_details"]
+    assert package["ModelCard"]["ModelCardStatus"] == "Approved"
+    assert (details["decision"], details["decision_reason"]) == ("approved", "good enough")
+    assert signed["evaluation_details"] == card["evaluation_details"]
 
     rows = rows_of(samples[sample], without=(described.target, described.key))
     predictions = stack.predict(rows[:3])

@@ -94,6 +94,7 @@ class SageMakerRegistry:
             description=found.get("ApprovalDescription"),
             modified_by=modified_by.get("UserProfileName") or identity.get("Arn"),
             metadata=found.get("CustomerMetadataProperties", {}),
+            card=found.get("ModelCard", {}).get("ModelCardContent"),
         )
 
     def reject(self, package_arn: str, reason: str) -> None:
@@ -102,6 +103,13 @@ class SageMakerRegistry:
                 ModelPackageArn=package_arn,
                 ModelApprovalStatus="Rejected",
                 ApprovalDescription=reason[:_REASON_CHARACTERS],
+            )
+
+    def set_card(self, package_arn: str, content: str, status: str) -> None:
+        with translated(f"writing the model card of {package_arn}"):
+            self._client.update_model_package(
+                ModelPackageArn=package_arn,
+                ModelCard={"ModelCardContent": content, "ModelCardStatus": cast("Any", status)},
             )
 
     def set_stage(self, package_arn: str, stage: str, status: str) -> None:

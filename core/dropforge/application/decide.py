@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropforge.application.deploy import REJECTION
+from dropforge.application.model_cards import sign_card
 from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
@@ -123,8 +124,9 @@ class DecisionDesk:
 
         The registry's present status counts, not the event's: events may come twice, late or out of order.
 
-        Effect: the decision is in the ledger; the run that waits goes on; where nobody waits any more an
-        approval starts a deployment, and rejecting the live version starts a rollback. Safe to run twice.
+        Effect: the decision is in the ledger and on the model card; the run that waits goes on; where nobody
+        waits any more an approval starts a deployment, and rejecting the live version starts a rollback. Safe
+        to run twice.
 
         Raises:
             InvalidEvent: the event is of another kind or another group.
@@ -140,16 +142,20 @@ class DecisionDesk:
         package = self.registry.describe(arn)
         model = _existing(self.ledger, package.version)
         if package.status == _APPROVED:
-            return self._approve(package, model, now)
-        if package.status == _REJECTED:
-            return self._reject(package, model, now)
-        return {"version": model.version, "action": "none", "why": f"the package is {package.status}"}
+            problem = _what_was_not_shown(package, model, self.store)
+            if problem is not None:
+                self.registry.reject(package.arn, problem)
+                return {"version": model.version, "action": "rejected", "why": problem}
+            outcome = self._approve(package, model, now)
+        elif package.status == _REJECTED:
+            outcome = self._reject(package, model, now)
+        else:
+            return {"version": model.version, "action": "none", "why": f"the package is {package.status}"}
+        # Last: what the decision is for comes first, and a retry does both again.
+        sign_card(package, _existing(self.ledger, model.version), self.registry)
+        return outcome
 
     def _approve(self, package: Package, model: ModelVersion, now: datetime) -> dict[str, Any]:
-        problem = _what_was_not_shown(package, model, self.store)
-        if problem is not None:
-            self.registry.reject(package.arn, problem)
-            return {"version": model.version, "action": "rejected", "why": problem}
         decided = self.ledger.decide(
             model.version, Approval.APPROVED, by=_who(package), reason=package.description, now=now
         )

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from dropforge.application.archive_copies import copy_uri, make_copy
+from dropforge.application.model_cards import draft_card
 from dropforge.application.serving_environment import serving_environment
 from dropforge.application.settle_drops import Settlement, settle_run
 from dropforge.application.told_data import told_data
@@ -17,6 +18,7 @@ from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.data_report import TITLE
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
+from dropforge.domain.model_card import Identity
 from dropforge.domain.moments import iso
 from dropforge.domain.notifications import Notification, approval_needed
 from dropforge.domain.ports import ObjectRef, ObjectStore
@@ -81,9 +83,9 @@ def register_model(
     """Register a candidate that wasn't rejected, supersede those that still wait, and free the training lock.
 
     Effect: a copy of the archive lies where no job may write, and the package that names it is in the
-    registry with its metrics, baselines and lineage; the ledger has the version; older versions that wait for
-    a decision are rejected with the reason; drops that came during the run have their follow-up. Safe to run
-    twice.
+    registry with its metrics, baselines, lineage and model card; the ledger has the version; older versions
+    that wait for a decision are rejected with the reason; drops that came during the run have their
+    follow-up. Safe to run twice.
 
     Raises:
         LostLock: a newer run took over; the package just made is rejected, so that nobody approves it.
@@ -119,6 +121,9 @@ def register_model(
             generated_by=execution_arn,
         )
     )
+    carded = draft_card(
+        package, Identity(model_name, run_id, archive, image.uri), trained.bucket, ledger, store, registry
+    )
     try:
         model = ledger.register_model(
             _version(package, run_id, archive, trained, prepared, judgement, now), token=token, now=now
@@ -138,7 +143,7 @@ def register_model(
         now=now,
     )
     doubts = _doubts_told(judgement)
-    notes = [*doubts, *(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer]
+    notes = [*doubts, *(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer, *carded]
     if data is not None:
         notes += [*([""] if notes else []), f"{TITLE}:", *data.told()]
     drops = settlement.in_words()

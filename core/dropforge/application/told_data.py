@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
-
+from dropforge.application.run_documents import content_from
 from dropforge.domain.data_report import DataReport
-from dropforge.domain.errors import ObjectMissing
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.ports import ObjectStore
 
@@ -19,11 +14,4 @@ def told_data(prefix: str, run_id: str, ledger: Ledger, store: ObjectStore) -> D
     Args:
         prefix: the run's, with its final slash.
     """
-
-    def content(uri: str) -> Mapping[str, Any] | None:
-        with suppress(ObjectMissing, ValueError):
-            found = json.loads(store.read(uri))
-            return found if isinstance(found, dict) else None
-        return None
-
-    return DataReport.read_beside_live(prefix.removesuffix(f"{run_id}/"), run_id, ledger, content)
+    return DataReport.read_beside_live(prefix.removesuffix(f"{run_id}/"), run_id, ledger, content_from(store))

@@ -54,7 +54,10 @@ class NewPackage:
 
 @dataclass(frozen=True)
 class Package:
-    """A model package as the registry has it now. ``status`` is SageMaker's ModelApprovalStatus."""
+    """A model package as the registry has it now.
+
+    ``status`` is SageMaker's ModelApprovalStatus, ``card`` the content of its model card.
+    """
 
     arn: str
     version: int
@@ -62,6 +65,7 @@ class Package:
     description: str | None
     modified_by: str | None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    card: str | None = None
 
 
 class Registry(Protocol):
@@ -75,6 +79,18 @@ class Registry(Protocol):
 
     def reject(self, package_arn: str, reason: str) -> None:
         """Set the approval status to Rejected, with the reason."""
+        ...
+
+    def set_card(self, package_arn: str, content: str, status: str) -> None:
+        """Give the package a model card, in the place of the one that it has.
+
+        Args:
+            content: JSON in one line, see ``dropforge.domain.model_card``.
+            status: of the card itself.
+
+        Raises:
+            ServiceRejected: SageMaker doesn't take it, as when somebody archived the card.
+        """
         ...
 
     def set_stage(self, package_arn: str, stage: str, status: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from dropforge_local.sagemaker.context import Context
 from dropforge_local.sagemaker.errors import ServiceError, unsupported, validation
 from dropforge_local.sagemaker.events import iso_time
+from dropforge_local.sagemaker.model_card import check_card
 from dropforge_local.sagemaker.store import Query, Resource, Transaction
 from dropforge_local.sagemaker.validation import shaped, timestamp
 
@@ -249,6 +250,8 @@ class Registry:
         detail = shaped("DescribeModelPackage", document)
         for member in ("CreationTime", "LastModifiedTime"):
             detail[member] = iso_time(detail[member])
+        # The card's content is sensitive by the service description, and may be larger than an event.
+        detail.pop("ModelCard", None)
         detail["Tags"] = tx.tags(arn)
         if updated is not None:
             detail["UpdatedModelPackageFields"] = updated
@@ -269,17 +272,7 @@ def _check_package(request: dict[str, Any]) -> None:
             raise unsupported(member)
     if not request.get("InferenceSpecification") and not request.get("SourceUri"):
         raise validation("InferenceSpecification or SourceUri is required.")
-    _check_card(request.get("ModelCard"))
-
-
-def _check_card(card: dict[str, Any] | None) -> None:
-    content = (card or {}).get("ModelCardContent")
-    if content is None:
-        return
-    try:
-        json.loads(content)
-    except ValueError as error:
-        raise validation(f"ModelCardContent is no JSON: {error}") from error
+    check_card(request.get("ModelCard"))
 
 
 def _apply(document: dict[str, Any], request: dict[str, Any]) -> list[str]:
@@ -297,7 +290,7 @@ def _apply(document: dict[str, Any], request: dict[str, Any]) -> list[str]:
             document[member] = request[member]
             updated.append(member)
     if (card := request.get("ModelCard")) is not None:
-        _check_card(card)
+        check_card(card, document.get("ModelCard"))
         document["ModelCard"] = {**document.get("ModelCard", {}), **card}
         updated.append("ModelCard")
     added = request.get("CustomerMetadataProperties")

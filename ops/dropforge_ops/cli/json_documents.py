@@ -157,6 +157,13 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "live_version": "the live version, or null",
         "models": "the newest first; each a version's record, `live`, and with --history its `history`",
     },
+    "card": {
+        "version": "the version",
+        "status": "of the card: Draft, PendingReview, Approved or Archived",
+        "from": "registry, or documents where the registry has no card of it",
+        "note": "why it is not the registry's, or null",
+        "content": "the card by SageMaker's schema for model packages",
+    },
     "models VERSION": {
         "live": "whether it is live",
         "history": "its changes of stage and approval",

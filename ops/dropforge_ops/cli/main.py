@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from dropforge_ops.cli.commands import cost
 from dropforge_ops.cli.commands.batch import batch
+from dropforge_ops.cli.commands.card import card
 from dropforge_ops.cli.commands.console import console
 from dropforge_ops.cli.commands.contract import accept_contract, diff_contract, show_contract
 from dropforge_ops.cli.commands.decide import approve, reject
@@ -74,6 +75,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "drop": drop,
     "logs": logs,
     "models": models,
+    "card": card,
     "approve": approve,
     "reject": reject,
     "rollback": rollback,

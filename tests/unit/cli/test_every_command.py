@@ -273,6 +273,7 @@ CASES = {
         code=3,
     ),
     "models": Case(("models",), "* live", ("models", "x"), NO_VERSION, live),
+    "card": Case(("card", "1"), "# Model card of version 1", ("card", "7"), "no version 7", live, code=3),
     "models VERSION": Case(("models", "1"), "0.9931", ("models", "7"), "no version 7", live, code=3),
     "approve": Case(("approve", "1", "--yes"), "is approved", ("approve", "x"), NO_VERSION, candidate),
     "reject": Case(("reject", "1", "--yes"), "is rejected", ("reject", "x"), NO_VERSION, candidate),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.pages import drift, drops, models, overview, run, runs, trying, version
+from dropforge_ops.console.pages import drift, drops, model_card, models, overview, run, runs, trying, version
 
 PAGES: Final[tuple[Page, ...]] = (
     overview.PAGE,
@@ -15,6 +15,7 @@ PAGES: Final[tuple[Page, ...]] = (
     models.PAGE,
     version.PAGE,
     version.REFUSED,
+    model_card.PAGE,
     drift.PAGE,
     trying.PAGE,
 )

@@ -103,6 +103,7 @@ def _show_standing(context: Context, outcome: Outcome, data: DataReport | None, 
                 chip("live", "ok", title="This version answers predictions now.")
             status_chip(model.approval)
             chip(str(model.stage), "mute", title="The stage in SageMaker's registry")
+            link("Model card", f"/models/{model.version}/card")
             html.span().classes("spring")
             with html.div().classes("inline"):
                 _buttons(context, outcome, data, standing)

@@ -14,14 +14,12 @@ from dropforge.domain.verdicts import Verdict
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.actions import decisions
 from dropforge_ops.console.reading.told_data import ToldData, read_told_data
-from dropforge_ops.errors import NotFound, code_of
+from dropforge_ops.errors import NO_PACKAGE, NotFound, code_of
 from dropforge_ops.stack.documents import Document, Documents
 
 _RUNS_LOOKED_AT = 100
 _REFUSED_SHOWN = 10
 DELETED: Final = "deleted"
-# https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html
-_NO_PACKAGE = ("ValidationException", "ResourceNotFound")
 BETTER, WORSE, EVEN, UNDEFINED = "better", "worse", "even", "undefined"
 
 
@@ -223,7 +221,7 @@ def _registry_status(model: ModelVersion, sagemaker: Any) -> str:
     try:
         package = sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
     except ClientError as error:
-        if code_of(error) in _NO_PACKAGE:
+        if code_of(error) in NO_PACKAGE:
             return DELETED
         raise
     return str(package.get("ModelApprovalStatus"))
