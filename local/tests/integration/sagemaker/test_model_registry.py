@@ -60,7 +60,10 @@ def test_everything_that_was_registered_is_returned(sagemaker: Any, group: str) 
         "CustomerMetadataProperties": {"git_sha": "abc"},
         "MetadataProperties": {"CommitId": "abc", "GeneratedBy": "arn:aws:states:x"},
         "ModelLifeCycle": {"Stage": "Staging", "StageStatus": "PendingApproval"},
-        "ModelCard": {"ModelCardStatus": "Draft", "ModelCardContent": json.dumps({"model_overview": {"model_creator": "a"}})},
+        "ModelCard": {
+            "ModelCardStatus": "Draft",
+            "ModelCardContent": json.dumps({"model_overview": {"model_creator": "a"}}),
+        },
     }
     arn = add_version(sagemaker, **request)
     described = sagemaker.describe_model_package(ModelPackageName=arn)
