@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dropforge_local.api_urls import local_api_url
+from tests.command_line import invoke
 from tests.workflow.stack import Stack
 
-OPENAPI = Path(__file__).resolve().parents[2] / "openapi.yaml"
+_ROOT = Path(__file__).resolve().parents[2]
+OPENAPI = _ROOT / "openapi.yaml"
 CLOSED = (
     ("GET", "/model"),
     ("POST", "/predict"),
@@ -91,3 +94,35 @@ def fuzz(api: Api, folder: Path, examples: int) -> subprocess.CompletedProcess[s
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **direct}
     )
+
+
+# As scripts of npm's tools do: Node.js comes from PyPI, packages from a lock file.
+_NODE = """
+. scripts/node_package.sh
+install_package aws4fetch
+cp "$0" "$folder/call.mjs"
+node node "$folder/call.mjs"
+"""
+_RUNS = {"curl": ["sh"], "python": [sys.executable], "javascript": ["bash", "-euc", _NODE]}
+
+
+def run_program(language: str, where: Sequence[str], folder: Path) -> Any:
+    """Run the program that ``dropforge api`` writes, as a reader would; returns what it prints as predicted.
+
+    The id differs with each call, so it is left out.
+    """
+    key = invoke(["api", "--key", *where])
+    written = invoke(["api", "--language", language, *where])
+    assert written.exit_code == 0, written.output
+    program = folder / "call"
+    program.write_text(written.stdout)
+    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    environment |= dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "test")
+    environment |= {"AWS_SESSION_TOKEN": "", "DROPFORGE_API_KEY": key.stdout.strip()}
+    command = [*_RUNS[language], str(program)]
+    ran = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    document = ast.literal_eval(ran.stdout) if language == "python" else json.loads(ran.stdout)
+    (prediction,) = document["predictions"]
+    assert prediction.pop("id")
+    return prediction

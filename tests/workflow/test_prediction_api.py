@@ -21,13 +21,14 @@ from dropforge.adapters.prediction_log import DynamoDbPredictionLog
 from dropforge.adapters.sigv4_http_services import DynamoDbHttp
 from dropforge.domain.contract import Column, Contract
 from dropforge_local.errors import DeployFailed
+from dropforge_ops.actions.api_calls import LANGUAGES
 from dropforge_ops.actions.prediction_api import PredictionApi
 from dropforge_ops.errors import NotFound
 from dropforge_ops.health import api as api_health
 from dropforge_ops.health.findings import Status
 from dropforge_ops.stack.samples import SAMPLES
 from dropforge_ops.stack.target import Options, Target, resolve
-from tests.workflow.prediction_api import CLOSED, Api, HttpAnswer, fuzz
+from tests.workflow.prediction_api import CLOSED, Api, HttpAnswer, fuzz, run_program
 from tests.workflow.stack import Stack
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
@@ -155,6 +156,15 @@ def test_predicts_logs_and_takes_outcomes_with_the_live_model(
     # Whatever a fuzzer makes of the OpenAPI document gets an answer that the document describes, and no 5xx.
     fuzzed = fuzz(api, tmp_path, examples=15)
     assert fuzzed.returncode == 0, fuzzed.stdout + fuzzed.stderr
+
+    # The programs that 'dropforge api' writes all ask for the same, with a key and with a signature.
+    where = ["--stack", stack.name, "--endpoint-url", stack.host.endpoint_url, "--region", stack.host.region]
+    (expected,) = stack.predict(instances[:1])
+    for language in LANGUAGES:
+        assert run_program(language, where, tmp_path) == expected, language
+    stack.update(TEMPLATE, ApiAuth="iam")
+    for language in LANGUAGES:
+        assert run_program(language, where, tmp_path) == expected, language
 
 
 def test_throttles_and_says_when_to_come_again(deploy_sample: Callable[..., Stack]) -> None:

@@ -91,6 +91,14 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "predictions_checked": "answers compared with those of training",
         "seconds": "seconds by stage and state",
     },
+    "api": {
+        "url": "the prediction API's address",
+        "auth": "how callers prove who they are: api-key, iam or cognito",
+        "version?": "the live version; not with --key",
+        "instance?": "the row that is asked for, of the live model's hold-out; not with --key",
+        "calls?": "a program that asks for it, by language; not with --key",
+        "key?": "with --key: the value of a key that the API accepts, a secret",
+    },
     "export grafana": {
         "path": "the file that was written",
         "uid": "the dashboard's id in Grafana, the same at each export of a stack",

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from dropforge_ops.cli.commands import cost
+from dropforge_ops.cli.commands.api import api
 from dropforge_ops.cli.commands.batch import batch
 from dropforge_ops.cli.commands.card import card
 from dropforge_ops.cli.commands.console import console
@@ -81,6 +82,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "rollback": rollback,
     "wake": wake,
     "predict": predict,
+    "api": api,
     "outcome": outcome,
     "batch": batch,
     "drift": drift,

@@ -25,11 +25,7 @@ _REMEDY = "Deploy again, which renews the API's stage; docs/security.md says wha
 
 def check(target: Target) -> Iterable[Finding]:
     """Ask for its health, and without a key, a signature or a token for all that needs one."""
-    from dropforge_local.api_urls import local_api_url  # noqa: PLC0415 - only doctor calls it by HTTP
-
-    url = target.outputs["ApiUrl"]
-    if target.endpoint_url is not None:
-        url = local_api_url(url, target.endpoint_url)
+    url = target.api_url
     try:
         status, _ = answer("GET", f"{url}/health")
         if status >= 500:

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from dropforge.ledger_table.calls import ClientCalls
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_local.announcement import is_alive
+from dropforge_local.api_urls import local_api_url
 from dropforge_ops.errors import NotFound, Unreachable, message_of
 from dropforge_ops.stack.documents import Documents
 
@@ -132,6 +133,12 @@ class Target:
     def bucket(self) -> str:
         """The data bucket."""
         return self.outputs["DataBucket"]
+
+    @property
+    def api_url(self) -> str:
+        """Where the prediction API answers, without a slash at the end."""
+        url = self.outputs["ApiUrl"]
+        return url if self.endpoint_url is None else local_api_url(url, self.endpoint_url)
 
     def resource(self, logical_id: str) -> str:
         """The physical id of one of the template's resources: such as a function's name."""

@@ -322,6 +322,9 @@ CASES = {
     "cost scale": Case(("cost", "scale"), "TB", ("cost", "scale", "x"), "x", in_project),
     "cost so-far": Case(("cost", "so-far"), "since", ("cost", "so-far", "x"), "x", spent),
     "cost prices": Case(("cost", "prices"), "ml.m5", ("cost", "prices", "x"), "x", in_project),
+    "api": Case(
+        ("api",), "dropforge api --key", ("api", "--language", "cobol"), "--language is 'cobol'", live
+    ),
     "export grafana": Case(
         ("export", "grafana", "--to", "{folder}/grafana.json"),
         "3 panels",

@@ -18,6 +18,7 @@ from dropforge_ops.console.components.layout import heading
 from dropforge_ops.console.components.text import chip, facts, link, moment
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
+from dropforge_ops.console.pages.trying_call import SameCall, draw_call
 from dropforge_ops.console.pages.trying_files import draw_files
 from dropforge_ops.console.reading.trying import (
     Field,
@@ -94,7 +95,10 @@ async def build(context: Context) -> None:
     with row:
         html.h2("One row")
         _draw_form(asking)
-        _draw_buttons(asking, answer, outcome)
+    same_call = await draw_call(context)
+    same_call.show(instance_of(form.contract, asking.texts()))
+    with row:
+        _draw_buttons(asking, answer, outcome, same_call)
     draw_files(context, form)
 
 
@@ -137,7 +141,7 @@ def _kind(each: Field) -> str:
     return f"{each.column.type}{privacy}"
 
 
-def _draw_buttons(asking: _Asking, answer: html.section, outcome: _Outcome) -> None:
+def _draw_buttons(asking: _Asking, answer: html.section, outcome: _Outcome, same_call: SameCall) -> None:
     async def predict() -> None:
         contract = asking.form.contract
         instance = instance_of(contract, asking.texts())
@@ -172,6 +176,7 @@ def _draw_buttons(asking: _Asking, answer: html.section, outcome: _Outcome) -> N
             _draw_answer(asking.form, found, answers.version, time.monotonic() - started)
         _bring_into_sight(answer)
         outcome.about(found.get("id"))
+        same_call.show(instance)
 
     def next_example() -> None:
         examples = asking.form.examples
