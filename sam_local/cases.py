@@ -84,8 +84,8 @@ CASES = (
     Case("manual", "admit_run", into="admit_run", expected={"outcome": "coalesced"}),
     Case("replay", "admit_run", into="admit_run", expected={"outcome": "coalesced"}),
     Case("follow_up", "admit_run", into="admit_run", expected={"outcome": "coalesced"}),
-    Case("cloudwatch_alarm_drift", "admit_run", into="admit_run", expected={"outcome": "not-answered"}),
-    Case("cloudwatch_alarm_quality", "admit_run", into="admit_run", expected={"outcome": "not-answered"}),
+    Case("alarm_drift", "admit_run", into="admit_run", expected={"outcome": "not-answered"}),
+    Case("alarm_quality", "admit_run", into="admit_run", expected={"outcome": "not-answered"}),
     # The example's digests are not those that the version was registered with.
     Case("register_model", "register_model", error="ServiceRejected"),
     Case("request_approval", "request_approval", expected={"due_at": None}),

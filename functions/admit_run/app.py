@@ -35,6 +35,7 @@ class FunctionSettings(Settings):
     retrain_cooldown_hours: float
     maximum_run_cost_usd: float
     hyperparameters: str
+    model_name: str
     aws_region: str
 
 
@@ -46,6 +47,7 @@ def handler(event: Json, settings: FunctionSettings) -> Admission:
         training_data=settings.training_data,
         window_days=settings.training_window_days,
         hyperparameters=settings.hyperparameters,
+        model_name=settings.model_name,
         labelled_predictions=settings.labelled_predictions == "include",
         prediction_retention=timedelta(days=settings.prediction_retention_days),
         alarms=AlarmPolicy(

@@ -1,4 +1,7 @@
-"""Watch the live model over the last full window: drift, live quality, and the metrics that alarms look at.
+"""Watch the live model: drift, live quality, the metrics that alarms look at, and what answers alarms.
+
+The window is the last full one, or with ``at_once`` what was not judged yet. A late or repeated delivery
+watches the same.
 
 Example event: ``events/watch_model.json``.
 """
@@ -15,7 +18,12 @@ from dropforge.importing import without_collection
 from dropforge.metrics import emit
 
 with without_collection():
-    from dropforge.application.watch_model import WatchRequest, last_full_window, watch_model
+    from dropforge.application.watch_model import (
+        WatchRequest,
+        last_full_window,
+        watch_model,
+        window_at_once,
+    )
     from dropforge.domain.drift.policy import WatchPolicy
 
 
@@ -24,6 +32,7 @@ class FunctionSettings(Settings):
     predictions_table: str
     prediction_retention_days: int
     data_bucket: str
+    training_machine_arn: str
     window_hours: float
     false_alarm_rate: float
     minimum_rows: int
@@ -52,19 +61,27 @@ class FunctionSettings(Settings):
 def handler(event: Json, settings: FunctionSettings) -> Json:
     # The schedule's time, not the clock's: a retry watches the same window.
     now = from_iso(event["time"]) if "time" in event else bootstrap.now()
-    start, end = last_full_window(now, timedelta(hours=settings.window_hours))
+    length, data_uri = timedelta(hours=settings.window_hours), f"s3://{settings.data_bucket}"
+    at_once = bool(event.get("at_once"))
+    ledger, store = bootstrap.ledger(settings.ledger_table), bootstrap.object_store()
+    start, end = (
+        window_at_once(now, length, data_uri, ledger, store) if at_once else last_full_window(now, length)
+    )
     request = WatchRequest(
         start,
         end,
-        f"s3://{settings.data_bucket}",
+        data_uri,
         settings.policy,
+        settings.training_machine_arn,
+        at_once=at_once,
         salt=bootstrap.pseudonym_key(settings.ledger_table),
     )
     watched = watch_model(
         request,
-        bootstrap.ledger(settings.ledger_table),
+        ledger,
         bootstrap.prediction_log(settings.predictions_table, settings.prediction_retention_days),
-        bootstrap.object_store(),
+        store,
+        bootstrap.workflows(),
     )
     for message, fields in watched.lines:
         logger.info(message, **fields)
@@ -72,5 +89,6 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
     return {
         "verdict": watched.report.verdict,
         "report_uri": watched.report_uri,
+        "rows": 0 if watched.report.assessment is None else watched.report.assessment.rows,
         "alarms": {kind: alarm.raised for kind, alarm in watched.report.alarms.items()},
     }

@@ -335,6 +335,13 @@ def test_what_is_not_admitted_ends_well(outcome):
     assert done.states == ["AdmitRun", "IsAdmitted", "NotAdmitted"]
 
 
+def test_an_alarm_that_nothing_follows_is_told_before_it_ends_well():
+    told = {"kind": "alarm-unanswered", "subject": "The drift alarm starts no run", "message": "…"}
+    done = train(AdmitRun=invoked({"outcome": "nothing-new", "message": "…", "notification": told}))
+    assert done.states == ["AdmitRun", "IsAdmitted", "Notify", "HowItEnded", "RunEnded"]
+    assert kinds_told(done) == ["alarm-unanswered"]
+
+
 def test_a_run_above_the_cap_fails_with_its_own_class_before_it_prepares():
     cause = json.dumps({"errorType": "RunTooExpensive", "errorMessage": "too dear"})
     error = {"Error": "RunTooExpensive", "Cause": cause}

@@ -172,7 +172,6 @@ def test_parameters_stand_under_the_headings_of_their_groups() -> None:
 # --- event patterns -----------------------------------------------------------------------------
 
 _MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge"
-_ALARM = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:dropforge"
 _REFERENCES = {
     "ModelName": "model",
     "DataBucket": "dropforge-data-123456789012",
@@ -277,10 +276,6 @@ def _matches_one(wanted: Any, value: Any) -> bool:
     if isinstance(wanted, dict):
         if "Ref" in wanted:
             return bool(_REFERENCES[wanted["Ref"]] == value)
-        if "Fn::GetAtt" in wanted:
-            name, attribute = wanted["Fn::GetAtt"]
-            assert attribute == "Arn"
-            return str(value).startswith(f"{_ALARM}-{name}-")
         return str(value).startswith(wanted["prefix"])
     return bool(wanted == value)
 
@@ -297,8 +292,6 @@ def event(name: str) -> Any:
     [
         ("s3_object_created", "TrainingStateMachineDrop"),
         ("s3_object_created_batch", "BatchStateMachineBatch"),
-        ("cloudwatch_alarm_drift", "TrainingStateMachineDrift"),
-        ("cloudwatch_alarm_quality", "TrainingStateMachineQuality"),
         ("model_package_approved", "DecisionRule"),
         ("model_package_rejected", "DecisionRule"),
         ("execution_status_change", "BrokenExecutionRule"),
@@ -315,8 +308,6 @@ def test_an_event_is_matched_by_its_rule_and_no_other(name, rule):
         ("s3_object_created", "TrainingStateMachineDrop", ("object", "key"), "incoming"),
         ("s3_object_created", "TrainingStateMachineDrop", ("bucket", "name"), "another"),
         ("s3_object_created_batch", "BatchStateMachineBatch", ("object", "key"), "batch/out/x.csv"),
-        ("cloudwatch_alarm_drift", "TrainingStateMachineDrift", ("state", "value"), "OK"),
-        ("cloudwatch_alarm_quality", "TrainingStateMachineQuality", ("state", "value"), "INSUFFICIENT_DATA"),
         ("model_package_approved", "DecisionRule", ("ModelPackageGroupName",), "another"),
         ("model_package_approved", "DecisionRule", ("ModelApprovalStatus",), "PendingManualApproval"),
         ("model_package_approved", "DecisionRule", ("UpdatedModelPackageFields",), ["ModelLifeCycle"]),

@@ -9,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
-from dropforge.application.watch_model import last_full_window
+from dropforge.application.watch_model import last_full_window, report_uri
+from dropforge.domain.moments import from_iso
+from dropforge.domain.triggers import RaisedAlarm
 from dropforge_ops.cli.main import app
 from tests.workflow.grafana_panels import every_panel_finds_data
 from tests.workflow.prediction_api import Api
@@ -93,6 +96,18 @@ class Watched:
                 return start + WINDOW, ids
         raise AssertionError(f"{len(rows)} rows never fitted into {WINDOW}")
 
+    def answer(self, report: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What became of the drift alarm that a window raised."""
+        raised = RaisedAlarm.of_window(
+            "drift",
+            at=from_iso(report["window"]["end"]),
+            version=report["model"]["version"],
+            report_uri=report_uri(f"s3://{self.stack.bucket}", from_iso(report["window"]["start"])),
+            reason="",
+        )
+        answer: Mapping[str, Any] = self.stack.read_json(str(raised.answer_uri))
+        return answer
+
     def alarm_state(self, name: str) -> str:
         answer = self._cloudwatch.describe_alarms(AlarmNames=[self.stack.resource(name)])
         (alarm,) = answer["MetricAlarms"]
@@ -108,6 +123,7 @@ def csv_of(rows: list[Row], labels: list[str]) -> bytes:
     return "\n".join([",".join(header), *lines, ""]).encode()
 
 
+@pytest.mark.timeout(900)
 def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_falls_back(
     deploy: Callable[..., Stack],
 ) -> None:
@@ -134,16 +150,26 @@ def test_drift_retrains_on_outcomes_until_it_is_quiet_and_a_loss_of_quality_fall
     watched.wait_for_alarm("DriftAlarm", "OK")
     assert len(stack.runs()) == 1
 
-    # Other patients come: alarm, EventBridge, a run on what turned out to be true of them, and a decision.
+    # Other patients come, and nobody knows yet what is true of them: an alarm that no run can follow.
+    early = watched.window(ward.rows(ROWS, is_later=True)[0])
+    assert early["alarms"]["drift"]["raised"]
+    watched.wait_for_alarm("DriftAlarm", "ALARM")
+    stack.wait_for_notification("alarm-unanswered", "there is nothing to train on")
+    assert watched.answer(early)["outcome"] == "nothing-new"
+
+    # They go on coming. CloudWatch's alarm stays as it is, and yet a run starts on what turned out to be
+    # true of them, and somebody decides.
     rows, labels = ward.rows(ROWS, is_later=True)
     drifted = watched.window(rows, labels[:KNOWN])
     assert drifted["verdict"] == "drifted"
     assert "marker" in drifted["drifted"]
     assert drifted["quality"]["verdict"] == "steady"
-    watched.wait_for_alarm("DriftAlarm", "ALARM")
     version = stack.wait_for_version(2)
     run = stack.ledger.get_run(version.run_id)
     assert run is not None
+    answer = watched.answer(drifted)
+    assert (answer["outcome"], answer["run_id"]) == ("admitted", run.run_id)
+    assert run.alarm == answer["alarm"]
     assert (run.trigger, run.drops, run.objects) == ("alarm", 0, 1), "outcomes come on top of the drops"
     assert stack.read_json(run.manifest_uri)["labelled"]["rows"] == KNOWN
     stack.approve(2)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from dropforge.application.answer_alarm import AlarmPolicy, fall_back, why_not
+from dropforge.application.answer_alarm import AlarmPolicy, fall_back, record_answer, why_not
 from dropforge.application.labelled_predictions import LabelledWindow, is_labelled
 from dropforge.application.receive_drop import Received, receive_drop, what_is_held
 from dropforge.application.settle_drops import read_manifest, read_remarks, settle_runs
@@ -26,6 +26,7 @@ from dropforge.domain.hyperparameters import (
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.metric_registry import METRIC_DEFINITIONS
 from dropforge.domain.moments import iso
+from dropforge.domain.notifications import Notification, alarm_led_nowhere
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog
 from dropforge.domain.records import Lease, Live, LockName, ModelVersion, Run, RunStatus
@@ -63,6 +64,7 @@ class AdmitPolicy:
         alarms: how alarms about the live model are answered.
         cost: what a run may cost.
         hyperparameters: those of every run, as JSON.
+        model_name: what notifications call the model.
     """
 
     data_bucket: str
@@ -74,6 +76,7 @@ class AdmitPolicy:
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
     cost: CostCap = field(default_factory=CostCap)
     hyperparameters: str = "{}"
+    model_name: str = "model"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Admission:
     ``not-answered`` is an alarm that no run answers, ``invalid-hyperparameters`` a run by hand with some that
     ``model.py`` doesn't take; ``message`` says why. A run that is too expensive, or refused for the stack's
     hyperparameters, is open, holds its drops and the lock, and is to be closed with ``error``.
+
+    ``notification`` tells of an alarm that nothing follows.
     """
 
     outcome: str
@@ -95,10 +100,13 @@ class Admission:
     champion: Live | None = None
     champion_version: ModelVersion | None = None
     error: PermanentError | None = None
+    notification: Notification | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What the next states read; everything about a run only where one was admitted."""
         base: dict[str, Any] = {"outcome": self.outcome, "message": self.message}
+        if self.notification is not None:
+            base["notification"] = asdict(self.notification)
         if self.run is None or self.code is None:
             return base
         champion = self.champion
@@ -157,6 +165,24 @@ class AdmissionDesk:
             LostLock: the execution was so slow that another one took over its lock.
         """
         trigger = parse_trigger(event)
+        admission = self._admit(trigger, execution_arn=execution_arn, now=now)
+        if trigger.alarm is None or admission.outcome == "duplicate":
+            return admission
+        record_answer(
+            trigger.alarm,
+            admission.outcome,
+            admission.message,
+            run_id=None if admission.run is None else admission.run.run_id,
+            execution_arn=execution_arn,
+            store=self.store,
+            now=now,
+        )
+        if admission.outcome not in ("not-answered", "nothing-new"):
+            return admission
+        told = alarm_led_nowhere(self.policy.model_name, trigger.alarm, admission.message)
+        return replace(admission, notification=told)
+
+    def _admit(self, trigger: Trigger, *, execution_arn: str, now: datetime) -> Admission:
         if trigger.replay_of is not None:
             # Before the lock is taken: a replay of nothing must not keep others from training.
             read_manifest(self._run(trigger.replay_of), self.store)
@@ -397,6 +423,7 @@ class AdmissionDesk:
             labelled=None if manifest.labelled is None else dict(manifest.labelled),
             notes=self._notes(trigger, manifest),
             hyperparameters=self._hyperparameters(trigger),
+            alarm=None if trigger.alarm is None else trigger.alarm.to_event()["alarm"],
         )
 
     def _notes(self, trigger: Trigger, manifest: RunManifest) -> list[str]:

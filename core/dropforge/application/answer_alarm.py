@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from dropforge.domain.ledger import Ledger
-from dropforge.domain.moments import from_iso, iso
+from dropforge.domain.moments import from_iso, iso, readable
+from dropforge.domain.ports import ObjectStore
 from dropforge.domain.records import Approval, Live
 from dropforge.domain.services import Workflows
-from dropforge.domain.triggers import AlarmTransition
+from dropforge.domain.triggers import RaisedAlarm
 
 RETRAIN: Final = "retrain"
 FALLBACK: Final = "fallback"
@@ -32,38 +34,71 @@ class AlarmPolicy:
     quality: Response = RETRAIN
     cooldown: timedelta = timedelta(hours=6)
 
-    def response(self, alarm: AlarmTransition) -> Response:
+    def response(self, alarm: RaisedAlarm) -> Response:
         return self.drift if alarm.kind == "drift" else self.quality
 
 
-def why_not(alarm: AlarmTransition, ledger: Ledger, policy: AlarmPolicy) -> str | None:
+def why_not(alarm: RaisedAlarm, ledger: Ledger, policy: AlarmPolicy) -> str | None:
     """Return why the alarm is not answered by a run, or None where it is.
 
-    An alarm may go to ALARM again from INSUFFICIENT_DATA, or flap: the cooldown makes one run of that.
+    The watch has applied the cooldown to alarms of one kind; here it makes one run of drift and of lost
+    quality that have one cause. It counts from the window that raised an alarm to the next one's, not from
+    when its run was started: windows as long as the cooldown would never be answered again otherwise.
     """
     if alarm.state != "ALARM":
         return f"Alarm {alarm.name} went to {alarm.state}."
     live = ledger.live()
     if live is None:
-        return f"Alarm {alarm.name}: no model is live."
+        return f"The {alarm.name}: no model is live."
     promoted_at = from_iso(live.promoted_at)
+    if alarm.version not in (None, live.version):
+        return f"The {alarm.name} is about version {alarm.version}, but version {live.version} is live now."
     if alarm.at < promoted_at:
-        return f"Alarm {alarm.name} is from before version {live.version} became live."
+        return f"The {alarm.name} is from before version {live.version} became live."
     if policy.response(alarm) == NOTIFY:
-        return f"Alarm {alarm.name} is not answered: the stack's parameters ask for a notification only."
+        return f"The {alarm.name} is not answered: the stack's parameters ask for a notification only."
     answered = [
-        from_iso(run.started_at)
+        from_iso(run.started_at if run.alarm is None else run.alarm["at"])
         for run in ledger.list_runs()
         if run.trigger == "alarm" and run.run_id != alarm.run_id
     ]
     until = max([promoted_at, *answered]) + policy.cooldown
     if alarm.at < until:
-        return f"Alarm {alarm.name} is not answered before {iso(until)}, the end of the cooldown."
+        return f"The {alarm.name} is not answered before {readable(iso(until))}, the end of the cooldown."
     return None
 
 
+def record_answer(
+    alarm: RaisedAlarm,
+    outcome: str,
+    message: str,
+    *,
+    run_id: str | None,
+    execution_arn: str,
+    store: ObjectStore,
+    now: datetime,
+) -> None:
+    """Write what became of the alarm beside the report of its window; a rerun writes it again.
+
+    What became of the run stands in the run's record.
+    """
+    if alarm.answer_uri is None:
+        return
+    answer = {
+        "format": 1,
+        "alarm": alarm.to_event()["alarm"],
+        "outcome": outcome,
+        "message": message,
+        "run_id": run_id,
+        "execution_arn": execution_arn,
+        "answered_at": iso(now),
+    }
+    text = json.dumps(answer, indent=1, ensure_ascii=False) + "\n"
+    store.write(alarm.answer_uri, text.encode(), "application/json")
+
+
 def fall_back(
-    alarm: AlarmTransition,
+    alarm: RaisedAlarm,
     *,
     ledger: Ledger,
     workflows: Workflows,

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM, Metric
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
-from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, Assessment, assess
+from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, SILENCED, Assessment, assess
 from dropforge.domain.drift.baseline import Baseline, hashed
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.quality import DEGRADED, STEADY, Quality, measure_quality
 from dropforge.domain.drift.scores import PREDICTION_PROFILE, columns_of_scores, scores_of_outputs
+from dropforge.domain.drift.silences import NAME as SILENCES
+from dropforge.domain.drift.silences import Silence, as_told, silenced_at, silences_of
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog, Window, pseudonym
 from dropforge.domain.records import Live
+from dropforge.domain.services import Workflows
 from dropforge.domain.serving import read_live_contract
+from dropforge.domain.triggers import AlarmKind, RaisedAlarm
 
 FORMAT = 1
 NO_LIVE_MODEL = "no_live_model"
-DRIFT, QUALITY = "drift", "quality"
+DRIFT: Final = "drift"
+QUALITY: Final = "quality"
 MAXIMUM_DRIFT = 16.0
 """Where a column's logged drift ends: beyond it p-values are rounding errors."""
 MAXIMUM_PAST_REPORTS = 200
@@ -42,6 +47,8 @@ class WatchRequest:
         start, end: predictions with ``start <= at < end``; aware, see `last_full_window`.
         data_uri: the data bucket, ``s3://bucket``; reports go under ``<data_uri>/monitoring/``.
         policy: what the window is held to.
+        training_machine_arn: the state machine that answers alarms.
+        at_once: whether somebody asked for this window, instead of the schedule.
         salt: the key of pseudonyms, for columns with ``privacy: hash``; None leaves their values uncompared.
     """
 
@@ -49,6 +56,8 @@ class WatchRequest:
     end: datetime
     data_uri: str
     policy: WatchPolicy
+    training_machine_arn: str
+    at_once: bool = False
     salt: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +65,10 @@ class WatchRequest:
             raise InvalidEvent(
                 f"watch_model: the window from {self.start} to {self.end} must go forward, in zoned times."
             )
+
+    @property
+    def report_uri(self) -> str:
+        return report_uri(self.data_uri, self.start, self.end if self.at_once else None)
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,8 @@ class WatchReport:
     live: Live | None
     assessment: Assessment | None = None
     quality: Quality | None = None
-    alarms: Mapping[str, Alarm] = field(default_factory=dict)
+    alarms: Mapping[AlarmKind, Alarm] = field(default_factory=dict)
+    silenced: Mapping[str, Silence] = field(default_factory=dict)
     is_sample: bool = False
 
     @property
@@ -94,6 +108,7 @@ class WatchReport:
             if found is None or found.classifier is None
             else {**asdict(found.classifier), "adjusted_p_value": found.classifier_adjusted},
             "unwatched": {} if found is None else dict(found.unwatched),
+            "silenced": as_told(self.silenced),
             "quality": None if self.quality is None else self.quality.to_dict(),
             "alarms": {kind: alarm.to_dict() for kind, alarm in self.alarms.items()},
             "policy": {name: getattr(self.policy, name) for name in self.policy.__slots__},
@@ -124,22 +139,51 @@ def last_full_window(now: datetime, length: timedelta) -> tuple[datetime, dateti
     return end - length, end
 
 
-def report_uri(data_uri: str, start: datetime) -> str:
+def window_at_once(
+    now: datetime, length: timedelta, data_uri: str, ledger: Ledger, store: ObjectStore
+) -> tuple[datetime, datetime]:
+    """Return the window of at most that length that ends now and holds nothing that was judged before.
+
+    It begins with the promotion of the live model, or where the last judged window ended, so that windows
+    that are watched at once follow each other as those of the schedule do. At least a second.
+    """
+    end = now.astimezone(UTC).replace(microsecond=0)
+    live = ledger.live()
+    starts = [end - length]
+    if live is not None:
+        starts.append(from_iso(live.promoted_at))
+        for content in _reports(data_uri, end - 2 * length, end, store):
+            judged = from_iso(content["window"]["end"])
+            if content["verdict"] != NOT_ENOUGH_DATA and judged <= end:
+                starts.append(judged)
+    start = max(starts).astimezone(UTC).replace(microsecond=0)
+    return min(start, end - timedelta(seconds=1)), end
+
+
+def report_uri(data_uri: str, start: datetime, until: datetime | None = None) -> str:
     """Return where the report of the window that begins at `start` lies.
+
+    Args:
+        until: the end of a window that was watched at once, which may begin with one of the schedule's.
 
     >>> report_uri("s3://data", datetime(2026, 1, 2, 3, tzinfo=UTC))
     's3://data/monitoring/2026/01/02/03/report.json'
     """
     moment = start.astimezone(UTC)
-    name = "report.json" if not (moment.minute or moment.second) else f"report-{moment:%M%S}.json"
-    return f"{data_uri}/monitoring/{moment:%Y/%m/%d/%H}/{name}"
+    name = "report" if not (moment.minute or moment.second or until) else f"report-{moment:%M%S}"
+    end = "" if until is None else f"-{until.astimezone(UTC):%d%H%M%S}"
+    return f"{data_uri}/monitoring/{moment:%Y/%m/%d/%H}/{name}{end}.json"
 
 
-def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store: ObjectStore) -> Watched:
-    """Watch the live model over one window and write the report.
+def watch_model(
+    request: WatchRequest, ledger: Ledger, log: PredictionLog, store: ObjectStore, workflows: Workflows
+) -> Watched:
+    """Watch the live model over one window, write the report, and start what answers its alarms.
 
-    Effect: ``monitoring/<yyyy>/<mm>/<dd>/<hh>/report.json`` exists. A rerun of the same window, with the same
-    model live and no new outcomes, writes the same bytes: only reports of earlier windows are looked at.
+    Effect: ``monitoring/<yyyy>/<mm>/<dd>/<hh>/report.json`` exists, and of each alarm that it raises an
+    execution of the training machine, named after the alarm. A rerun of the same window, with the same
+    model live and no new outcomes, writes the same bytes and starts nothing anew: only reports of earlier
+    windows are looked at.
 
     Raises:
         InvalidProfile, InvalidContract: what the live pointer names can't be used.
@@ -158,16 +202,18 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
         at_most=request.policy.maximum_rows,
     )
     predicted = _prediction_baseline(live, store)
-    assessment = _assess(request, contract, live, window, predicted, store)
+    silenced = _silenced(request, store)
+    assessment = _assess(request, contract, live, window, predicted, store, silenced)
     quality = _quality(request, contract, live, predicted, log)
     past = _past(request, store)
-    found = {
+    found: dict[AlarmKind, bool | None] = {
         DRIFT: None if assessment.verdict == NOT_ENOUGH_DATA else assessment.verdict == DRIFTED,
         QUALITY: quality.verdict == DEGRADED if quality.verdict in (STEADY, DEGRADED) else None,
     }
-    alarms = {
+    alarms: dict[AlarmKind, Alarm] = {
         kind: decide(
             found[kind],
+            start=request.start,
             end=request.end,
             model_version=live.version,
             promoted_at=from_iso(live.promoted_at),
@@ -184,13 +230,34 @@ def watch_model(request: WatchRequest, ledger: Ledger, log: PredictionLog, store
         assessment,
         quality,
         alarms,
+        silenced,
         is_sample=window.is_sample,
     )
-    uri = report_uri(request.data_uri, request.start)
+    uri = request.report_uri
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     store.write(uri, text.encode(), "application/json")
+    _answer_alarms(report, uri, request.training_machine_arn, workflows)
     lines = [("watched", _summary(report)), *(("column drift", each) for each in _drifts(report))]
     return Watched(report, uri, tuple(_metrics(report, past)), tuple(lines))
+
+
+def _answer_alarms(report: WatchReport, uri: str, training_machine_arn: str, workflows: Workflows) -> None:
+    """Start an execution for each alarm that was raised: admission decides what follows.
+
+    CloudWatch's alarm on the metric tells people. It changes its state only once however long the metric says
+    1, so what it says starts nothing.
+    """
+    for kind, alarm in report.alarms.items():
+        if alarm.raised and report.live is not None:
+            told = RaisedAlarm.of_window(
+                kind, at=report.end, version=report.live.version, report_uri=uri, reason=alarm.reason
+            )
+            workflows.start(training_machine_arn, name=told.run_id, payload=told.to_event())
+
+
+def _silenced(request: WatchRequest, store: ObjectStore) -> dict[str, Silence]:
+    uri = f"{request.data_uri}/monitoring/{SILENCES}"
+    return silenced_at(silences_of(store.read(uri)), request.end) if store.exists(uri) else {}
 
 
 def _assess(
@@ -200,6 +267,7 @@ def _assess(
     window: Window,
     predicted: Baseline | None,
     store: ObjectStore,
+    silenced: Collection[str],
 ) -> Assessment:
     profile = Baseline.from_json(store.read(live.profile_uri))
     salt = request.salt
@@ -217,6 +285,7 @@ def _assess(
         policy=request.policy,
         predictions=columns_of_scores(contract.task, contract.classes, scores),
         prediction_baseline=predicted,
+        silenced=silenced,
     )
 
 
@@ -247,24 +316,16 @@ def _quality(
     )
 
 
-def _past(request: WatchRequest, store: ObjectStore) -> dict[str, list[PastWindow]]:
+def _past(request: WatchRequest, store: ObjectStore) -> dict[AlarmKind, list[PastWindow]]:
     """Read the reports of the windows before, as far back as they can matter."""
     policy = request.policy
     length = request.end - request.start
     # Windows without enough data are passed over, so look back twice as many windows as are considered.
     reach = max(timedelta(seconds=policy.cooldown_s) + length, 2 * policy.windows_considered * length)
-    uris: list[str] = []
-    day = (request.start - reach).astimezone(UTC).date()
-    while day <= request.start.astimezone(UTC).date():
-        uris += [ref.uri for ref in store.list(f"{request.data_uri}/monitoring/{day:%Y/%m/%d}/")]
-        day += timedelta(days=1)
-    past: dict[str, list[PastWindow]] = {DRIFT: [], QUALITY: []}
-    own = report_uri(request.data_uri, request.start)
-    earlier = [uri for uri in uris if _order(uri) < _order(own)]
-    for uri in sorted(earlier, key=_order)[-MAXIMUM_PAST_REPORTS:]:
-        content = json.loads(store.read(uri))
-        if content.get("format") != FORMAT or content["model"] is None:
-            continue
+    past: dict[AlarmKind, list[PastWindow]] = {DRIFT: [], QUALITY: []}
+    for content in _reports(
+        request.data_uri, request.start - reach, request.start, store, request.report_uri
+    ):
         quality = (content["quality"] or {}).get("verdict")
         found = {
             DRIFT: None if content["verdict"] == NOT_ENOUGH_DATA else content["verdict"] == DRIFTED,
@@ -282,13 +343,32 @@ def _past(request: WatchRequest, store: ObjectStore) -> dict[str, list[PastWindo
     return past
 
 
+def _reports(
+    data_uri: str, first: datetime, last: datetime, store: ObjectStore, but: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Reports of windows that begin from the day of one time until another, the oldest first, except one's
+    own; of very many the newest."""
+    uris: list[str] = []
+    day = first.astimezone(UTC).date()
+    while day <= last.astimezone(UTC).date():
+        listed = store.list(f"{data_uri}/monitoring/{day:%Y/%m/%d}/")
+        uris += [ref.uri for ref in listed if ref.key.rpartition("/")[2].startswith("report")]
+        day += timedelta(days=1)
+    latest = _order(report_uri(data_uri, last))
+    earlier = [uri for uri in uris if uri != but and _order(uri) <= latest]
+    for uri in sorted(earlier, key=_order)[-MAXIMUM_PAST_REPORTS:]:
+        content = json.loads(store.read(uri))
+        if content.get("format") == FORMAT and content["model"] is not None:
+            yield content
+
+
 def _order(uri: str) -> tuple[str, str]:
-    """Sort by the window's start: ``report.json`` is the hour's first."""
+    """Sort by the window's start, in minutes and seconds: ``report.json`` is the hour's first."""
     folder, _, name = uri.rpartition("/")
-    return folder, name.removeprefix("report").removeprefix("-").removesuffix(".json")
+    return folder, name.removeprefix("report").removeprefix("-").removesuffix(".json")[:4] or "0000"
 
 
-def _metrics(report: WatchReport, past: Mapping[str, Sequence[PastWindow]]) -> list[Metric]:
+def _metrics(report: WatchReport, past: Mapping[AlarmKind, Sequence[PastWindow]]) -> list[Metric]:
     """What alarms look at.
 
     CloudWatch bills the hours of which there is a datum, so nothing is said of a window without predictions
@@ -312,7 +392,9 @@ def _metrics(report: WatchReport, past: Mapping[str, Sequence[PastWindow]]) -> l
 
 def _has_more_missing(assessment: Assessment) -> bool:
     """Whether any column misses significantly more values than in training."""
-    missing = [each.drift.statistic("missing_rate") for each in assessment.columns]
+    missing = [
+        each.drift.statistic("missing_rate") for each in assessment.columns if each.verdict != SILENCED
+    ]
     return any(
         each.value >= each.threshold and each.value > (each.baseline or 0.0)
         for each in missing
@@ -334,6 +416,7 @@ def _summary(report: WatchReport) -> dict[str, Any]:
         "model_version": report.live.version,
         "rows": assessment.rows,
         "drifted_columns": assessment.drifted,
+        "silenced_columns": sorted(report.silenced),
         "domain_classifier_auc": None if assessment.classifier is None else assessment.classifier.auc,
         "label_completeness": quality.completeness,
         "quality_verdict": quality.verdict,
@@ -355,4 +438,5 @@ def _drifts(report: WatchReport) -> list[dict[str, Any]]:
             "drift": min(MAXIMUM_DRIFT, -math.log10(max(each.adjusted_p_value, 1e-300))),
         }
         for each in assessment.columns
+        if each.verdict != SILENCED
     ]

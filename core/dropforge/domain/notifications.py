@@ -13,8 +13,9 @@ from typing import Any, Final
 from dropforge.domain.errors import cut
 from dropforge.domain.figures import told_apart
 from dropforge.domain.metric_registry import metric_title
-from dropforge.domain.moments import readable
+from dropforge.domain.moments import iso, readable
 from dropforge.domain.records import ModelVersion, Run, RunStatus
+from dropforge.domain.triggers import RaisedAlarm
 
 LONGEST_SUBJECT: Final = 99
 """Characters. SNS takes fewer than 100, without line breaks:
@@ -140,6 +141,10 @@ def run_ended(
                     data,
                     drops,
                     "The live model stays.",
+                    None
+                    if run.alarm is None
+                    else f"The run answered the {run.alarm['kind']} alarm of {readable(run.alarm['at'])}. "
+                    "While what raised it lasts, it is raised again after the cooldown.",
                 ]
             ),
         )
@@ -182,6 +187,29 @@ def run_failed(
                 drops,
                 "The dropped files are unchanged, and the live model keeps serving.",
                 execution_arn and f"Execution: {execution_arn}",
+            ]
+        ),
+    )
+
+
+# --- an alarm -----------------------------------------------------------------------------------------
+
+
+def alarm_led_nowhere(model_name: str, alarm: RaisedAlarm, why: str) -> Notification:
+    """An alarm was raised and no run follows from it: somebody may want to do something."""
+    version = f", about version {alarm.version}" if alarm.version is not None else ""
+    return Notification(
+        "alarm-unanswered",
+        f"The {alarm.name} of {model_name} starts no run",
+        _paragraphs(
+            [
+                f"The {alarm.name} of {model_name} was raised by the window that ended on "
+                f"{readable(iso(alarm.at))}{version}: {alarm.reason}.",
+                f"No run follows. {why}",
+                "'dropforge drift latest' shows the columns, and 'dropforge watch alarms' what became of "
+                "each alarm. 'dropforge runs start' retrains anyway; 'dropforge watch silence COLUMN' leaves "
+                "a column out for a time.",
+                alarm.report_uri and f"Report: {alarm.report_uri}",
             ]
         ),
     )

@@ -79,6 +79,8 @@ class Run(_Record):
     ``{"class", "message"}``; ``reasons`` says why a gate or a person said no; ``labelled`` says which
     predictions with an outcome it trains on besides its drops (``{"predicted_from", "since", "until"}``, and
     ``rows`` once they are counted). ``notes`` says what whoever decides on its model should know.
+    ``alarm`` says which alarm a run answers (``{"kind", "at", "version", "report_uri", "reason"}``); runs of
+    before the watch started them itself have none.
     ``hyperparameters`` are those that the stack's parameter or whoever started it has set, as SageMaker
     carries them; a run of before they could be set has none.
 
@@ -103,6 +105,7 @@ class Run(_Record):
     newest_at: str | None = None
     notes: list[str] = field(default_factory=list)
     hyperparameters: dict[str, str] = field(default_factory=dict)
+    alarm: dict[str, Any] | None = None
     ended_at: str | None = None
     version: int | None = None
     model_package_arn: str | None = None

@@ -86,15 +86,17 @@ class Drop:
 
 
 @dataclass(frozen=True)
-class AlarmTransition:
-    """A CloudWatch alarm about the live model that changed its state.
+class RaisedAlarm:
+    """An alarm about the live model, as the watch raises it or as CloudWatch once told of it.
 
     Attributes:
-        kind: what the alarm watches.
-        name: the alarm's.
-        state: OK, ALARM or INSUFFICIENT_DATA.
-        at: when the state changed.
-        reason: CloudWatch's.
+        kind: what the alarm is about.
+        name: what people call it.
+        state: OK, ALARM or INSUFFICIENT_DATA; the watch tells of raised ones only.
+        at: the end of the window that raised it; of CloudWatch's, when its state changed.
+        reason: why, in words.
+        version: the version that the window was about; None of CloudWatch's.
+        report_uri: the window's report; None of CloudWatch's.
     """
 
     kind: AlarmKind
@@ -102,17 +104,55 @@ class AlarmTransition:
     state: str
     at: datetime
     reason: str
+    version: int | None = None
+    report_uri: str | None = None
+
+    @classmethod
+    def of_window(
+        cls, kind: AlarmKind, *, at: datetime, version: int, report_uri: str, reason: str
+    ) -> RaisedAlarm:
+        return cls(kind, f"{kind} alarm", "ALARM", at, reason, version, report_uri)
 
     @property
     def identity(self) -> str:
-        """The same for every delivery of this transition, another for the next; 12 hexadecimal digits."""
+        """The same however often it is told of, another for the next; 12 hexadecimal digits."""
         text = f"{self.name}\x00{self.at.isoformat()}"
+        if self.report_uri is not None:
+            text = f"{self.kind}\x00{self.report_uri}\x00{self.version}"
         return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
     @property
     def run_id(self) -> str:
-        """A name for the run that answers this transition."""
+        """A name for the run that answers this alarm."""
         return f"{self.kind}-{self.identity}"
+
+    @property
+    def answer_uri(self) -> str | None:
+        """Where it is recorded what became of the alarm: beside its window's report.
+
+        >>> at = datetime.fromisoformat("2026-01-02T04:00Z")
+        >>> uri = "s3://data/monitoring/2026/01/02/03/report.json"
+        >>> RaisedAlarm.of_window("drift", at=at, version=1, report_uri=uri, reason="").answer_uri
+        's3://data/monitoring/2026/01/02/03/answer-drift-1.json'
+        """
+        if self.report_uri is None:
+            return None
+        folder, _, name = self.report_uri.rpartition("/")
+        window = name.removeprefix("report").removesuffix(".json")
+        return f"{folder}/answer{window}-{self.kind}-{self.version}.json"
+
+    def to_event(self) -> dict[str, Any]:
+        """What the training machine is started with."""
+        return {
+            "trigger": "alarm",
+            "alarm": {
+                "kind": self.kind,
+                "at": iso(self.at),
+                "version": self.version,
+                "report_uri": self.report_uri,
+                "reason": self.reason,
+            },
+        }
 
 
 @dataclass(frozen=True)
@@ -125,7 +165,7 @@ class Trigger:
 
     kind: TriggerKind
     drop: Drop | None = None
-    alarm: AlarmTransition | None = None
+    alarm: RaisedAlarm | None = None
     requested_by: str | None = None
     replay_of: str | None = None
     data: DataChoice | None = None
@@ -137,8 +177,9 @@ def parse_trigger(event: Mapping[str, Any]) -> Trigger:
     """Read the input of the training state machine.
 
     Accepts S3's ``Object Created`` event as EventBridge delivers it (keys are not URL-encoded there, and
-    ``version-id`` is absent for an unversioned bucket), CloudWatch's ``CloudWatch Alarm State Change`` of the
-    drift or the quality alarm, or ``{"trigger": "schedule" | "manual" | "follow-up" | "replay", …}``.
+    ``version-id`` is absent for an unversioned bucket), or ``{"trigger": "schedule" | "manual" |
+    "follow-up" | "replay" | "alarm", …}``. While a stack is upgraded, rules of the release before may still
+    deliver CloudWatch's ``CloudWatch Alarm State Change`` of the drift or the quality alarm.
 
     Raises:
         InvalidEvent: the input has none of these shapes.
@@ -149,6 +190,9 @@ def parse_trigger(event: Mapping[str, Any]) -> Trigger:
         alarm = _alarm_from_event(event)
         return Trigger(kind="alarm", alarm=alarm, requested_by=alarm.name)
     kind = event.get("trigger")
+    if kind == "alarm":
+        alarm = _alarm_of_window(event)
+        return Trigger(kind="alarm", alarm=alarm, requested_by=alarm.name)
     if kind in ("schedule", "follow-up"):
         return Trigger(kind=kind, requested_by=_optional_text(event, "requested_by"))
     if kind == "manual":
@@ -159,9 +203,8 @@ def parse_trigger(event: Mapping[str, Any]) -> Trigger:
             raise InvalidEvent("A replay must name the run: {'trigger': 'replay', 'run_id': '…'}.")
         return Trigger(kind="replay", requested_by=_optional_text(event, "requested_by"), replay_of=run_id)
     raise InvalidEvent(
-        "The run's input is neither an S3 'Object Created' event or a 'CloudWatch Alarm State Change' from "
-        "EventBridge nor "
-        "{'trigger': 'schedule' | 'manual' | 'follow-up' | 'replay'}; "
+        "The run's input is neither an S3 'Object Created' event from EventBridge nor "
+        "{'trigger': 'schedule' | 'manual' | 'follow-up' | 'replay' | 'alarm'}; "
         f"it has the fields {sorted(event)}."
     )
 
@@ -205,7 +248,24 @@ def _drop_from_s3_event(event: Mapping[str, Any]) -> Drop:
         ) from error
 
 
-def _alarm_from_event(event: Mapping[str, Any]) -> AlarmTransition:
+def _alarm_of_window(event: Mapping[str, Any]) -> RaisedAlarm:
+    try:
+        told = event["alarm"]
+        return RaisedAlarm.of_window(
+            {kind: kind for kind in _ALARM_KINDS.values()}[told["kind"]],
+            at=datetime.fromisoformat(told["at"]),
+            version=int(told["version"]),
+            report_uri=str(told["report_uri"]),
+            reason=str(told.get("reason", "")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidEvent(
+            f"The alarm lacks a field or has it malformed: {error!s}. Expected alarm.{{kind, at, version, "
+            f"report_uri, reason}}, kind being {' or '.join(get_args(AlarmKind))}, as the watch tells it."
+        ) from error
+
+
+def _alarm_from_event(event: Mapping[str, Any]) -> RaisedAlarm:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html"""
     try:
         detail = event["detail"]
@@ -214,7 +274,7 @@ def _alarm_from_event(event: Mapping[str, Any]) -> AlarmTransition:
         state = detail["state"]
         kinds = [kind for metric, kind in _ALARM_KINDS.items() if metric in names]
         if len(kinds) == 1:
-            return AlarmTransition(
+            return RaisedAlarm(
                 kind=kinds[0],
                 name=detail["alarmName"],
                 state=state["value"],

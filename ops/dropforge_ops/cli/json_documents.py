@@ -42,9 +42,18 @@ _WINDOW: Final = {
     "columns": "name, kind, type, verdict, p_value, adjusted_p_value, rows, missing, statistics of each",
     "domain_classifier": "all columns at once, or null",
     "unwatched": "columns that could not be compared, with the reason",
+    "silenced": "columns that raised nothing in this window: since, until, by and reason of each",
     "quality": "live quality on outcomes against the hold-out",
     "alarms": "drift and quality: raised, reason, windows_found, windows_considered, cooldown_until",
     "policy": "what the window was held to",
+}
+_SILENCE: Final = {
+    "column": "the column",
+    "since": "from when on it raises nothing",
+    "until": "until when",
+    "by": "who silenced it",
+    "reason": "why",
+    "message": "the result in a sentence",
 }
 
 _PRICED: Final = {
@@ -215,6 +224,15 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "drift": {"windows": "start, end, version, rows, verdict, drifted, quality, alarms and uri of each"},
     "drift WINDOW": _WINDOW,
+    "watch now": _WINDOW,
+    "watch alarms": {
+        "windows": "how many windows were looked at",
+        "alarms": "kind, window_start, window_end, version, reason, report_uri, outcome, message, run_id, "
+        "run_status and in_words of each",
+    },
+    "watch silence": _SILENCE,
+    "watch unsilence": _SILENCE,
+    "watch silences": {"silences": "column, since, until, by, reason and holds of each"},
     "contract show": {
         "uri": "where it lies",
         "contract": "the contract",

@@ -34,6 +34,13 @@ from dropforge_ops.cli.commands.samples import samples
 from dropforge_ops.cli.commands.teardown import teardown
 from dropforge_ops.cli.commands.up import up
 from dropforge_ops.cli.commands.wake import wake
+from dropforge_ops.cli.commands.watch import (
+    list_alarms,
+    list_silences,
+    silence_column,
+    unsilence_column,
+    watch_now,
+)
 from dropforge_ops.cli.groups import RunsGroup, group_with
 from dropforge_ops.cli.invocation import command
 from dropforge_ops.errors import ExitCode
@@ -112,6 +119,17 @@ _GROUPS: dict[str, tuple[type[TyperGroup], str, dict[str, Callable[..., None]]]]
         TyperGroup,
         "What other tools can take over from a stack.",
         {"grafana": grafana},
+    ),
+    "watch": (
+        group_with("now"),
+        "A window at once, columns that are silenced for a time, and what became of each alarm.",
+        {
+            "now": watch_now,
+            "alarms": list_alarms,
+            "silence": silence_column,
+            "unsilence": unsilence_column,
+            "silences": list_silences,
+        },
     ),
     "cost": (
         group_with("month"),

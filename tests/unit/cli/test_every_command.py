@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import io
+import json
 import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from cli_stack import CONTRACT, CliStack, keeps_predictions
 from tests.command_line import invoke
 from typer.main import get_command
 
+from dropforge.domain.drift.silences import Silence, to_json
+from dropforge.domain.moments import iso
 from dropforge.domain.records import ModelVersion, RunStatus
 from dropforge_ops.actions.teardown.tear_down import Teardown
 from dropforge_ops.cli.json_documents import DOCUMENTS, ERROR
@@ -111,9 +115,28 @@ def watched(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
         "columns": [],
         "alarms": {},
         "unwatched": {},
+        "silenced": {},
         "is_sample": False,
     }
     stack.write("monitoring/2026/11/22/10/report.json", report)
+
+
+def watching(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    watched(stack, folder, patch)
+    uri = f"s3://{stack.bucket}/monitoring/2026/11/22/10/report.json"
+
+    def invoke(**_: Any) -> dict[str, Any]:
+        return {"Payload": io.BytesIO(json.dumps({"report_uri": uri}).encode())}
+
+    complete(stack).target._clients["lambda"] = types.SimpleNamespace(invoke=invoke)
+
+
+def silenced(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    made = [
+        Silence(name, iso(now - hour), iso(now + hour), "ann", "a new sensor") for name in ("radius", "site")
+    ]
+    stack.write("monitoring/silenced.json", to_json(made))
 
 
 def whole_machine(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -297,6 +320,29 @@ CASES = {
     ),
     "drift": Case(("drift",), "quiet", ("drift", "--limit", "0"), "limit", watched),
     "drift WINDOW": Case(("drift", "latest"), "quiet", ("drift", "soon"), "is no time", watched),
+    "watch now": Case(("watch", "now"), "quiet", ("watch", "now", "soon"), "unexpected", watching),
+    "watch alarms": Case(
+        ("watch", "alarms"), "raised an alarm", ("watch", "alarms", "--limit", "0"), "limit", watched
+    ),
+    "watch silence": Case(
+        ("watch", "silence", "radius", "--reason", "known"),
+        "raises no alarm",
+        ("watch", "silence", "radius"),
+        "--reason",
+        watched,
+    ),
+    "watch unsilence": Case(
+        ("watch", "unsilence", "radius"),
+        "is watched again",
+        ("watch", "unsilence", "count"),
+        "is not silenced",
+        silenced,
+        code=3,
+        json_arguments=("watch", "unsilence", "site"),
+    ),
+    "watch silences": Case(
+        ("watch", "silences"), "a new sensor", ("watch", "silences", "--all"), "--all", silenced
+    ),
     "contract show": Case(
         ("contract", "show"), CONTRACT.hash, ("contract", "show", "none"), "no run", proposal, code=3
     ),

@@ -144,6 +144,7 @@ def past(*found: bool | None, raised: int | None = None, version: int = 1) -> li
 def alarm(found, before, **policy):
     return decide(
         found,
+        start=HOURS[49 + len(before)],
         end=HOURS[50 + len(before)],
         model_version=1,
         promoted_at=HOURS[0],
@@ -173,7 +174,13 @@ def test_no_alarm_is_raised_during_the_cooldown_after_an_alarm_or_a_promotion():
     assert not alarm(True, after_alarm, cooldown_s=2 * 3600).raised
     assert alarm(True, after_alarm, cooldown_s=3600).raised
     promoted = decide(
-        True, end=HOURS[60], model_version=1, promoted_at=HOURS[59], past=past(True), policy=WatchPolicy()
+        True,
+        start=HOURS[59],
+        end=HOURS[60],
+        model_version=1,
+        promoted_at=HOURS[59],
+        past=past(True),
+        policy=WatchPolicy(),
     )
     assert promoted.cooldown_until == HOURS[59] + timedelta(hours=6)
     assert not promoted.raised

@@ -1,28 +1,37 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from tests.fakes.predictions import FakePredictionLog, live
+from tests.fakes.records import TRAINING, a_drop, at
+from tests.fakes.services import FakeWorkflows
+from tests.fakes.world import World as Admitting
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.preparation.dropping import prepare
 
+from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.watch_model import (
     WatchRequest,
     last_full_window,
     report_uri,
     watch_model,
+    window_at_once,
 )
+from dropforge.domain.drift.alarm import PastWindow, decide
 from dropforge.domain.drift.baseline import Baseline
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.scores import prediction_profile
-from dropforge.domain.errors import ArtifactChanged, InvalidEvent
+from dropforge.domain.drift.silences import Silence, to_json
+from dropforge.domain.errors import ArtifactChanged, InvalidEvent, InvalidSettings
 from dropforge.domain.moments import iso
 from dropforge.domain.predictions import PredictionRecord, epoch_ms, logged_inputs, prediction_id
-from dropforge.domain.records import Live
+from dropforge.domain.records import Live, RunStatus
+from dropforge.domain.triggers import RaisedAlarm
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -67,6 +76,7 @@ class World:
         )
         self.store.write("s3://data/models/run-1/prediction_profile.json", json.dumps(profile).encode())
         self.log = FakePredictionLog()
+        self.workflows = FakeWorkflows()
         self.rng = rng
         self.policy = WatchPolicy(**settings)
 
@@ -95,9 +105,19 @@ class World:
         self.log.write(records)
 
     def watch(self, hour=0):
-        start = START + hour * HOUR
-        request = WatchRequest(start, start + HOUR, "s3://data", self.policy, SALT)
-        return watch_model(request, OnlyLive(self.pointer), self.log, self.store)
+        return self.watch_between(START + hour * HOUR, START + (hour + 1) * HOUR)
+
+    def watch_at_once(self, now):
+        ledger = OnlyLive(self.pointer)
+        start, end = window_at_once(now, HOUR, "s3://data", ledger, self.store)
+        return self.watch_between(start, end, at_once=True)
+
+    def watch_between(self, start, end, *, at_once=False):
+        request = WatchRequest(start, end, "s3://data", self.policy, TRAINING, at_once, SALT)
+        return watch_model(request, OnlyLive(self.pointer), self.log, self.store, self.workflows)
+
+    def answers(self):
+        return [each.payload["alarm"] for each in self.workflows.started(TRAINING)]
 
 
 def values(watched):
@@ -141,6 +161,16 @@ def test_shifted_predictions_are_called_drifted_and_raise_an_alarm_in_the_second
         assert {"x", "predicted score"} <= set(watched.report.assessment.drifted)
         alarms.append(values(watched)["DriftAlarm"])
     assert alarms == [0, 1, 0]
+    (told,) = world.answers()
+    assert told == {
+        "kind": "drift",
+        "at": iso(START + 2 * HOUR),
+        "version": 1,
+        "report_uri": "s3://data/monitoring/2026/11/22/11/report.json",
+        "reason": "2 of the last 2 windows, 2 of 3 needed",
+    }
+    world.watch(1)
+    assert world.answers() == [told], "an execution is named after its alarm"
 
 
 def test_a_raised_alarm_ends_also_where_nobody_predicts_afterwards():
@@ -230,4 +260,156 @@ def test_a_contract_that_is_not_the_models_own_is_not_watched_by():
 
 def test_a_window_that_goes_backwards_is_refused():
     with pytest.raises(InvalidEvent, match="forward"):
-        WatchRequest(START, START, "s3://data", WatchPolicy())
+        WatchRequest(START, START, "s3://data", WatchPolicy(), TRAINING)
+
+
+SILENCED = "s3://data/monitoring/silenced.json"
+
+
+def silence(world, column, since, until):
+    world.store.write(SILENCED, to_json([Silence(column, iso(since), iso(until), "ann", "a new sensor")]))
+
+
+def test_a_silenced_column_is_compared_and_raises_nothing_until_its_time_is_over():
+    world = World(windows_to_alarm=1, windows_considered=1, cooldown_s=0)
+    silences = [
+        Silence(name, iso(START), iso(START + 2 * HOUR), "ann", "a new sensor")
+        for name in ("x", "predicted score")
+    ]
+    world.store.write(SILENCED, to_json(silences))
+    verdicts = []
+    for hour in range(3):
+        world.serve(400, hour=hour, shift=0.6, labelled=False)
+        watched = world.watch(hour)
+        report = json.loads(world.store.read(watched.report_uri))
+        columns = {each["name"]: each for each in report["columns"]}
+        verdicts.append((report["verdict"], columns["x"]["verdict"], report["alarms"]["drift"]["raised"]))
+        assert columns["x"]["adjusted_p_value"] < 1e-6, "what is silenced is measured all the same"
+    assert verdicts == [
+        ("quiet", "silenced", False),
+        ("quiet", "silenced", False),
+        ("drifted", "drifted", True),
+    ]
+    report = json.loads(world.store.read("s3://data/monitoring/2026/11/22/10/report.json"))
+    assert report["silenced"]["x"] == {
+        "since": iso(START), "until": iso(START + 2 * HOUR), "by": "ann", "reason": "a new sensor"
+    }  # fmt: skip
+
+
+def test_what_is_not_silenced_still_drifts():
+    world = World(windows_to_alarm=1, windows_considered=1)
+    silence(world, "ward", START, START + HOUR)
+    world.serve(400, shift=0.6, labelled=False)
+    report = world.watch().report
+    assert report.verdict == "drifted"
+    assert "ward" not in report.assessment.drifted
+
+
+def test_a_damaged_list_of_silences_is_refused_by_name():
+    world = World()
+    world.store.write(SILENCED, b"{}")
+    world.serve(100)
+    with pytest.raises(InvalidSettings, match=r"silenced\.json"):
+        world.watch()
+
+
+def test_a_window_that_was_watched_at_once_counts_no_prediction_twice():
+    world = World(cooldown_s=0)
+    world.serve(400, shift=0.6, labelled=False)
+    half = world.watch_between(START, START + timedelta(minutes=30), at_once=True)
+    assert (half.report.verdict, half.report.alarms["drift"].windows_found) == ("drifted", 1)
+    assert half.report_uri.endswith("/10/report-0000-22103000.json")
+    whole = world.watch(0)
+    assert whole.report.alarms["drift"].windows_found == 1, "its own drift alone"
+    assert not whole.report.alarms["drift"].raised
+
+
+@pytest.mark.parametrize(
+    ("window", "cooldown", "hours", "starts"),
+    [
+        (1, 0, 6, 6),
+        (1, 1, 6, 6),
+        (1, 6, 6, 1),
+        (1, 6, 24, 4),
+        (1, 6, 25, 5),
+        (2, 1, 8, 4),
+        (6, 6, 24, 4),
+        (12, 6, 24, 2),
+        (24, 6, 96, 4),
+        (24, 24, 24, 1),
+        (24, 24, 96, 4),
+        (24, 48, 96, 2),
+        (24, 168, 336, 2),
+        (168, 24, 336, 2),
+        (0.25, 0, 2, 8),
+        (0.25, 1, 2, 2),
+        (0.001, 0, 0.01, 10),
+    ],
+)
+@pytest.mark.parametrize("needed", [1, 2])
+def test_under_lasting_drift_as_many_runs_start_as_the_longer_of_window_and_cooldown_fits(
+    window, cooldown, hours, starts, needed
+):
+    """The whole way: the watch decides, admission answers, and each run ends before the next alarm."""
+    assert starts == math.ceil(round(hours / max(window, cooldown), 6))
+    world = Admitting(alarms=AlarmPolicy(cooldown=timedelta(hours=cooldown)))
+    world.make_live(1, 0.0)
+    policy = WatchPolicy(windows_to_alarm=needed, windows_considered=3, cooldown_s=round(cooldown * 3600))
+    length = timedelta(hours=window)
+    began = at(0) + timedelta(days=30)
+    past, admitted = [], 0
+    # The first window that can raise an alarm is the needed-th.
+    for number in range(round(hours / window) + needed - 1):
+        start = began + (number - needed + 1) * length
+        end = start + length
+        alarm = decide(
+            True, start=start, end=end, model_version=1, promoted_at=at(0), past=past, policy=policy
+        )
+        past.append(PastWindow(end, 1, True, alarm.raised))
+        if alarm.raised:
+            # Predictions are watched some time after their window has ended, never the same.
+            now = end + timedelta(seconds=1 + 37 * (number % 7))
+            told = RaisedAlarm.of_window(
+                "drift", at=end, version=1, report_uri=report_uri("s3://data", start), reason="drift"
+            )
+            world.ledger.record_drop(a_drop(number + 2), received_by="elsewhere", now=now)
+            admission = world.admit(told.to_event(), world.running(told.run_id), now=now)
+            assert admission.outcome == "admitted", admission.message
+            world.close(admission, RunStatus.REJECTED_BY_GATE, now=now)
+            admitted += 1
+    assert admitted == starts
+
+
+def test_a_cooldown_that_windows_do_not_divide_ends_with_the_window_that_it_ends_in():
+    policy = WatchPolicy(windows_to_alarm=1, windows_considered=1, cooldown_s=6 * 3600)
+    past, raised = [], []
+    for number in range(8):
+        start, end = START + 4 * number * HOUR, START + 4 * (number + 1) * HOUR
+        alarm = decide(
+            True,
+            start=start,
+            end=end,
+            model_version=1,
+            promoted_at=START - 9 * HOUR,
+            past=past,
+            policy=policy,
+        )
+        past.append(PastWindow(end, 1, True, alarm.raised))
+        raised += [(end - START) // HOUR] * alarm.raised
+    assert raised == [4, 12, 20, 28], "never less than the cooldown apart"
+
+
+def test_windows_at_once_follow_each_other_and_what_was_too_few_is_looked_at_again():
+    world = World(cooldown_s=0)
+    minute = timedelta(minutes=1)
+    world.pointer = replace(world.pointer, promoted_at=iso(START - 5 * minute))
+    world.serve(20, shift=0.6, labelled=False)
+    few = world.watch_at_once(START + minute)
+    assert (few.report.start, few.report.verdict) == (START - 5 * minute, "not_enough_data")
+    world.serve(400, shift=0.6, labelled=False)
+    first = world.watch_at_once(START + 2 * minute)
+    assert (first.report.start, first.report.assessment.rows) == (START - 5 * minute, 400)
+    assert first.report.verdict == "drifted"
+    second = world.watch_at_once(START + 3 * minute)
+    assert (second.report.start, second.report.assessment.rows) == (START + 2 * minute, 0)
+    assert world.watch_at_once(START + 2 * minute).report.start < START + 2 * minute

@@ -36,8 +36,8 @@ TRIGGERS = (
     "model_package_approved",
     "model_package_rejected",
     "execution_status_change",
-    "cloudwatch_alarm_drift",
-    "cloudwatch_alarm_quality",
+    "alarm_drift",
+    "alarm_quality",
 )
 WITHOUT_SETTINGS = ("smoke_test",)
 TABLE = "ledger"
@@ -214,15 +214,27 @@ def test_admits_the_example_drop(stack):
     assert {"train.py", "inference.py", "model.py"} <= {each.key.rsplit("/", 1)[-1] for each in code}
 
 
-@pytest.mark.parametrize("alarm", ["cloudwatch_alarm_drift", "cloudwatch_alarm_quality"])
+@pytest.mark.parametrize("alarm", ["alarm_drift", "alarm_quality"])
 def test_answers_no_alarm_while_nothing_is_live(stack, alarm):
     payload = {"execution_arn": f"{_MACHINE}-training:x".replace("stateMachine", "execution")}
     answer = stack.run("admit_run", {**payload, "event": event(alarm)})
     assert answer["outcome"] == "not-answered"
+    assert "no model is live" in answer["notification"]["message"]
+    written = json.loads(
+        bootstrap.object_store().read(
+            f"s3://{DROP.bucket}/monitoring/2026/11/21/10/answer-{alarm[6:]}-1.json"
+        )
+    )
+    assert (written["outcome"], written["run_id"]) == ("not-answered", None)
 
 
 def test_watches_nothing_while_nothing_is_live(stack):
-    assert stack.run("watch_model") == {"verdict": "no_live_model", "report_uri": None, "alarms": {}}
+    assert stack.run("watch_model") == {
+        "verdict": "no_live_model",
+        "report_uri": None,
+        "rows": 0,
+        "alarms": {},
+    }
 
 
 def test_an_overdue_approval_is_counted(stack, capsys):
@@ -402,8 +414,6 @@ def test_the_docstring_names_the_event(function):
         "model_package_approved",
         "model_package_rejected",
         "execution_status_change",
-        "cloudwatch_alarm_drift",
-        "cloudwatch_alarm_quality",
     ],
 )
 def test_events_of_aws_have_the_whole_envelope(name):

@@ -49,28 +49,36 @@ class Alarm:
 def decide(
     found: bool | None,
     *,
+    start: datetime,
     end: datetime,
     model_version: int,
     promoted_at: datetime,
     past: Sequence[PastWindow],
     policy: WatchPolicy,
 ) -> Alarm:
-    """Decide on a window that ends at `end`, given the windows before it in any order.
+    """Decide on a window from `start` to `end`, given the windows before it in any order.
 
     Windows of another model version, and those without enough data, are passed over: a quiet night neither
-    confirms drift nor clears it. The cooldown counts from the promotion of the live model and from the last
-    alarm, whatever model raised it, and from the window's end, not from a wall clock: a rerun decides alike.
+    confirms drift nor clears it. So are windows that reach into this one, as one that was watched at once
+    does: the same predictions don't count twice. The cooldown counts from the promotion of the live model and
+    from the last alarm, whatever model raised it, and from the window's end, not from a wall clock: a rerun
+    decides alike. While drift lasts, an alarm is raised whenever the longer of window and cooldown has
+    passed (the cooldown in whole windows).
 
     Example:
         >>> from datetime import UTC
         >>> hour = [datetime(2026, 1, 1, h, tzinfo=UTC) for h in range(24)]
         >>> before = [PastWindow(hour[21], 1, True, False)]
-        >>> decide(True, end=hour[22], model_version=1, promoted_at=hour[0], past=before,
+        >>> decide(True, start=hour[21], end=hour[22], model_version=1, promoted_at=hour[0], past=before,
         ...        policy=WatchPolicy()).raised
         True
     """
-    earlier = sorted((each for each in past if each.end < end), key=lambda each: each.end, reverse=True)
-    same = [each for each in earlier if each.model_version == model_version and each.found is not None]
+    earlier = sorted((each for each in past if each.end <= end), key=lambda each: each.end, reverse=True)
+    same = [
+        each
+        for each in earlier
+        if each.model_version == model_version and each.found is not None and each.end <= start
+    ]
     considered = [each.found for each in same[: policy.windows_considered - 1]]
     count = sum(bool(each) for each in considered) + bool(found)
     size = len(considered) + (found is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from dropforge.domain.drift.distributions import normal_quantile
 from dropforge.domain.drift.features import ColumnDrift, Values, compare, encoded
 from dropforge.domain.drift.policy import WatchPolicy
 
-QUIET, DRIFTED, NOT_ENOUGH_DATA = "quiet", "drifted", "not_enough_data"
+QUIET, DRIFTED, NOT_ENOUGH_DATA, SILENCED = "quiet", "drifted", "not_enough_data", "silenced"
 FEATURE, PREDICTION = "feature", "prediction"
 
 Columns = Mapping[str, Values]
@@ -71,6 +71,7 @@ class Assessment:
 def assess(
     columns: Columns, baselines: Sequence[ColumnBaseline], *, rows: int, policy: WatchPolicy,
     predictions: Columns | None = None, prediction_baseline: Baseline | None = None,
+    silenced: Collection[str] = (),
 ) -> Assessment:  # fmt: skip
     """Judge a window. The same arguments give the same assessment.
 
@@ -85,6 +86,8 @@ def assess(
         rows: of the window.
         predictions: the window's predictions as columns (`scores.columns_of_scores`).
         prediction_baseline: the profile of the predictions on the hold-out.
+        silenced: names of features and predictions that are compared, but have no part in the verdict; the
+            domain classifier doesn't see them.
 
     Raises:
         InvalidProfile: the baseline contradicts itself.
@@ -106,18 +109,22 @@ def assess(
             unwatched[name] = "there is no profile of the predictions on the hold-out"
         else:
             tasks.append((PREDICTION, known, predictions or {}))
-    compared = [baseline for kind, baseline, _ in tasks if kind == FEATURE and usable(baseline)]
+    seen = [
+        kind == FEATURE and usable(baseline) and baseline.name not in silenced for kind, baseline, _ in tasks
+    ]
+    compared = [baseline for (_, baseline, _), is_seen in zip(tasks, seen, strict=True) if is_seen]
+    counted = [baseline.name not in silenced for _, baseline, _ in tasks]
     sizes = {len(baseline.sample) for baseline in compared if baseline.sample is not None}
-    hypotheses = len(tasks) + bool(compared)
+    hypotheses = sum(counted) + bool(compared)
     if not hypotheses:
         return Assessment(NOT_ENOUGH_DATA, rows, unwatched=unwatched)
     level = policy.false_alarm_rate / hypotheses
     drawn = drawn_rows(rows, policy.seed)
     drifts: list[ColumnDrift] = []
     codes: list[Codes] = []
-    for kind, baseline, source in tasks:
+    for (kind, baseline, source), is_seen in zip(tasks, seen, strict=True):
         drift, levels = _looked_at(
-            baseline, source[baseline.name], drawn if kind == FEATURE and usable(baseline) else None,
+            baseline, source[baseline.name], drawn if is_seen else None,
             level=level, minimum_rows=policy.minimum_rows,
             seed=policy.seed + zlib.crc32(f"{kind} {baseline.name}".encode()),
         )  # fmt: skip
@@ -125,18 +132,20 @@ def assess(
         codes += levels
     level_z = normal_quantile(level)
     classifier = classify(compared, codes, level_z=level_z, seed=policy.seed) if len(sizes) == 1 else None
-    p_values = [drift.p_value for drift in drifts]
+    p_values = [drift.p_value for drift, counts in zip(drifts, counted, strict=True) if counts]
     if classifier is not None:
         p_values.append(classifier.p_value)
     adjusted = benjamini_hochberg(p_values)
-    rejected = [p <= policy.false_alarm_rate for p in adjusted]
+    remaining = iter(adjusted)
+    assessed = []
+    for (kind, _, _), drift, counts in zip(tasks, drifts, counted, strict=True):
+        p = next(remaining) if counts else min(1.0, drift.p_value * hypotheses)
+        verdict = DRIFTED if p <= policy.false_alarm_rate else QUIET
+        assessed.append(Assessed(kind, drift, p, verdict if counts else SILENCED))
     return Assessment(
-        verdict=DRIFTED if any(rejected) else QUIET,
+        verdict=DRIFTED if min(adjusted) <= policy.false_alarm_rate else QUIET,
         rows=rows,
-        columns=tuple(
-            Assessed(kind, drift, p, DRIFTED if hit else QUIET)
-            for (kind, _, _), drift, p, hit in zip(tasks, drifts, adjusted, rejected, strict=False)
-        ),
+        columns=tuple(assessed),
         classifier=classifier,
         classifier_adjusted=adjusted[-1] if classifier is not None else 1.0,
         unwatched=unwatched,

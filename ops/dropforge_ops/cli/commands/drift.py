@@ -13,6 +13,7 @@ from rich.text import Text
 from dropforge.domain.figures import told_apart
 from dropforge.domain.instance_rules import listed
 from dropforge.domain.moments import from_iso
+from dropforge_ops.actions.watching import AnsweredAlarm, answered_alarms
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.render import facts, interval, moment, number, say, table
@@ -41,7 +42,8 @@ def drift(
     if window is not None:
         found = _find(reports, window)
         document = {"uri": found.uri, **found.content}
-        invocation.emit(document, lambda out: _show_one(out, found))
+        became = answered_alarms([found], invocation.documents, invocation.ledger.get_run)
+        invocation.emit(document, lambda out: show_window(out, found, became))
         return
     newest = reports.newest(limit)
     document = {"windows": [_summary(each) for each in newest]}
@@ -126,7 +128,8 @@ def _table(newest: Sequence[Document]) -> Any:
     return table(columns, rows)
 
 
-def _show_one(out: Console, found: Document) -> None:
+def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] = ()) -> None:
+    """Print one window's report, and what became of the alarms that it raised."""
     content = found.content
     quality = content["quality"] or {}
     classifier = content["domain_classifier"] or {}
@@ -151,9 +154,14 @@ def _show_one(out: Console, found: Document) -> None:
     for kind, alarm in content["alarms"].items():
         said = "raised" if alarm["raised"] else "not raised"
         say(out, f"{kind} alarm {said}: {alarm['reason']}")
+    for each in became:
+        say(out, f"what became of the {each.kind} alarm: {each.in_words}")
     if content["columns"]:
         out.print()
         out.print(_columns(content["columns"]))
+    for name, silence in (content.get("silenced") or {}).items():
+        said = f"{name} is silenced until {moment(silence['until'])} by {silence['by']}: {silence['reason']}"
+        say(out, said)
     for name, reason in content["unwatched"].items():
         say(out, f"{name} is not watched: {reason}")
 

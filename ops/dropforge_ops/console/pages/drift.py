@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Final
 
 from nicegui import html, ui
 
+from dropforge.domain.drift.silences import Silence
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.instance_rules import listed
+from dropforge.domain.moments import readable
+from dropforge_ops.actions.watching import AnsweredAlarm, Silences, answered_alarms
+from dropforge_ops.console.components.actions import button, confirm
 from dropforge_ops.console.components.drift_charts import (
     distance_chart,
     distribution_chart,
@@ -24,9 +28,10 @@ from dropforge_ops.console.components.feedback import empty_state, error_banner,
 from dropforge_ops.console.components.layout import card, grid, heading
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.tables import Column, Table
-from dropforge_ops.console.components.text import chip, facts, moment
+from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
+from dropforge_ops.console.pages.deciding import Outcome
 from dropforge_ops.console.reading.drift import (
     FARTHEST,
     SPANS,
@@ -51,6 +56,8 @@ _ROWS_SHOWN: Final = 40
 # A window a page holds for is an hour; reports are looked for twice a minute.
 _LOOK_S: Final = 30.0
 _FIRST_SPAN: Final = "7 days"
+_SILENCE: Final = timedelta(days=7)
+_ALARMS_SHOWN: Final = 20
 _VERDICTS: Final = {"quiet": "ok", "drifted": "bad", "not_enough_data": "mute"}
 _STATES: Final = {
     "OK": ("quiet", "ok"),
@@ -59,23 +66,41 @@ _STATES: Final = {
 }
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a look found: the windows, the stack's alarms, those that windows raised, and what is silenced."""
+
+    history: History
+    alarms: list[AlarmState]
+    raised: list[AnsweredAlarm]
+    silenced: Mapping[str, Silence]
+
+
 @dataclass
 class _View:
     """What one browser looks at."""
 
     context: Context
     reports: WatchHistory
+    outcome: Outcome
     span: str = _FIRST_SPAN
     column: str | None = None
 
-    def read(self) -> tuple[History, list[AlarmState]]:
+    def read(self) -> _Found:
         """The chosen span until now. Of two looks without a new window the same comes back."""
         # To the minute, so that two looks are equal as long as nothing has changed.
         now = datetime.now(UTC).replace(second=0, microsecond=0)
         history = self.reports.between(now - SPANS[self.span], now)
         target = self.context.target
         alarms = read_alarms(target.client("cloudformation"), target.client("cloudwatch"), target.stack)
-        return history, alarms
+        ringing = [each.uri for each in reversed(history.windows) if each.has_raised][:_ALARMS_SHOWN]
+        windows = [found for uri in ringing if (found := self.context.documents.find(uri)) is not None]
+        raised = answered_alarms(windows, self.context.documents, self.context.ledger.get_run)
+        return _Found(history, alarms, raised, {each.column: each for each in self.silences.holding(now)})
+
+    @property
+    def silences(self) -> Silences:
+        return Silences(self.context.target.client("s3"), self.context.target.bucket)
 
 
 @lru_cache(maxsize=1)
@@ -87,7 +112,7 @@ def _reports_of(context: Context) -> WatchHistory:
 async def build(context: Context) -> None:
     """The watch's findings over a span that can be chosen, kept up to date."""
     heading("Drift", "Is what comes in still what the model was trained on, and is the model still as good?")
-    view = _View(context, _reports_of(context))
+    view = _View(context, _reports_of(context), Outcome())
     buttons = html.div().classes("segments").props('role=group aria-label="How far back"')
     content = html.div().classes("live")
 
@@ -113,8 +138,8 @@ def _draw_spans(place: html.div, view: _View, choose: Callable[[str], object]) -
             made.on("click", partial(choose, span))
 
 
-def _show(view: _View, found: tuple[History, list[AlarmState]]) -> None:
-    history, alarms = found
+def _show(view: _View, found: _Found) -> None:
+    history, alarms = found.history, found.alarms
     newest = history.windows[-1] if history.windows else None
     if newest is None:
         empty_state(
@@ -141,7 +166,7 @@ def _show(view: _View, found: tuple[History, list[AlarmState]]) -> None:
             icon="show_chart",
         )
     else:
-        _draw_columns(view, history)
+        _draw_columns(view, history, found.silenced)
     measured = [(each, each.quality) for each in history.windows if each.quality is not None]
     if any(quality.live is not None for _, quality in measured):
         with card("Live quality as outcomes arrive"):
@@ -151,6 +176,7 @@ def _show(view: _View, found: tuple[History, list[AlarmState]]) -> None:
                 "points near each other share predictions."
             ).classes("dim")
             quality_chart(measured)
+    _draw_raised(found.raised)
     _draw_alarms(alarms)
 
 
@@ -217,7 +243,7 @@ def _draw_setting(newest: Window) -> None:
         ).classes("dim")
 
 
-def _draw_columns(view: _View, history: History) -> None:
+def _draw_columns(view: _View, history: History, silenced: Mapping[str, Silence]) -> None:
     latest = history.latest
     assert latest is not None  # noqa: S101 - the caller has looked
     border = -math.log10(float(latest.policy.get("false_alarm_rate", 0.01)))
@@ -231,7 +257,7 @@ def _draw_columns(view: _View, history: History) -> None:
         for each, row in rows.items():
             row.props["aria-pressed"] = "true" if each == name else "false"
         view.column = name
-        _draw_detail(view, history, detail, border)
+        _draw_detail(view, history, detail, border, silenced)
 
     with card("Columns over time"):
         html.p(
@@ -240,15 +266,17 @@ def _draw_columns(view: _View, history: History) -> None:
         ).classes("dim")
         with html.div().classes("strips").props('role=group aria-label="Columns"'):
             for name in names[:_ROWS_SHOWN]:
-                rows[name] = _draw_row(view, history, name, now.get(name), border, choose)
+                rows[name] = _draw_row(view, history, name, now.get(name), border, choose, name in silenced)
         if len(names) > _ROWS_SHOWN:
             with html.details():
                 html.summary(f"{len(names) - _ROWS_SHOWN} columns that are farther from drifting")
                 with html.div().classes("strips").props('role=group aria-label="More columns"'):
                     for name in names[_ROWS_SHOWN:]:
-                        rows[name] = _draw_row(view, history, name, now.get(name), border, choose)
+                        rows[name] = _draw_row(
+                            view, history, name, now.get(name), border, choose, name in silenced
+                        )
     detail = html.section()
-    _draw_detail(view, history, detail, border)
+    _draw_detail(view, history, detail, border, silenced)
     if latest.unwatched:
         with html.details():
             html.summary(f"{len(latest.unwatched)} columns could not be compared")
@@ -262,6 +290,7 @@ def _draw_row(
     now: ColumnWindow | None,
     border: float,
     choose: Callable[[str], None],
+    is_silenced: bool,
 ) -> html.button:
     with html.button().props("type=button").classes("strip-row") as row:
         row.props["aria-pressed"] = "true" if name == view.column else "false"
@@ -271,14 +300,18 @@ def _draw_row(
         hit = sum(column.drifted for _, column in series)
         label = f"{name}: drifted in {hit} of {len(series)} windows"
         strip(history.strip(name, _STRIP_CELLS), border, FARTHEST, label=label)
-        if now is None:
+        if is_silenced:
+            chip("silenced", "mute")
+        elif now is None:
             chip("not compared", "mute")
         else:
             chip("drifted" if now.drifted else "quiet", "bad" if now.drifted else "mute")
     return row
 
 
-def _draw_detail(view: _View, history: History, place: html.section, border: float) -> None:
+def _draw_detail(
+    view: _View, history: History, place: html.section, border: float, silenced: Mapping[str, Silence]
+) -> None:
     name = view.column or ""
     series = history.series(name)
     windows = [window for window, _ in series]
@@ -295,6 +328,7 @@ def _draw_detail(view: _View, history: History, place: html.section, border: flo
                 "Each test against its own threshold in that window, which depends on how many rows it had."
             ).classes("dim")
             tests_chart(name, series)
+            _draw_silence(view, name, silenced.get(name))
         with card(f"{name}: training and window"):
             options = {index: _when(window) for index, window in enumerate(windows)}
             chosen = ui.select(options, value=len(windows) - 1, label="Window")
@@ -324,6 +358,42 @@ def _draw_detail(view: _View, history: History, place: html.section, border: flo
             ui.timer(0, show, once=True)
 
 
+def _draw_silence(view: _View, name: str, silence: Silence | None) -> None:
+    if silence is None:
+        html.p("Does it drift for a reason that you know? Then silence it, and it raises no alarm meanwhile.")
+        button("Silence for 7 days", partial(_silence, view, name))
+        return
+    html.p(
+        f"Silenced until {readable(silence.until)} by {silence.by}: {silence.reason}. It is compared, and "
+        "raises no alarm."
+    )
+    button("Watch it again", partial(_unsilence, view, name))
+
+
+async def _silence(view: _View, name: str) -> None:
+    # The page is drawn anew while the question stands, so the question belongs to what stays.
+    with view.outcome.place:
+        reason = await confirm(
+            f"Silence {name} for 7 days?",
+            action="Silence",
+            reason="Why? It is kept with the silence and in every report.",
+        )
+    if reason is None:
+        return
+    by = view.context.target.caller
+    with view.outcome.failing():
+        made = await view.context.read(
+            partial(view.silences.silence, name, length=_SILENCE, by=by, reason=reason, now=datetime.now(UTC))
+        )
+        view.outcome.say(f"{name} raises no alarm in windows that end by {readable(made.until)}.")
+
+
+async def _unsilence(view: _View, name: str) -> None:
+    with view.outcome.failing():
+        await view.context.read(view.silences.end, name, datetime.now(UTC))
+        view.outcome.say(f"{name} is watched again, from the window that ends next on.")
+
+
 def _when(window: Window) -> str:
     state = "drifted" if window.drifted else "quiet"
     return f"{window.start.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {window.rows:,} predictions, {state}"
@@ -344,6 +414,20 @@ _TESTS: Final[tuple[Column[Statistic], ...]] = (
 )
 
 
+def _draw_raised(raised: list[AnsweredAlarm]) -> None:
+    if raised:
+        with card("What became of alarms"):
+            Table(_RAISED, lambda each: f"{each.kind} {each.report_uri}", label="Raised alarms").show(raised)
+
+
+def _draw_became(alarm: AnsweredAlarm) -> None:
+    if alarm.run_id is None:
+        html.span(alarm.in_words)
+        return
+    link(f"run {alarm.run_id}", f"/runs/{alarm.run_id}")
+    status_chip(alarm.run_status or "gone")
+
+
 def _draw_alarms(alarms: list[AlarmState]) -> None:
     with card("Alarms"):
         if not alarms:
@@ -356,6 +440,14 @@ def _draw_state(alarm: AlarmState) -> None:
     word, tone = _STATES.get(alarm.state, (alarm.state, "mute"))
     chip(word, tone, title=alarm.reason)
 
+
+_RAISED: Final[tuple[Column[AnsweredAlarm], ...]] = (
+    Column("Window ended", lambda each: moment(each.window_end)),
+    Column("Alarm", lambda each: each.kind),
+    Column("Version", lambda each: str(each.version), kind="number", narrow=False),
+    Column("Because", lambda each: each.reason, narrow=False),
+    Column("What became of it", _draw_became),
+)
 
 _ALARMS: Final[tuple[Column[AlarmState], ...]] = (
     Column("Alarm", lambda each: each.name.removesuffix("Alarm")),

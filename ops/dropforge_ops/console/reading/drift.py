@@ -110,6 +110,11 @@ class Window:
     def drifted(self) -> list[str]:
         return [each.name for each in self.columns if each.drifted]
 
+    @property
+    def has_raised(self) -> bool:
+        """Whether it raised an alarm of any kind."""
+        return any(each.raised for each in self.alarms.values())
+
 
 @dataclass(frozen=True)
 class History:
