@@ -1,12 +1,13 @@
-"""CloudFormation's SageMaker resource types, made by our SageMaker service."""
+"""CloudFormation's SageMaker types, made by our SageMaker service; what it refuses and converts itself."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from dropforge_local.glue.seams import cloudformation, provisioners
+from dropforge_local.glue.seams import changesets, cloudformation, engine, handlers, provisioners
 from dropforge_local.glue.workflow.definition import problems
 from dropforge_local.sagemaker.errors import ServiceError
 
@@ -31,9 +32,48 @@ _AFTER_A_CRASH = {
 }
 
 
+def _refuse_unknown_parameters() -> None:
+    """Refuse what a template doesn't declare, also values of a template before."""
+    resolve = engine._resolve_parameters
+
+    def resolve_known(
+        template: dict[str, Any], provided: list[dict[str, Any]], previous: Any = None
+    ) -> dict[str, Any]:
+        declared = template.get("Parameters", {})
+        unknown = [each["Key"] for each in provided if "Key" in each and each["Key"] not in declared]
+        if unknown:
+            raise ValueError(f"Parameters: [{', '.join(unknown)}] do not exist in the template")
+        found: dict[str, Any] = resolve(template, provided, previous)
+        return found
+
+    for module in (changesets, engine, handlers):
+        module._resolve_parameters = resolve_known
+
+
+def _give_functions_text() -> None:
+    """Make numbers and booleans of a function's environment the text that its template has for them."""
+
+    def as_text(props: dict[str, Any]) -> dict[str, Any]:
+        variables = (props.get("Environment") or {}).get("Variables")
+        if not variables:
+            return props
+        texts = {
+            name: each if isinstance(each, str) else json.dumps(each) for name, each in variables.items()
+        }
+        return {**props, "Environment": {**props["Environment"], "Variables": texts}}
+
+    made = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create, update = made["create"], made["update"]
+    made["create"] = lambda logical_id, props, stack_name: create(logical_id, as_text(props), stack_name)
+    made["update"] = lambda physical_id, old, new, stack_name, logical_id=None: update(
+        physical_id, as_text(old), as_text(new), stack_name, logical_id
+    )
+
+
 def install(sagemaker: SageMaker, installed: Installed) -> None:  # noqa: PLR0915 - one closure per type
     """Register the types of the registry and of hosting; other SageMaker types stay refused."""
-
+    _refuse_unknown_parameters()
+    _give_functions_text()
     read_definition = provisioners._sfn_definition
 
     def checked_definition(props: dict[str, Any]) -> str:
@@ -121,17 +161,17 @@ def install(sagemaker: SageMaker, installed: Installed) -> None:  # noqa: PLR091
         return arn.rpartition("/")[2]
 
     installed.starting.append(note_interrupted)
-    handlers = provisioners._RESOURCE_HANDLERS
-    handlers["AWS::SageMaker::ModelPackageGroup"] = {
+    types = provisioners._RESOURCE_HANDLERS
+    types["AWS::SageMaker::ModelPackageGroup"] = {
         "create": group,
         "delete": delete("DeleteModelPackageGroup", "ModelPackageGroupName", last),
     }
-    handlers["AWS::SageMaker::Model"] = {"create": model, "delete": delete("DeleteModel", "ModelName", last)}
-    handlers["AWS::SageMaker::EndpointConfig"] = {
+    types["AWS::SageMaker::Model"] = {"create": model, "delete": delete("DeleteModel", "ModelName", last)}
+    types["AWS::SageMaker::EndpointConfig"] = {
         "create": endpoint_config,
         "delete": delete("DeleteEndpointConfig", "EndpointConfigName", last),
     }
-    handlers["AWS::SageMaker::Endpoint"] = {
+    types["AWS::SageMaker::Endpoint"] = {
         "create": endpoint,
         "delete": delete("DeleteEndpoint", "EndpointName", last),
     }

@@ -112,7 +112,7 @@ class Environment:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ENDPOINT_URL": shared.endpoint_url,
-            **{key: str(value) for key, value in declared.items() if key not in reserved},
+            **{key: value for key, value in declared.items() if key not in reserved},
             "_HANDLER": str(self._config.get("Handler", "")),
             "AWS_REGION": shared.region,
             "AWS_DEFAULT_REGION": shared.region,

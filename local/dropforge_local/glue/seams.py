@@ -231,7 +231,10 @@ cloudformation = Seam(
 )
 changesets = Seam(
     "ministack.services.cloudformation.changesets",
-    replaces=["_apply_transforms(template, provided_params, previous_params)"],
+    replaces=[
+        "_apply_transforms(template, provided_params, previous_params)",
+        "_resolve_parameters(template, provided_params, previous_params)",
+    ],
 )
 engine = Seam(
     "ministack.services.cloudformation.engine",
@@ -239,11 +242,15 @@ engine = Seam(
     replaces=[
         "_apply_transforms(template, provided_params, previous_params)",
         "_extract_deps(resource_def, all_resource_names)",
+        "_resolve_parameters(template, provided_params, previous_params)",
     ],
 )
 handlers = Seam(
     "ministack.services.cloudformation.handlers",
-    replaces=["_apply_transforms(template, provided_params, previous_params)"],
+    replaces=[
+        "_apply_transforms(template, provided_params, previous_params)",
+        "_resolve_parameters(template, provided_params, previous_params)",
+    ],
 )
 provisioners = Seam(
     "ministack.services.cloudformation.provisioners",

@@ -75,7 +75,7 @@ def asked_parameters(
 
 
 def refuse_unknown_parameters(given: Iterable[str], declared: Iterable[str]) -> None:
-    """Refuse names that the template doesn't have: sam and the local host leave them out in silence.
+    """Refuse names that the template doesn't have: sam leaves them out in silence.
 
     Raises:
         UsageError: the nearest name is in it, where one is near.
@@ -101,10 +101,15 @@ def deployed_parameters(cloudformation: Any, stack: str) -> dict[str, str] | Non
     return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
 
 
-def merged_parameters(deployed: Mapping[str, str] | None, asked: Mapping[str, str]) -> dict[str, str]:
-    """What to deploy with: what is deployed stays unless asked otherwise; the first time it is a sample's."""
+def merged_parameters(
+    deployed: Mapping[str, str] | None, asked: Mapping[str, str], declared: Iterable[str]
+) -> dict[str, str]:
+    """What to deploy with: what is deployed stays unless asked otherwise; the first time it is a sample's.
+
+    A release may have given up a parameter that is deployed: only what the template declares is kept.
+    """
     if deployed is not None:
-        return {**deployed, **asked}
+        return {**{name: deployed[name] for name in declared if name in deployed}, **asked}
     return dict(asked) if "TargetColumn" in asked else {**sample_parameters(DEFAULT_SAMPLE), **asked}
 
 

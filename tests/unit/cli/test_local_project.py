@@ -17,21 +17,22 @@ def asked(**changes):
 
 
 def test_the_first_deployment_is_set_up_for_a_sample():
-    parameters = merged_parameters(None, asked())
+    parameters = merged_parameters(None, asked(), ())
     assert parameters == {"TargetColumn": "diagnosis", "IdColumn": "id", "TaskType": "binary"}
 
 
 def test_what_is_deployed_stays_unless_asked_otherwise():
     deployed = {"TargetColumn": "price", "IdColumn": "", "TaskType": "auto", "MinimumRows": "20"}
-    assert merged_parameters(deployed, asked()) == deployed
-    assert merged_parameters(deployed, asked(pairs=["MinimumRows=30"]))["MinimumRows"] == "30"
-    assert merged_parameters(deployed, asked(sample="wine"))["TargetColumn"] == "cultivar"
+    assert merged_parameters(deployed, asked(), deployed) == deployed
+    assert merged_parameters(deployed, asked(pairs=["MinimumRows=30"]), deployed)["MinimumRows"] == "30"
+    assert merged_parameters(deployed, asked(sample="wine"), deployed)["TargetColumn"] == "cultivar"
+    assert merged_parameters(deployed, asked(), ["TargetColumn", "New"]) == {"TargetColumn": "price"}
 
 
 def test_a_target_of_ones_own_has_no_id_and_finds_its_task_unless_told():
     assert asked(target="y") == {"TargetColumn": "y", "IdColumn": "", "TaskType": "auto"}
     assert asked(target="y", key="k", task="regression")["IdColumn"] == "k"
-    assert merged_parameters(None, asked(target="y"))["TargetColumn"] == "y"
+    assert merged_parameters(None, asked(target="y"), ())["TargetColumn"] == "y"
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ def up(
     _refuse_options(invocation)
     asked = asked_parameters(sample=sample, target=target, key=key, task=task, pairs=parameter or [])
     root = find_root()
-    if asked:
-        refuse_unknown_parameters(asked, declared_parameters(root))
+    declared = declared_parameters(root)
+    refuse_unknown_parameters(asked, declared)
     state = root / ".dropforge" / "state"
     stack = invocation.options.stack or DEFAULT_STACK
     if not keep_state:
@@ -91,7 +91,7 @@ def up(
     host = LocalHost(root, state_dir=state, port=port, announce=True, wait_scale=WAIT_SCALE)
     with stop_signals() as stop, running(host), ExitStack() as started:
         deployed = deployed_parameters(host.client("cloudformation"), stack)
-        parameters = merged_parameters(deployed, asked)
+        parameters = merged_parameters(deployed, asked, declared)
         if model_check:
             contract = pinned_contract(host.client("cloudformation"), host.client("s3"), stack)
             check_model(root, contract=contract, parameters=parameters)
