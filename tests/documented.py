@@ -80,6 +80,16 @@ def blocks() -> Iterator[Block]:
             yield Block(str(page.relative_to(ROOT)), line, found["info"].strip(), body)
 
 
+def named_commands() -> dict[str, str]:
+    """The commands that the text of these pages names, each with a page that does."""
+    found = {}
+    for page in pages():
+        text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+        for command in re.findall(r"`((?:dropforge|make) [^`]+)`", text):
+            found.setdefault(" ".join(command.split()), str(page.relative_to(ROOT)))
+    return found
+
+
 def commands_of(mark: str) -> list[Block]:
     """The blocks of commands with a mark."""
     return [each for each in blocks() if each.language == "sh" and each.mark == mark]

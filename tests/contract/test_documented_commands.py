@@ -57,6 +57,19 @@ def test_every_command_exists_with_its_options(block: Block, monkeypatch: pytest
             assert assignment or program in OTHERS, f"{block}: {words[0]}"
 
 
+@pytest.mark.parametrize(("command", "page"), documented.named_commands().items())
+def test_every_command_that_the_text_names_exists_with_its_options(
+    command: str, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropforge_ops.cli.invocation.call", lambda *_, **__: ExitCode.OK)
+    program, *arguments = shlex.split(command.replace("…", ""))
+    if program == "make":
+        check_make(arguments)
+    elif arguments != ["COMMAND"]:
+        done = invoke(arguments)
+        assert done.exit_code == 0 or "Missing argument" in done.stderr, f"{page}: {command}: {done.stderr}"
+
+
 def check_make(arguments: list[str]) -> None:
     target, *variables = arguments
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
