@@ -124,6 +124,7 @@ lock: setup ## resolve the dependencies again; export what the layers install
 	uv export --quiet --frozen --only-group data-layer --no-hashes --no-annotate --no-header -o layers/data/requirements.txt
 
 build: setup machines-are-written ## run sam validate and sam build
+	@python training/wheels.py lock
 	$(SAM) validate --lint
 	$(SAM) build
 

@@ -59,8 +59,9 @@ class Product:
             troubleshooting=(root / "docs" / "troubleshooting.md").read_text(),
             requirements={
                 str(path.parent.relative_to(root)): path.read_text()
+                # Not training's, whose layer carries wheels as they are; wheels.py holds these to a limit.
                 for path in sorted(
-                    [*root.glob("*/requirements.txt"), *root.glob("layers/*/requirements.txt")]
+                    [root / "core" / "requirements.txt", *root.glob("layers/*/requirements.txt")]
                 )
             },
         )

@@ -10,3 +10,4 @@ for pair in core-layer:core data-layer:layers/data; do
     exit 1
   fi
 done
+python training/wheels.py check

@@ -26,6 +26,8 @@ if __name__ == "__main__":
 
 import numpy as np
 
+import own_libraries
+import wheels
 from dropforge.domain.contract import ROW_KEY, Column, Contract
 from dropforge.domain.errors import UnusableEstimator
 from dropforge.domain.hyperparameters import parse_hyperparameters
@@ -152,6 +154,8 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         hyperparameters = parse_hyperparameters(given.hyperparameters)
+        for folder in {wheel.parent for wheel in wheels.fetched(wheels.Files())}:
+            own_libraries.add(folder)
         import model  # noqa: F401, PLC0415 - whatever is wrong with the file is told below
     except (Exception, SystemExit) as raised:
         print(told(raised), file=sys.stderr)

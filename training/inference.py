@@ -37,6 +37,8 @@ from dropforge.domain.errors import (
     UnusableEstimator,
 )
 from dropforge.domain.instances import InvalidInstances, columns_of_csv, columns_of_json
+from own_libraries import FOLDER as OWN_LIBRARIES
+from own_libraries import add as add_libraries
 
 if TYPE_CHECKING:
     import pyarrow
@@ -99,6 +101,7 @@ def load_predictor(folder: Path, contract: Contract) -> Callable[[NDArray[np.flo
         return Compiled.read(folder / compiled.FILE_NAME).scorer(len(contract.classes or ()))
     # Boosting's threads would spin while they wait for each other; has to be set before they are loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    add_libraries(folder / OWN_LIBRARIES)
     import joblib  # noqa: PLC0415 - the compiled form doesn't need it
 
     return predictor_of(joblib.load(folder / "model.joblib"), contract)

@@ -17,6 +17,7 @@ from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 
 import build_backend
 import dropforge.domain
+import own_libraries
 from compiling import Compilation
 from dropforge.domain import compiled, manifest
 from dropforge.domain.encoding import Encoding
@@ -77,8 +78,11 @@ def write_model(
     shutil.copytree(domain, package / "domain", ignore=shutil.ignore_patterns("__pycache__"))
     # Without it a dropforge that is installed beside the archive would be imported instead.
     (package / "__init__.py").touch()
-    for name in ("inference.py", "model.py", "build_backend.py"):
+    for name in ("inference.py", "model.py", "build_backend.py", "own_libraries.py", "shared_objects.py"):
         shutil.copyfile(CODE / name, folder / "code" / name)
+    if compilation.compiled is None and (CODE / own_libraries.FOLDER).is_dir():
+        # The pickle serves, and so what it imports.
+        shutil.copytree(CODE / own_libraries.FOLDER, folder / own_libraries.FOLDER)
     (folder / "code" / "pyproject.toml").write_text(build_backend.PYPROJECT)
     files = manifest.file_digests(folder)
     digest = manifest.model_digest(files)
@@ -104,4 +108,5 @@ def write_model(
 def libraries() -> dict[str, str]:
     """Return the versions of Python and of the libraries that a model depends on."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"python": platform.python_version(), **versions}
+    own = own_libraries.versions(CODE / own_libraries.FOLDER)
+    return {"python": platform.python_version(), **versions, **own}

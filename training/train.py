@@ -68,6 +68,9 @@ def main() -> int:
 
         signal.signal(signal.SIGTERM, stop)
         work = Path(tempfile.mkdtemp(prefix="training-"))
+        from own_libraries import FOLDER, add  # noqa: PLC0415
+
+        add(Path(__file__).resolve().parent / FOLDER)
         from job import train  # noqa: PLC0415
 
         train(folders, os.environ, work, running)

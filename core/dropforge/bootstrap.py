@@ -126,7 +126,9 @@ def jobs() -> Jobs:
 
 @functools.cache
 def training_code() -> TrainingCode:
-    """The training scripts of their layer, and what they import of the domain: the ``code`` channel's files.
+    """The training scripts of their layer, what they import of the domain, and the wheels beside them.
+
+    These are the ``code`` channel's files.
 
     Nothing else: each job fetches these, each model archive holds them, and their digest must not change with
     anything else.
@@ -137,16 +139,19 @@ def training_code() -> TrainingCode:
     from dropforge.domain.training_code import TrainingCode, what_is_imported
 
     files: dict[str, bytes] = {}
+    wheels: dict[str, Path] = {}
     for name in _TRAINING_MODULES:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"The training code's layer has no {name}.py.")
         # And what lies beside it: in Lambda also other packages' modules, which none of these imports.
-        files.update({path.name: path.read_bytes() for path in Path(spec.origin).parent.glob("*.py")})
+        folder = Path(spec.origin).parent
+        files.update({path.name: path.read_bytes() for path in folder.glob("*.py")})
+        wheels.update({f"wheels/{path.name}": path for path in folder.glob("wheels/*.whl")})
     package = Path(dropforge.__file__).parent
     for path in sorted([package / "__init__.py", *(package / "domain").rglob("*.py")]):
         files[(Path("dropforge") / path.relative_to(package)).as_posix()] = path.read_bytes()
-    return TrainingCode(what_is_imported(_TRAINING_MODULES, files))
+    return TrainingCode(what_is_imported(_TRAINING_MODULES, files), wheels)
 
 
 def now() -> datetime:

@@ -6,9 +6,9 @@ import importlib.metadata
 import re
 
 import pytest
-from serving_stack.environment import REQUIREMENTS
+from serving_stack.environment import IMAGE, packages
 
-PINNED = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)$", REQUIREMENTS.read_text(), re.MULTILINE))
+PINNED = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)$", IMAGE.read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ def test_the_product_runs_on_the_images_version(name: str) -> None:
 
 
 def test_every_package_of_the_stack_is_pinned() -> None:
-    lines = [line for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
-    assert len(PINNED) == len(lines)
+    lines = [line for line in IMAGE.read_text().splitlines() if line and not line.startswith("#")]
+    assert len(PINNED) == len(lines) == len(packages()) + 1

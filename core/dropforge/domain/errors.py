@@ -192,6 +192,10 @@ class UnusableEstimator(PermanentError):
     """What ``build_model`` returned can't be trained, or doesn't predict what its task needs."""
 
 
+class UnusableLibrary(PermanentError):
+    """A wheel of requirements.txt can't be imported where it is needed."""
+
+
 class InvalidModel(PermanentError):
     """A model folder lacks a file, or a file is not the one that was written in training."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
+from dropforge.domain.manifest import sha256_of
 from dropforge.domain.ports import ObjectRef, ObjectStore
 
 _ENTRY = "train.py"
@@ -49,16 +51,23 @@ def _imports(source: bytes) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class TrainingCode:
-    """Paths relative to the ``code`` channel, and their content."""
+    """Paths relative to the ``code`` channel, and their content; and the wheels of the user's own libraries.
+
+    Attributes:
+        wheels: the files by their path in the channel; they are read when they are needed.
+    """
 
     files: Mapping[str, bytes]
+    wheels: Mapping[str, Path] = field(default_factory=dict)
 
     @cached_property
     def sha256(self) -> str:
         """The digest over the sorted ``path\\0sha256\\n`` lines: one digest, one content."""
-        lines = (
-            f"{path}\0{hashlib.sha256(content).hexdigest()}\n" for path, content in sorted(self.files.items())
-        )
+        digests = {path: hashlib.sha256(content).hexdigest() for path, content in self.files.items()}
+        for path, wheel in self.wheels.items():
+            with wheel.open("rb") as file:
+                digests[path] = sha256_of(file)
+        lines = (f"{path}\0{digest}\n" for path, digest in sorted(digests.items()))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def uri(self, beside: str) -> str:
@@ -69,6 +78,9 @@ class TrainingCode:
         """Upload the code unless it is there. The entry script goes last, so its presence proves the rest."""
         uri = self.uri(beside)
         if not store.exists(f"{uri}{_ENTRY}"):
+            for path, wheel in sorted(self.wheels.items()):
+                with wheel.open("rb") as file:
+                    store.upload(f"{uri}{path}", file, content_type="application/zip")
             for path, content in sorted(self.files.items(), key=lambda each: (each[0] == _ENTRY, each[0])):
                 store.write(f"{uri}{path}", content, content_type="text/x-python")
         return uri

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from dropforge_ops.errors import OperationFailed, code_of, message_of
 
 _PROGRAM: Final = Path("training", "check_model.py")
+_LOCKING: Final = Path("training", "wheels.py")
 _PASSED: Final = Path(".dropforge", "checked-model")
 _WITHIN_S: Final = 600.0
 _ABSENT: Final = ("NoSuchKey", "NoSuchBucket")
@@ -71,8 +72,25 @@ def check_model(root: Path, *, contract: bytes | None, parameters: Mapping[str, 
 
 
 def code_files(root: Path) -> list[Path]:
-    """The files of the project that jobs train with, ``model.py`` among them."""
-    return sorted((root / "training").glob("*.py"))
+    """The files of the project that say what jobs train with, ``model.py`` among them."""
+    training = root / "training"
+    return sorted([*training.glob("*.py"), *training.glob("requirements.*"), *training.glob("image.txt")])
+
+
+def lock_libraries(root: Path) -> None:
+    """Write ``training/requirements.lock`` where it isn't of ``requirements.txt``.
+
+    Raises:
+        OperationFailed: a line of it can't be had; the message names it.
+    """
+    program = root / _LOCKING
+    if not program.is_file():  # a project of an earlier release
+        return
+    ended = subprocess.run(
+        [sys.executable, str(program), "lock"], capture_output=True, text=True, timeout=_WITHIN_S, check=False
+    )
+    if ended.returncode:
+        raise OperationFailed(f"{ended.stderr.strip()}\nNothing was deployed.")
 
 
 def pinned_contract(cloudformation: Any, s3: Any, stack: str) -> bytes | None:

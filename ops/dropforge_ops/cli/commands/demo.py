@@ -20,6 +20,7 @@ from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.actions import decisions, predictions
 from dropforge_ops.actions.advice import remedy
 from dropforge_ops.actions.drops import Coverage, Upload, keys_of
+from dropforge_ops.actions.model_check import lock_libraries
 from dropforge_ops.actions.progress_view import ProgressView
 from dropforge_ops.actions.waiting import Deadline, RunWatch, until
 from dropforge_ops.cli.commands.drop import upload_all
@@ -71,7 +72,9 @@ def demo(invocation: Invocation) -> None:
 
     watch = Stopwatch()
     stack = invocation.options.stack or DEFAULT_STACK
-    host = LocalHost(find_root(), wait_scale=WAIT_SCALE)
+    root = find_root()
+    lock_libraries(root)
+    host = LocalHost(root, wait_scale=WAIT_SCALE)
     with ExitStack() as held:
         scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dropforge-demo-")))
         [file] = write_samples(scratch, [DEFAULT_SAMPLE])

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from dropforge.importing import without_collection
-from dropforge_ops.actions.model_check import check_model, code_files, pinned_contract
+from dropforge_ops.actions.model_check import check_model, code_files, lock_libraries, pinned_contract
 from dropforge_ops.cli.extras import require
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.cli.terminal import stop_signals
@@ -92,6 +92,7 @@ def up(
     with stop_signals() as stop, running(host), ExitStack() as started:
         deployed = deployed_parameters(host.client("cloudformation"), stack)
         parameters = merged_parameters(deployed, asked, declared)
+        lock_libraries(root)
         if model_check:
             contract = pinned_contract(host.client("cloudformation"), host.client("s3"), stack)
             check_model(root, contract=contract, parameters=parameters)

@@ -1,0 +1,69 @@
+"""A library that the image lacks, from training/requirements.txt to predictions of a live model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.workflow.stack import Stack
+from tests.workflow.test_batch_scoring import Batches, as_predicted
+from tests.workflow.test_main_job import rows_of
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "xgboost"
+WHEEL = "xgboost_cpu-3.4.1-"
+
+
+def with_example(template: Path) -> Path:
+    """Put the example into a copy of the product, as its first lines say; returns the template."""
+    training = template.parent / "training"
+    for name in ("model.py", "requirements.txt"):
+        shutil.copyfile(EXAMPLE / name, training / name)
+    subprocess.run([sys.executable, str(training / "wheels.py"), "lock"], check=True)
+    return template
+
+
+def test_an_example_with_a_library_of_its_own_goes_live_scores_batches_and_is_compared_with(
+    deploy_sample: Callable[..., Stack], product_copy: Path, samples: Mapping[str, Path]
+) -> None:
+    stack = deploy_sample("breast-cancer", template=with_example(product_copy), TrainingData="new-drops")
+    live = stack.train_and_deploy(samples["breast-cancer"])
+
+    # In the code channel, in the archive that was approved, and in the lineage.
+    job = stack.sagemaker.describe_training_job(
+        TrainingJobName=stack.sagemaker.list_training_jobs(NameContains=stack.model_name)[
+            "TrainingJobSummaries"
+        ][0]["TrainingJobName"]
+    )
+    (code,) = [each for each in job["InputDataConfig"] if each["ChannelName"] == "code"]
+    prefix = code["DataSource"]["S3DataSource"]["S3Uri"].split("/", 3)[3]
+    listed = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=f"{prefix}wheels/")["Contents"]
+    assert [Path(each["Key"]).name.startswith(WHEEL) for each in listed] == [True]
+    with tarfile.open(fileobj=io.BytesIO(stack.read(live.model_data_url))) as archive:
+        assert [name for name in archive.getnames() if WHEEL in name] == [
+            f"wheels/{Path(listed[0]['Key']).name}"
+        ]
+    lineage = stack.read_json(f"s3://{stack.bucket}/models/{live.run_id}/lineage.json")
+    assert (lineage["estimator"], lineage["libraries"]["xgboost-cpu"]) == ("XGBClassifier", "3.4.1")
+
+    # The endpoint and a batch answer the same.
+    rows = rows_of(samples["breast-cancer"], without=("diagnosis", "id"))
+    answers = stack.predict(rows)
+    assert {each["label"] for each in answers} == {"benign", "malignant"}
+    batches = Batches(stack)
+    assert batches.score("all.csv", samples["breast-cancer"].read_bytes())["status"] == "SUCCEEDED"
+    scored: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(batches.read("all.csv").decode())))
+    assert [as_predicted(row) for row in scored] == answers
+
+    # The next run scores the live model on its hold-out, with the live model's own library.
+    stack.start(trigger="manual", hyperparameters={"max_depth": 2})
+    model = stack.wait_for_version(2)
+    assert stack.read_json(model.judgement_uri)["champion"]["scored"]
+    assert json.dumps(answers) == json.dumps(stack.predict(rows))
