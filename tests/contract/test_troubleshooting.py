@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.contract.state_machine import MACHINES, ROOT
 
+import wheels
 from dropforge.domain import errors
 from dropforge_ops.actions.advice import REMEDIES
 
@@ -33,6 +34,10 @@ def raised_by_the_code() -> set[str]:
     } - BASES
 
 
+def raised_by_the_build() -> set[str]:
+    return {each.__name__ for each in wheels.LibraryError.__subclasses__()}
+
+
 def named_by_the_machines() -> set[str]:
     found: set[str] = set()
     for name in MACHINES:
@@ -48,11 +53,19 @@ def names(node: ast.expr | None) -> Iterator[str]:
     elif isinstance(node, ast.Call):
         yield from names(node.func)
     elif isinstance(node, ast.Name | ast.Attribute):
-        yield node.id if isinstance(node, ast.Name) else node.attr
+        name = node.id if isinstance(node, ast.Name) else node.attr
+        if name.lstrip("_")[:1].isupper():  # no variable, and no function that returns one
+            yield name
 
 
 def test_every_error_has_its_line_and_no_line_is_of_another() -> None:
-    known = raised_by_the_code() | named_by_the_machines() | REMEDIES.keys() | BY_RECONCILIATION
+    known = (
+        raised_by_the_code()
+        | raised_by_the_build()
+        | named_by_the_machines()
+        | REMEDIES.keys()
+        | BY_RECONCILIATION
+    )
     assert named_on_the_page() == known
 
 
