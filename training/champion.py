@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from dropforge.domain import archive, manifest
 from dropforge.domain.contract import Contract
-from dropforge.domain.errors import ArtifactChanged, ArtifactMissing, InvalidContract
+from dropforge.domain.decision_threshold import DecisionThreshold
+from dropforge.domain.errors import ArtifactChanged, ArtifactMissing, InvalidContract, InvalidModel
 
 CHAMPION_TIMEOUT_S = 1800
 """Time that the champion has for the hold-out; it runs beside the candidate's training."""
@@ -43,6 +44,7 @@ class Champion:
         self._process: subprocess.Popen[bytes] | None = None
         self.reason: str | None = None
         self.unseen: NDArray[np.bool_] | None = None
+        self._threshold: DecisionThreshold | None = None
         try:
             packed = (channel / "model.tar.gz").open("rb")
         except FileNotFoundError as error:
@@ -127,7 +129,8 @@ class Champion:
 
     def outcome(self) -> dict[str, Any]:
         """Return the entry ``champion`` of training_report.json, once `scores` has returned."""
-        return {"scored": self.reason is None, "reason": self.reason, "sha256": self.sha256}
+        found = {"scored": self.reason is None, "reason": self.reason, "sha256": self.sha256}
+        return found if self._threshold is None else {**found, "decision": self._threshold.to_dict()}
 
     def stop(self) -> None:
         """End the process, if it runs."""
@@ -152,6 +155,10 @@ class Champion:
             if getattr(its, name) != getattr(contract, name):
                 old, new = getattr(its, name), getattr(contract, name)
                 return f"SchemaChanged: it predicts {name} {old!r}, not {new!r}"
+        try:
+            self._threshold = DecisionThreshold.read(self._folder, its.classes)
+        except InvalidModel as error:
+            return f"InvalidModel: {error}"
         if not its.splits_like(contract):
             return (
                 "NotComparable: rows were split otherwise when it was trained, so it may have been trained "

@@ -56,7 +56,11 @@ class Compilation:
 
 
 def compile_checked(
-    estimator: Any, n_classes: int, predict: Callable[[Matrix], Matrix], matrix: Matrix
+    estimator: Any,
+    n_classes: int,
+    predict: Callable[[Matrix], Matrix],
+    matrix: Matrix,
+    labels: Callable[[Matrix], NDArray[np.int64]] | None = None,
 ) -> Compilation:
     """Compile and compare with the estimator's own scores.
 
@@ -65,6 +69,7 @@ def compile_checked(
         n_classes: classes of the contract; 0 for a regression.
         predict: the estimator's scores, as `inference.predictor_of` gives them.
         matrix: the rows to compare on, float64 (n, n_columns).
+        labels: what a decision threshold makes of scores, where there is one: both forms must agree.
     """
     try:
         compiled = compiled_form(estimator)
@@ -73,11 +78,16 @@ def compile_checked(
         return Compilation(None, str(problem), None, 0)
     except Exception as error:  # whatever breaks in here, the estimator itself still serves
         return Compilation(None, f"compiling failed: {type(error).__name__}: {error}", None, 0)
-    difference = largest_difference(scores, predict(matrix))
+    reference = predict(matrix)
+    difference = largest_difference(scores, reference)
     if not difference <= TOLERANCE:
         reason = f"its scores differ from the estimator's by up to {difference:g}; {TOLERANCE:g} is allowed"
         shown = difference if np.isfinite(difference) else None
         return Compilation(None, reason, shown, len(matrix))
+    if labels is not None and (others := int((labels(scores) != labels(reference)).sum())):
+        return Compilation(
+            None, f"the decision threshold gives {others} rows another label", difference, len(matrix)
+        )
     return Compilation(compiled, None, difference, len(matrix))
 
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from dropforge.domain import compiled, manifest
 from dropforge.domain.compiled import Compiled
 from dropforge.domain.contract import ROW_KEY, Contract
+from dropforge.domain.decision_threshold import DecisionThreshold
 from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import (
     DropforgeError,
@@ -66,12 +67,14 @@ PARQUET_TYPES: dict[str, tuple[str, ...]] = {
 class Model:
     """A loaded model. `predict` maps the encoded matrix to float64 scores.
 
-    Scores are (n, n_classes) probabilities in the order of ``contract.classes``, or (n,) values.
+    Scores are (n, n_classes) probabilities in the order of ``contract.classes``, or (n,) values. Without a
+    `threshold` the label is the class of highest probability.
     """
 
     contract: Contract
     encoding: Encoding
     predict: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    threshold: DecisionThreshold | None = None
 
     def score(self, columns: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Predict from column arrays; see `dropforge.domain.encoding` for their form."""
@@ -89,7 +92,8 @@ def model_fn(model_dir: str) -> Model:
     manifest.verify(folder, os.environ.get(manifest.DIGEST_VARIABLE))
     contract = Contract.from_json((folder / "contract.json").read_bytes())
     encoding = Encoding.from_json((folder / "encoding.json").read_bytes(), contract)
-    return Model(contract, encoding, load_predictor(folder, contract))
+    threshold = DecisionThreshold.read(folder, contract.classes)
+    return Model(contract, encoding, load_predictor(folder, contract), threshold)
 
 
 def load_predictor(folder: Path, contract: Contract) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
@@ -144,15 +148,19 @@ def predictor_of(estimator: Any, contract: Contract) -> Callable[[NDArray[np.flo
     return probabilities if contract.is_classification else values
 
 
-def predictions_of(contract: Contract, scores: NDArray[np.float64]) -> list[dict[str, Any]]:
+def predictions_of(
+    contract: Contract, scores: NDArray[np.float64], threshold: DecisionThreshold | None = None
+) -> list[dict[str, Any]]:
     """Return the answer's ``predictions``: label and probabilities per row, or a value per row.
 
-    The label is the class of highest probability, the first of equals.
+    The label is the one that the threshold gives; without one the class of highest probability, the first of
+    equals.
     """
     if contract.classes is None:
         return [{"value": value} for value in scores.tolist()]
     classes = contract.classes
-    labels = scores.argmax(axis=1).tolist()
+    codes = scores.argmax(axis=1) if threshold is None else threshold.labels(classes, scores)
+    labels = codes.tolist()
     return [
         {"label": classes[label], "probabilities": dict(zip(classes, row, strict=True))}
         for label, row in zip(labels, scores.tolist(), strict=True)
@@ -178,7 +186,7 @@ def answer(model: Model, body: bytes | str, content_type: str | None, accept: st
         return 400, json.dumps(
             {"error": {"type": "InvalidRequest", "problems": problems}}, ensure_ascii=False
         )
-    predictions = predictions_of(model.contract, model.score(columns))
+    predictions = predictions_of(model.contract, model.score(columns), model.threshold)
     return 200, json.dumps({"predictions": predictions}, ensure_ascii=False)
 
 

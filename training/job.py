@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import compiling
 import inference
 from champion import Champion
+from deciding import chosen_threshold
 from dropforge.domain.contract import Contract
 from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import InvalidContract
@@ -23,7 +25,7 @@ from folders import Folders, clear
 from model_folder import libraries, write_model
 from report import importance, slices, smoke, write_json
 from settings import read_settings
-from splits import groups_of, joined, read_splits, seen_until, times_of
+from splits import all_groups, groups_of, joined, read_splits, seen_until, times_of
 
 LINEAGE_VARIABLES = {
     "run_id": "DROPFORGE_RUN_ID",
@@ -72,12 +74,13 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         del training, validation
         encoding = Encoding.learn(contract, both.columns)
         matrix, n_training = encoding.encode(both.columns), rows["train"]
-        groups = None if contract.group is None else groups_of(folders.channel("train"))
+        groups = all_groups(folders, contract)
         fitting = Fitting(lambda: build_model(contract, known), matrix, both.target, n_training, groups)
         first = fitting.first()
     with clock.step("validate"):
         measured = validated(first, contract, matrix[n_training:], both.target[n_training:])
     with clock.step("fit_final"):
+        threshold = chosen_threshold(settings.wish, contract, fitting, first, settings.seed)
         estimator, fitted = fitting.final(first)
     lineage = {name: environment.get(variable) or None for name, variable in LINEAGE_VARIABLES.items()}
     with clock.step("compile"):
@@ -86,12 +89,14 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
             len(contract.classes or ()),
             inference.predictor_of(estimator, contract),
             encoding.encode(holdout.columns),
+            None if threshold is None else partial(threshold.labels, contract.classes or ()),
         )
         print(f"compiled form: {compilation.reason or 'agrees with the estimator'}", flush=True)
     with clock.step("save"):
         digest = write_model(
             *(folders.model, estimator, compilation, encoding, settings, lineage["run_id"], fitted),
             seen_until(folders, contract),
+            threshold,
         )
         saved = inference.model_fn(str(folders.model))
     with clock.step("score"):
@@ -130,6 +135,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "importance_split": "test",
         "slices": described,
         "champion": next((live.outcome() for live in running), None),
+        **({} if threshold is None else {"decision": threshold.to_dict()}),
         "model_digest": digest,
         "hyperparameters": settings.given,
         "seed": settings.seed,

@@ -19,7 +19,8 @@ import build_backend
 import dropforge.domain
 import own_libraries
 from compiling import Compilation
-from dropforge.domain import compiled, manifest
+from dropforge.domain import compiled, decision_threshold, manifest
+from dropforge.domain.decision_threshold import DecisionThreshold
 from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import UnusableEstimator
 from folders import clear
@@ -50,12 +51,14 @@ def write_model(
     run_id: str | None,
     fitted: Mapping[str, int],
     newest: int | float | None = None,
+    threshold: DecisionThreshold | None = None,
 ) -> str:
     """Write the model folder with its code and digests. Returns the model digest.
 
     Args:
         fitted: how many rows of which split the estimator was fitted on.
         newest: the newest time among these, where rows are split by time.
+        threshold: that decides on the label of two classes, where one was asked for.
 
     Raises:
         UnusableEstimator: the estimator can't be pickled.
@@ -73,6 +76,8 @@ def write_model(
         compilation.compiled.write(folder / compiled.FILE_NAME)
     (folder / "contract.json").write_text(encoding.contract.to_json(), encoding="utf-8")
     (folder / "encoding.json").write_text(encoding.to_json(), encoding="utf-8")
+    if threshold is not None:
+        write_json(folder / decision_threshold.FILE_NAME, threshold.to_dict())
     domain = Path(dropforge.domain.__file__ or "").parent
     package = folder / "code" / "dropforge"
     shutil.copytree(domain, package / "domain", ignore=shutil.ignore_patterns("__pycache__"))

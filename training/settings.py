@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dropforge.domain.decision_goal import Wish
 from dropforge.domain.errors import InvalidHyperparameters
 from dropforge.domain.hyperparameters import typed
 from folders import Folders
@@ -22,6 +23,7 @@ class Settings:
     metric: str
     seed: int
     champion_sha256: str | None
+    wish: Wish | None
     model: Mapping[str, Any]
     given: Mapping[str, str]
 
@@ -31,6 +33,7 @@ def read_settings(folders: Folders) -> Settings:
 
     Raises:
         InvalidHyperparameters: one of ours is malformed.
+        InvalidDecisionGoal: so is what a decision threshold is to serve.
     """
     path = folders.config / "hyperparameters.json"
     raw = json.loads(path.read_bytes()) if path.is_file() else {}
@@ -39,6 +42,7 @@ def read_settings(folders: Folders) -> Settings:
     seed, sha256 = values.pop("seed", 0), _typed_text(given.get("champion_sha256", ""))
     values.pop("champion_sha256", None)
     metric = str(values.pop("metric", "auto"))
+    goal = values.pop("decision_goal", None)
     problems = []
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         problems.append(f"seed must be an integer from 0 to 2**32 - 1, not {seed!r}")
@@ -52,7 +56,8 @@ def read_settings(folders: Folders) -> Settings:
         problems.append("training runs on one instance; set InstanceCount to 1")
     if problems:
         raise InvalidHyperparameters(f"hyperparameters: {'; '.join(problems)}.")
-    return Settings(metric, int(seed), sha256 or None, values, given)
+    wish = None if goal is None else Wish.from_json(str(goal))
+    return Settings(metric, int(seed), sha256 or None, wish, values, given)
 
 
 def _typed_text(text: str) -> str:

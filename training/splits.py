@@ -74,6 +74,17 @@ def groups_of(channel: Path) -> NDArray[np.int64]:
     return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
+def all_groups(folders: Folders, contract: Contract) -> NDArray[np.int64] | None:
+    """Return the groups of the training rows, numbered from 0, and then those of the validation rows.
+
+    None where the contract knows no groups.
+    """
+    if contract.group is None:
+        return None
+    training, validation = (groups_of(folders.channel(split)) for split in ("train", "validation"))
+    return np.concatenate([training, validation + training.max() + 1])
+
+
 def times_of(channel: Path, contract: Contract) -> NDArray[Any]:
     """Return the times of a channel's rows, in their order: float64 or int64 (n,), of dates microseconds.
 

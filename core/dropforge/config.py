@@ -66,6 +66,8 @@ def _parsed(text: str, kind: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise ValueError("must be true or false")
         return text.lower() == "true"
+    if kind == float | None:
+        kind = float
     value = kind(text)
     if kind is float and not math.isfinite(value):
         raise ValueError("must be a finite number")

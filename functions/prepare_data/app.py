@@ -33,6 +33,10 @@ class FunctionSettings(Settings):
     group_column: str | None = None
     split_column: str | None = None
     positive_class: str | None = None
+    false_positive_cost: float | None = None
+    false_negative_cost: float | None = None
+    minimum_precision: float | None = None
+    minimum_recall: float | None = None
 
 
 @function(FunctionSettings)
@@ -59,6 +63,10 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
             time=settings.split_column,
             leakage=settings.leakage,
             positive=settings.positive_class,
+            false_positive_cost=settings.false_positive_cost,
+            false_negative_cost=settings.false_negative_cost,
+            minimum_precision=settings.minimum_precision,
+            minimum_recall=settings.minimum_recall,
         ),
         live_rows=event.get("live_rows"),
         asked_at=datetime.now(UTC).isoformat(),

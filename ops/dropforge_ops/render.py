@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dropforge.domain.drop_life import NEVER, DropState, RecordedDrop
+from dropforge.domain.decision_words import decision_in_words
 from dropforge.domain.figures import UNDEFINED, figure, told_apart
 from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.moments import from_iso
@@ -116,6 +117,7 @@ def judged(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("live model", interval(champion["metric"]) if champion.get("metric") else None),
         ("difference", interval(difference, signed=True) if difference else None),
         ("hold-out rows", content.get("rows")),
+        ("decision", " ".join(decision_in_words(content["decision"])) if "decision" in content else None),
     ]
 
 

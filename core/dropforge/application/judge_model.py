@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from dropforge.domain import archive, manifest
+from dropforge.domain.decision_threshold import FILE_NAME as THRESHOLD
 from dropforge.domain.diagnostics import FILE_NAME as DIAGNOSTICS
 from dropforge.domain.diagnostics import diagnostics
 from dropforge.domain.drift.scores import PREDICTION_PROFILE, prediction_profile
@@ -23,7 +24,6 @@ from dropforge.domain.errors import (
 from dropforge.domain.evaluation import evaluation
 from dropforge.domain.gate import GatePolicy, Judgement, judge, refused_as_the_same
 from dropforge.domain.holdout import HoldOut
-from dropforge.domain.metrics import Scored
 from dropforge.domain.ports import ObjectStore
 
 MAXIMUM_OUTPUT_BYTES = 1024**3 + 64 * 1024**2
@@ -151,6 +151,7 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
         **{name: verdict[name] for name in ("verdict", "accepted")},
         "metric": {name: value for name, value in verdict["metric"].items() if name != "greater_is_better"},
         **{name: verdict[name] for name in ("metrics", "champion", "reasons")},
+        **({"decision": verdict["decision"]} if "decision" in verdict else {}),
         **{f"{name}_uri": f"{folder}/{name}.json" for name in told},
         "judgement_sha256": hashlib.sha256(documents["judgement.json"]).hexdigest(),
         **_digests(request, evidence),
@@ -158,10 +159,10 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
 
 
 def _read_evidence(request: JudgeRequest, store: ObjectStore) -> _Evidence:
-    model_sha256, model = _read_model(request.model_data_url, store)
+    model_sha256, model, threshold = _read_model(request.model_data_url, store)
     files = _read_output(request.output_data_url, store)
     report, smoke = (_object(files[name], name) for name in ("training_report.json", "smoke.json"))
-    _check_consistency(report, smoke, model)
+    _check_consistency(report, smoke, model, threshold)
     champion_reason = _champion_reason(request.champion, report)
     holdout = HoldOut.from_npz(files["holdout.npz"], report)
     if (holdout.champion is None) == bool((report["champion"] or {}).get("scored")):
@@ -195,7 +196,7 @@ def _documents(
 ) -> dict[str, bytes]:
     """Return the content of every file that a judgement leaves, by its name."""
     holdout, seen = evidence.holdout, evidence.seen
-    scored = Scored(seen.task, seen.target, seen.candidate)
+    scored = seen.of_candidate()
     values = {name: interval.value for name, interval in judgement.metrics.items()}
     deviations = {name: interval.deviation for name, interval in judgement.metrics.items()}
     curves = _json(diagnostics(seen, evidence.report))
@@ -218,11 +219,15 @@ def _digests(request: JudgeRequest, evidence: _Evidence) -> dict[str, str]:
     }
 
 
-def _read_model(uri: str, store: ObjectStore) -> tuple[str, dict[str, Any]]:
-    """Return the SHA-256 of model.tar.gz and its model.json, once every file in it has its listed digest."""
+def _read_model(uri: str, store: ObjectStore) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
+    """Return the SHA-256 of model.tar.gz, its model.json, and its decision threshold where it has one.
+
+    Every file in it has its listed digest.
+    """
     digest = hashlib.sha256()
     found: dict[str, str] = {}
     text: bytes | None = None
+    threshold: bytes | None = None
     with tempfile.TemporaryFile() as local, store.open(uri) as remote:
         # One pass over S3: the bytes that are hashed are the bytes that are read.
         while block := remote.read(_BLOCK):
@@ -233,6 +238,9 @@ def _read_model(uri: str, store: ObjectStore) -> tuple[str, dict[str, Any]]:
             for path, content in archive.files_of(cast(BinaryIO, local)):
                 if path == manifest.FILE_NAME:
                     text = content.read(_MAXIMUM_MANIFEST_BYTES)
+                elif path == THRESHOLD:
+                    threshold = content.read(_MAXIMUM_MANIFEST_BYTES)
+                    found[path] = hashlib.sha256(threshold).hexdigest()
                 else:
                     found[path] = manifest.sha256_of(content)
             if text is None:
@@ -245,7 +253,7 @@ def _read_model(uri: str, store: ObjectStore) -> tuple[str, dict[str, Any]]:
     problems = manifest.differences(model["files"], found)
     if problems:
         raise InvalidTrainingOutput(f"{uri}: its files are not those of model.json: {'; '.join(problems)}.")
-    return digest.hexdigest(), model
+    return digest.hexdigest(), model, None if threshold is None else _object(threshold, THRESHOLD)
 
 
 def _read_output(uri: str, store: ObjectStore) -> dict[str, bytes]:
@@ -265,7 +273,12 @@ def _read_output(uri: str, store: ObjectStore) -> dict[str, bytes]:
     return files
 
 
-def _check_consistency(report: Mapping[str, Any], smoke: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+def _check_consistency(
+    report: Mapping[str, Any],
+    smoke: Mapping[str, Any],
+    model: Mapping[str, Any],
+    threshold: Mapping[str, Any] | None,
+) -> None:
     needed = ("task", "classes", "slices", "champion", "model_digest", "contract_hash", "lineage")
     problems = [f"training_report.json lacks {name}" for name in needed if name not in report]
     for name in ("model_digest", "contract_hash", "task"):
@@ -273,6 +286,8 @@ def _check_consistency(report: Mapping[str, Any], smoke: Mapping[str, Any], mode
             problems.append(
                 f"{name} is {report[name]!r} in training_report.json, {model.get(name)!r} in model.json"
             )
+    if report.get("decision") != threshold:
+        problems.append(f"the decision threshold in training_report.json is not the one of {THRESHOLD}")
     rows = [smoke.get(name) for name in ("instances", "predictions")]
     if not all(isinstance(each, list) for each in rows) or len(rows[0] or ()) != len(rows[1] or ()):
         problems.append("smoke.json must hold as many predictions as instances")

@@ -173,8 +173,11 @@ class Preparation:
             TooFewRows: too few rows remain, or a split lacks a class.
             ConstantSplitColumn, TooManyGroups, EmptySplit: of the column that decides on the split.
             UnknownPositiveClass: the target has no such class, or not two classes.
+            InvalidDecisionGoal: a decision threshold is asked for, and the target hasn't two classes.
         """
         refuse_unknown_class(self.request.settings.positive, self.contract)
+        if (wish := self.request.settings.wish) is not None:
+            wish.positive_of(self.contract.task, self.contract.classes, self.contract.target)
         report, minimum = self.report, self.request.settings.minimum_rows
         kept = report.kept or 0
         if report.splits is not None and kept + report.splits.left_out >= minimum:
@@ -279,6 +282,7 @@ class Preparation:
             notes=report.notes or (),
             unlabelled=report.counts.unlabelled,
             read_otherwise=report.counts.read_otherwise,
+            wish=self.request.settings.wish,
         )
 
     def _write(self, name: str, content: bytes) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dropforge.domain.contract import TASKS
+from dropforge.domain.decision_goal import Goal, Wish
 from dropforge.domain.errors import InvalidEvent, InvalidSettings
 from dropforge.domain.instance_rules import listed
 from dropforge.domain.ports import ObjectRef
@@ -31,6 +32,7 @@ class PrepareSettings:
         time: the column by which newer rows test and older ones train, or None.
         leakage: whether columns that tell too much are reported, or fail the run.
         positive: of two classes the one that the gate measures precision and recall for, or None.
+        false_positive_cost, false_negative_cost, minimum_precision, minimum_recall: see `Goal`.
         minimum_rows: rows that have to remain. Of the default of 50, five validate and five test.
     """
 
@@ -43,6 +45,25 @@ class PrepareSettings:
     time: str | None = None
     leakage: str = "report"
     positive: str | None = None
+    false_positive_cost: float | None = None
+    false_negative_cost: float | None = None
+    minimum_precision: float | None = None
+    minimum_recall: float | None = None
+
+    @property
+    def wish(self) -> Wish | None:
+        """What a decision threshold is to serve; None where nothing of it is set.
+
+        Raises:
+            InvalidDecisionGoal: what is set contradicts itself.
+        """
+        goal = Goal.of(
+            self.false_positive_cost,
+            self.false_negative_cost,
+            self.minimum_precision,
+            self.minimum_recall,
+        )
+        return None if goal is None else Wish(goal, self.positive)
 
     def __post_init__(self) -> None:
         problems = []
@@ -72,6 +93,7 @@ class PrepareSettings:
             problems.append(f"minimum_rows is {self.minimum_rows}; it must be at least 1")
         if problems:
             raise InvalidSettings(f"Settings of the preparation: {'; '.join(problems)}.")
+        _ = self.wish  # what is wrong with it is told before any data is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +202,8 @@ class PrepareRequest:
 class PreparedData:
     """Where everything is, and how many rows came to what.
 
-    `read_otherwise` says of columns which reading may have split the rows otherwise, see `CheckCounts`.
+    `read_otherwise` says of columns which reading may have split the rows otherwise, see `CheckCounts`;
+    `wish` what a decision threshold is to serve.
     """
 
     run_id: str
@@ -202,6 +225,7 @@ class PreparedData:
     unlabelled: int = 0
     remarks: tuple[str, ...] = field(default=())
     read_otherwise: Mapping[str, int] = field(default_factory=dict)
+    wish: Wish | None = None
 
     @property
     def kept(self) -> int:
@@ -234,6 +258,7 @@ class PreparedData:
             "data_version": self.data_version,
             "remarks": list(self.remarks),
             "read_otherwise": _by_reading(self.read_otherwise),
+            **({} if self.wish is None else {"decision_goal": self.wish.to_json()}),
         }
 
 

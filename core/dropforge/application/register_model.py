@@ -16,6 +16,7 @@ from dropforge.application.settle_drops import Settlement, settle_run
 from dropforge.application.told_data import told_data
 from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.data_report import TITLE
+from dropforge.domain.decision_words import decision_in_words
 from dropforge.domain.errors import LostLock, ServiceRejected
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.model_card import Identity
@@ -115,6 +116,7 @@ def register_model(
                 "contract_hash": prepared["contract_hash"],
                 "data_version": prepared["data_version"],
                 "code_sha256": code_sha256,
+                **_decision_metadata(judgement.get("decision")),
                 **({} if data is None else data.metadata()),
             },
             commit_id=code_sha256,
@@ -143,6 +145,8 @@ def register_model(
         now=now,
     )
     doubts = _doubts_told(judgement)
+    decision = judgement.get("decision")
+    doubts += [] if decision is None else [*decision_in_words(decision), ""]
     notes = [*doubts, *(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer, *carded]
     if data is not None:
         notes += [*([""] if notes else []), f"{TITLE}:", *data.told()]
@@ -161,6 +165,16 @@ def _doubts_told(judgement: Mapping[str, Any]) -> list[str]:
         "Approve it only if you know better, and say why: --reason is kept with the decision.",
         "",
     ]
+
+
+def _decision_metadata(decision: Mapping[str, Any] | None) -> dict[str, str]:
+    """What the package says of the decision threshold, in numbers as they are."""
+    if decision is None:
+        return {}
+    cost = decision["chosen"]["cost_per_1000"] or {}
+    costs = {f"cost_per_1000_rows_{name}": cost.get(name) for name in ("value", "low", "high")}
+    found = {"decision_threshold": decision["threshold"], **costs}
+    return {name: repr(float(value)) for name, value in found.items() if value is not None}
 
 
 def _version(

@@ -16,7 +16,12 @@ from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, SILENCED
 from dropforge.domain.drift.baseline import Baseline, hashed
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.quality import DEGRADED, STEADY, Quality, measure_quality
-from dropforge.domain.drift.scores import PREDICTION_PROFILE, columns_of_scores, scores_of_outputs
+from dropforge.domain.drift.scores import (
+    PREDICTION_PROFILE,
+    columns_of_scores,
+    labels_of_outputs,
+    scores_of_outputs,
+)
 from dropforge.domain.drift.silences import NAME as SILENCES
 from dropforge.domain.drift.silences import Silence, as_told, silenced_at, silences_of
 from dropforge.domain.errors import InvalidEvent
@@ -313,6 +318,7 @@ def _quality(
         minimum_rows=policy.minimum_rows,
         resamples=policy.resamples,
         seed=policy.seed,
+        labels=labels_of_outputs(contract.classes, window.outputs),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dropforge.domain.decision_threshold import operating_points
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metrics import Scored, confusion_matrix, roc_curve
 
@@ -29,6 +30,10 @@ ROWS_PER_BIN = 10
 POINTS = 500
 """Points of the residual plot: those of the lowest row keys, which are hashes, so a fixed random sample."""
 
+OPERATING_POINTS = 200
+"""Decision thresholds of which the errors are counted: a slider and a curve of so many steps look smooth."""
+
+SCORE_BINS = 40
 RESIDUAL_BINS = 24
 CONFUSION_CLASSES = 50
 """Most frequent classes that a confusion matrix names; the rest are counted together."""
@@ -50,8 +55,8 @@ def diagnostics(holdout: HoldOut, report: Mapping[str, Any]) -> dict[str, Any]:
         "task": holdout.task,
         "classes": None if holdout.classes is None else list(holdout.classes),
         "rows": len(holdout.target),
-        "candidate": _curves(holdout, holdout.candidate),
-        "champion": None if holdout.champion is None else _curves(holdout, holdout.champion),
+        "candidate": _curves(holdout, holdout.of_candidate()),
+        "champion": None if (champion := holdout.of_champion()) is None else _curves(holdout, champion),
         "importance": _importance(report),
     }
 
@@ -76,7 +81,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _curves(holdout: HoldOut, scores: Floats) -> dict[str, Any] | None:
+def _curves(holdout: HoldOut, scored: Scored) -> dict[str, Any] | None:
+    scores = scored.scores
     if not len(scores) or not np.isfinite(scores).all() or not np.isfinite(holdout.target).all():
         return None
     if holdout.classes is None:
@@ -84,12 +90,14 @@ def _curves(holdout: HoldOut, scores: Floats) -> dict[str, Any] | None:
             "calibration": _regression_calibration(holdout.target, scores),
             "residuals": _residuals(holdout, scores),
         }
-    scored = Scored(holdout.task, holdout.target, scores)
-    return {
+    curves = {
         "roc": _roc(holdout, scored),
         "calibration": _calibration(holdout, scored),
         "confusion": _confusion(holdout, scored),
     }
+    if holdout.task != "binary":
+        return curves
+    return {**curves, "operating": _operating(scored), "scores_by_class": _scores_by_class(scored)}
 
 
 def _roc(holdout: HoldOut, scored: Scored) -> list[dict[str, Any]]:
@@ -137,6 +145,44 @@ def _calibration(holdout: HoldOut, scored: Scored) -> list[dict[str, Any]]:
             }
         )
     return points
+
+
+def _operating(scored: Scored) -> dict[str, Any]:
+    """Count what every decision threshold would call right and wrong, at OPERATING_POINTS of them at most.
+
+    Half of these lie at even shares of the positives, which are few where thresholds matter most, and half
+    at even shares of all rows; so a curve through them has no long gap. The rest follows from the counts:
+    precision, recall, the confusion matrix, and what errors cost.
+    """
+    positive, scores = scored.target == 1, scored.scores[:, 1]
+    thresholds, called, hits = operating_points(scores, positive)
+    if len(thresholds) > OPERATING_POINTS:
+        shares = np.linspace(0, 1, OPERATING_POINTS // 2)
+        kept = [
+            np.minimum(np.searchsorted(-counts, -counts[0] * shares), len(thresholds) - 1)
+            for counts in (hits, called)
+        ]
+        places = np.unique(np.concatenate([*kept, [0, len(thresholds) - 1]]))[:OPERATING_POINTS]
+        thresholds, called, hits = thresholds[places], called[places], hits[places]
+    return {
+        "thresholds": thresholds.tolist(),
+        "true_positives": hits.tolist(),
+        "false_positives": (called - hits).tolist(),
+        "positives": int(positive.sum()),
+        "negatives": int((~positive).sum()),
+    }
+
+
+def _scores_by_class(scored: Scored) -> dict[str, Any]:
+    """Count the rows of either class by the probability of the positive one, in SCORE_BINS even bins."""
+    edges = np.linspace(0, 1, SCORE_BINS + 1)
+    scores = np.clip(scored.scores[:, 1], 0, 1)
+    counts = [np.histogram(scores[scored.target == code], edges)[0].tolist() for code in (0, 1)]
+    return {
+        "edges": [round(edge, 6) for edge in edges.tolist()],
+        "negatives": counts[0],
+        "positives": counts[1],
+    }
 
 
 def _regression_calibration(target: Floats, predicted: Floats) -> list[dict[str, Any]]:

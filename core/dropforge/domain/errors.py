@@ -157,6 +157,10 @@ class UnknownPositiveClass(DataError):
     """``PositiveClass`` is no class of the target, or the target hasn't two classes."""
 
 
+class InvalidDecisionGoal(DataError):
+    """The parameters of the decision threshold contradict each other, or the target hasn't two classes."""
+
+
 class ConstantTarget(DataError):
     """The target has a single value, so there is nothing to learn."""
 

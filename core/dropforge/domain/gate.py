@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropforge.domain.comparison import Compared, compare
+from dropforge.domain.decision_costs import Decided, decided
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.intervals import CONFIDENCE, Interval, finite_or_none
 from dropforge.domain.metric_registry import METRICS, Metric, metric_named, metric_title
-from dropforge.domain.metrics import Scored
 from dropforge.domain.resampling import resamples_for
 from dropforge.domain.verdicts import Verdict
 
@@ -124,6 +124,7 @@ class Judgement:
     resamples: int
     slices: tuple[Mapping[str, Any], ...] = field(default=())
     positive_class: str | None = None
+    decision: Decided | None = None
 
     @property
     def accepted(self) -> bool:
@@ -173,6 +174,7 @@ class Judgement:
             "difference": None if self.difference is None else self.difference.to_dict(),
             "compared": {name: each.to_dict() for name, each in self.compared.items()},
             "slices": [dict(entry) for entry in self.slices],
+            **({} if self.decision is None else {"decision": self.decision.to_dict()}),
             "rows": self.rows,
             "resamples": self.resamples,
             "confidence": CONFIDENCE,
@@ -220,7 +222,8 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
         )
     resamples = resamples_for(rows, policy.resamples)
     compared = _compare(holdout, np.arange(rows), tuple(METRICS[holdout.task]), resamples, policy.seed)
-    verdict, reasons = weigh(holdout, compared, policy, champion_reason)
+    decision = decided(holdout, resamples, policy.seed)
+    verdict, reasons = weigh(holdout, compared, policy, champion_reason, decision)
     return Judgement(
         verdict=verdict,
         reasons=reasons,
@@ -231,6 +234,7 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
         resamples=resamples,
         slices=tuple(_slices(holdout, metric, policy)),
         positive_class=holdout.positive,
+        decision=decision,
     )
 
 
@@ -239,16 +243,19 @@ def weigh(
     compared: Mapping[str, Compared],
     policy: GatePolicy,
     champion_reason: str | None = None,
+    decision: Decided | None = None,
 ) -> tuple[Verdict, tuple[Reason, ...]]:
     """Reach the verdict: a fault outweighs a doubt, and a doubt what speaks for the candidate.
 
     Args:
         holdout, policy, champion_reason: see `judge`.
         compared: the metric that decides, and r2 where that is of squares; others may be missing.
+        decision: how the candidate's decision threshold does, where it has one.
     """
     metric, threshold = policy.metric_of(holdout.task), policy.threshold_for(holdout)
     deciding, title = compared[metric.name], metric_title(metric.name, holdout.positive)
     faults = [*_absolute(holdout, compared, metric, threshold), *_relative(deciding, title, policy)]
+    faults += [] if decision is None else _missed_minima(decision)
     doubts = _doubts(deciding, title, champion_reason)
     remarks = _remarks(deciding, title, threshold, champion_reason)
     if faults:
@@ -262,12 +269,9 @@ def _compare(
     holdout: HoldOut, rows: NDArray[np.intp], names: tuple[str, ...], resamples: int, seed: int
 ) -> dict[str, Compared]:
     """Measure both models on some rows, and on the same resamples of them."""
-    target = holdout.target[rows]
-    candidate = Scored(holdout.task, target, holdout.candidate[rows])
-    champion = None if holdout.champion is None else Scored(holdout.task, target, holdout.champion[rows])
     return compare(
-        candidate,
-        champion,
+        holdout.of_candidate(rows),
+        holdout.of_champion(rows),
         names,
         classes=holdout.classes,
         resamples=resamples,
@@ -329,7 +333,7 @@ def chance_of(metric: Metric, holdout: HoldOut) -> float:
     return {
         "precision": positives,
         "average_precision": positives,
-        "recall": float((holdout.candidate.argmax(axis=1) == 1).mean()),
+        "recall": float((holdout.of_candidate().labels == 1).mean()),
         "f1": 2 * positives / (1 + positives),
         "brier": positives * (1 - positives),
     }[metric.name]
@@ -380,6 +384,32 @@ def _relative(deciding: Compared, title: str, policy: GatePolicy) -> list[Reason
         reasons.append(
             Reason("WorseThanTolerance", f"{shown}: a loss of {loss}; the tolerance is {allowed}.")
         )
+    return reasons
+
+
+def _missed_minima(decision: Decided) -> list[Reason]:
+    """The minima that the threshold was chosen for and doesn't keep."""
+    threshold = decision.threshold
+    goal, choice = threshold.goal, threshold.choice
+    minima = {"precision": goal.minimum_precision, "recall": goal.minimum_recall}
+    if not choice.reached:
+        wanted = " and ".join(f"a {n} of {figure(v)}" for n, v in minima.items() if v is not None)
+        message = (
+            f"No decision threshold reaches {wanted} for {threshold.positive!r} on the rows that it is "
+            f"chosen on: the nearest, {figure(threshold.value)}, has a precision of "
+            f"{figure(choice.precision)} and a recall of {figure(choice.recall)}."
+        )
+        return [Reason("MinimumNotReached", message)]
+    reasons = []
+    for name, least in minima.items():
+        found: Interval = getattr(decision.chosen, name)
+        if least is not None and found.is_told and found.high < least:
+            value, low, high, wanted = told_apart(found.value, found.low, found.high, least)
+            message = (
+                f"{name} of {threshold.positive!r} is {value} [{low}, {high}] on the hold-out: below the "
+                f"minimum of {wanted}, beyond chance."
+            )
+            reasons.append(Reason("MinimumMissed", message))
     return reasons
 
 

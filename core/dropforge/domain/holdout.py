@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.errors import InvalidSettings, InvalidTrainingOutput
+from dropforge.domain.decision_threshold import DecisionThreshold
+from dropforge.domain.errors import InvalidModel, InvalidSettings, InvalidTrainingOutput
+from dropforge.domain.metrics import Scored
 
 MAXIMUM_BYTES = 1024**3
 """Bytes of all arrays together; 1 GiB is about 20 million rows of a binary task with a champion."""
@@ -38,6 +40,8 @@ class HoldOut:
         champion: likewise, None where none was scored.
         slices: what the columns of `slice_codes` are.
         slice_codes: int16 (n, n_slices), −1 for a row of none.
+        threshold, champion_threshold: the models' decision thresholds; None where the class of the highest
+            probability is the label, as in every model of the releases before there were thresholds.
         group: int64 (n,), which rows belong together, None where each is for itself. Releases before there
             were groups wrote none.
     """
@@ -51,6 +55,28 @@ class HoldOut:
     slices: tuple[Slice, ...] = ()
     slice_codes: NDArray[np.int16] | None = None
     group: NDArray[np.int64] | None = None
+    threshold: DecisionThreshold | None = None
+    champion_threshold: DecisionThreshold | None = None
+
+    def of_candidate(self, rows: NDArray[np.intp] | slice = slice(None)) -> Scored:
+        """Return the candidate's scores and labels, of some rows or of all."""
+        return self._scored(self.candidate, self.threshold, rows)
+
+    def of_champion(self, rows: NDArray[np.intp] | slice = slice(None)) -> Scored | None:
+        """Return the champion's, None where none was scored."""
+        if self.champion is None:
+            return None
+        return self._scored(self.champion, self.champion_threshold, rows)
+
+    def _scored(
+        self,
+        scores: NDArray[np.float64],
+        threshold: DecisionThreshold | None,
+        rows: NDArray[np.intp] | slice,
+    ) -> Scored:
+        chosen = scores[rows]
+        labels = None if threshold is None else threshold.labels(self.classes or (), chosen)
+        return Scored(self.task, self.target[rows], chosen, labels)
 
     @property
     def positive(self) -> str | None:
@@ -97,6 +123,11 @@ class HoldOut:
         codes = np.arange(len(self.classes or ()))
         if not problems and self.classes is not None and not np.isin(self.target, codes).all():
             problems.append(f"target holds codes outside 0..{len(self.classes) - 1}")
+        problems += [
+            f"a decision threshold is for {each.positive!r}, which is none of two classes"
+            for each in (self.threshold, self.champion_threshold)
+            if each is not None and (self.task != "binary" or each.positive not in (self.classes or ()))
+        ]
         if not problems and len(np.unique(self.row_key)) != n:
             problems.append("row_key holds a row twice")
         if problems:
@@ -129,8 +160,17 @@ class HoldOut:
                 slices=tuple(Slice(s["name"], tuple(s["labels"])) for s in report["slices"]),
                 slice_codes=found["slice_codes"],
                 group=found.get("group"),
+                threshold=_threshold_of(report),
+                champion_threshold=_threshold_of(report.get("champion") or {}),
             )
         except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, TypeError) as error:
             raise InvalidTrainingOutput(
                 f"holdout.npz can't be read ({error!r}); it isn't what train.py writes."
             ) from error
+        except InvalidModel as error:
+            raise InvalidTrainingOutput(f"training_report.json: {error}") from error
+
+
+def _threshold_of(entry: Mapping[str, Any]) -> DecisionThreshold | None:
+    found = entry.get("decision")
+    return None if found is None else DecisionThreshold.from_dict(found)

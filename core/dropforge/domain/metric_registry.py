@@ -59,8 +59,9 @@ METRICS: Mapping[str, Mapping[str, Metric]] = {
         ),
     }.items()
 }
-"""The metrics of each task. In a binary task the positive class is code 1; labels are the class of highest
-probability. ``auc`` of a multiclass task is the mean over classes of one against the rest."""
+"""The metrics of each task. In a binary task the positive class is code 1. Labels are the class of highest
+probability, or what the model's decision threshold makes of it. ``auc`` of a multiclass task is the mean over
+classes of one against the rest."""
 
 OF_A_CLASS = frozenset({"precision", "recall", "f1", "average_precision"})
 """Metrics of two classes that are other ones where the other class is the positive one."""

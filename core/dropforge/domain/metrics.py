@@ -38,12 +38,15 @@ class Scored:
         task: binary, multiclass or regression.
         target: int64 class codes (n,), or float64 values (n,).
         scores: float64 probabilities (n, n_classes), or float64 values (n,).
+        labels: int64 (n,), the codes that the model calls the rows; None for those of the highest
+            probability.
     """
 
-    def __init__(self, task: str, target: NDArray[Any], scores: Floats) -> None:
+    def __init__(self, task: str, target: NDArray[Any], scores: Floats, labels: Codes | None = None) -> None:
         self.task = task
         self.target = target
         self.scores = np.asarray(scores, dtype=np.float64)
+        self._labels = labels
 
     def measure(
         self, names: tuple[str, ...] | None = None, weights: Floats | None = None
@@ -81,8 +84,11 @@ class Scored:
 
     @cached_property
     def labels(self) -> Codes:
-        """The codes of the classes of highest probability, the first of equals: int64 (n,)."""
-        return self.scores.argmax(axis=1)
+        """The codes of the classes that the rows are called, int64 (n,).
+
+        Unless others were given, those of the highest probability, the first of equals.
+        """
+        return self.scores.argmax(axis=1) if self._labels is None else self._labels
 
     @cached_property
     def n_classes(self) -> int:

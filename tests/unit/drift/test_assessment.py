@@ -221,6 +221,20 @@ def test_quality_as_on_the_hold_out_is_steady_and_labels_that_contradict_are_deg
     assert found.live.value < found.threshold < found.holdout.value
 
 
+def test_shares_are_those_of_the_labels_that_were_answered_whatever_threshold_gave_them(binary):
+    scores, outcomes = binary
+    labels = (scores[:, 1] >= 0.1).astype(np.int64)
+    actual = np.array(outcomes) == "yes"
+    wanted = {"recall": labels[actual].mean(), "precision": actual[labels == 1].mean()}
+    wanted["f1"] = 2 / (1 / wanted["recall"] + 1 / wanted["precision"])
+    for name, value in wanted.items():
+        found = quality(outcomes, scores, {**JUDGED, "name": name}, labels=labels)
+        assert found.live.value == pytest.approx(value)
+    specificity = 1 - labels[~actual].mean()
+    of_the_other = {**JUDGED, "name": "recall", "positive_class": "no"}
+    assert quality(outcomes, scores, of_the_other, labels=labels).live.value == pytest.approx(specificity)
+
+
 def test_outcomes_that_are_unknown_or_of_no_class_are_counted_apart(binary):
     scores, outcomes = binary
     found = quality([None] * 200 + ["maybe"] * 10 + outcomes[210:], scores, JUDGED)

@@ -33,8 +33,10 @@ def tarball(files):
     return packed.getvalue()
 
 
-def model_archive(**changes):
+def model_archive(threshold=None, **changes):
     files = {"model.joblib": b"trees", "contract.json": b"{}", "code/inference.py": b"pass"}
+    if threshold is not None:
+        files["threshold.json"] = json.dumps(threshold).encode()
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     content = {
         "format": 1,
@@ -253,3 +255,62 @@ def test_the_positive_class_of_the_stack_is_judged_and_told():
     judge_model(request(), plain)
     profile = "s3://data/models/run-1/prediction_profile.json"
     assert store.read(profile) == plain.read(profile)
+
+
+THRESHOLD = {
+    "format": 1,
+    "positive_class": "yes",
+    "threshold": 0.125,
+    "goal": {"false_positive_cost": 1.0, "false_negative_cost": 7.0},
+    "chosen_on": {
+        "rows": 1800, "positives": 900, "source": "out-of-fold",
+        "precision": 0.6, "recall": 0.95, "cost_per_1000": 400.0, "reached": True,
+    },
+}  # fmt: skip
+
+
+def test_a_decision_threshold_is_judged_by_its_labels_and_told_with_what_it_costs():
+    store = store_with(model_archive(THRESHOLD), decision=THRESHOLD)
+    answer = judge_model(request(), store)
+    judged = json.loads(store.read(answer["judgement_uri"]))
+    found = judged["decision"]
+    assert answer["decision"] == found
+    assert {name: found[name] for name in THRESHOLD} == THRESHOLD
+    assert found["chosen"]["cost_per_1000"]["value"] < found["argmax"]["cost_per_1000"]["value"]
+    assert found["saving_per_1000"]["low"] > 0
+    assert judged["metrics"]["recall"] == found["chosen"]["recall"]["value"]
+    assert judged["metrics"]["recall"] > found["argmax"]["recall"]["value"]
+    evaluated = json.loads(store.read(answer["evaluation_uri"]))["binary_classification_metrics"]
+    (_, false), (missed, hits) = (row.values() for row in evaluated["confusion_matrix"].values())
+    assert hits / (hits + missed) == judged["metrics"]["recall"]
+    assert 5 * (false + 7 * missed) == pytest.approx(found["chosen"]["cost_per_1000"]["value"])
+    # Whichever class is looked for, and whatever class the stack names meanwhile, the labels are the same.
+    other = judge_model(
+        request(GatePolicy(positive_class="no")), store_with(model_archive(THRESHOLD), decision=THRESHOLD)
+    )
+    assert other["metrics"]["accuracy"] == answer["metrics"]["accuracy"]
+    assert other["decision"] == found
+
+
+def test_a_model_without_a_threshold_is_judged_as_ever():
+    answer = judge_model(request(), store_with())
+    assert "decision" not in answer
+
+
+def test_a_threshold_that_is_not_the_archives_is_refused():
+    for model, told in ((None, THRESHOLD), (THRESHOLD, None), (THRESHOLD, {**THRESHOLD, "threshold": 0.5})):
+        report = {} if told is None else {"decision": told}
+        with pytest.raises(InvalidTrainingOutput, match="decision threshold in training_report"):
+            judge_model(request(), store_with(model_archive(model), **report))
+
+
+def test_a_champion_is_compared_by_the_labels_that_it_gives():
+    champion = {"scored": True, "reason": None, "sha256": "c" * 64}
+    plain = judge_model(request(champion=CHAMPION), store_with(champion=champion))
+    with_threshold = store_with(champion={**champion, "decision": THRESHOLD})
+    answer = judge_model(
+        request(GatePolicy(metric="recall", threshold="0.5"), champion=CHAMPION), with_threshold
+    )
+    assert plain["champion"]["difference"]["value"] == 0
+    assert answer["champion"]["difference"]["value"] < 0, "the candidate calls fewer"
+    assert "decision" not in answer

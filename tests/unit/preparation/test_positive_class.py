@@ -1,13 +1,14 @@
-"""A class to look for that isn't there is told before anything is trained."""
+"""What can't be looked for, or decided by, is told before anything is trained."""
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 from tests.unit.preparation.dropping import prepare
 
-from dropforge.domain.errors import UnknownPositiveClass
+from dropforge.domain.errors import InvalidDecisionGoal, UnknownPositiveClass
 
 
 def table(of) -> bytes:
@@ -32,3 +33,28 @@ def test_one_of_two_classes_may_be_looked_for():
 def test_a_class_that_is_not_there_ends_the_run_before_anything_is_trained(of, said):
     with pytest.raises(UnknownPositiveClass, match=f"PositiveClass is 'Fraud', but the task is {said}"):
         prepare(table(of), positive="Fraud")
+
+
+def two_classes(number):
+    return "fraud" if number % 3 == 0 else "legit"
+
+
+def test_a_decision_threshold_is_asked_of_the_training_job():
+    outcome = prepare(table(two_classes), positive="fraud", false_positive_cost=1.0, false_negative_cost=20.0)
+    asked = json.loads(outcome.prepared.to_dict()["decision_goal"])
+    assert asked == {"positive_class": "fraud", "false_positive_cost": 1.0, "false_negative_cost": 20.0}
+    assert "decision_goal" not in prepare(table(two_classes), positive="fraud").prepared.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("of", "task"),
+    [(lambda number: "abc"[number % 3], "multiclass"), (lambda number: number * 1.5, "regression")],
+)
+def test_a_decision_threshold_of_other_than_two_classes_ends_the_run(of, task):
+    with pytest.raises(InvalidDecisionGoal, match=f"needs two classes, but the task of 'y' is {task}"):
+        prepare(table(of), minimum_recall=0.9)
+
+
+def test_what_contradicts_itself_ends_the_run_before_any_data_is_read():
+    with pytest.raises(InvalidDecisionGoal, match="FalseNegativeCost isn't; set both"):
+        prepare(b"", false_positive_cost=1.0)

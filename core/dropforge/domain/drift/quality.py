@@ -75,6 +75,7 @@ def measure_quality(
     minimum_rows: int,
     resamples: int,
     seed: int,
+    labels: NDArray[np.int64] | None = None,
 ) -> Quality:
     """Measure the metric on the rows with an outcome, and test whether it is worse than on the hold-out.
 
@@ -89,10 +90,12 @@ def measure_quality(
         holdout_rows: rows behind it.
         rate: chance of a false verdict.
         tolerance: how much worse is still steady, in units of the metric.
+        labels: int64 (n,), the codes of the labels that were answered; None for the likeliest classes.
     """
     metric = metric_named(task, str(judged["name"]))
     if task == "binary" and classes is not None and judged.get("positive_class") == classes[0]:
         classes, scores = classes[::-1], scores[:, ::-1]
+        labels = None if labels is None else 1 - labels
     holdout = Interval(*(_number(judged.get(name)) for name in ("value", "low", "high")))
     codes = {label: code for code, label in enumerate(classes or ())}
     known = [i for i, outcome in enumerate(outcomes) if outcome is not None]
@@ -105,7 +108,7 @@ def measure_quality(
     kind = np.int64 if classes is not None else np.float64
     target = np.array([each for each in targets if each is not None], dtype=kind)
     measured = compare(
-        Scored(task, target, scores[usable]),
+        Scored(task, target, scores[usable], None if labels is None else labels[usable]),
         None,
         (metric.name,),
         classes=classes,

@@ -50,6 +50,22 @@ def scores_of_outputs(
     return np.array(rows, dtype=np.float64).reshape(len(outputs), len(classes))
 
 
+def labels_of_outputs(
+    classes: Sequence[str] | None, outputs: Sequence[Mapping[str, Any]]
+) -> NDArray[np.int64] | None:
+    """Return the codes of the labels that an endpoint answered, int64 (n,); None for a regression.
+
+    Whatever the model's decision threshold was, the caller acted on these.
+
+    Raises:
+        KeyError: a label is no class, so it isn't of this model.
+    """
+    if classes is None:
+        return None
+    codes = {label: code for code, label in enumerate(classes)}
+    return np.array([codes[output["label"]] for output in outputs], dtype=np.int64)
+
+
 def prediction_profile(
     task: str, classes: Sequence[str] | None, scores: NDArray[np.float64]
 ) -> dict[str, Any]:

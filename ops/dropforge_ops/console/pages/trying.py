@@ -242,11 +242,14 @@ def _draw_label(form: Form, found: Mapping[str, Any]) -> None:
     if len(shares) > 10:
         html.p(f"and {len(shares) - 10} more classes").classes("dim")
     base = form.base_rate(label)
-    sentence = f"The model gives {label!r} {shares[0][1]:.1%}"
+    sentence = f"The model gives {label!r} {found['probabilities'][label]:.1%}"
     if base is not None:
         share = f"{base:.1%}"
         sentence += f"; in training {share} of the rows were {label!r}"
-    html.p(f"{sentence}. The label is the class of the highest probability.").classes("dim")
+    reason = "The label is the class of the highest probability."
+    if found["probabilities"][label] < shares[0][1]:
+        reason = f"The model's decision threshold makes it the label, though {shares[0][0]!r} is likelier."
+    html.p(f"{sentence}. {reason}").classes("dim")
 
 
 def _draw_value(form: Form, value: float) -> None:

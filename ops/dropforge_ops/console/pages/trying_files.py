@@ -148,7 +148,11 @@ def _answer_columns(form: Form, upload: Upload, answers: Answers) -> list[Column
     else:
         columns.append(Column(contract.target, lambda row: str(said(row)["label"])))
         columns.append(
-            Column("How sure", lambda row: f"{max(said(row)['probabilities'].values()):.1%}", kind="number")
+            Column(
+                "How sure",
+                lambda row: f"{said(row)['probabilities'][said(row)['label']]:.1%}",
+                kind="number",
+            )
         )
     if contract.target in upload.header:
         columns.append(Column("In the file", lambda row: row.texts.get(contract.target, ""), narrow=False))
