@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dropforge.domain.drop_life import NEVER, DropState, RecordedDrop
 from dropforge.domain.decision_words import decision_in_words
+from dropforge.domain.drop_life import NEVER, DropState, RecordedDrop
 from dropforge.domain.figures import UNDEFINED, figure, told_apart
 from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.moments import from_iso
