@@ -33,6 +33,7 @@ STUDIES = {
     "power": "bench.studies.power",
     "intervals": "bench.studies.intervals",
     "splits": "bench.studies.splits",
+    "thresholds": "bench.studies.thresholds",
 }
 """How right its statistics are, where the truth is known."""
 QUICK: Mapping[str, Sequence[str]] = {
@@ -43,6 +44,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     "power": ("--windows", "50"),
     "intervals": ("--runs", "200", "--peer-runs", "20", "--random-runs", "200", "--sizes", "100", "1000"),
     "splits": ("--runs", "20", "--sizes", "20", "100"),
+    "thresholds": ("--rows", "5000", "--runs", "200", "--sizes", "300", "1000"),
     "serving": ("--rounds", "2", "--seconds", "1"),
     "imports": ("--rounds", "3"),
     "predict-cpu": ("--rounds", "3", "--calls", "200"),

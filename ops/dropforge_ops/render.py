@@ -223,14 +223,17 @@ def fitted_rows(lineage: Mapping[str, Any]) -> str | None:
     return f"{sum(fitted.values()):,}: " + ", ".join(f"{rows:,} of {name}" for name, rows in fitted.items())
 
 
+_TOLD_APART = ("seed", "champion_sha256", "decision_goal")
+
+
 def hyperparameters(lineage: Mapping[str, Any]) -> str:
-    """What a model was trained with, besides its seed, which has a line of its own.
+    """What a model was trained with, besides what is told elsewhere.
 
     >>> hyperparameters({"hyperparameters": {"seed": "7", "metric": "auto", "max_iter": "300"}})
     'max_iter=300, metric=auto'
     """
     given: Mapping[str, str] = lineage.get("hyperparameters") or {}
-    shown = {name: value for name, value in sorted(given.items()) if name not in ("seed", "champion_sha256")}
+    shown = {name: value for name, value in sorted(given.items()) if name not in _TOLD_APART}
     return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 

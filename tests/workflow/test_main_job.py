@@ -349,3 +349,53 @@ def rows_under(stack: Stack, prefix: str) -> dict[str, list[dict[str, Any]]]:
         parts = [stack.s3.get_object(Bucket=stack.bucket, Key=each["Key"])["Body"].read() for each in listed]
         found[split] = [row for part in parts for row in pq.read_table(io.BytesIO(part)).to_pylist()]
     return found
+
+
+def test_labels_by_what_errors_cost_are_the_same_wherever_the_model_serves(
+    stack_of: Callable[[str], Stack], samples: Mapping[str, Path]
+) -> None:
+    stack = stack_of("breast-cancer")
+    before = stack.live_or_first(samples["breast-cancer"])
+    version = stack.counts()[1] + 1
+    stack.update(TEMPLATE, PositiveClass="malignant", FalsePositiveCost="1", FalseNegativeCost="400")
+
+    stack.drop(samples["breast-cancer"], "costs.csv")
+    model = stack.wait_for_version(version)
+    stack.update(TEMPLATE)
+    judgement = stack.read_json(model.judgement_uri)
+    stack.approve(version)
+    live = stack.wait_for_live(version)
+
+    assert live.version != before.version
+    assert judgement["champion"]["scored"], "a live model without a threshold is judged by its own labels"
+    decision = judgement["decision"]
+    assert decision["positive_class"] == "malignant"
+    assert decision["threshold"] < 0.1
+    assert decision["chosen"]["cost_per_1000"]["value"] <= decision["argmax"]["cost_per_1000"]["value"]
+    package = stack.sagemaker.describe_model_package(ModelPackageName=model.model_package_arn)
+    told = package["CustomerMetadataProperties"]
+    assert float(told["decision_threshold"]) == decision["threshold"]
+    assert float(told["cost_per_1000_rows_high"]) == decision["chosen"]["cost_per_1000"]["high"]
+    mail = stack.wait_for_notification("approval-needed", "called 'malignant' from a probability of")
+    assert "Errors cost" in mail["Message"]
+    rows = rows_of(samples["breast-cancer"], without=("diagnosis", "id"))
+    answers = [
+        each for start in range(0, len(rows), 200) for each in stack.predict(rows[start : start + 200])
+    ]
+    for each in answers:
+        called = each["probabilities"]["malignant"] >= decision["threshold"]
+        assert each["label"] == ("malignant" if called else "benign")
+    assert any(each["label"] == "malignant" and each["probabilities"]["malignant"] < 0.5 for each in answers)
+    content = samples["breast-cancer"].read_bytes()
+    stack.s3.put_object(Bucket=stack.bucket, Key="batch/in/costs.csv", Body=content)
+
+    def scored() -> str | None:
+        found = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix="batch/out/costs.csv").get(
+            "Contents", []
+        )
+        if "batch/out/costs.csv.manifest.json" not in (each["Key"] for each in found):
+            return None
+        return stack.s3.get_object(Bucket=stack.bucket, Key="batch/out/costs.csv")["Body"].read().decode()
+
+    labels = [row["label"] for row in csv.DictReader(io.StringIO(wait_for("the scored batch", scored)))]
+    assert labels == [each["label"] for each in answers]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.decision_threshold import operating_points
+from dropforge.domain.compiled import TOLERANCE
+from dropforge.domain.decision_threshold import DecisionThreshold, operating_points
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metrics import Scored, confusion_matrix, roc_curve
 
@@ -50,13 +51,14 @@ def diagnostics(holdout: HoldOut, report: Mapping[str, Any]) -> dict[str, Any]:
         holdout: both models' predictions; without rows, or where some are not finite, there are no curves.
         report: ``training_report.json``, of which the importance of the features is taken.
     """
+    champion = holdout.of_champion()
     return {
         "format": FORMAT,
         "task": holdout.task,
         "classes": None if holdout.classes is None else list(holdout.classes),
         "rows": len(holdout.target),
-        "candidate": _curves(holdout, holdout.of_candidate()),
-        "champion": None if (champion := holdout.of_champion()) is None else _curves(holdout, champion),
+        "candidate": _curves(holdout, holdout.of_candidate(), holdout.threshold),
+        "champion": None if champion is None else _curves(holdout, champion, holdout.champion_threshold),
         "importance": _importance(report),
     }
 
@@ -81,7 +83,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _curves(holdout: HoldOut, scored: Scored) -> dict[str, Any] | None:
+def _curves(holdout: HoldOut, scored: Scored, threshold: DecisionThreshold | None) -> dict[str, Any] | None:
     scores = scored.scores
     if not len(scores) or not np.isfinite(scores).all() or not np.isfinite(holdout.target).all():
         return None
@@ -97,7 +99,11 @@ def _curves(holdout: HoldOut, scored: Scored) -> dict[str, Any] | None:
     }
     if holdout.task != "binary":
         return curves
-    return {**curves, "operating": _operating(scored), "scores_by_class": _scores_by_class(scored)}
+    return {
+        **curves,
+        "operating": _operating(holdout, scored, threshold),
+        "scores_by_class": _scores_by_class(scored),
+    }
 
 
 def _roc(holdout: HoldOut, scored: Scored) -> list[dict[str, Any]]:
@@ -147,27 +153,33 @@ def _calibration(holdout: HoldOut, scored: Scored) -> list[dict[str, Any]]:
     return points
 
 
-def _operating(scored: Scored) -> dict[str, Any]:
-    """Count what every decision threshold would call right and wrong, at OPERATING_POINTS of them at most.
+def _operating(holdout: HoldOut, scored: Scored, threshold: DecisionThreshold | None) -> dict[str, Any]:
+    """Count what decision thresholds would call right and wrong, at OPERATING_POINTS of them at most.
 
     Half of these lie at even shares of the positives, which are few where thresholds matter most, and half
-    at even shares of all rows; so a curve through them has no long gap. The rest follows from the counts:
-    precision, recall, the confusion matrix, and what errors cost.
+    at even shares of all rows; so a curve through them has no long gap. The model's own is among them, and
+    0.5. The rest follows from the counts: precision, recall, the confusion matrix, and what errors cost.
     """
     positive, scores = scored.target == 1, scored.scores[:, 1]
     thresholds, called, hits = operating_points(scores, positive)
-    if len(thresholds) > OPERATING_POINTS:
-        shares = np.linspace(0, 1, OPERATING_POINTS // 2)
-        kept = [
-            np.minimum(np.searchsorted(-counts, -counts[0] * shares), len(thresholds) - 1)
-            for counts in (hits, called)
-        ]
-        places = np.unique(np.concatenate([*kept, [0, len(thresholds) - 1]]))[:OPERATING_POINTS]
-        thresholds, called, hits = thresholds[places], called[places], hits[places]
+    own = None
+    if threshold is not None:
+        own = threshold.value if threshold.positive == holdout.positive else 1 - threshold.value
+    beside = [0.5, *(() if own is None else (own,))]
+    if len(thresholds) > OPERATING_POINTS - len(beside):
+        shares = np.linspace(0, 1, OPERATING_POINTS // 2 - 1)
+        kept = [np.searchsorted(-counts, -counts[0] * shares) for counts in (hits, called)]
+        thresholds = thresholds[np.unique(np.minimum(np.concatenate(kept), len(thresholds) - 1))]
+    thresholds = np.unique(np.concatenate([thresholds, beside]))
+    order = np.argsort(scores, kind="stable")
+    places = np.searchsorted(scores[order], thresholds - TOLERANCE)
+    below = np.concatenate([[0], np.cumsum(positive[order])]).astype(np.int64)
+    hits = below[-1] - below[places]
     return {
+        "threshold": own,
         "thresholds": thresholds.tolist(),
         "true_positives": hits.tolist(),
-        "false_positives": (called - hits).tolist(),
+        "false_positives": (len(scores) - places - hits).tolist(),
         "positives": int(positive.sum()),
         "negatives": int((~positive).sum()),
     }
