@@ -7,6 +7,8 @@ import pytest
 from sklearn import metrics
 from tests.unit.judging.test_gate import binary, regression
 
+from dropforge.domain.decision_goal import Goal
+from dropforge.domain.decision_threshold import Choice, DecisionThreshold
 from dropforge.domain.diagnostics import CONFUSION_CLASSES, diagnostics, wilson_interval
 from dropforge.domain.gate import GatePolicy, judge
 from dropforge.domain.holdout import HoldOut, Slice
@@ -131,3 +133,53 @@ def test_a_slice_carries_its_interval_and_the_paired_difference():
     for each in slices:
         assert each["low"] <= each["value"] <= each["high"]
         assert each["difference"]["low"] <= each["value"] - each["champion"] <= each["difference"]["high"]
+
+
+def decided(threshold, positive="yes", **more):
+    choice = Choice(100, 50, "validation", 0.8, 0.8, None, reached=True)
+    return binary(threshold=DecisionThreshold(positive, threshold, Goal(1, 5), choice), **more)
+
+
+@pytest.mark.parametrize(("n", "seed"), [(30, 1), (407, 2), (20_000, 3)])
+def test_a_bounded_number_of_thresholds_counts_what_each_calls_right_and_wrong(n, seed):
+    holdout = decided(0.123, n=n, seed=seed)
+    found = diagnostics(holdout, {})["candidate"]
+    points = found["operating"]
+    thresholds = points["thresholds"]
+    assert len(thresholds) <= 200
+    assert thresholds == sorted(set(thresholds))
+    assert {0.0, 0.123, 0.5} <= set(thresholds)
+    scores, positive = holdout.candidate[:, 1], holdout.target == 1
+    for value, hits, wrong in zip(
+        thresholds, points["true_positives"], points["false_positives"], strict=True
+    ):
+        called = scores >= value - 1e-9
+        assert (hits, wrong) == ((called & positive).sum(), (called & ~positive).sum())
+    assert (points["positives"], points["negatives"]) == (positive.sum(), (~positive).sum())
+    if n > 1000:
+        recall = np.array(points["true_positives"]) / points["positives"]
+        assert np.abs(np.diff(recall)).max() < 0.02, "the curve has a gap"
+    spread = found["scores_by_class"]
+    assert len(spread["edges"]) == 41
+    assert (sum(spread["positives"]), sum(spread["negatives"])) == (positive.sum(), (~positive).sum())
+
+
+def test_few_positives_are_seen_each_among_many_rows():
+    rng = np.random.default_rng(4)
+    target = (np.arange(50_000) < 60).astype(np.int64)
+    chance = 1 / (1 + np.exp(4 - rng.normal(size=50_000) - 3 * target))
+    keys = np.arange(50_000, dtype=np.uint64)
+    holdout = HoldOut("binary", ("no", "yes"), keys, target, np.stack([1 - chance, chance], axis=1))
+    points = diagnostics(holdout, {})["candidate"]["operating"]
+    assert set(points["true_positives"]) == set(range(61))
+    assert len(points["thresholds"]) <= 200
+
+
+def test_a_threshold_of_the_other_class_is_told_for_the_class_that_is_looked_for():
+    holdout = decided(0.3, "no")
+    points = diagnostics(holdout, {})["candidate"]["operating"]
+    assert points["threshold"] == 0.7
+    place = points["thresholds"].index(0.7)
+    called = holdout.of_candidate().labels == 1
+    assert points["true_positives"][place] == (called & (holdout.target == 1)).sum()
+    assert diagnostics(binary(), {})["candidate"]["operating"]["threshold"] is None
