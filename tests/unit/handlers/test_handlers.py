@@ -61,6 +61,10 @@ ENVIRONMENT = {
     "GROUP_COLUMN": "",
     "SPLIT_COLUMN": "",
     "POSITIVE_CLASS": "",
+    "FALSE_POSITIVE_COST": "",
+    "FALSE_NEGATIVE_COST": "",
+    "MINIMUM_PRECISION": "",
+    "MINIMUM_RECALL": "",
     "LEAKAGE": "report",
     "TASK_TYPE": "auto",
     "MAXIMUM_REJECT_RATE": "0.05",
@@ -385,7 +389,10 @@ def test_repairs_after_the_example_abortion(stack):
     assert stack.ledger.held_lease(LockName.TRAINING) is None
 
 
-OPTIONAL = ("ID_COLUMN", "GROUP_COLUMN", "SPLIT_COLUMN", "POSITIVE_CLASS", "OPENBLAS_NUM_THREADS")
+OPTIONAL = (
+    *("ID_COLUMN", "GROUP_COLUMN", "SPLIT_COLUMN", "POSITIVE_CLASS", "OPENBLAS_NUM_THREADS"),
+    *("FALSE_POSITIVE_COST", "FALSE_NEGATIVE_COST", "MINIMUM_PRECISION", "MINIMUM_RECALL"),
+)
 
 
 @pytest.mark.parametrize("function", [each for each in FUNCTIONS if each not in WITHOUT_SETTINGS])
