@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dropforge.domain.data_report import DataReport
-from dropforge.domain.figures import UNDEFINED, told_apart
+from dropforge.domain.decision_words import decision_in_words
+from dropforge.domain.figures import UNDEFINED, figure, told_apart
 from dropforge.domain.metric_registry import MEANINGS, metric_title
 from dropforge.domain.verdicts import Verdict
 
@@ -212,6 +213,9 @@ def _tell_judgement(parts: _Parts, judgement: Json) -> None:
         METRIC_GROUP,
         [_measured(metric_title(each, positive), raw.get("candidate"), raw) for each, raw in ordered],
     )
+    if (decision := judgement.get("decision")) is not None:
+        parts.note(decision_threshold=figure(decision["threshold"]), threshold_of=decision["positive_class"])
+        parts.evaluation += decision_in_words(decision)
     _tell_champion(parts, judgement, ordered, positive)
     _tell_slices(parts, judgement, title)
 
