@@ -34,6 +34,7 @@ STUDIES = {
     "intervals": "bench.studies.intervals",
     "splits": "bench.studies.splits",
     "thresholds": "bench.studies.thresholds",
+    "guarded": "bench.studies.guarded",
 }
 """How right its statistics are, where the truth is known."""
 QUICK: Mapping[str, Sequence[str]] = {
@@ -45,6 +46,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     "intervals": ("--runs", "200", "--peer-runs", "20", "--random-runs", "200", "--sizes", "100", "1000"),
     "splits": ("--runs", "20", "--sizes", "20", "100"),
     "thresholds": ("--rows", "5000", "--runs", "200", "--sizes", "300", "1000"),
+    "guarded": ("--runs", "200", "--planted-runs", "10"),
     "serving": ("--rounds", "2", "--seconds", "1"),
     "imports": ("--rounds", "3"),
     "predict-cpu": ("--rounds", "3", "--calls", "200"),

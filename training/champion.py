@@ -14,13 +14,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain import archive, manifest
-from dropforge.domain.contract import Contract
+import inference
+from dropforge.domain import archive, compiled, manifest
+from dropforge.domain.compiled import Compiled
+from dropforge.domain.contract import NUMERIC_TYPES, ROW_KEY, Contract
 from dropforge.domain.decision_threshold import DecisionThreshold
-from dropforge.domain.errors import ArtifactChanged, ArtifactMissing, InvalidContract, InvalidModel
+from dropforge.domain.encoding import Encoding
+from dropforge.domain.errors import (
+    ArtifactChanged,
+    ArtifactMissing,
+    DropforgeError,
+    InvalidContract,
+    InvalidModel,
+    SchemaChanged,
+)
+from model_folder import libraries
 
 CHAMPION_TIMEOUT_S = 1800
 """Time that the champion has for the hold-out; it runs beside the candidate's training."""
+
+OWN_CODE, COMPILED_FORM = "its own code", "its compiled form"
+"""What scored it."""
 
 _RULES = Path("code", "dropforge", "domain", "values.py")
 """Of a model's archive: the rules by which its data was read. The first releases had none in one place."""
@@ -38,6 +52,8 @@ class Champion:
 
     def __init__(self, channel: Path, sha256: str, data: Path, work: Path) -> None:
         self.sha256 = sha256
+        self.by: str | None = None
+        self._data = data
         self._folder = work / "champion"
         self._scores = work / "champion.npz"
         self._log = work / "champion.log"
@@ -108,9 +124,12 @@ class Champion:
                 self.stop()
                 self.reason = f"it took more than {CHAMPION_TIMEOUT_S} s for the hold-out"
                 return None
+            self.by = OWN_CODE
             if code != 0:
                 said = self._log.read_text(errors="replace").strip().splitlines()
                 self.reason = said[-1][:500] if said else f"its code/inference.py ended with {code}"
+        if self.reason is not None:
+            self.by, self.reason = self._by_compiled_form(self.reason)
         if self.reason is not None:
             return None
         self.reason = self._difference(contract, read_otherwise)
@@ -129,7 +148,14 @@ class Champion:
 
     def outcome(self) -> dict[str, Any]:
         """Return the entry ``champion`` of training_report.json, once `scores` has returned."""
-        found = {"scored": self.reason is None, "reason": self.reason, "sha256": self.sha256}
+        scored = self.reason is None
+        found = {
+            "scored": scored,
+            "reason": self.reason,
+            "sha256": self.sha256,
+            "by": self.by if scored else None,
+            "libraries": self._manifest().get("libraries"),
+        }
         return found if self._threshold is None else {**found, "decision": self._threshold.to_dict()}
 
     def stop(self) -> None:
@@ -138,9 +164,40 @@ class Champion:
             self._process.kill()
             self._process.wait()
 
+    def _by_compiled_form(self, failure: str) -> tuple[str | None, str | None]:
+        """Score by its compiled form where its own code can't. Returns what scored it, and why nothing did.
+
+        Its pickle may need another scikit-learn than there is; or the contract changed, and a column that it
+        knows as whole numbers holds any now. The form is plain arrays, which today's code reads.
+        """
+        if not (self._folder / compiled.FILE_NAME).is_file():
+            return None, f"{failure}{self._other_libraries()}"
+        try:
+            np.savez(self._scores, **scored_by_compiled_form(self._folder, self._data))
+        except (DropforgeError, OSError) as error:
+            said = f"{type(error).__name__}: {error}"
+            is_the_same = failure.startswith(type(error).__name__)
+            return None, failure if is_the_same else f"{failure}; by its compiled form: {said}"
+        print(f"champion: scored by its compiled form, because its own code failed: {failure}", flush=True)
+        return COMPILED_FORM, None
+
+    def _other_libraries(self) -> str:
+        """Say which of its libraries are others than there are."""
+        its, ours = self._manifest().get("libraries") or {}, libraries()
+        changed = [
+            f"{name} {version}, and this image has {ours.get(name)}"
+            for name, version in its.items()
+            if version != ours.get(name)
+        ]
+        return f" (it was trained with {'; '.join(changed)})" if changed else ""
+
+    def _manifest(self) -> dict[str, Any]:
+        path = self._folder / manifest.FILE_NAME
+        return dict(json.loads(path.read_bytes())) if path.is_file() else {}
+
     def _older(self, times: NDArray[Any]) -> str | None:
         """Find the rows that are newer than all that it learned from; say so if there are none."""
-        until = json.loads((self._folder / manifest.FILE_NAME).read_bytes()).get("seen_until")
+        until = self._manifest().get("seen_until")
         self.unseen = np.zeros(len(times), dtype=bool) if until is None else times > until
         if self.unseen.any():
             return None
@@ -172,6 +229,28 @@ class Champion:
                 "will be comparable"
             )
         return None
+
+
+def scored_by_compiled_form(folder: Path, data: Path) -> dict[str, Any]:
+    """Score a prepared split by the compiled form of an unpacked model; see `inference.score_split`.
+
+    Raises:
+        InvalidModel: a file of it is not the one that was written in training, or the form is unknown.
+        InvalidContract: its contract can't be read.
+        SchemaChanged: the split lacks one of its columns, or holds values of another kind there.
+    """
+    manifest.verify(folder)
+    contract = Contract.from_json((folder / "contract.json").read_bytes())
+    encoding = Encoding.from_json((folder / "encoding.json").read_bytes(), contract)
+    score = Compiled.read(folder / compiled.FILE_NAME).scorer(len(contract.classes or ()))
+    table = inference.read_columns(data, [*(column.name for column in contract.features), ROW_KEY])
+    for column in contract.features:
+        kind = str(table.schema.field(column.name).type)
+        alike = NUMERIC_TYPES if column.type in NUMERIC_TYPES else (column.type,)
+        if kind not in [each for name in alike for each in inference.PARQUET_TYPES[name]]:
+            raise SchemaChanged(f"column {column.name!r} is {kind}, it knows it as {column.type}.")
+    columns = inference.columns_of_table(table, contract)
+    return {"row_key": inference.row_keys_of(table), "scores": score(encoding.encode(columns))}
 
 
 def _reading_of(folder: Path) -> int:

@@ -125,7 +125,7 @@ def validated(
     """Return every metric of rows that the estimator was not fitted on, printed for SageMaker to find."""
     scores = inference.predictor_of(estimator, contract)(matrix)
     measured = {
-        name: float(value) for name, (value,) in Scored(contract.task, target, scores).measure().items()
+        name: float(value) for name, (value,) in Scored.of(contract, target, scores).measure().items()
     }
     for name, value in measured.items():
         print(metric_line(name, value), flush=True)

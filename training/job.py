@@ -25,7 +25,7 @@ from folders import Folders, clear
 from model_folder import libraries, write_model
 from report import importance, slices, smoke, write_json
 from settings import read_settings
-from splits import all_groups, groups_of, joined, read_splits, seen_until, times_of
+from splits import all_groups, groups_of, guarded_slices, joined, read_splits, seen_until, times_of
 
 LINEAGE_VARIABLES = {
     "run_id": "DROPFORGE_RUN_ID",
@@ -103,7 +103,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         candidate = saved.score(dict(holdout.columns))
         important = importance(saved, holdout, metric, settings.seed)
         answers = smoke(saved, holdout.columns)
-    described, codes = slices(encoding, holdout.columns)
+    described, codes = slices(encoding, holdout.columns, guarded_slices(folders, contract))
     arrays: dict[str, Any] = {
         "row_key": holdout.row_key,
         **({} if contract.group is None else {"group": groups_of(folders.channel("test"))}),

@@ -114,6 +114,7 @@ def build_model(schema: Contract, hyperparameters: Mapping[str, Any]) -> BaseEst
         task=schema.task,
         categorical=tuple(c.kind == "categorical" for c in matrix_columns(schema)),
         metric=metric_named(schema.task, metric).name,
+        positive=1 if schema.positive_code is None else schema.positive_code,
         seed=seed,
         estimator=kind,
         strength=chosen.pop(strength, None),
@@ -301,6 +302,7 @@ class _Best(BaseEstimator):
         task: str = "binary",
         categorical: tuple[bool, ...] = (),
         metric: str = "auc",
+        positive: int = 1,
         seed: int = 0,
         estimator: str = "auto",
         strength: float | None = None,
@@ -309,6 +311,7 @@ class _Best(BaseEstimator):
         self.task = task
         self.categorical = categorical
         self.metric = metric
+        self.positive = positive
         self.seed = seed
         self.estimator = estimator
         self.strength = strength
@@ -398,7 +401,10 @@ class _Best(BaseEstimator):
             design = Design(self.categorical, X[fitting])
             for name, candidate in candidates.items():
                 model = self._fit_one(candidate, X[fitting], y[fitting], validation, design)
-                scored = Scored(self.task, y[held_out], self._scores(model, X[held_out]))
+                target, found = y[held_out], self._scores(model, X[held_out])
+                if self.task == "binary" and self.positive == 0:
+                    target, found = 1 - target, found[:, ::-1]
+                scored = Scored(self.task, target, found)
                 scores[name].append((scored.value(self.metric), scored.value(LOSS[self.task])))
         return scores
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dropforge.domain.errors import UnusableEstimator
 from dropforge.domain.instances import json_value
 from dropforge.domain.metric_registry import Metric
 from dropforge.domain.metrics import Scored
+from dropforge.domain.slicing import Slicing
 from splits import Split
 
 SMOKE_ROWS = 32
@@ -42,8 +43,8 @@ def importance(
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(split.target))[:IMPORTANCE_ROWS])
     matrix = model.encoding.encode({name: values[rows] for name, values in split.columns.items()})
-    task, target = model.contract.task, split.target[rows]
-    base = Scored(task, target, model.predict(matrix)).value(metric.name)
+    contract, target = model.contract, split.target[rows]
+    base = Scored.of(contract, target, model.predict(matrix)).value(metric.name)
     places_of: dict[str, list[int]] = {}
     for place, column in enumerate(model.encoding.columns):
         places_of.setdefault(column.source, []).append(place)
@@ -54,7 +55,7 @@ def importance(
         lost = []
         for _ in range(repeats):
             shuffled[:, places] = matrix[:, places][rng.permutation(len(matrix))]
-            value = Scored(task, target, model.predict(shuffled)).value(metric.name)
+            value = Scored.of(contract, target, model.predict(shuffled)).value(metric.name)
             lost.append(float(metric.gain(base, value)))
         shuffled[:, places] = matrix[:, places]
         losses[source] = {"mean": float(np.mean(lost)), "deviation": float(np.std(lost))}
@@ -62,16 +63,27 @@ def importance(
 
 
 def slices(
-    encoding: Encoding, columns: Mapping[str, NDArray[Any]]
+    encoding: Encoding,
+    columns: Mapping[str, NDArray[Any]],
+    guarded: Sequence[tuple[Slicing, NDArray[Any]]] = (),
 ) -> tuple[list[dict[str, Any]], NDArray[np.int16]]:
     """Return what to slice by (name and labels), and each row's label: int16 (n, n_slices).
 
-    A row with a missing or a rare value belongs to none: −1.
+    A row with a missing or a rare value belongs to none (−1), but every row to a slice of a guarded column.
+
+    Args:
+        columns: the features of the hold-out.
+        guarded: per guarded column how it is sliced, and its values in the hold-out.
     """
     described: list[dict[str, Any]] = []
     codes: list[NDArray[np.int16]] = []
+    for slicing, values in guarded:
+        described.append({"name": slicing.name, "labels": list(slicing.labels), "slicing": slicing.to_dict()})
+        codes.append(slicing.codes(values))
     for column in encoding.contract.features:
-        if column.type not in ("category", "boolean") or len(described) == MAXIMUM_SLICES:
+        if column.type not in ("category", "boolean") or len(described) >= MAXIMUM_SLICES:
+            continue
+        if column.name in encoding.contract.guarded:
             continue
         values = columns[column.name]
         if column.type == "boolean":

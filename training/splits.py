@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import inference
 from dropforge.domain.contract import GROUP_KEY, Contract
 from dropforge.domain.errors import ConstantTarget, TooFewRows, UnsuitableTarget
+from dropforge.domain.slicing import Slicing
 from folders import Folders
 
 
@@ -83,6 +84,20 @@ def all_groups(folders: Folders, contract: Contract) -> NDArray[np.int64] | None
         return None
     training, validation = (groups_of(folders.channel(split)) for split in ("train", "validation"))
     return np.concatenate([training, validation + training.max() + 1])
+
+
+def guarded_slices(folders: Folders, contract: Contract) -> list[tuple[Slicing, NDArray[Any]]]:
+    """Return how each guarded column is sliced, by its training rows, and its values in the hold-out."""
+    found = []
+    for name in contract.guarded:
+        kind = contract.column(name).type
+        read = inference.labels_of if kind == "category" else inference.numbers_of
+        training, test = (
+            read(inference.read_columns(folders.channel(split), [name]).column(name))
+            for split in ("train", "test")
+        )
+        found.append((Slicing.learn(name, kind, training), test))
+    return found
 
 
 def times_of(channel: Path, contract: Contract) -> NDArray[Any]:

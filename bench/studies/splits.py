@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from bench.record import Result, kept
-from dropforge.domain.comparison import FEWEST_ROWS
+from dropforge.domain.comparison import FEWEST_ROWS, compare
 from dropforge.domain.gate import GatePolicy, judge
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metrics import Scored
+from dropforge.domain.resampling import resamples_for
 from dropforge.domain.splitting import split_codes, splitmix64
 from dropforge.domain.time_split import Times, ordered_keys
 
@@ -106,7 +107,16 @@ def _held_out(rows: Rows, codes: NDArray[np.integer[Any]], *, grouped: bool = Fa
 
 
 def _count(found: Found, holdout: HoldOut, train: Rows, new: Rows) -> None:
-    judged = judge(holdout, GatePolicy(metric="auc", threshold="0.5")).candidate
+    scored = Scored(holdout.task, holdout.target, holdout.candidate)
+    resamples = resamples_for(len(holdout.target), GatePolicy().resamples)
+    # As the gate does, of the deciding metric alone: the others would take most of the time.
+    judged = compare(
+        *(scored, None, ("auc",)),
+        classes=holdout.classes,
+        resamples=resamples,
+        seed=0,
+        groups=holdout.group,
+    )["auc"].candidate
     found.runs += 1
     found.few += holdout.group is not None and len(np.unique(holdout.group)) < FEWEST_ROWS
     if not math.isfinite(judged.low):

@@ -21,6 +21,7 @@ class FunctionSettings(Settings):
     quality_threshold: str
     champion_tolerance: float
     minimum_holdout_rows: int
+    small_guarded_slices: str
     positive_class: str | None = None
 
 
@@ -32,6 +33,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
         champion_tolerance=settings.champion_tolerance,
         minimum_holdout_rows=settings.minimum_holdout_rows,
         positive_class=settings.positive_class,
+        small_guarded_slices=settings.small_guarded_slices,
     )
     request = JudgeRequest.of(event, settings.data_bucket, policy)
     verdict = judge_model(request, bootstrap.object_store())

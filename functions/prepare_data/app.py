@@ -37,6 +37,7 @@ class FunctionSettings(Settings):
     false_negative_cost: float | None = None
     minimum_precision: float | None = None
     minimum_recall: float | None = None
+    guarded_columns: tuple[str, ...] = ()
 
 
 @function(FunctionSettings)
@@ -67,6 +68,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
             false_negative_cost=settings.false_negative_cost,
             minimum_precision=settings.minimum_precision,
             minimum_recall=settings.minimum_recall,
+            guarded=settings.guarded_columns,
         ),
         live_rows=event.get("live_rows"),
         asked_at=datetime.now(UTC).isoformat(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -119,6 +119,41 @@ def judged(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("hold-out rows", content.get("rows")),
         ("decision", " ".join(decision_in_words(content["decision"])) if "decision" in content else None),
     ]
+
+
+DISPARITY: Final[Mapping[str, str]] = {
+    "demographic_parity_difference": "parity difference",
+    "demographic_parity_ratio": "parity ratio",
+    "equalized_odds_difference": "odds difference",
+    "equalized_odds_ratio": "odds ratio",
+}
+"""How a judgement's measures of disparity are titled where people read them."""
+
+_SLICE_VERDICTS: Final[Mapping[str | None, str]] = {"cant_say": "can't say", None: ""}
+
+
+def show_slices(content: Mapping[str, Any], console: Console) -> None:
+    """Print how a judgement found the slices of the hold-out, the guarded ones first; nothing without any."""
+    slices = content.get("slices") or []
+    if not slices:
+        return
+    name = (content.get("metric") or {}).get("name", "metric")
+    rows = [
+        [
+            f"{each['slice']} = {each['label']}",
+            f"{each['rows']:,}",
+            interval(each),
+            "" if each.get("difference") is None else interval(each["difference"], signed=True),
+            _SLICE_VERDICTS.get(each.get("verdict"), each.get("verdict")) if each.get("guarded") else "",
+        ]
+        for each in slices
+    ]
+    console.print(table(["slice", "rows", name, "gain", "guarded" if content.get("guarded") else ""], rows))
+    for column in (content.get("guarded") or {}).get("columns", ()):
+        for model, values in column["disparity"].items():
+            if values is not None:
+                told = ", ".join(f"{title} {number(values[each])}" for each, title in DISPARITY.items())
+                say(console, f"disparity by {column['name']}, {model}: {told}")
 
 
 def status(value: RunStatus) -> Text:

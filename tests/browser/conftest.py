@@ -17,6 +17,8 @@ from tests.browser.desk import Desk
 from tests.workflow.stack import Stack
 
 WAIT_SCALE = 0.1
+GUARDED = "mean texture"
+"""Of the sample, a column that says nothing to the reader and has four ranges."""
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +31,12 @@ def host() -> Iterator[LocalHost]:
 def stack(host: LocalHost) -> Stack:
     """The stack that the shared console shows. What a test finds there is what those before it left."""
     sample = SAMPLES[SAMPLE]
-    parameters = {"TargetColumn": sample.target, "IdColumn": sample.key}
+    parameters = {
+        "TargetColumn": sample.target,
+        "IdColumn": sample.key,
+        "GuardedColumns": GUARDED,
+        "SmallGuardedSlices": "report",
+    }
     return Stack(host, "console", parameters, ROOT / "template.yaml")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from dropforge.domain.records import Approval, Live
+from tests.browser.conftest import GUARDED
 from tests.browser.desk import (
     NARROW,
     PATIENCE_MS,
@@ -72,8 +73,15 @@ def test_a_version_is_reviewed_and_approved_on_its_page(desk: Desk, stack: Stack
         "Calibration",
         "Confusion",
         "What the model goes by",
+        "Guarded slices",
+        "Disparity",
     ):
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    slices = page.get_by_role("region", name="Guarded slices")
+    expect(slices.get_by_text(f"{GUARDED} = up to", exact=False)).to_be_visible()
+    # A hold-out of 55 rows has a dozen in each range: too few to compare both models in.
+    expect(slices.get_by_text("can't say").first).to_be_visible()
+    expect(slices.get_by_text("it takes 30 rows, and there are").first).to_be_visible()
     expect(page.get_by_role("columnheader", name="Gain").first).to_be_visible()
     choose(page, "Approve")
     confirm(page, "Approve and deploy", "calibrated, and as good on every slice")

@@ -134,6 +134,7 @@ class Admission:
                 "model_package_arn": champion.model_package_arn,
                 "model_data_url": champion.model_data_url,
                 "model_sha256": champion.model_sha256,
+                "metric": champion.metric,
                 "model_digest": None if self.champion_version is None else self.champion_version.model_digest,
             },
         }

@@ -22,8 +22,11 @@ from dropforge.domain.errors import (
     UnsafeArchive,
 )
 from dropforge.domain.evaluation import evaluation
+from dropforge.domain.figures import told_apart
 from dropforge.domain.gate import GatePolicy, Judgement, judge, refused_as_the_same
+from dropforge.domain.guarded_slices import GUARDED_SLICES, guarded_document, slices_told
 from dropforge.domain.holdout import HoldOut
+from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.ports import ObjectStore
 
 MAXIMUM_OUTPUT_BYTES = 1024**3 + 64 * 1024**2
@@ -42,6 +45,8 @@ class Champion:
     model_sha256: str
     model_digest: str | None = None
     version: int | None = None
+    metric: Mapping[str, Any] | None = None
+    """As it was judged then, on a hold-out of its own; None where an older release admitted the run."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class JudgeRequest:
                 champion["model_sha256"],
                 champion.get("model_digest"),
                 champion.get("version"),
+                champion.get("metric"),
             ),
             lineage=dict(raw.get("lineage") or {}),
         )
@@ -127,12 +133,14 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     All evidence is read first, then the verdict is reached, then all documents are written.
 
     Effect: ``<models_prefix>/<run_id>/`` holds ``evaluation``, ``diagnostics``, ``judgement``, ``smoke``,
-    ``lineage`` and ``prediction_profile``, each ``.json``. A rerun writes the same bytes. A rejected
-    candidate is a result: nothing is raised for it.
+    ``lineage`` and ``prediction_profile``, each ``.json``, and with guarded columns
+    ``guarded_slices.json``. A rerun writes the same bytes. A rejected candidate is a result: nothing is
+    raised for it.
 
     Returns:
         What the next states need, small enough to travel between them: ``verdict``, ``accepted``, ``metric``,
-        ``metrics``, ``champion``, ``reasons``, the URIs, and the digests that tie the verdict to the archive.
+        ``metrics``, ``champion``, ``reasons``, ``slices_told``, the URIs, and the digests that tie the
+        verdict to the archive.
 
     Raises:
         InvalidTrainingOutput: an archive lacks a file, is unsafe, or the two don't belong together.
@@ -152,6 +160,9 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
         "metric": {name: value for name, value in verdict["metric"].items() if name != "greater_is_better"},
         **{name: verdict[name] for name in ("metrics", "champion", "reasons")},
         **({"decision": verdict["decision"]} if "decision" in verdict else {}),
+        "slices_told": slices_told(
+            judgement.slices, metric_title(judgement.metric.name, judgement.positive_class)
+        ),
         **{f"{name}_uri": f"{folder}/{name}.json" for name in told},
         "judgement_sha256": hashlib.sha256(documents["judgement.json"]).hexdigest(),
         **_digests(request, evidence),
@@ -174,8 +185,8 @@ def _read_evidence(request: JudgeRequest, store: ObjectStore) -> _Evidence:
 
 
 def _decide(request: JudgeRequest, evidence: _Evidence) -> Judgement:
-    judgement = judge(evidence.seen, request.policy, evidence.champion_reason)
     champion = request.champion
+    judgement = judge(evidence.seen, request.policy, _not_scored(champion, evidence.champion_reason))
     if champion is not None and champion.model_digest == evidence.report["model_digest"]:
         return refused_as_the_same(judgement, champion.version)
     return judgement
@@ -186,7 +197,7 @@ def _verdict(request: JudgeRequest, evidence: _Evidence, judgement: Judgement) -
     return {
         **judgement.to_dict(),
         "run_id": request.run_id,
-        "champion": _champion_summary(request.champion, judgement, evidence.champion_reason),
+        "champion": _champion_summary(request.champion, judgement, evidence),
         **_digests(request, evidence),
     }
 
@@ -200,12 +211,15 @@ def _documents(
     values = {name: interval.value for name, interval in judgement.metrics.items()}
     deviations = {name: interval.deviation for name, interval in judgement.metrics.items()}
     curves = _json(diagnostics(seen, evidence.report))
+    slicings = [each.slicing for each in seen.slices if each.slicing is not None]
+    guarded = guarded_document(judgement.metric.name, slicings, judgement.slices)
     return {
         "evaluation.json": _json(evaluation(scored, values, deviations)),
         DIAGNOSTICS: curves,
         "smoke.json": _json(evidence.smoke),
         "lineage.json": _json(_lineage(request, evidence)),
         PREDICTION_PROFILE: _json(prediction_profile(holdout.task, holdout.classes, holdout.candidate)),
+        **({GUARDED_SLICES: _json(guarded)} if slicings else {}),
         # Last, so that whoever finds a judgement finds all that it was reached by.
         "judgement.json": _json({**verdict, "diagnostics_sha256": hashlib.sha256(curves).hexdigest()}),
     }
@@ -309,16 +323,33 @@ def _champion_reason(champion: Champion | None, report: Mapping[str, Any]) -> st
     return str(reported.get("reason") or "the training job gave no reason")
 
 
+def _not_scored(champion: Champion | None, reason: str | None) -> str | None:
+    """Return what reviewers are told of a champion that wasn't scored: why, how good it was, what to do."""
+    if reason is None:
+        return None
+    recorded = None if champion is None else champion.metric
+    if recorded is not None and recorded.get("value") is not None:
+        value, low, high = told_apart(*(recorded.get(name) for name in ("value", "low", "high")))
+        title = metric_title(str(recorded.get("name")), recorded.get("positive_class"))
+        reason += f". On its own hold-out it had {title} {value} [{low}, {high}]"
+    return f"{reason}. A candidate that is approved, with a reason, is what the next one is compared with."
+
+
 def _champion_summary(
-    champion: Champion | None, judgement: Judgement, reason: str | None
+    champion: Champion | None, judgement: Judgement, evidence: _Evidence
 ) -> dict[str, Any] | None:
     if champion is None:
         return None
+    reason, reported = evidence.champion_reason, evidence.report["champion"]
     return {
         "model_package_arn": champion.model_package_arn,
         "model_sha256": champion.model_sha256,
         "scored": reason is None,
         "reason": reason,
+        # Absent where an older release trained the candidate, or admitted its run.
+        "by": reported.get("by"),
+        "libraries": reported.get("libraries"),
+        "recorded": champion.metric,
         "metric": None if judgement.champion is None else judgement.champion.to_dict(),
         "difference": None if judgement.difference is None else judgement.difference.to_dict(),
     }

@@ -108,7 +108,9 @@ def _write(
     out: IO[bytes], records: Iterator[PredictionRecord], contract: Contract, placing: Sequence[str]
 ) -> tuple[int, int]:
     """Write the records as rows. Returns how many there are, and how many were left out."""
-    names = dict.fromkeys([*(c.name for c in contract.columns if c.role in ("feature", "split")), *placing])
+    names = dict.fromkeys(
+        [*(c.name for c in contract.columns if c.role in ("feature", "split", "guarded")), *placing]
+    )
     rows = left_out = 0
     for record in records:
         if any(record.inputs.get(name) is None for name in placing):

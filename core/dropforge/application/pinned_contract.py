@@ -6,9 +6,22 @@ import json
 from dataclasses import replace
 
 from dropforge.application.preparation_request import PrepareSettings
-from dropforge.domain.contract import Contract
-from dropforge.domain.errors import InvalidContract, InvalidSettings
-from dropforge.domain.inference import GROUP_NOTE, TIME_NOTE, Inferred, deciding, infer_contract
+from dropforge.domain.contract import SLICED_TYPES, Contract
+from dropforge.domain.errors import (
+    InvalidContract,
+    InvalidSettings,
+    MissingGuardedColumn,
+    PrivateGuardedColumn,
+    UnsuitableGuardedColumn,
+)
+from dropforge.domain.inference import (
+    GROUP_NOTE,
+    GUARDED_NOTE,
+    TIME_NOTE,
+    Inferred,
+    deciding,
+    infer_contract,
+)
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.survey import TableSurvey
 
@@ -41,7 +54,7 @@ def read_pinned(uri: str, settings: PrepareSettings, store: ObjectStore) -> Cont
             f"The stack's parameters differ from {uri}: {'; '.join(wrong)}. Correct the parameters; or edit "
             "contract/schema.json, or delete it so that the next drop pins a new contract."
         )
-    return splitting_by(contract, settings, uri)
+    return judged_by(splitting_by(contract, settings, uri), settings, uri)
 
 
 def splitting_by(contract: Contract, settings: PrepareSettings, uri: str) -> Contract:
@@ -72,6 +85,47 @@ def splitting_by(contract: Contract, settings: PrepareSettings, uri: str) -> Con
         ) from error
 
 
+def judged_by(contract: Contract, settings: PrepareSettings, uri: str) -> Contract:
+    """Return the contract with what the stack's parameters say of how models are judged.
+
+    A guarded column that is ignored is read from now on, held to its type, and not learned from. A positive
+    class that there isn't is left out: `Preparation.refuse_splits` refuses it, once all classes are known.
+
+    Raises:
+        MissingGuardedColumn, PrivateGuardedColumn, UnsuitableGuardedColumn: see there.
+    """
+    positive = settings.positive if settings.positive in (contract.classes or ()) else None
+    for name in settings.guarded:
+        if not contract.has_column(name):
+            raise MissingGuardedColumn(
+                f"GuardedColumns names {name!r}, which is not among the columns of {uri}. Correct the "
+                "parameter, or drop files that have the column and accept the contract with it."
+            )
+        column = contract.column(name)
+        if column.privacy is not None:
+            raise PrivateGuardedColumn(
+                f"GuardedColumns names {name!r}, which is private ({column.privacy}) in {uri}: the names of "
+                "its slices would tell its values to everybody who sees a verdict. Guard a coarser column, "
+                "or take its privacy out of the contract."
+            )
+        if column.type not in SLICED_TYPES or column.role == "key":
+            what = "identifies rows" if column.role == "key" else f"is a {column.type}"
+            raise UnsuitableGuardedColumn(
+                f"GuardedColumns names {name!r}, which {what}, so its values make no slices. Name a column"
+                " of categories, numbers, or true and false."
+            )
+    columns = tuple(
+        replace(column, role="guarded", note=GUARDED_NOTE)
+        if column.name in settings.guarded and column.role == "ignored"
+        else column
+        for column in contract.columns
+    )
+    task = contract.task == "binary"
+    return replace(
+        contract, columns=columns, positive=positive if task else None, guarded=tuple(settings.guarded)
+    )
+
+
 def was_inferred_by(prefix: str, pinned: Contract, store: ObjectStore) -> bool:
     """Whether an earlier attempt of this very run has pinned the contract."""
     uri = f"{prefix}report.json"
@@ -87,8 +141,8 @@ def follows(pinned: Contract, inferred: Contract) -> bool:
 
 
 def infer(settings: PrepareSettings, survey: TableSurvey) -> Inferred:
-    """Infer the contract of a drop under a stack's settings; raises what `infer_contract` raises."""
-    return infer_contract(
+    """Infer the contract of a drop under a stack's settings; see `infer_contract` and `judged_by`."""
+    inferred = infer_contract(
         survey,
         target=settings.target,
         key=settings.key,
@@ -97,3 +151,5 @@ def infer(settings: PrepareSettings, survey: TableSurvey) -> Inferred:
         group=settings.group,
         time=settings.time,
     )
+    where = next(iter(survey.sources.values()), "the drop")
+    return replace(inferred, contract=judged_by(inferred.contract, settings, where))

@@ -16,6 +16,7 @@ from dropforge.domain.run_manifest import RunManifest
 
 _NAMED, _LONGEST_NAME = 3, 40
 LEAKAGE = ("report", "fail")
+MAXIMUM_GUARDED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class PrepareSettings:
         leakage: whether columns that tell too much are reported, or fail the run.
         positive: of two classes the one that the gate measures precision and recall for, or None.
         false_positive_cost, false_negative_cost, minimum_precision, minimum_recall: see `Goal`.
+        guarded: the columns in whose slices no candidate may be worse than the live model.
         minimum_rows: rows that have to remain. Of the default of 50, five validate and five test.
     """
 
@@ -65,8 +67,21 @@ class PrepareSettings:
         )
         return None if goal is None else Wish(goal, self.positive)
 
+    guarded: tuple[str, ...] = ()
+
     def __post_init__(self) -> None:
+        # They travel between functions as JSON.
+        object.__setattr__(self, "guarded", tuple(self.guarded))
         problems = []
+        if len(set(self.guarded)) < len(self.guarded) or not all(self.guarded):
+            problems.append(f"GuardedColumns is {','.join(self.guarded)!r}; name each column once")
+        if len(self.guarded) > MAXIMUM_GUARDED:
+            problems.append(
+                f"GuardedColumns names {len(self.guarded)} columns; the more there are, the less is said of "
+                f"each, so {MAXIMUM_GUARDED} are taken at most"
+            )
+        if self.target in self.guarded:
+            problems.append("GuardedColumns names the target; name columns that say whom a row is about")
         if not self.target:
             problems.append("target is empty; name the column to predict")
         if self.key == "":

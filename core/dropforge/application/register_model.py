@@ -147,7 +147,8 @@ def register_model(
     doubts = _doubts_told(judgement)
     decision = judgement.get("decision")
     doubts += [] if decision is None else [*decision_in_words(decision), ""]
-    notes = [*doubts, *(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer, *carded]
+    notes = [*doubts, *judgement.get("slices_told", ())]
+    notes += [*(run.notes if run is not None else ()), *prepared.get("remarks", ()), *fewer, *carded]
     if data is not None:
         notes += [*([""] if notes else []), f"{TITLE}:", *data.told()]
     drops = settlement.in_words()

@@ -9,13 +9,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM, Metric
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
 from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, SILENCED, Assessment, assess
 from dropforge.domain.drift.baseline import Baseline, hashed
 from dropforge.domain.drift.policy import WatchPolicy
-from dropforge.domain.drift.quality import DEGRADED, STEADY, Quality, measure_quality
+from dropforge.domain.drift.quality import DEGRADED, STEADY, Quality, SliceQuality, measure_quality
 from dropforge.domain.drift.scores import (
     PREDICTION_PROFILE,
     columns_of_scores,
@@ -25,6 +28,7 @@ from dropforge.domain.drift.scores import (
 from dropforge.domain.drift.silences import NAME as SILENCES
 from dropforge.domain.drift.silences import Silence, as_told, silenced_at, silences_of
 from dropforge.domain.errors import InvalidEvent
+from dropforge.domain.guarded_slices import GUARDED_SLICES
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
@@ -32,6 +36,7 @@ from dropforge.domain.predictions import PredictionLog, Window, pseudonym
 from dropforge.domain.records import Live
 from dropforge.domain.services import Workflows
 from dropforge.domain.serving import read_live_contract
+from dropforge.domain.slicing import Slicing
 from dropforge.domain.triggers import AlarmKind, RaisedAlarm
 
 FORMAT = 1
@@ -86,6 +91,7 @@ class WatchReport:
     live: Live | None
     assessment: Assessment | None = None
     quality: Quality | None = None
+    slices: tuple[SliceQuality, ...] = ()
     alarms: Mapping[AlarmKind, Alarm] = field(default_factory=dict)
     silenced: Mapping[str, Silence] = field(default_factory=dict)
     is_sample: bool = False
@@ -115,6 +121,7 @@ class WatchReport:
             "unwatched": {} if found is None else dict(found.unwatched),
             "silenced": as_told(self.silenced),
             "quality": None if self.quality is None else self.quality.to_dict(),
+            **({} if not self.slices else {"slices": [each.to_dict() for each in self.slices]}),
             "alarms": {kind: alarm.to_dict() for kind, alarm in self.alarms.items()},
             "policy": {name: getattr(self.policy, name) for name in self.policy.__slots__},
         }
@@ -209,7 +216,9 @@ def watch_model(
     predicted = _prediction_baseline(live, store)
     silenced = _silenced(request, store)
     assessment = _assess(request, contract, live, window, predicted, store, silenced)
-    quality = _quality(request, contract, live, predicted, log)
+    outcomes = _outcomes(request, live, log)
+    quality = _quality(request, contract, live, predicted, outcomes)
+    slices = _slices(request, contract, live, outcomes, store)
     past = _past(request, store)
     found: dict[AlarmKind, bool | None] = {
         DRIFT: None if assessment.verdict == NOT_ENOUGH_DATA else assessment.verdict == DRIFTED,
@@ -234,6 +243,7 @@ def watch_model(
         live,
         assessment,
         quality,
+        slices,
         alarms,
         silenced,
         is_sample=window.is_sample,
@@ -299,26 +309,87 @@ def _prediction_baseline(live: Live, store: ObjectStore) -> Baseline | None:
     return Baseline.from_json(store.read(uri)) if store.exists(uri) else None
 
 
-def _quality(
-    request: WatchRequest, contract: Contract, live: Live, predicted: Baseline | None, log: PredictionLog
-) -> Quality:
-    """Outcomes come late, so quality looks back farther than the window."""
+def _outcomes(request: WatchRequest, live: Live, log: PredictionLog) -> Window:
+    """The predictions whose outcomes count, which come late: it looks back farther than the window."""
     policy = request.policy
     start = min(request.start, request.end - timedelta(seconds=policy.quality_window_s))
-    window = log.window(start, request.end, model_version=live.version, at_most=policy.maximum_rows)
+    return log.window(start, request.end, model_version=live.version, at_most=policy.maximum_rows)
+
+
+def _quality(
+    request: WatchRequest, contract: Contract, live: Live, predicted: Baseline | None, window: Window
+) -> Quality:
+    rows = 0 if predicted is None else predicted.rows
+    return _measured(request, contract, window.outputs, window.outcomes, live.metric, rows, 1)
+
+
+def _slices(
+    request: WatchRequest, contract: Contract, live: Live, window: Window, store: ObjectStore
+) -> tuple[SliceQuality, ...]:
+    """Quality in the slices that the live model was judged in, of columns that predictions come with."""
+    if not contract.guarded:
+        return ()
+    document = json.loads(store.read(f"{live.smoke_uri.rpartition('/')[0]}/{GUARDED_SLICES}"))
+    found = [
+        (column["name"], held, rows)
+        for column in document["columns"]
+        if column["name"] in window.columns
+        for held, rows in _rows_of_slices(column, window.columns[column["name"]], contract)
+    ]
+    return tuple(
+        SliceQuality(
+            name,
+            held["label"],
+            _measured(
+                request,
+                contract,
+                [window.outputs[row] for row in rows],
+                [window.outcomes[row] for row in rows],
+                {**live.metric, **held},
+                held["rows"],
+                len(found),
+            ),
+        )
+        for name, held, rows in found
+    )
+
+
+def _rows_of_slices(
+    column: Mapping[str, Any], logged: Sequence[Any], contract: Contract
+) -> Iterator[tuple[Mapping[str, Any], NDArray[np.intp]]]:
+    """Yield each slice of the hold-out, and its rows among the logged values."""
+    slicing, reader = Slicing.from_dict(column), contract.reader(column["name"])
+    codes = slicing.codes(map(reader.read, logged))
+    for held in column["slices"]:
+        rows = np.flatnonzero(codes == slicing.labels.index(held["label"]))
+        if len(rows):
+            yield held, rows
+
+
+def _measured(
+    request: WatchRequest,
+    contract: Contract,
+    outputs: Sequence[Mapping[str, Any]],
+    outcomes: Sequence[Any],
+    judged: Mapping[str, Any],
+    holdout_rows: int,
+    tests: int,
+) -> Quality:
+    """Measure quality at the window's rate of false alarms, of which each of so many tests gets its part."""
+    policy = request.policy
     return measure_quality(
         contract.task,
         contract.classes,
-        scores_of_outputs(contract.classes, window.outputs),
-        window.outcomes,
-        live.metric,
-        holdout_rows=0 if predicted is None else predicted.rows,
-        rate=policy.false_alarm_rate,
+        scores_of_outputs(contract.classes, outputs),
+        outcomes,
+        judged,
+        holdout_rows=holdout_rows,
+        rate=policy.false_alarm_rate / tests,
         tolerance=policy.quality_tolerance,
         minimum_rows=policy.minimum_rows,
         resamples=policy.resamples,
         seed=policy.seed,
-        labels=labels_of_outputs(contract.classes, window.outputs),
+        labels=labels_of_outputs(contract.classes, outputs),
     )
 
 
@@ -427,6 +498,17 @@ def _summary(report: WatchReport) -> dict[str, Any]:
         "label_completeness": quality.completeness,
         "quality_verdict": quality.verdict,
         "quality_metric": quality.metric,
+        **(
+            {
+                "degraded_slices": [
+                    f"{each.column} is {each.label!r}"
+                    for each in report.slices
+                    if each.quality.verdict == DEGRADED
+                ]
+            }
+            if report.slices
+            else {}
+        ),
         "live_quality": quality.live.value if math.isfinite(quality.live.value) else None,
         "drift_alarm": report.alarms[DRIFT].to_dict(),
         "quality_alarm": report.alarms[QUALITY].to_dict(),

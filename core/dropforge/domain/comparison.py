@@ -123,7 +123,8 @@ def compare(
     metrics = METRICS[candidate.task]
     methods = {name: Method.of(candidate.task, name, grouped=groups is not None) for name in names}
     shortages = {
-        name: _shortage(metrics[name], each, candidate, classes, groups) for name, each in methods.items()
+        name: shortage_of(metrics[name], each, candidate.target, classes, groups)
+        for name, each in methods.items()
     }
     whole = tuple(names) if champion is not None else ()
     drawn = [_Drawn(scored, methods, whole) for scored in (candidate, champion) if scored is not None]
@@ -140,7 +141,7 @@ def compare(
         if not theirs:
             found[name] = Compared(metric, ours, method=methods[name], shortage=shortage)
             continue
-        missing = _shortage(metric, Method.BOOTSTRAP, candidate, classes, groups)
+        missing = shortage_of(metric, Method.BOOTSTRAP, candidate.target, classes, groups)
         gains = np.asarray(metric.gain(*(each.values(name) for each in drawn)))
         gain = float(metric.gain(ours.value, theirs[0].value))
         difference = Interval(gain) if missing else Interval.of(gain, gains)
@@ -217,10 +218,10 @@ class _Drawn:
         return Interval(value, ends[0], ends[1], spread)
 
 
-def _shortage(
+def shortage_of(
     metric: Metric,
     method: Method,
-    scored: Scored,
+    target: NDArray[Any],
     classes: Sequence[str] | None,
     groups: NDArray[Any] | None,
 ) -> str | None:
@@ -231,12 +232,12 @@ def _shortage(
             None if known >= FEWEST_ROWS else f"it takes {FEWEST_ROWS} groups of rows, and there are {known}"
         )
     if classes is None:
-        rows = len(scored.target)
+        rows = len(target)
         return None if rows >= FEWEST_ROWS else f"it takes {FEWEST_ROWS} rows, and there are {rows}"
     if metric.name == "accuracy":
         return None
     needed = {Method.EXACT: 1, Method.RANKS: FEWEST_RANKED}.get(method, FEWEST_OF_A_CLASS)
-    counts = np.bincount(scored.target.astype(np.int64), minlength=len(classes))
+    counts = np.bincount(target.astype(np.int64), minlength=len(classes))
     rarest = int(counts.argmin())
     if counts[rarest] >= needed:
         return None

@@ -20,8 +20,9 @@ from dropforge.domain.values import ColumnReader, format_problem
 
 FORMAT = 1
 COLUMN_TYPES = ("number", "integer", "boolean", "category", "text", "timestamp")
-ROLES = ("feature", "target", "key", "split", "ignored")
-"""``split``: read and held to its type because it decides on the split, and not learned from."""
+ROLES = ("feature", "target", "key", "split", "guarded", "ignored")
+"""``split`` and ``guarded``: read and held to its type because it decides on the split, or because quality is
+judged by its values, and not learned from."""
 PROFILED = ("feature", "target")
 """Roles whose values are described and watched; those of others only identify or place a row."""
 TASKS = ("binary", "multiclass", "regression")
@@ -29,6 +30,8 @@ NUMERIC_TYPES = ("number", "integer")
 TIME_TYPES = ("timestamp", *NUMERIC_TYPES)
 """What a column that splits rows by time may hold."""
 PRIVACIES = ("drop", "hash")
+SLICED_TYPES = ("category", "boolean", "number", "integer")
+"""What a guarded column may hold."""
 
 ROW_KEY = "dropforge_row_key"
 """Column of the prepared Parquet that holds the row's stable hash; no data column may have this name."""
@@ -60,6 +63,8 @@ _CONTRACT_FIELDS = (
     "split_by",
     "group",
     "time",
+    "positive",
+    "guarded",
     "columns",
     "hash",
 )
@@ -123,6 +128,9 @@ class Contract:
     older ones train, None for none. It decides before both; of groups that occur in the test, no other split
     has rows.
 
+    ``positive`` is the class that metrics of one class are measured for, None for the later of two.
+    ``guarded`` names the columns in whose slices a candidate may not be worse than the live model.
+
     Raises:
         InvalidContract: the parts don't fit each other; the message names every problem.
     """
@@ -135,6 +143,8 @@ class Contract:
     split_by: tuple[str, ...] | None = None
     group: str | None = None
     time: str | None = None
+    positive: str | None = None
+    guarded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = list(_problems_of(self))
@@ -223,6 +233,15 @@ class Contract:
         return tuple(column.name for column in ignored if column.note in (NO_VALUES, ONE_VALUE))
 
     @property
+    def positive_code(self) -> int | None:
+        """The code of the positive class: of two classes that of ``positive``, or else 1; None of others."""
+        if self.task != "binary" or self.classes is None or len(self.classes) != 2:
+            return None
+        if self.positive is None:
+            return 1
+        return self.classes.index(self.positive) if self.positive in self.classes else None
+
+    @property
     def target_column(self) -> Column:
         """The column to predict."""
         return self.column(self.target)
@@ -270,6 +289,8 @@ class Contract:
             **({} if self.split_by is None else {"split_by": list(self.split_by)}),
             **({} if self.group is None else {"group": self.group}),
             **({} if self.time is None else {"time": self.time}),
+            **({} if self.positive is None else {"positive": self.positive}),
+            **({} if not self.guarded else {"guarded": list(self.guarded)}),
             "columns": [column.to_dict() for column in self.columns],
         }
 
@@ -301,7 +322,7 @@ def diff(old: Contract, new: Contract) -> str:
             ]
     lines += [
         f"~ {field} was {_shown(getattr(old, field))}, is {_shown(getattr(new, field))}"
-        for field in ("target", "key", "task", "classes", "split_by", "group", "time")
+        for field in ("target", "key", "task", "classes", "split_by", "group", "time", "positive", "guarded")
         if getattr(old, field) != getattr(new, field)
     ]
     if not lines and old.hash != new.hash:
@@ -340,6 +361,10 @@ def _problems_of(contract: Contract) -> Iterable[str]:
         yield from _deciding_problems(contract, "group", contract.group)
     if contract.time is not None:
         yield from _deciding_problems(contract, "time", contract.time)
+    if contract.positive is not None and contract.positive_code is None:
+        yield f"positive {contract.positive!r} is not one of two classes"
+    if len(set(contract.guarded)) < len(contract.guarded):
+        yield "guarded names a column twice"
     if not any(column.role == "feature" for column in contract.columns):
         yield "no column has the role feature, so there is nothing to learn from"
 
@@ -483,6 +508,8 @@ def _parse(text: str | bytes) -> Contract:
     split_by = fields.optional_texts("split_by")
     group = fields.optional_text("group")
     time = fields.optional_text("time")
+    positive = fields.optional_text("positive")
+    guarded = fields.optional_texts("guarded") or ()
     entries = raw.get("columns")
     if not isinstance(entries, list) or not entries:
         problems.append("columns must be a list with at least one column")
@@ -490,7 +517,7 @@ def _parse(text: str | bytes) -> Contract:
     columns = tuple(_parse_column(index, entry, problems) for index, entry in enumerate(entries))
     if problems:
         raise InvalidContract(_message(problems))
-    return Contract(target, key, task, classes, columns, split_by, group, time)
+    return Contract(target, key, task, classes, columns, split_by, group, time, positive, guarded)
 
 
 def _parse_column(index: int, entry: Any, problems: list[str]) -> Column:

@@ -60,9 +60,12 @@ def propose(pinned: Contract, inferred: Contract, survey: TableSurvey) -> Propos
     split_by = pinned.split_by and tuple(n for n in pinned.split_by if inferred.has_column(n))
     if split_by == () and pinned.split_by:
         split_by = inferred.split_by
+    follows = task == "binary" and pinned.positive in (classes or ())
     return Proposal(
         Contract(
-            pinned.target, pinned.key, task, classes, tuple(columns), split_by, pinned.group, pinned.time
+            *(pinned.target, pinned.key, task, classes, tuple(columns), split_by, pinned.group, pinned.time),
+            positive=pinned.positive if follows else None,
+            guarded=tuple(name for name in pinned.guarded if inferred.has_column(name)),
         ),
         retyped,
     )

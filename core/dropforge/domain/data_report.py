@@ -24,6 +24,7 @@ _ROLES: Final = {
     "target": "predicted",
     "key": "identifies rows",
     "split": "decides on the split",
+    "guarded": "makes guarded slices",
     "ignored": "not used",
 }
 _FAR_MISSING: Final = 0.05

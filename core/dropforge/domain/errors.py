@@ -161,6 +161,18 @@ class InvalidDecisionGoal(DataError):
     """The parameters of the decision threshold contradict each other, or the target hasn't two classes."""
 
 
+class MissingGuardedColumn(DataError):
+    """A column of ``GuardedColumns`` is not among the columns of the data."""
+
+
+class PrivateGuardedColumn(DataError):
+    """A column of ``GuardedColumns`` is private: the names of its slices would tell its values."""
+
+
+class UnsuitableGuardedColumn(DataError):
+    """A column of ``GuardedColumns`` holds dates or free text, or identifies rows: it makes no slices."""
+
+
 class ConstantTarget(DataError):
     """The target has a single value, so there is nothing to learn."""
 

@@ -7,18 +7,19 @@ exception: "not good enough" ends a run well.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.comparison import Compared, compare
+from dropforge.domain.comparison import Compared, Method, compare, shortage_of
 from dropforge.domain.decision_costs import Decided, decided
 from dropforge.domain.errors import InvalidSettings
 from dropforge.domain.figures import figure, told_apart
-from dropforge.domain.holdout import HoldOut
+from dropforge.domain.guarded_slices import CORRECTION, GuardedSlice, SliceRows, disparity, guarded, level_of
+from dropforge.domain.holdout import HoldOut, Slice
 from dropforge.domain.intervals import CONFIDENCE, Interval, finite_or_none
 from dropforge.domain.metric_registry import METRICS, Metric, metric_named, metric_title
 from dropforge.domain.resampling import resamples_for
@@ -29,6 +30,10 @@ SLICE_CELLS = 20_000_000
 
 MINIMUM_SLICE_RESAMPLES = 100
 """Fewer say little about where 95 % lie: slices of so many rows get values without intervals."""
+
+SMALL_GUARDED_SLICES = ("report", "undecided")
+_NAMED_SLICES = 5
+"""Slices that a sentence names; the others are counted."""
 
 AUTO_THRESHOLDS: Mapping[str, str] = {
     "auc": "0.70, the usual bound of acceptable discrimination (Hosmer and Lemeshow 2013, section 5.2.4)",
@@ -51,6 +56,8 @@ class GatePolicy:
         resamples: bootstrap resamples (fewer on a very large hold-out, see `resamples_for`).
         seed: of the bootstrap.
         positive_class: of two classes, the one that is looked for; None takes the one of code 1.
+        small_guarded_slices: what follows where a guarded slice is too small to compare both models in:
+            ``report`` says so, ``undecided`` leaves the verdict to a person.
     """
 
     metric: str = "auto"
@@ -61,9 +68,15 @@ class GatePolicy:
     resamples: int = 1000
     seed: int = 0
     positive_class: str | None = None
+    small_guarded_slices: str = "report"
 
     def __post_init__(self) -> None:
         problems = []
+        if self.small_guarded_slices not in SMALL_GUARDED_SLICES:
+            problems.append(
+                f"small_guarded_slices must be {' or '.join(SMALL_GUARDED_SLICES)}, "
+                f"not {self.small_guarded_slices!r}"
+            )
         if self.threshold != "auto" and _number(self.threshold) is None:
             problems.append(f"threshold must be auto or a finite number, not {self.threshold!r}")
         if not math.isfinite(self.champion_tolerance) or self.champion_tolerance < 0:
@@ -125,6 +138,7 @@ class Judgement:
     slices: tuple[Mapping[str, Any], ...] = field(default=())
     positive_class: str | None = None
     decision: Decided | None = None
+    guarded: Mapping[str, Any] | None = None
 
     @property
     def accepted(self) -> bool:
@@ -175,6 +189,7 @@ class Judgement:
             "compared": {name: each.to_dict() for name, each in self.compared.items()},
             "slices": [dict(entry) for entry in self.slices],
             **({} if self.decision is None else {"decision": self.decision.to_dict()}),
+            **({} if self.guarded is None else {"guarded": dict(self.guarded)}),
             "rows": self.rows,
             "resamples": self.resamples,
             "confidence": CONFIDENCE,
@@ -188,7 +203,8 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
     threshold, its 95 % interval lies above chance (see `chance_of`), and, where there is a champion, it is
     neither significantly worse (the 95 % interval of the paired difference lies below 0) nor worse by more
     than the tolerance. Where the hold-out is too small for an interval that holds, or the champion could not
-    be scored, the verdict is that the gate can't say: a person decides.
+    be scored, the verdict is that the gate can't say: a person decides. A candidate that is worse than the
+    champion in a guarded slice, beyond an interval that allows for there being so many, is rejected.
 
     Args:
         holdout: both models' predictions.
@@ -223,7 +239,8 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
     resamples = resamples_for(rows, policy.resamples)
     compared = _compare(holdout, np.arange(rows), tuple(METRICS[holdout.task]), resamples, policy.seed)
     decision = decided(holdout, resamples, policy.seed)
-    verdict, reasons = weigh(holdout, compared, policy, champion_reason, decision)
+    slices = guard(holdout, metric, policy)
+    verdict, reasons = weigh(holdout, compared, policy, champion_reason, decision, slices)
     return Judgement(
         verdict=verdict,
         reasons=reasons,
@@ -232,9 +249,10 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
         compared=compared,
         rows=rows,
         resamples=resamples,
-        slices=tuple(_slices(holdout, metric, policy)),
+        slices=(*(each.to_dict() for each in slices), *_slices(holdout, metric, policy)),
         positive_class=holdout.positive,
         decision=decision,
+        guarded=_guard_told(holdout, slices, policy),
     )
 
 
@@ -244,6 +262,7 @@ def weigh(
     policy: GatePolicy,
     champion_reason: str | None = None,
     decision: Decided | None = None,
+    slices: Sequence[GuardedSlice] = (),
 ) -> tuple[Verdict, tuple[Reason, ...]]:
     """Reach the verdict: a fault outweighs a doubt, and a doubt what speaks for the candidate.
 
@@ -251,13 +270,17 @@ def weigh(
         holdout, policy, champion_reason: see `judge`.
         compared: the metric that decides, and r2 where that is of squares; others may be missing.
         decision: how the candidate's decision threshold does, where it has one.
+        slices: the guarded ones.
     """
     metric, threshold = policy.metric_of(holdout.task), policy.threshold_for(holdout)
     deciding, title = compared[metric.name], metric_title(metric.name, holdout.positive)
     faults = [*_absolute(holdout, compared, metric, threshold), *_relative(deciding, title, policy)]
     faults += [] if decision is None else _missed_minima(decision)
+    faults += _worse_slices(slices, title)
     doubts = _doubts(deciding, title, champion_reason)
     remarks = _remarks(deciding, title, threshold, champion_reason)
+    small = _small_slices(slices, title)
+    (doubts if policy.small_guarded_slices == "undecided" else remarks).extend(small)
     if faults:
         return Verdict.REJECTED, (*faults, *doubts)
     if doubts:
@@ -450,6 +473,40 @@ def _remarks(deciding: Compared, title: str, threshold: float, champion_reason: 
     return remarks
 
 
+def _worse_slices(slices: Sequence[GuardedSlice], title: str) -> list[Reason]:
+    """The guarded slices in which the candidate is worse than the champion, the largest loss first."""
+    compared = sum(each.verdict in ("worse", "holds") for each in slices)
+    reasons = []
+    for each in sorted((each for each in slices if each.is_worse), key=lambda each: _value(each.difference)):
+        champion = figure(_value(each.champion))
+        reasons.append(
+            Reason(
+                "GuardedSliceWorse",
+                f"{title} where {each.column} is {each.label!r} ({each.rows:,} rows) differs by "
+                f"{_gain(each.difference or Interval(math.nan))} from the champion's {champion}: worse beyond"
+                f" chance, {compared} guarded slices considered.",
+            )
+        )
+    return reasons
+
+
+def _small_slices(slices: Sequence[GuardedSlice], title: str) -> list[Reason]:
+    small = [each for each in slices if each.verdict == "cant_say"]
+    if not small:
+        return []
+    named = "; ".join(f"{each.column} is {each.label!r}: {each.shortage}" for each in small[:_NAMED_SLICES])
+    more = f"; and {len(small) - _NAMED_SLICES} more" if len(small) > _NAMED_SLICES else ""
+    message = (
+        f"How {title} compares in {len(small)} guarded slice{'s' if len(small) > 1 else ''} can't be said "
+        f"({named}{more}). More rows of them would tell."
+    )
+    return [Reason("GuardedSliceTooSmall", message)]
+
+
+def _value(interval: Interval | None) -> float:
+    return math.nan if interval is None else interval.value
+
+
 def _gain(difference: Interval) -> str:
     value, low, high = told_apart(difference.value, difference.low, difference.high, signed=True)
     return f"{value} [{low}, {high}]"
@@ -460,15 +517,92 @@ def _spacing(limit: float) -> float:
     return 1e-12 * max(1.0, abs(limit))
 
 
+def guard(holdout: HoldOut, metric: Metric, policy: GatePolicy) -> tuple[GuardedSlice, ...]:
+    """Compare both models in every guarded slice that has rows; see `guarded_slices`."""
+    slices = [
+        _slice_rows(holdout, described.name, label, places, metric, policy)
+        for described, label, places in _rows_of_slices(holdout)
+        if described.slicing is not None
+    ]
+    cells = sum(len(each.places) for each in slices)
+    resamples = min(policy.resamples, max(SLICE_CELLS // max(cells, 1), MINIMUM_SLICE_RESAMPLES))
+    compared = [
+        _compare(holdout, each.places, (metric.name,), resamples, policy.seed)[metric.name] for each in slices
+    ]
+    return guarded(slices, compared, metric)
+
+
+def _slice_rows(
+    holdout: HoldOut, column: str, label: str, places: NDArray[np.intp], metric: Metric, policy: GatePolicy
+) -> SliceRows:
+    target, least = holdout.target[places], policy.minimum_slice_rows
+    groups = None if holdout.group is None else holdout.group[places]
+    rarest = len(places)
+    if holdout.classes is not None:
+        rarest = int(np.bincount(target.astype(np.int64), minlength=len(holdout.classes)).min())
+    if len(places) < least:
+        shortage: str | None = f"it takes {least} rows, and there are {len(places)}"
+    else:
+        shortage = shortage_of(metric, Method.BOOTSTRAP, target, holdout.classes, groups)
+    known = None if groups is None else len(np.unique(groups))
+    return SliceRows(column, label, places, rarest, known, shortage)
+
+
+def _guard_told(
+    holdout: HoldOut, slices: Sequence[GuardedSlice], policy: GatePolicy
+) -> dict[str, Any] | None:
+    """Return what ``judgement.json`` says of the guarded columns beside their slices; None without any."""
+    columns = []
+    for place, described in enumerate(holdout.slices):
+        if described.slicing is None or holdout.slice_codes is None:
+            continue
+        models = {"candidate": holdout.of_candidate(), "champion": holdout.of_champion()}
+        told = {
+            name: disparity(scored, holdout.slice_codes[:, place], policy.minimum_slice_rows)
+            for name, scored in models.items()
+            if scored is not None
+        }
+        columns.append(
+            {
+                "name": described.name,
+                "others": list(described.slicing.others),
+                "others_count": described.slicing.others_count,
+                "disparity": {
+                    name: None if each is None else {n: finite_or_none(v) for n, v in each.items()}
+                    for name, each in told.items()
+                },
+            }
+        )
+    if not columns:
+        return None
+    compared = sum(each.verdict in ("worse", "holds") for each in slices)
+    return {
+        "columns": columns,
+        "compared": compared,
+        "correction": CORRECTION,
+        "confidence": level_of(compared),
+        "too_small": policy.small_guarded_slices,
+    }
+
+
+def _rows_of_slices(holdout: HoldOut) -> Iterator[tuple[Slice, str, NDArray[np.intp]]]:
+    """Yield every slice that has rows, with their places."""
+    if holdout.slice_codes is None:
+        return
+    for column, described in enumerate(holdout.slices):
+        for code, label in enumerate(described.labels):
+            places = np.flatnonzero(holdout.slice_codes[:, column] == code)
+            if len(places):
+                yield described, label, places
+
+
 def _slices(holdout: HoldOut, metric: Metric, policy: GatePolicy) -> list[dict[str, Any]]:
     """Return each slice's value with its interval and, with a champion, the paired difference."""
-    found: list[tuple[str, str, NDArray[np.intp]]] = []
-    if holdout.slice_codes is not None:
-        for column, described in enumerate(holdout.slices):
-            for code, label in enumerate(described.labels):
-                rows = np.flatnonzero(holdout.slice_codes[:, column] == code)
-                if len(rows) >= policy.minimum_slice_rows:
-                    found.append((described.name, label, rows))
+    found = [
+        (described.name, label, rows)
+        for described, label, rows in _rows_of_slices(holdout)
+        if described.slicing is None and len(rows) >= policy.minimum_slice_rows
+    ]
     cells = sum(len(rows) for _, _, rows in found)
     resamples = min(policy.resamples, SLICE_CELLS // max(cells, 1))
     if resamples < MINIMUM_SLICE_RESAMPLES:

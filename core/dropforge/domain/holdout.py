@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dropforge.domain.decision_threshold import DecisionThreshold
 from dropforge.domain.errors import InvalidModel, InvalidSettings, InvalidTrainingOutput
 from dropforge.domain.metrics import Scored
+from dropforge.domain.slicing import Slicing
 
 MAXIMUM_BYTES = 1024**3
 """Bytes of all arrays together; 1 GiB is about 20 million rows of a binary task with a champion."""
@@ -21,10 +22,20 @@ MAXIMUM_BYTES = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A column by whose values quality is reported; ``labels`` are the values, by code."""
+    """A column by whose values quality is reported; ``labels`` are the values, by code.
+
+    ``slicing`` says how a guarded column's values were sliced, None of a column that is only reported.
+    """
 
     name: str
     labels: tuple[str, ...]
+    slicing: Slicing | None = None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Self:
+        """Read an entry of ``slices`` in ``training_report.json``."""
+        slicing = raw.get("slicing")
+        return cls(raw["name"], tuple(raw["labels"]), None if slicing is None else Slicing.from_dict(slicing))
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,7 @@ class HoldOut:
                 target=found["target"],
                 candidate=found["candidate"],
                 champion=found.get("champion"),
-                slices=tuple(Slice(s["name"], tuple(s["labels"])) for s in report["slices"]),
+                slices=tuple(map(Slice.of, report["slices"])),
                 slice_codes=found["slice_codes"],
                 group=found.get("group"),
                 threshold=_threshold_of(report),

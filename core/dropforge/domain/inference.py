@@ -53,6 +53,7 @@ _GROUP_NAME = re.compile(
 )
 GROUP_NOTE = "it says which rows belong together (GroupColumn), so it is not learned from"
 TIME_NOTE = "it says which rows are newer (SplitColumn), so it is not learned from"
+GUARDED_NOTE = "quality is judged by its values (GuardedColumns), and it is not learned from"
 _CAMEL_IDENTIFIER = re.compile(r"[a-z](Id|ID)$")
 
 

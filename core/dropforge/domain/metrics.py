@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dropforge.domain.contract import Contract
 from dropforge.domain.metric_registry import METRICS
 
 Floats = NDArray[np.float64]
@@ -47,6 +48,13 @@ class Scored:
         self.target = target
         self.scores = np.asarray(scores, dtype=np.float64)
         self._labels = labels
+
+    @classmethod
+    def of(cls, contract: Contract, target: NDArray[Any], scores: Floats) -> Self:
+        """Rows of a contract, with its positive class as the one of code 1."""
+        if contract.positive_code == 0:
+            return cls(contract.task, 1 - target, scores[:, ::-1])
+        return cls(contract.task, target, scores)
 
     def measure(
         self, names: tuple[str, ...] | None = None, weights: Floats | None = None

@@ -242,7 +242,7 @@ def needs_salt(contract: Contract) -> bool:
 
 
 def _is_logged(column: Column) -> bool:
-    return column.role in ("feature", "key", "split") and column.privacy != "drop"
+    return column.role in ("feature", "key", "split", "guarded") and column.privacy != "drop"
 
 
 # --- columns ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Exact limits of a share by the incomplete beta function, in plain Python: no Lambda carries SciPy."""
+"""Exact limits of a share, and Student's t, by the incomplete beta function: no Lambda carries SciPy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def share_limits(hits: int, trials: int, confidence: float) -> tuple[float, floa
 
 
 def _beta_quantile(a: float, b: float, chance: float) -> float:
-    """Return where the beta distribution reaches a chance below one half, by halving."""
+    """Return where the beta distribution reaches a chance, by halving."""
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -76,3 +76,14 @@ def _beta_quantile(a: float, b: float, chance: float) -> float:
         else:
             high = middle
     return (low + high) / 2
+
+
+@lru_cache(maxsize=4096)
+def student_quantile(freedom: int, tail: float) -> float:
+    """Return the value that Student's t exceeds with the chance `tail`, below one half.
+
+    >>> round(student_quantile(9, 0.025), 3)
+    2.262
+    """
+    share = _beta_quantile(freedom / 2, 0.5, 2 * tail)
+    return math.sqrt(freedom * (1 - share) / share)

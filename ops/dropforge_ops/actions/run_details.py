@@ -25,6 +25,7 @@ from dropforge_ops.render import (
     moment,
     run_seconds,
     say,
+    show_slices,
     status,
     table,
 )
@@ -175,6 +176,9 @@ def _show_judgement(run: Run, judgement: Mapping[str, Any] | None, out: Console)
     facts(out, judged(content))
     for reason in reasons:
         say(out, f"  {reason.get('message', reason)}")
+    if content.get("slices"):
+        _head("Slices of the hold-out", out)
+        show_slices(content, out)
 
 
 def _show_lineage(lineage: Mapping[str, Any] | None, out: Console) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from dropforge.domain.contract import Column
 from dropforge.domain.records import RunStatus
 from dropforge.domain.triggers import run_id_of_execution
 from dropforge_ops.actions.replays import DATA
+from dropforge_ops.render import DISPARITY
 
 REPORT = {
     "rows": {"read": 100, "rejected": 3, "duplicates": 2, "kept": 95},
@@ -82,6 +84,30 @@ def test_shows_one_run_with_states_rows_verdict_and_lineage(stack, on_stack):
         "dropforge approve 1 --wait",
     ):
         assert shown in outcome.stdout
+
+
+def test_shows_the_slices_of_a_run_the_guarded_ones_with_their_verdicts(stack, on_stack):
+    stack.trained(1, "the-run")
+    judged = json.loads(stack.write_judgement("the-run", champion=True))
+    difference = {"value": -0.2, "low": -0.3, "high": -0.1}
+    seen = {
+        "slice": "bed",
+        "label": "x",
+        "rows": 40,
+        "value": 0.9,
+        "low": 0.8,
+        "high": 1.0,
+        "difference": None,
+    }
+    held = {"slice": "ward", "label": "a", "rows": 1200, "value": 0.7, "low": 0.65, "high": 0.75}
+    judged["slices"] = [{**held, "difference": difference, "guarded": True, "verdict": "worse"}, seen]
+    column = {"name": "ward", "disparity": {"candidate": dict.fromkeys(DISPARITY, 0.25)}}
+    judged["guarded"] = {"columns": [column]}
+    stack.write("models/the-run/judgement.json", judged)
+    printed = on_stack("runs", "the-run").stdout
+    assert re.search(r"ward = a +1,200 +0.7 \[0.65, 0.75\] +-0.2 \[-0.3, -0.1\] +worse", printed)
+    assert re.search(r"bed = x +40 +0.9 \[0.8, 1\]", printed)
+    assert "disparity by ward, candidate: parity difference 0.25, parity ratio 0.25" in printed
 
 
 def test_json_of_one_run_holds_everything_that_is_known(stack, on_stack):

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.fakes.records import a_pointer, a_run, a_version
 from tests.unit.console.stored import StoredS3
-from tests.unit.judging.test_judge_model_use_case import CHAMPION, request, store_with
+from tests.unit.judging.test_judge_model_use_case import CHAMPION, guarded, request, store_with
 
 from dropforge.application.judge_model import judge_model
 from dropforge.domain.records import Approval, RunStatus
@@ -106,6 +106,18 @@ def test_a_review_has_every_metric_of_both_models_the_deciding_one_first():
     assert all(row.champion is not None and row.difference is not None for row in found.verdict.metrics)
     assert found.diagnostics["champion"]["roc"]
     assert found.shown.judgement.sha256 == found.model.judgement_sha256
+
+
+def test_guarded_slices_are_told_apart_from_those_that_are_only_shown():
+    only_shown = {"name": "bed", "labels": ["x", "y", "z"]}
+    found = review(*judged(champion=SCORED, strength=2.2, slices=[guarded(), only_shown]))
+    assert [(each.column, each.is_guarded, each.verdict) for each in found.verdict.slices] == [
+        *[("ward", True, "holds")] * 3,
+        *[("bed", False, None)] * 3,
+    ]
+    guard = found.verdict.guard
+    assert (guard.compared, guard.too_small) == (3, "report")
+    assert guard.columns[0].disparity["candidate"]["equalized_odds_ratio"] <= 1
 
 
 def test_a_first_model_has_nothing_to_be_compared_with():

@@ -28,9 +28,11 @@ from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.scores import prediction_profile
 from dropforge.domain.drift.silences import Silence, to_json
 from dropforge.domain.errors import ArtifactChanged, InvalidEvent, InvalidSettings
+from dropforge.domain.guarded_slices import GUARDED_SLICES, guarded_document
 from dropforge.domain.moments import iso
 from dropforge.domain.predictions import PredictionRecord, epoch_ms, logged_inputs, prediction_id
 from dropforge.domain.records import Live, RunStatus
+from dropforge.domain.slicing import Slicing
 from dropforge.domain.triggers import RaisedAlarm
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -59,12 +61,12 @@ def rows_of(rng, count, shift=0.0):
 class World:
     """A prepared data set, its live model's baselines, and a prediction log."""
 
-    def __init__(self, **settings):
+    def __init__(self, *, guarded=(), **settings):
         rng = np.random.default_rng(1)
         x, ward, _, label = rows_of(rng, 3000)
         lines = [f"{a!r},{b},{c}" for a, b, c in zip(x.tolist(), ward, label, strict=True)]
         self.store = InMemoryObjectStore()
-        outcome = prepare("\n".join(["x,ward,y", *lines]).encode(), store=self.store)
+        outcome = prepare("\n".join(["x,ward,y", *lines]).encode(), store=self.store, guarded=guarded)
         self.contract = outcome.contract
         chance = rows_of(rng, 600)[2]
         profile = prediction_profile("binary", self.contract.classes, np.stack([1 - chance, chance], axis=1))
@@ -80,13 +82,31 @@ class World:
         self.rng = rng
         self.policy = WatchPolicy(**settings)
 
-    def serve(self, count, *, hour=0, shift=0.0, labelled=True, inverted=False):
+    def judge_slices(self):
+        """Leave what the judge leaves of the guarded column."""
+        slicing = Slicing.learn("ward", "category", np.array(["a", "b", "c"], dtype=object))
+        held = [
+            {
+                "slice": "ward",
+                "label": label,
+                "rows": 200,
+                "value": 0.89,
+                "low": 0.84,
+                "high": 0.93,
+                "guarded": True,
+            }
+            for label in "abc"
+        ]
+        document = guarded_document("auc", [slicing], held)
+        self.store.write(f"s3://data/models/run-1/{GUARDED_SLICES}", json.dumps(document).encode())
+
+    def serve(self, count, *, hour=0, shift=0.0, labelled=True, inverted=False, inverted_ward=None):
         x, ward, chance, label = rows_of(self.rng, count, shift)
         records = []
         for i in range(count):
             at = START + hour * HOUR + timedelta(milliseconds=i)
             truth = str(label[i])
-            if inverted:
+            if inverted or ward[i] == inverted_ward:
                 truth = {"yes": "no", "no": "yes"}[truth]
             records.append(
                 PredictionRecord(
@@ -208,6 +228,29 @@ def test_labels_that_contradict_the_model_raise_the_quality_alarm():
     assert watched.report.verdict == "quiet"
     assert values(watched)["QualityAlarm"] == 1
     assert values(watched)["DriftAlarm"] == 0
+
+
+def test_live_quality_is_measured_in_the_slices_that_the_model_was_judged_in():
+    world = World(guarded=("ward",), minimum_rows=30)
+    world.judge_slices()
+    world.serve(600, inverted_ward="b")
+    watched = world.watch()
+    found = {each["label"]: each for each in json.loads(world.store.read(watched.report_uri))["slices"]}
+    assert {label: each["verdict"] for label, each in found.items()} == {
+        "a": "steady",
+        "b": "degraded",
+        "c": "steady",
+    }
+    assert found["b"]["live"]["value"] < 0.3
+    assert found["b"]["holdout"] == {"value": 0.89, "low": 0.84, "high": 0.93}
+    assert sum(each["labelled"] for each in found.values()) == 600
+    assert dict(watched.lines)["watched"]["degraded_slices"] == ["ward is 'b'"]
+
+
+def test_without_guarded_columns_reports_say_nothing_of_slices():
+    world = World()
+    world.serve(100)
+    assert "slices" not in json.loads(world.store.read(world.watch().report_uri))
 
 
 def test_a_window_without_predictions_is_not_enough_data_and_writes_no_metric():

@@ -18,6 +18,7 @@ from dropforge.domain.errors import (
     NotComparable,
 )
 from dropforge.domain.gate import GatePolicy
+from dropforge.domain.slicing import Slicing
 
 JOB = "s3://data/models/run-1/job-1/output"
 CHAMPION = {"model_package_arn": "arn:aws:sagemaker:eu-west-1:1:model-package/m/3", "model_sha256": "c" * 64}
@@ -52,6 +53,12 @@ def model_archive(threshold=None, **changes):
     return tarball({**files, "model.json": json.dumps({**content, **changes}).encode()}), content
 
 
+def guarded():
+    """The report's entry of a guarded column, of which the hold-out's rows have three values in turn."""
+    slicing = Slicing.learn("ward", "category", np.array(["a", "b", "c"], dtype=object))
+    return {"name": "ward", "labels": list(slicing.labels), "slicing": slicing.to_dict()}
+
+
 def output_archive(digest, champion=None, strength=2.0, drop=(), **report):
     n = 200
     rng = np.random.default_rng(0)
@@ -62,7 +69,9 @@ def output_archive(digest, champion=None, strength=2.0, drop=(), **report):
         return np.stack([1 - positive, positive], axis=1)
 
     arrays = {"row_key": np.arange(n, dtype=np.uint64), "target": target, "candidate": scores(strength)}
-    arrays["slice_codes"] = np.zeros((n, 0), dtype=np.int16)
+    arrays["slice_codes"] = np.repeat(
+        np.arange(n, dtype=np.int16)[:, None] % 3, len(report.get("slices", ())), 1
+    )
     if champion and champion["scored"]:
         arrays["champion"] = scores(2.0)
     npz = io.BytesIO()
@@ -239,6 +248,45 @@ def test_request_names_every_missing_field():
 def test_request_with_a_metric_of_another_task_is_refused():
     with pytest.raises(InvalidSettings, match="r2"):
         judge_model(request(policy=GatePolicy(metric="r2")), store_with())
+
+
+def test_a_champion_that_could_not_be_scored_is_told_with_what_it_was_judged_by_then():
+    entry = {"scored": False, "reason": "ImportError: no such module", "sha256": "c" * 64, "by": None,
+             "libraries": {"scikit-learn": "1.8.0"}}  # fmt: skip
+    recorded = {"name": "auc", "value": 0.998, "low": 0.99, "high": 1.0}
+    store = store_with(champion=entry)
+    answer = judge_model(request(champion={**CHAMPION, "metric": recorded}), store)
+    assert answer["verdict"] == "undecided"
+    said = answer["reasons"][0]["message"]
+    assert "ImportError: no such module. On its own hold-out it had auc 0.998 [0.99, 1]" in said
+    assert "A candidate that is approved, with a reason, is what the next one is compared with" in said
+    assert answer["champion"]["recorded"] == recorded
+    assert answer["champion"]["libraries"] == {"scikit-learn": "1.8.0"}
+
+
+def test_guarded_slices_are_judged_told_and_kept_for_the_watch():
+    store = store_with(champion={"scored": True, "sha256": "c" * 64}, strength=2.2, slices=[guarded()])
+    answer = judge_model(request(champion=CHAMPION), store)
+    judged = json.loads(store.read(answer["judgement_uri"]))
+    assert [(each["label"], each["rows"], each["verdict"]) for each in judged["slices"]] == [
+        ("a", 67, "holds"),
+        ("b", 67, "holds"),
+        ("c", 66, "holds"),
+    ]
+    assert set(judged["guarded"]["columns"][0]["disparity"]) == {"candidate", "champion"}
+    [line] = answer["slices_told"]
+    assert line.startswith("Guarded slices: auc from ")
+    assert line.endswith("3 compared with the live model, none worse beyond chance.")
+    kept = json.loads(store.read("s3://data/models/run-1/guarded_slices.json"))
+    assert Slicing.from_dict(kept["columns"][0]).codes(["b", None]).tolist() == [1, 4]
+    assert [each["value"] for each in kept["columns"][0]["slices"]] == [e["value"] for e in judged["slices"]]
+
+
+def test_without_guarded_columns_nothing_is_kept_or_told_of_them():
+    store = store_with()
+    answer = judge_model(request(), store)
+    assert answer["slices_told"] == []
+    assert not store.exists("s3://data/models/run-1/guarded_slices.json")
 
 
 def test_the_positive_class_of_the_stack_is_judged_and_told():

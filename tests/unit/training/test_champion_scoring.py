@@ -7,12 +7,14 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import tarfile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sklearn
 from tests.in_memory_store import InMemoryObjectStore
 from tests.unit.training.job_folders import builtin, pack, read_json, run_job, write_job
 from tests.workflow.previous_release import unpack_previous_release
@@ -68,7 +70,10 @@ def test_champion_is_scored_on_the_same_rows_and_both_are_judged(trained, tmp_pa
     root = candidate_job(tmp_path / "job", champion, estimator="boosted", max_iter="20")
     result = run_job(root)
     assert result.returncode == 0, result.stderr
-    assert report_of(root)["champion"] == {"scored": True, "reason": None, "sha256": sha256(champion)}
+    entry = report_of(root)["champion"]
+    assert entry["libraries"]["scikit-learn"] == sklearn.__version__
+    del entry["libraries"]
+    assert entry == {"scored": True, "reason": None, "sha256": sha256(champion), "by": "its own code"}
     with np.load(root / "output" / "data" / "holdout.npz") as arrays:
         scores, rows = arrays["champion"], arrays["row_key"]
         assert not np.array_equal(scores, arrays["candidate"])
@@ -130,6 +135,55 @@ def test_champion_of_a_changed_contract_is_told_to_be_unscorable(trained, tmp_pa
     assert "champion: not scored: SchemaChanged" in result.stdout
     with np.load(root / "output" / "data" / "holdout.npz") as arrays:
         assert "champion" not in arrays.files
+
+
+def old_libraries(folder):
+    """A model's manifest as an image with another scikit-learn wrote it."""
+    content = json.loads((folder / "model.json").read_bytes())
+    return json.dumps({**content, "libraries": {**content["libraries"], "scikit-learn": "1.8.0"}}).encode()
+
+
+BROKEN = b"raise ImportError('this image has no such scikit-learn')\n"
+
+
+def broken_champion(trained, tmp_path, *without):
+    """A champion whose own code doesn't run on this image any more."""
+    folder = tmp_path / "champion"
+    shutil.copytree(trained("wine") / "model", folder)
+    (folder / "model.json").write_bytes(old_libraries(folder))
+    for name in without:
+        (folder / name).unlink()
+    return repacked(folder, tmp_path / "champion.tar.gz", **{"code__inference.py": BROKEN})
+
+
+def test_champion_whose_own_code_fails_is_scored_by_its_compiled_form(trained, tmp_path):
+    root = candidate_job(tmp_path / "job", broken_champion(trained, tmp_path))
+    result = run_job(root)
+    assert result.returncode == 0, result.stderr
+    entry = report_of(root)["champion"]
+    assert (entry["scored"], entry["by"], entry["libraries"]["scikit-learn"]) == (
+        True,
+        "its compiled form",
+        "1.8.0",
+    )
+    assert "scored by its compiled form, because its own code failed: ImportError" in result.stdout
+    with (
+        np.load(root / "output" / "data" / "holdout.npz") as arrays,
+        np.load(trained("wine") / "output" / "data" / "holdout.npz") as own,
+    ):
+        assert arrays["champion"] == pytest.approx(own["candidate"], abs=1e-9)
+
+
+def test_champion_without_a_compiled_form_is_told_with_both_versions(trained, tmp_path):
+    root = candidate_job(tmp_path / "job", broken_champion(trained, tmp_path, "compiled.npz"))
+    assert run_job(root).returncode == 0
+    entry = report_of(root)["champion"]
+    assert (entry["scored"], entry["by"]) == (False, None)
+    assert entry["reason"].startswith("ImportError: this image has no such scikit-learn")
+    assert (
+        f"(it was trained with scikit-learn 1.8.0, and this image has {sklearn.__version__})"
+        in entry["reason"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +335,10 @@ def test_champion_that_predicts_something_else_is_unscorable(trained, tmp_path):
 
 def test_champion_whose_code_fails_is_unscorable_with_its_last_words(trained, tmp_path):
     code = b"raise SystemExit('libfoo is gone')\n"
-    broken = repacked(trained("wine") / "model", tmp_path / "broken.tar.gz", **{"code__inference.py": code})
+    folder = tmp_path / "champion"
+    shutil.copytree(trained("wine") / "model", folder)
+    (folder / "compiled.npz").unlink()
+    broken = repacked(folder, tmp_path / "broken.tar.gz", **{"code__inference.py": code})
     root = candidate_job(tmp_path / "job", broken)
     result = run_job(root)
     assert result.returncode == 0, result.stderr

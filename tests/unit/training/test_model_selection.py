@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -169,3 +171,16 @@ def test_every_wrong_hyperparameter_is_named():
         build_model(contract_of("binary", 2, ["number"]), wrong)
     with pytest.raises(InvalidSettings, match="auc"):
         build_model(contract_of("regression", 0, ["number"]), {"metric": "auc"})
+
+
+def test_folds_measure_the_positive_class():
+    """Nine in ten rows are of the first class: its recall is near 1, the other's is not."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(400) < 0.1).astype(int)
+    X = rng.normal(size=(400, 2)) + 0.5 * y[:, None]
+    means = {}
+    for positive in ("c0", "c1"):
+        contract = replace(contract_of("binary", 2, ["number"] * 2), positive=positive)
+        chosen = build_model(contract, {"metric": "recall", "max_iter": 5}).fit(X, y)
+        means[positive] = max(each["mean"] for each in chosen.scores_.values())
+    assert means["c0"] > 0.95 > means["c1"]

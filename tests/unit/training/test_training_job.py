@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 from tests.unit.training.job_folders import (
@@ -383,3 +384,26 @@ def test_stopping_leaves_no_model_and_says_so(tmp_path):
     assert stopped.returncode == 143
     assert "Stopped: SIGTERM" in stopped.stdout
     assert list((root / "model").iterdir()) == []
+
+
+def test_a_job_judges_by_the_positive_class_and_slices_guarded_columns(tmp_path):
+    contract, frame = builtin("breast-cancer")
+    size = contract.features[0].name
+    columns = (*contract.columns, Column("site", "category", "guarded", nullable=True))
+    contract = replace(contract, columns=columns, positive="benign", guarded=("site", size))
+    frame["site"] = ["left", "right", None][0:1] * len(frame)
+    frame.loc[::3, "site"] = "right"
+    frame.loc[::7, "site"] = None
+    root = write_job(tmp_path, contract, frame, {"metric": "recall", "seed": "0", "estimator": "linear"})
+    assert run_job(root).returncode == 0, (root / "output" / "failure").read_text()
+    report, holdout = report_of(root), holdout_of(root)
+    assert [each["name"] for each in report["slices"]] == ["site", size]
+    assert report["slices"][0]["labels"] == ["left", "right", "(other values)", "(missing)"]
+    assert report["slices"][1]["labels"][0].startswith("up to ")
+    assert len(report["slices"][1]["labels"]) == 5
+    assert holdout.slice_codes.min() >= 0
+    assert set(holdout.slice_codes[:, 0].tolist()) == {0, 1, 3}
+    # The printed recall is the benign class's, of validation rows.
+    scored = Scored("binary", holdout.target, holdout.candidate)
+    assert Scored.of(contract, holdout.target, holdout.candidate).value("recall") != scored.value("recall")
+    assert set(report["importance"]) == {column.name for column in contract.features}

@@ -53,6 +53,7 @@ def test_says_all_that_the_next_states_read():
         "model_data_url": live.model_data_url,
         "model_sha256": live.model_sha256,
         "model_digest": world.ledger.get_model(1).model_digest,
+        "metric": live.metric,
     }
     assert 1 <= len(answer["metric_definitions"]) <= 40
     assert (answer["trigger"], answer["replay_of"]) == ("drop", None)

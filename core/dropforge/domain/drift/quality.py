@@ -62,6 +62,18 @@ class Quality:
         }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class SliceQuality:
+    """The same in one guarded slice, corrected for how many there are."""
+
+    column: str
+    label: str
+    quality: Quality
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"slice": self.column, "label": self.label, **self.quality.to_dict()}
+
+
 def measure_quality(
     task: str,
     classes: Sequence[str] | None,

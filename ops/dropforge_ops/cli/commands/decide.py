@@ -15,7 +15,7 @@ from dropforge_ops.actions.progress_view import ProgressView
 from dropforge_ops.actions.waiting import Deadline, until
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import OperationFailed
-from dropforge_ops.render import facts, judged, number, say
+from dropforge_ops.render import facts, judged, number, say, show_slices
 from dropforge_ops.stack.data_reports import read_data_report
 
 _SAID = {
@@ -121,6 +121,7 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
             ("verdict", f"{_SAID[shown.verdict]} {' '.join(decisions.told(shown))}".strip()),
         ],
     )
+    show_slices(content, console)
 
 
 def _warn_of_left_out(invocation: Invocation, model: ModelVersion) -> None:

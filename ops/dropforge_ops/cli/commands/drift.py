@@ -151,6 +151,8 @@ def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] =
             ("report", found.uri),
         ],
     )
+    if content.get("slices"):
+        out.print(_slices(content["slices"]))
     for kind, alarm in content["alarms"].items():
         said = "raised" if alarm["raised"] else "not raised"
         say(out, f"{kind} alarm {said}: {alarm['reason']}")
@@ -164,6 +166,21 @@ def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] =
         say(out, said)
     for name, reason in content["unwatched"].items():
         say(out, f"{name} is not watched: {reason}")
+
+
+def _slices(slices: Sequence[Mapping[str, Any]]) -> Any:
+    """Live quality in guarded slices."""
+    rows = [
+        [
+            f"{each['slice']} = {each['label']}",
+            each["labelled"],
+            interval(each["live"]),
+            interval(each["holdout"]),
+            _verdict(each["verdict"]),
+        ]
+        for each in slices
+    ]
+    return table(["slice", "outcomes", "live", "on the hold-out", "verdict"], rows)
 
 
 def _columns(columns: Sequence[Mapping[str, Any]]) -> Any:

@@ -38,6 +38,7 @@ from dropforge_ops.console.reading.drift import (
     AlarmState,
     ColumnWindow,
     History,
+    SliceQuality,
     Statistic,
     WatchHistory,
     Window,
@@ -231,6 +232,25 @@ def _draw_quality_now(newest: Window) -> None:
         alarm = newest.alarms.get("quality")
         if alarm is not None:
             facts({"quality alarm": alarm_in_words(alarm)})
+        if newest.slices:
+            html.h3("In guarded slices")
+            html.p(
+                "Each slice gets an equal part of the rate of false alarms. None of them rings by itself."
+            ).classes("dim")
+            Table(_SLICES, lambda each: f"{each.column}={each.label}", label="Live quality in slices").show(
+                newest.slices
+            )
+
+
+_QUALITY: Final[Mapping[str, tuple[str, str]]] = {"steady": ("steady", "ok"), "degraded": ("degraded", "bad")}
+
+_SLICES: Final[tuple[Column[SliceQuality], ...]] = (
+    Column("Slice", lambda each: f"{each.column} = {each.label}"),
+    Column("Outcomes", lambda each: f"{each.quality.labelled:,}", kind="number", narrow=False),
+    Column("Live", lambda each: figure(each.quality.live), kind="number"),
+    Column("Hold-out", lambda each: figure(each.quality.holdout), kind="number"),
+    Column("", lambda each: chip(*_QUALITY.get(each.quality.verdict, ("can't say", "warn")))),
+)
 
 
 def _draw_setting(newest: Window) -> None:

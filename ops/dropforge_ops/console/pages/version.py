@@ -30,6 +30,7 @@ from dropforge_ops.console.components.intervals import (
 )
 from dropforge_ops.console.components.layout import card
 from dropforge_ops.console.components.live import live
+from dropforge_ops.console.components.slices import draw_gain, draw_slices
 from dropforge_ops.console.components.tables import Column, Table
 from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
 from dropforge_ops.console.components.told_data import draw_told_data
@@ -40,7 +41,6 @@ from dropforge_ops.console.reading.models import (
     DELETED,
     MetricRow,
     Review,
-    SliceRow,
     Span,
     Standing,
     read_refused,
@@ -53,7 +53,6 @@ from dropforge_ops.console.reading.wording import (
     headline,
     interval_in_words,
     side_word,
-    signed,
 )
 from dropforge_ops.render import fitted_rows, hyperparameters
 
@@ -185,7 +184,7 @@ _HISTORY: Final[tuple[Column[StageChange], ...]] = (
 def _draw(review: Review) -> None:
     _draw_verdict(review)
     _draw_metrics(review)
-    _draw_slices(review)
+    draw_slices(review.verdict)
     _draw_curves(review)
     draw_told_data(review.data)
     _draw_lineage(review)
@@ -271,7 +270,7 @@ def _draw_metrics(review: Review) -> None:
     if has_champion:
         columns += [
             Column("Live then", lambda row: value(row.champion), kind="number", narrow=False),
-            Column("Gain", lambda row: _gain(row.difference), kind="number"),
+            Column("Gain", lambda row: draw_gain(row.difference), kind="number"),
             Column("", lambda row: difference_bar(row.difference, reach_of(row.difference)), narrow=False),
             Column("", lambda row: _side(row.difference), narrow=False),
         ]
@@ -285,46 +284,9 @@ def _draw_metrics(review: Review) -> None:
         Table(columns, lambda row: row.name, label="Metrics").show(verdict.metrics)
 
 
-def _gain(span: Span | None) -> None:
-    html.span(signed(None if span is None else span.value))
-    html.div(between(span, of_difference=True)).classes("hint")
-
-
 def _side(span: Span | None) -> None:
     word, tone = side_word(span)
     chip(word, tone)
-
-
-def _draw_slices(review: Review) -> None:
-    slices = review.verdict.slices
-    if not slices:
-        return
-    name = review.verdict.deciding.name
-    low, high = scale_of(*(each.candidate for each in slices), review.verdict.deciding.candidate)
-    overall = review.verdict.deciding.candidate.value
-
-    columns = [
-        Column[SliceRow]("Slice", lambda row: f"{row.column} = {row.label}"),
-        Column("Rows", lambda row: f"{row.rows:,}", kind="number", narrow=False),
-        Column(name, lambda row: figure(row.candidate.value), kind="number"),
-        Column(
-            "", lambda row: interval_bar(row.candidate, low, high, mark=overall, tone="first"), narrow=False
-        ),
-    ]
-    if any(row.difference is not None for row in slices):
-        columns += [
-            Column("Gain", lambda row: _gain(row.difference), kind="number"),
-            Column("", lambda row: _side(row.difference), narrow=False),
-        ]
-    with card("Slices"):
-        html.p(
-            f"{name} on the rows with one value of a column; the line is the whole hold-out. Small "
-            "slices have "
-            f"wide intervals, and of {len(slices)} slices about {max(1, round(len(slices) * 0.05))} "
-            "will look "
-            "different by chance."
-        ).classes("dim")
-        Table(columns, lambda row: f"{row.column}={row.label}", label="Slices").show(slices)
 
 
 def _draw_curves(review: Review) -> None:

@@ -81,6 +81,15 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class SliceQuality:
+    """The same in one guarded slice."""
+
+    column: str
+    label: str
+    quality: Quality
+
+
+@dataclass(frozen=True)
 class AlarmWord:
     """What a window's report says of one kind of alarm."""
 
@@ -103,6 +112,7 @@ class Window:
     together: ColumnWindow | None
     unwatched: Mapping[str, str]
     quality: Quality | None
+    slices: tuple[SliceQuality, ...]
     alarms: Mapping[str, AlarmWord]
     policy: Mapping[str, Any]
 
@@ -251,7 +261,10 @@ def window_of(uri: str, report: Mapping[str, Any]) -> Window | None:
         columns=tuple(_column(each) for each in report.get("columns") or []),
         together=None if classifier is None else _classifier(classifier, report["policy"]),
         unwatched=dict(report.get("unwatched") or {}),
-        quality=_quality(report.get("quality")),
+        quality=None if report.get("quality") is None else _quality(report["quality"]),
+        slices=tuple(
+            SliceQuality(each["slice"], each["label"], _quality(each)) for each in report.get("slices") or []
+        ),
         alarms={
             kind: AlarmWord(bool(each["raised"]), str(each["reason"]), each.get("cooldown_until"))
             for kind, each in (report.get("alarms") or {}).items()
@@ -338,9 +351,7 @@ def _classifier(raw: Mapping[str, Any], policy: Mapping[str, Any]) -> ColumnWind
     return ColumnWindow("all columns together", "classifier", drifted, adjusted, 0, 0, (auc,))
 
 
-def _quality(raw: Mapping[str, Any] | None) -> Quality | None:
-    if raw is None:
-        return None
+def _quality(raw: Mapping[str, Any]) -> Quality:
     live, holdout = raw.get("live") or {}, raw.get("holdout") or {}
     return Quality(
         str(raw["metric"]),

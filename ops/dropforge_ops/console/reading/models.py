@@ -94,6 +94,40 @@ class SliceRow:
     candidate: Span
     champion: float | None
     difference: Span | None
+    is_guarded: bool = False
+    verdict: str | None = None
+    shortage: str | None = None
+
+
+@dataclass(frozen=True)
+class GuardedColumn:
+    """A guarded column: values that share a slice, and by model the disparity between slices."""
+
+    name: str
+    others: tuple[str, ...]
+    others_count: int
+    disparity: Mapping[str, dict[str, float | None] | None]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What the gate held guarded slices to."""
+
+    columns: tuple[GuardedColumn, ...]
+    compared: int
+    confidence: float
+    too_small: str
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any] | None) -> Self | None:
+        """Read ``guarded`` of ``judgement.json``, which isn't there without guarded columns."""
+        if raw is None:
+            return None
+        columns = [
+            GuardedColumn(each["name"], tuple(each["others"]), each["others_count"], each["disparity"])
+            for each in raw["columns"]
+        ]
+        return cls(tuple(columns), raw["compared"], raw["confidence"], raw["too_small"])
 
 
 @dataclass(frozen=True)
@@ -110,6 +144,7 @@ class Judged:
     metrics: tuple[MetricRow, ...]
     slices: tuple[SliceRow, ...]
     positive_class: str | None = None
+    guard: Guard | None = None
 
     @property
     def deciding(self) -> MetricRow:
@@ -141,6 +176,7 @@ class Judged:
             metrics=tuple(sorted(rows, key=lambda each: not each.decides)),
             slices=tuple(_slice_row(each) for each in content.get("slices") or []),
             positive_class=metric.get("positive_class"),
+            guard=Guard.of(content.get("guarded")),
         )
 
 
@@ -289,6 +325,9 @@ def _slice_row(raw: Mapping[str, Any]) -> SliceRow:
         Span.of(raw) or Span(None),
         raw.get("champion"),
         Span.of(raw.get("difference")),
+        bool(raw.get("guarded")),
+        raw.get("verdict"),
+        raw.get("shortage"),
     )
 
 
