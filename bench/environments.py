@@ -20,6 +20,7 @@ PACKAGES = {
     "evidently": ("evidently==0.7.15", "numpy<2.2", "pandas<3", "scipy<1.16", "pyarrow==22.0.0"),
     "scipy": ("scipy==1.16.3", "pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
     "mlflow": ("mlflow==3.17.2", "scikit-learn==1.9.0", "pandas==2.2.3", "joblib==1.5.3"),
+    "fairlearn": ("fairlearn==0.15.0", "scikit-learn==1.9.0", "numpy==2.3.5", "pandas==2.3.3"),
     "duckdb": ("duckdb==1.4.2", "numpy==2.3.5"),
 }
 

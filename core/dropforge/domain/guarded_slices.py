@@ -197,7 +197,7 @@ def slices_told(slices: Sequence[Mapping[str, Any]], title: str) -> list[str]:
 
 
 def disparity(scored: Scored, codes: NDArray[np.int16], least_rows: int) -> Mapping[str, float] | None:
-    """Return how differently a binary model treats the slices of one column, as fairlearn 0.13 defines it.
+    """Return how differently a binary model treats the slices of one column, as fairlearn 0.15 defines it.
 
     ``demographic_parity``: shares of rows that are called positive; ``equalized_odds``: true and false
     positive rates, of which the larger difference and the smaller ratio count. A difference is the largest
