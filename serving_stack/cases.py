@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class Request:
         }
 
 
-def requests_for(smoke: dict[str, Any]) -> list[Request]:
+def requests_for(smoke: Mapping[str, Any]) -> list[Request]:
     """Return the requests for a model: its smoke rows in both types, and everything that is refused."""
     rows = smoke["instances"]
     sent = json.dumps({"instances": rows}).encode()

@@ -53,6 +53,8 @@ def enter(spec: dict[str, Any], harness: socket.socket) -> None:
         socket.send_fds(harness, [b"proxy"], [listening.fileno()])
         listening.close()
     show_ml(root)
+    for path in spec["absent"]:
+        bind("/dev/null", path)
     if spec["nginx"]:
         _make_room_for_nginx(Path(root))
     _cover("/tmp", 0o1777)  # noqa: S108 - that is what it covers

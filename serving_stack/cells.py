@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,19 @@ from tests.unit.training.job_folders import builtin, run_job, write_job
 
 from dropforge.application.serving_environment import serving_environment
 from dropforge.domain import manifest
+from serving_stack.environment import IMAGE, REPOSITORY
 
+OPENMP = "libgomp.so.1"
+WHEELS = REPOSITORY / "training" / "wheels.py"
+XGBOOST = REPOSITORY / "examples" / "xgboost" / "model.py"
+LIGHTGBM = """
+from lightgbm import LGBMClassifier
+
+
+def build_model(schema, hyperparameters):
+    # Threads of OpenMP, in a worker that gunicorn has forked.
+    return LGBMClassifier(n_estimators=20, n_jobs=2, random_state=0, verbose=-1)
+"""
 REGION = "us-east-1"
 NOBODY = 65534
 HEALTHY, ENDED, UNHEALTHY = "healthy", "ended", "unhealthy"
@@ -30,6 +44,8 @@ class Archive:
 
     name: str
     folder: Path
+    smoke: Mapping[str, Any]
+    """Rows and their predictions, as training wrote them."""
 
     def environment(self) -> dict[str, str]:
         """What is registered with it."""
@@ -54,28 +70,50 @@ class Cell:
     """Whether the package index is asked."""
     locally: bool = True
     """Whether the local model server runs it too."""
+    without: str | None = None
+    """A system library that isn't there."""
 
 
-def train(work: Path) -> tuple[Archive, Archive, dict[str, Any]]:
-    """Train; returns the archive, the same one as the previous release wrote it, and the smoke rows.
+def train(work: Path) -> tuple[Archive, Archive]:
+    """Train; returns the archive, and the same one as the previous release wrote it.
 
     Raises:
         RuntimeError: training failed.
     """
-    contract, frame = builtin("wine")
     job = work / "job"
-    job.mkdir()
-    write_job(job, contract, frame)
-    done = run_job(job)
-    if done.returncode != 0:
-        raise RuntimeError(f"training failed: {done.stderr[-2000:]}")
+    today = _trained(job, "today's")
     previous = work / "previous"
     shutil.copytree(job / "model", previous)
     for name in ("pyproject.toml", "build_backend.py"):
         (previous / "code" / name).unlink()
     _write_digests(previous)
-    smoke = json.loads((job / "output" / "data" / "smoke.json").read_bytes())
-    return Archive("today's", job / "model"), Archive("previous", previous), smoke
+    return today, Archive("previous", previous, today.smoke)
+
+
+def train_with_library(work: Path, requirement: str, model_py: str) -> Archive:
+    """Train with a library that the image lacks. Raises RuntimeError as `train` does."""
+    name = requirement.partition("==")[0]
+    project, job = work / f"{name}-requirements", work / name
+    project.mkdir()
+    (project / "requirements.txt").write_text(f"{requirement}\n")
+    shutil.copyfile(IMAGE, project / IMAGE.name)
+    carried = job / "input" / "data" / "code" / "wheels"
+    for verb in (["lock"], ["fetch", str(carried)]):
+        command = [sys.executable, str(WHEELS), "--requirements", str(project), *verb]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr[-2000:])
+    return _trained(job, name, model_py)
+
+
+def _trained(job: Path, name: str, model_py: str | None = None) -> Archive:
+    contract, frame = builtin("wine")
+    job.mkdir(exist_ok=True)
+    write_job(job, contract, frame, model_py=model_py)
+    done = run_job(job)
+    if done.returncode != 0:
+        raise RuntimeError(f"training failed: {done.stderr[-2000:]}")
+    return Archive(name, job / "model", json.loads((job / "output" / "data" / "smoke.json").read_bytes()))
 
 
 def changed(archive: Archive, name: str, folder: Path, **files: str) -> Archive:
@@ -84,7 +122,7 @@ def changed(archive: Archive, name: str, folder: Path, **files: str) -> Archive:
     for file, text in files.items():
         (folder / "code" / file.replace("__", ".")).write_text(text)
     _write_digests(folder)
-    return Archive(name, folder)
+    return Archive(name, folder, archive.smoke)
 
 
 def _write_digests(folder: Path) -> None:
@@ -138,6 +176,7 @@ def cells_for(today: Archive, previous: Archive, work: Path) -> Iterator[Cell]:
     other = replace(today, name="another model's")
     yield Cell(other, now, tampered, 0, network=False, outcome=UNHEALTHY, said="was registered")
     yield from needing_packages(today, work)
+    yield from with_libraries(work)
 
 
 def needing_packages(today: Archive, work: Path) -> Iterator[Cell]:
@@ -146,6 +185,20 @@ def needing_packages(today: Archive, work: Path) -> Iterator[Cell]:
     yield Cell(there, "as registered", there.environment(), 0, network=False, outcome=ENDED, said="pip")
     absent = changed(today, "needs more", work / "absent", requirements__txt="narwhals-of-nobody==1\n")
     yield Cell(absent, "as registered", absent.environment(), 0, network=False, outcome=ENDED, said="pip")
+
+
+def with_libraries(work: Path) -> Iterator[Cell]:
+    """Archives that carry wheels: one that bundles its OpenMP, and one that expects the system to have it."""
+    bundled = train_with_library(work, "xgboost-cpu==3.4.1", XGBOOST.read_text())
+    expected = train_with_library(work, "lightgbm==4.7.0", LIGHTGBM)
+    for user in (0, NOBODY):
+        yield Cell(bundled, "as registered", bundled.environment(), user, network=False)
+        yield Cell(
+            *(expected, "no libgomp", expected.environment(), user),
+            network=False,
+            without=OPENMP,
+            said=f"{OPENMP}: scikit-learn's copy",
+        )
 
 
 def alone(archive: Archive) -> Cell:

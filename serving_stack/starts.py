@@ -99,6 +99,12 @@ def _own_packages(cell: Cell, stack: Path) -> Iterator[Path]:
         yield Path(shutil.copytree(stack, Path(temporary) / "links", symlinks=True, copy_function=os.link))
 
 
+def _places_of(library: str) -> Iterator[Path]:
+    """Yield where this machine has a system library."""
+    for folder in ("/lib", "/lib64", "/usr/lib", "/usr/lib64"):
+        yield from {path.resolve() for path in Path(folder).rglob(f"{library}*") if path.is_file()}
+
+
 def _start(
     cell: Cell, packages: Path, stack: Path, root: Path, requests: list[Request], nginx_binary: str | None
 ) -> tuple[dict[str, Any], list[str]]:
@@ -113,6 +119,7 @@ def _start(
         "user": cell.user,
         "network": cell.network,
         "nginx": cell.with_nginx,
+        "absent": [str(path) for path in _places_of(cell.without)] if cell.without else [],
         "needed": needed,
         "command": [str(stack / "bin" / "serve")],
         "environment": {

@@ -133,3 +133,4 @@ def provide_openmp(folder: Path) -> None:
         file.seek(dynamic.name_at)
         file.write(OPENMP.encode() + b"\0")
     ctypes.CDLL(str(named))
+    print(f"{OPENMP}: scikit-learn's copy, since the system has none", flush=True)

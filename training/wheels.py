@@ -480,12 +480,15 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument(
+        "--requirements", type=Path, default=HERE, metavar="DIR", help="the folder of requirements.txt"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("lock")
     verbs.add_parser("check")
     verbs.add_parser("fetch").add_argument("folder", type=Path)
     given = parser.parse_args(arguments)
-    files = Files()
+    files = Files(given.requirements)
     try:
         if given.verb == "fetch":
             fetch(files, given.folder)

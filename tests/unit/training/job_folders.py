@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from tests.unit.training.forked_programs import Forked, forked
 
-import wheels
 from dropforge.domain.contract import GROUP_KEY, ROW_KEY, Column, Contract
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -101,7 +100,9 @@ def write_job(
     code.mkdir(exist_ok=True)
     for program in (release / "training").glob("*.py"):
         shutil.copy(program, code / program.name)
-    wheels.fetch(wheels.Files(release / "training"), code / "wheels")
+    if (release / "training" / "requirements.lock").is_file():
+        program = release / "training" / "wheels.py"
+        subprocess.run([sys.executable, str(program), "fetch", str(code / "wheels")], check=True)
     if model_py is not None:
         (code / "model.py").write_text(model_py)
     package = code / "dropforge"

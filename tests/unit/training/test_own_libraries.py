@@ -1,0 +1,138 @@
+"""Wheels that a job or a model carries are imported where nothing can be installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from tests.unit.training.job_folders import TRAINING
+
+import own_libraries
+from dropforge.domain.errors import UnusableLibrary
+from shared_objects import Dynamic, needed, objects_below
+
+PACKAGES = Path(next(iter(__import__("sklearn").__path__))).parent
+
+
+def wheel(folder: Path, name: str, **members: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, text in members.items():
+            archive.writestr(member, text)
+    return path
+
+
+def python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a program that may import the training code, in an interpreter of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(TRAINING)!r})\n{program}"]
+        + [str(each) for each in arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+ADDING = """
+from pathlib import Path
+import own_libraries
+own_libraries.add(Path(sys.argv[1]))
+own_libraries.add(Path(sys.argv[1]))
+import forest, platform_part, importlib.metadata
+print(forest.VALUE, platform_part.VALUE, importlib.metadata.version("forest"), len(sys.path))
+"""
+
+
+def test_carried_wheels_are_imported_before_the_images_and_added_once(tmp_path: Path) -> None:
+    wheel(
+        tmp_path / "wheels",
+        "forest-1.2",
+        **{
+            "forest/__init__.py": "VALUE = 'carried'",
+            "forest-1.2.data/platlib/platform_part.py": "VALUE = 'of this platform'",
+            "forest-1.2.data/scripts/forest": "never unpacked",
+            "forest-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: forest\nVersion: 1.2\n",
+        },
+    )
+    before = python("print(len(sys.path))")
+    ran = python(ADDING, tmp_path / "wheels")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [
+        "libraries: forest 1.2",
+        f"carried of this platform 1.2 {int(before.stdout) + 1}",
+    ]
+
+
+def test_without_wheels_nothing_changes(tmp_path: Path) -> None:
+    path = list(sys.path)
+    own_libraries.add(tmp_path / "absent")
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("member", "says"), [("../outside.py", "leads out"), ("/etc/outside.py", "leads out")]
+)
+def test_a_wheel_whose_paths_lead_out_is_refused(tmp_path: Path, member: str, says: str) -> None:
+    packed = wheel(tmp_path / "wheels", "forest-1.2", **{member: ""})
+    with pytest.raises(UnusableLibrary, match=says):
+        own_libraries.unpack(packed, tmp_path / "place", 1000)
+
+
+def test_a_damaged_or_swollen_wheel_is_refused(tmp_path: Path) -> None:
+    packed = wheel(tmp_path / "wheels", "forest-1.2", **{"forest.py": "x" * 2000})
+    with pytest.raises(UnusableLibrary, match="more than 1000 bytes"):
+        own_libraries.unpack(packed, tmp_path / "place", 1000)
+    packed.write_bytes(packed.read_bytes()[:60])
+    with pytest.raises(UnusableLibrary, match=r"forest-1\.2.*can't be unpacked"):
+        own_libraries.unpack(packed, tmp_path / "place", 1_000_000)
+
+
+def test_modules_that_are_loaded_from_elsewhere_are_not_replaced_in_silence(tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels", "forest-1.2", **{"zipfile/__init__.py": ""})
+    ran = python(
+        "from pathlib import Path; import own_libraries; own_libraries.add(Path(sys.argv[1]))",
+        tmp_path / "wheels",
+    )
+    assert "UnusableLibrary: zipfile of wheels/ was loaded from" in ran.stderr
+
+
+def test_shared_objects_say_what_they_need() -> None:
+    (openmp,) = (PACKAGES / "scikit_learn.libs").glob("libgomp*")
+    with openmp.open("rb") as file:
+        dynamic = Dynamic.read(file)
+    assert dynamic is not None
+    assert dynamic.name == openmp.name
+    users = [path for path in objects_below(PACKAGES / "sklearn" / "utils") if openmp.name in needed(path)]
+    assert users, "scikit-learn's own modules are linked to it"
+
+
+def test_what_is_no_shared_object_needs_nothing(tmp_path: Path) -> None:
+    for content in (b"", b"\x7fELF", b"text of a linker script", b"\x7fELF\x01\x01" + b"\0" * 100):
+        (tmp_path / "x.so").write_bytes(content)
+        assert needed(tmp_path / "x.so") == ()
+
+
+PROVIDING = """
+import ctypes
+from pathlib import Path
+own = Path(sys.argv[1])
+import own_libraries
+own_libraries.OPENMP = "libgomp.so.9"
+own_libraries.provide_openmp(own)
+# By that name alone, as the loader looks for what a library is linked to.
+print(ctypes.CDLL("libgomp.so.9").omp_get_max_threads() > 0)
+"""
+
+
+def test_openmp_is_provided_under_the_name_that_is_asked_for(tmp_path: Path) -> None:
+    ran = python(PROVIDING, tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [
+        "libgomp.so.9: scikit-learn's copy, since the system has none",
+        "True",
+    ]
