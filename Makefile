@@ -15,7 +15,7 @@ ENV ?= default
 TESTS ?= tests local/tests
 # Much of a test on the local host is waiting: four processes keep two cores busy.
 WORKERS ?= 4
-# Of the unit tests those that start no process, train nothing and search no large spaces.
+# Of the unit tests those that start no process and train nothing; of these those that search no large spaces.
 UNIT := judging handlers workflow_use_cases contract cost console service_adapters
 
 .PHONY: help setup demo up unit test rooms ordinary-user screenshots faults realworld readers bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written newest-ministack
@@ -40,7 +40,7 @@ up: setup machines-are-written ## keep the same host running; Ctrl-C stops it, i
 	@dropforge up $(ARGS)
 
 unit: setup ## run the fast tests, in seconds
-	@pytest -q -n 2 $(addprefix tests/unit/,$(UNIT))
+	@pytest -q -n 2 -m "not thorough" $(addprefix tests/unit/,$(UNIT))
 
 test: setup ## run every test
 	@scripts/find_chromium.sh >/dev/null

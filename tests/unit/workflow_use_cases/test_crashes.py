@@ -12,6 +12,8 @@ from dropforge.application.admit_run import Admission
 from dropforge.domain.errors import LostLock
 from dropforge.domain.records import RunStatus
 
+pytestmark = pytest.mark.thorough
+
 
 def admission_of(world: World, number: int) -> Admission:
     return Admission("admitted", "", world.ledger.get_run(a_drop(number).run_id))

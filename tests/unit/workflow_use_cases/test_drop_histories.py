@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -27,6 +28,8 @@ from dropforge.domain.records import Run, RunStatus
 from dropforge.domain.run_endings import ending_of
 from dropforge.domain.run_manifest import Remarks, RunManifest
 from dropforge.domain.triggers import Drop
+
+pytestmark = pytest.mark.thorough
 
 _KEYS = 3
 _ENDS = ("registered", "gate", "transient", "permanent", "stopped", "killed", "one bad file", "all files bad")

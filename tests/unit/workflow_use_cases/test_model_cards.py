@@ -182,6 +182,7 @@ value = st.floats(allow_nan=False, allow_infinity=False) | st.none()
 interval = st.fixed_dictionaries({"value": value, "low": value, "high": value})
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None)
 @given(
     columns=st.lists(names, max_size=400),

@@ -16,6 +16,8 @@ from tests.fakes.world import Crash, World
 from dropforge.domain.drop_life import DropState
 from dropforge.domain.records import LockName, RunStatus
 
+pytestmark = pytest.mark.thorough
+
 _DROPS, _CLIENTS = 200, 8
 _THROTTLED = {"Error": "Lambda.TooManyRequestsException", "Cause": "Rate Exceeded."}
 _DENIED = {"Error": "AccessDenied", "Cause": "not authorized"}
