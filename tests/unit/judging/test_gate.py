@@ -13,6 +13,7 @@ from dropforge.domain.decision_threshold import Choice, DecisionThreshold
 from dropforge.domain.errors import InvalidSettings, InvalidTrainingOutput
 from dropforge.domain.gate import GatePolicy, judge
 from dropforge.domain.holdout import HoldOut, Slice
+from dropforge.domain.metric_registry import METRICS
 from dropforge.domain.resampling import resample_weights, resamples_for
 
 
@@ -47,6 +48,19 @@ def regression(n=200, noise=0.5, champion_noise=None, seed=2):
 
 def codes(judgement):
     return [reason.code for reason in judgement.reasons]
+
+
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task in METRICS for name in METRICS[task]])
+def test_any_metric_can_decide(task, name):
+    rng = np.random.default_rng(5)
+    target = rng.normal(size=60) if task == "regression" else rng.permutation(np.arange(60) % 3)
+    classes = None if task == "regression" else ("a", "b", "c")
+    scores = target + 0.1 if task == "regression" else np.eye(3)[target] * 0.8 + 0.1 / 1.5
+    if task == "binary":
+        target, classes, scores = target % 2, classes[:2], np.eye(2)[target % 2] * 0.8 + 0.1
+    holdout = HoldOut(task, classes, np.arange(60, dtype=np.uint64), target, scores)
+    judged = judge(holdout, GatePolicy(metric=name, threshold="0.5", resamples=100))
+    assert judged.metric.name == name
 
 
 def test_accepts_first_model_that_meets_the_threshold():
