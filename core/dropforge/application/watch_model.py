@@ -38,6 +38,7 @@ from dropforge.domain.services import Workflows
 from dropforge.domain.serving import read_live_contract
 from dropforge.domain.slicing import Slicing
 from dropforge.domain.triggers import AlarmKind, RaisedAlarm
+from dropforge.domain.values import ColumnReader, WrongValue
 
 FORMAT = 1
 NO_LIVE_MODEL = "no_live_model"
@@ -327,9 +328,10 @@ def _slices(
     request: WatchRequest, contract: Contract, live: Live, window: Window, store: ObjectStore
 ) -> tuple[SliceQuality, ...]:
     """Quality in the slices that the live model was judged in, of columns that predictions come with."""
-    if not contract.guarded:
+    uri = f"{live.smoke_uri.rpartition('/')[0]}/{GUARDED_SLICES}"
+    if not contract.guarded or not store.exists(uri):
         return ()
-    document = json.loads(store.read(f"{live.smoke_uri.rpartition('/')[0]}/{GUARDED_SLICES}"))
+    document = json.loads(store.read(uri))
     found = [
         (column["name"], held, rows)
         for column in document["columns"]
@@ -359,11 +361,19 @@ def _rows_of_slices(
 ) -> Iterator[tuple[Mapping[str, Any], NDArray[np.intp]]]:
     """Yield each slice of the hold-out, and its rows among the logged values."""
     slicing, reader = Slicing.from_dict(column), contract.reader(column["name"])
-    codes = slicing.codes(map(reader.read, logged))
+    codes = slicing.codes(_read(reader, value) for value in logged)
     for held in column["slices"]:
         rows = np.flatnonzero(codes == slicing.labels.index(held["label"]))
         if len(rows):
             yield held, rows
+
+
+def _read(reader: ColumnReader, logged: Any) -> Any:
+    """What a logged value means. Nobody checks what callers send of a column that isn't learned from."""
+    try:
+        return reader.read(logged)
+    except WrongValue:
+        return None
 
 
 def _measured(

@@ -247,6 +247,12 @@ def test_live_quality_is_measured_in_the_slices_that_the_model_was_judged_in():
     assert dict(watched.lines)["watched"]["degraded_slices"] == ["ward is 'b'"]
 
 
+def test_a_judgement_without_its_slices_stops_no_watch():
+    world = World(guarded=("ward",), minimum_rows=30)
+    world.serve(100)
+    assert "slices" not in json.loads(world.store.read(world.watch().report_uri))
+
+
 def test_without_guarded_columns_reports_say_nothing_of_slices():
     world = World()
     world.serve(100)

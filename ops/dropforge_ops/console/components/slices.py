@@ -26,7 +26,7 @@ def draw_slices(verdict: Judged) -> None:
     others = [each for each in verdict.slices if not each.is_guarded]
     if guarded and verdict.guard is not None:
         with card("Guarded slices"):
-            html.p(_explained(verdict.guard, verdict.deciding.name)).classes("dim")
+            html.p(_explained(verdict.guard, guarded, verdict.deciding.name)).classes("dim")
             _draw_table(guarded, verdict, "Guarded slices")
             for column in verdict.guard.columns:
                 if column.others_count:
@@ -48,9 +48,14 @@ def draw_slices(verdict: Judged) -> None:
             _draw_table(others, verdict, "Slices")
 
 
-def _explained(guard: Guard, name: str) -> str:
+def _explained(guard: Guard, slices: Sequence[SliceRow], name: str) -> str:
     if not guard.compared:
-        return f"{name} in every slice of the guarded columns. In none is it compared with a live model."
+        why = (
+            "None has enough rows to compare both models in."
+            if any(each.verdict == "cant_say" for each in slices)
+            else "There is no live model that they could be compared with."
+        )
+        return f"{name} in every slice of the guarded columns. {why}"
     small = (
         "a slice with too few rows leaves the verdict to a person"
         if guard.too_small == "undecided"
@@ -107,19 +112,23 @@ def _measure(name: str, row: tuple[str, str, dict[str, float | None]]) -> str:
 
 
 def _draw_disparity(guard: Guard) -> None:
-    rows = [
-        (column.name, model, values)
+    told = [
+        (column.name, "live model" if model == "champion" else model, values)
         for column in guard.columns
         for model, values in column.disparity.items()
         if values is not None
     ]
-    if not rows:
+    if not told:
         return
     html.h3("Disparity")
     html.p(
         "How differently rows are called positive from slice to slice: shares of rows (parity), and rates of "
         "true and false positives (odds). Differences are best at 0, ratios at 1. Nothing is decided by them."
     ).classes("dim")
+    rows = [each for each in told if any(value is not None for value in each[2].values())]
+    if not rows:
+        html.p("It takes two slices with enough rows, and there are not.")
+        return
     columns = [_Disparity("Column", lambda row: f"{row[0]}, {row[1]}")]
     columns += [
         _Disparity(title, partial(_measure, name), kind="number") for name, title in DISPARITY.items()
