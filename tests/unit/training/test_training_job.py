@@ -57,6 +57,8 @@ def test_writes_the_documented_files_and_no_others(trained, name):
         "code/inference.py",
         "code/model.py",
         "code/build_backend.py",
+        "code/own_libraries.py",
+        "code/shared_objects.py",
         "code/pyproject.toml",
     }
     assert {path.name for path in (root / "output" / "data").iterdir()} == {
