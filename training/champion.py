@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inference
+import own_libraries
 from dropforge.domain import archive, compiled, manifest
 from dropforge.domain.compiled import Compiled
 from dropforge.domain.contract import NUMERIC_TYPES, ROW_KEY, Contract
@@ -28,7 +29,7 @@ from dropforge.domain.errors import (
     InvalidModel,
     SchemaChanged,
 )
-from model_folder import libraries
+from model_folder import version_here
 
 CHAMPION_TIMEOUT_S = 1800
 """Time that the champion has for the hold-out; it runs beside the candidate's training."""
@@ -183,11 +184,12 @@ class Champion:
 
     def _other_libraries(self) -> str:
         """Say which of its libraries are others than there are."""
-        its, ours = self._manifest().get("libraries") or {}, libraries()
+        its = self._manifest().get("libraries") or {}
+        carried = own_libraries.versions(sorted((self._folder / own_libraries.FOLDER).glob("*.whl")))
         changed = [
-            f"{name} {version}, and this image has {ours.get(name)}"
+            f"{name} {version}, and this image has {version_here(name)}"
             for name, version in its.items()
-            if version != ours.get(name)
+            if name not in carried and version != version_here(name)
         ]
         return f" (it was trained with {'; '.join(changed)})" if changed else ""
 

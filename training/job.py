@@ -139,7 +139,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "model_digest": digest,
         "hyperparameters": settings.given,
         "seed": settings.seed,
-        "libraries": libraries(),
+        "libraries": libraries(estimator),
         "lineage": lineage,
         "seconds": clock.seconds,
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
-import functools
 import importlib.metadata
+import os
 import pickle
 import platform
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,7 @@ def write_model(
     copyreg.pickle(_BinMapper, _of_any_machine)  # wherever in the estimator it is
     try:
         joblib.dump(estimator, folder / "model.joblib")
+        depends_on = libraries(estimator)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UnusableEstimator(
             f"the fitted {type(estimator).__name__} can't be stored: {error}. Serving unpickles it: define "
@@ -85,9 +88,11 @@ def write_model(
     (package / "__init__.py").touch()
     for name in ("inference.py", "model.py", "build_backend.py", "own_libraries.py", "shared_objects.py"):
         shutil.copyfile(CODE / name, folder / "code" / name)
-    if compilation.compiled is None and (CODE / own_libraries.FOLDER).is_dir():
-        # The pickle serves, and so what it imports.
-        shutil.copytree(CODE / own_libraries.FOLDER, folder / own_libraries.FOLDER)
+    if compilation.compiled is None:
+        # The pickle serves: what was imported to fit it and to predict with it goes along.
+        for wheel in own_libraries.imported(CODE / own_libraries.FOLDER):
+            (folder / own_libraries.FOLDER).mkdir(exist_ok=True)
+            shutil.copyfile(wheel, folder / own_libraries.FOLDER / wheel.name)
     (folder / "code" / "pyproject.toml").write_text(build_backend.PYPROJECT)
     files = manifest.file_digests(folder)
     digest = manifest.model_digest(files)
@@ -98,7 +103,7 @@ def write_model(
         "estimator": getattr(estimator, "selected_", type(estimator).__name__),
         "files": files,
         "model_digest": digest,
-        "libraries": libraries(),
+        "libraries": depends_on,
         "hyperparameters": settings.given,
         "contract_hash": encoding.contract.hash,
         "seed": settings.seed,
@@ -109,9 +114,49 @@ def write_model(
     return digest
 
 
-@functools.cache
-def libraries() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that a model depends on."""
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    own = own_libraries.versions(CODE / own_libraries.FOLDER)
-    return {"python": platform.python_version(), **versions, **own}
+def libraries(estimator: Any) -> dict[str, str]:
+    """Return the versions of Python and of the libraries that a model depends on.
+
+    These are LIBRARIES, by which data are read and models stored; those that the pickled estimator names;
+    and what was imported of the wheels that the job carries.
+    """
+    own = own_libraries.versions(own_libraries.imported(CODE / own_libraries.FOLDER))
+    found = {**{name: importlib.metadata.version(name) for name in LIBRARIES}, **own}
+    for module in sorted(_modules_of(estimator) - set(LIBRARIES)):
+        for distribution in _distributions_of(module):
+            found.setdefault(distribution, importlib.metadata.version(distribution))
+    return {"python": platform.python_version(), **found}
+
+
+def version_here(name: str) -> str | None:
+    """Return the version of a library, or of Python, in this process; None where it isn't there."""
+    if name == "python":
+        return platform.python_version()
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(name)
+    return None
+
+
+def _modules_of(estimator: Any) -> set[str]:
+    """Return the top-level modules, of other people's libraries, that unpickling an estimator imports."""
+    names: set[str] = set()
+
+    class References(pickle.Pickler):
+        """Sees every object that is pickled; what it writes is thrown away, and arrays aren't written."""
+
+        def persistent_id(self, value: Any) -> None:
+            names.add(str(getattr(value, "__module__", None) or type(value).__module__).partition(".")[0])
+
+    with open(os.devnull, "wb") as nowhere:
+        References(nowhere, protocol=5, buffer_callback=lambda _: None).dump(estimator)
+    ours = {path.stem for path in CODE.glob("*.py")} | {"dropforge", "__main__"}
+    return names - ours - sys.stdlib_module_names
+
+
+def _distributions_of(module: str) -> list[str]:
+    """Return who a module is of; nobody where it was never installed."""
+    name = {"sklearn": "scikit-learn"}.get(module, module)
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return [importlib.metadata.distribution(name).name]
+    # Looks through all that is installed.
+    return sorted(set(importlib.metadata.packages_distributions().get(module, [])))

@@ -57,6 +57,22 @@ def add(folder: Path) -> None:
     print(f"libraries: {', '.join(sorted(names_of(wheels)))}", flush=True)
 
 
+def imported(folder: Path) -> list[Path]:
+    """Return the wheels of a folder of which something has been imported in this process, after `add`."""
+    files = {getattr(module, "__file__", None) for module in [*sys.modules.values()]}
+    found = []
+    for wheel in sorted(folder.glob("*.whl")):
+        place = _added.get(wheel.name)
+        if place is None:
+            continue
+        with zipfile.ZipFile(wheel) as archive:
+            targets = filter(None, map(_target, archive.namelist()))
+            holds = {str(place / target) for target in targets}
+        if files & holds:
+            found.append(wheel)
+    return found
+
+
 def names_of(wheels: list[Path]) -> Iterator[str]:
     """Yield ``name version`` of each wheel, by its file's name."""
     for wheel in wheels:
@@ -64,9 +80,9 @@ def names_of(wheels: list[Path]) -> Iterator[str]:
         yield f"{name.replace('_', '-')} {version}"
 
 
-def versions(folder: Path) -> dict[str, str]:
-    """Return the version of each wheel in a folder, by its distribution's name."""
-    return dict(each.split(" ") for each in names_of(sorted(folder.glob("*.whl"))))
+def versions(wheels: list[Path]) -> dict[str, str]:
+    """Return the version of each wheel by its distribution's name."""
+    return dict(each.split(" ") for each in names_of(wheels))
 
 
 def unpack(wheel: Path, folder: Path, maximum_bytes: int) -> int:

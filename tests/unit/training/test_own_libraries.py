@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.unit.training.job_folders import TRAINING
+from tests.unit.training.job_folders import TRAINING, builtin, read_json, run_job, write_job
 
 import own_libraries
 from dropforge.domain.errors import UnusableLibrary
@@ -136,3 +136,77 @@ def test_openmp_is_provided_under_the_name_that_is_asked_for(tmp_path: Path) -> 
         "libgomp.so.9: scikit-learn's copy, since the system has none",
         "True",
     ]
+
+
+FOREST = """
+import numpy as np
+from sklearn.dummy import DummyClassifier
+
+
+class Forest(DummyClassifier):
+    def predict_proba(self, X):
+        import leaves  # needed to predict, named by nothing that is pickled
+
+        return leaves.same(super().predict_proba(X))
+"""
+USING_FOREST = """
+import pandas as pd
+from forest import Forest
+
+
+def build_model(schema, hyperparameters):
+    return Forest(strategy="prior").set_params(constant=None)
+"""
+
+
+def test_a_model_carries_the_wheels_that_it_was_fitted_and_predicts_with_and_no_other(tmp_path: Path) -> None:
+    contract, frame = builtin("wine")
+    write_job(tmp_path, contract, frame, model_py=USING_FOREST)
+    carried = tmp_path / "input" / "data" / "code" / "wheels"
+    wheel(carried, "forest-1.2", **{"forest.py": FOREST})
+    wheel(carried, "leaves-3.0", **{"leaves.py": "def same(scores):\n    return scores\n"})
+    wheel(carried, "only_to_tune-5.0", **{"only_to_tune.py": ""})
+    done = run_job(tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    model = read_json(tmp_path / "model" / "model.json")
+    names = ["forest-1.2-py3-none-any.whl", "leaves-3.0-py3-none-any.whl"]
+    assert [path.name for path in sorted((tmp_path / "model" / "wheels").iterdir())] == names
+    assert {f"wheels/{name}" for name in names} <= model["files"].keys()
+    assert (model["libraries"]["forest"], model["libraries"]["leaves"]) == ("1.2", "3.0")
+    assert "only-to-tune" not in model["libraries"]
+    assert read_json(tmp_path / "output" / "data" / "training_report.json")["libraries"] == model["libraries"]
+
+    # The archive alone is enough: an interpreter that knows nothing else answers the same.
+    served = python(
+        "sys.path[0] = sys.argv[1] + '/code'\n"
+        "import json, inference\n"
+        "model = inference.model_fn(sys.argv[1])\n"
+        "smoke = json.load(open(sys.argv[2]))\n"
+        "body = json.dumps({'instances': smoke['instances']})\n"
+        "status, text = inference.answer(model, body, 'application/json', None)\n"
+        "print(status, json.loads(text)['predictions'] == smoke['predictions'])",
+        tmp_path / "model",
+        tmp_path / "output" / "data" / "smoke.json",
+    )
+    assert served.stdout.splitlines()[-1] == "200 True", served.stderr
+
+
+def test_a_library_of_the_image_that_the_pickle_refers_to_is_in_the_lineage(tmp_path: Path) -> None:
+    contract, frame = builtin("wine")
+    model_py = """
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+
+def build_model(schema, hyperparameters):
+    return make_pipeline(FunctionTransformer(pd.DataFrame), StandardScaler(), LogisticRegression())
+"""
+    write_job(tmp_path, contract, frame, model_py=model_py)
+    done = run_job(tmp_path)
+    assert done.returncode == 0, done.stderr
+    libraries = read_json(tmp_path / "model" / "model.json")["libraries"]
+    assert libraries["pandas"] == "2.2.3"
+    assert not (tmp_path / "model" / "wheels").exists()
