@@ -1,5 +1,7 @@
 """Print the parameters of one environment, or its tags, one a line, with those given on top.
 
+``SourceCommit`` is added: the commit that is deployed, marked where files differ from it.
+
 ``Release`` is added: the digest of the predict function's code, its layer, the template and all parameters. A
 deployment publishes a new version of the function where it changes, and CodeDeploy rolls that out.
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from dropforge_ops.errors import UsageError
 from dropforge_ops.stack.environments import CONFIG, environment_parameters, environment_tags
 from dropforge_ops.stack.project import declared_parameters, refuse_unknown_parameters
+from dropforge_ops.stack.source_commit import PARAMETER, source_commit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,7 +64,8 @@ def quoted(pair: str) -> str:
 def release(parameters: Sequence[str], root: Path = ROOT) -> str:
     """The digest of what the predict function is made of and set to; the same content gives the same."""
     digest = hashlib.sha256()
-    for line in sorted(parameters):
+    # Another commit alone is no reason to publish the function again.
+    for line in sorted(each for each in parameters if not each.startswith(f"{PARAMETER}=")):
         digest.update(f"{line}\n".encode())
     files = [root / "template.yaml"]
     for folder in ("functions/predict", "core"):
@@ -89,7 +93,9 @@ def main() -> int:
     if not any(each.startswith("TargetColumn=") for each in parameters):
         print('Name the column to predict: make deploy PARAMETERS="TargetColumn=…".', file=sys.stderr)
         return 2
-    print("\n".join(map(quoted, [*parameters, f"Release={release(parameters)}"])))
+    known = any(each.startswith(f"{PARAMETER}=") for each in parameters)
+    commit = [] if known else [f"{PARAMETER}={source_commit(ROOT)}"]
+    print("\n".join(map(quoted, [*parameters, *commit, f"Release={release(parameters)}"])))
     return 0
 
 

@@ -37,6 +37,7 @@ class FunctionSettings(Settings):
     hyperparameters: str
     model_name: str
     aws_region: str
+    source_commit: str | None = None
 
 
 @function(FunctionSettings)
@@ -48,6 +49,7 @@ def handler(event: Json, settings: FunctionSettings) -> Admission:
         window_days=settings.training_window_days,
         hyperparameters=settings.hyperparameters,
         model_name=settings.model_name,
+        source_commit=settings.source_commit,
         labelled_predictions=settings.labelled_predictions == "include",
         prediction_retention=timedelta(days=settings.prediction_retention_days),
         alarms=AlarmPolicy(

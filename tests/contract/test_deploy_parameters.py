@@ -77,9 +77,23 @@ def test_a_release_changes_with_code_layer_template_and_parameters_and_with_noth
 
     (tmp_path / "README.md").write_text("2")
     assert release(["B=2", "A=1"], tmp_path) == seen[-1]
+    assert release(["B=2", "A=1", "SourceCommit=1"], tmp_path) == seen[-1], "a commit alone publishes nothing"
 
 
 def test_deploying_passes_a_release(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["deploy_parameters.py", "dev", "TargetColumn=y"])
     assert main() == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("Release=")
+
+
+def test_deploying_passes_the_commit_unless_somebody_names_it(monkeypatch, capsys):
+    monkeypatch.setattr("scripts.deploy_parameters.source_commit", lambda root: f"{'a' * 40}-dirty")
+    monkeypatch.setattr("sys.argv", ["deploy_parameters.py", "dev", "TargetColumn=y"])
+    assert main() == 0
+    assert f"SourceCommit={'a' * 40}-dirty" in capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(
+        "sys.argv", ["deploy_parameters.py", "dev", "TargetColumn=y", f"SourceCommit={'b' * 40}"]
+    )
+    assert main() == 0
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("SourceCommit=")]
+    assert found == [f"SourceCommit={'b' * 40}"]

@@ -77,6 +77,7 @@ class World:
     cost: CostCap = field(default_factory=CostCap)
     hyperparameters: str = "{}"
     code: TrainingCode = CODE
+    source_commit: str | None = None
 
     def snapshot(self) -> dict[str, Any]:
         ports = {name: getattr(self, name).snapshot() for name in _PORTS if name != "store"}
@@ -118,6 +119,7 @@ class World:
                 alarms=self.alarms,
                 cost=self.cost,
                 hyperparameters=self.hyperparameters,
+                source_commit=self.source_commit,
             ),
         )
         return desk.admit(

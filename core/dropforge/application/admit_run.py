@@ -65,6 +65,7 @@ class AdmitPolicy:
         cost: what a run may cost.
         hyperparameters: those of every run, as JSON.
         model_name: what notifications call the model.
+        source_commit: what was deployed; None where nobody said.
     """
 
     data_bucket: str
@@ -77,6 +78,7 @@ class AdmitPolicy:
     cost: CostCap = field(default_factory=CostCap)
     hyperparameters: str = "{}"
     model_name: str = "model"
+    source_commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -425,6 +427,7 @@ class AdmissionDesk:
             notes=self._notes(trigger, manifest),
             hyperparameters=self._hyperparameters(trigger),
             alarm=None if trigger.alarm is None else trigger.alarm.to_event()["alarm"],
+            source_commit=self.policy.source_commit,
         )
 
     def _notes(self, trigger: Trigger, manifest: RunManifest) -> list[str]:

@@ -96,6 +96,8 @@ def register_model(
     archive = copy_uri(trained.bucket, run_id)
     make_copy(trained, archive, judgement["model_sha256"], store)
     data = told_data(prepared["prefix"], run_id, ledger, store)
+    run = ledger.get_run(run_id)
+    commit = None if run is None else run.source_commit
     package = registry.register(
         NewPackage(
             client_token=hashlib.sha256(run_id.encode()).hexdigest()[:_CLIENT_TOKEN_CHARACTERS],
@@ -117,15 +119,15 @@ def register_model(
                 "data_version": prepared["data_version"],
                 "code_sha256": code_sha256,
                 **_decision_metadata(judgement.get("decision")),
+                **({} if commit is None else {"source_commit": commit}),
                 **({} if data is None else data.metadata()),
             },
             commit_id=code_sha256,
             generated_by=execution_arn,
         )
     )
-    carded = draft_card(
-        package, Identity(model_name, run_id, archive, image.uri), trained.bucket, ledger, store, registry
-    )
+    identity = Identity(model_name, run_id, archive, image.uri, commit)
+    carded = draft_card(package, identity, trained.bucket, ledger, store, registry)
     try:
         model = ledger.register_model(
             _version(package, run_id, archive, trained, prepared, judgement, now), token=token, now=now

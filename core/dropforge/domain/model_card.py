@@ -107,12 +107,14 @@ class Identity:
     Attributes:
         archive: where the model's archive is that the package names.
         image: the container image that trained it and serves it; None where that is not known.
+        source_commit: of the deployed code that trained it; None where nobody said.
     """
 
     model_name: str
     run_id: str
     archive: str
     image: str | None = None
+    source_commit: str | None = None
 
 
 @dataclass
@@ -146,7 +148,7 @@ class _Parts:
 def draft(identity: Identity, documents: RunDocuments) -> dict[str, Any]:
     """Return the content of a card; the same arguments give the same."""
     parts = _Parts()
-    parts.note(run_id=identity.run_id)
+    parts.note(run_id=identity.run_id, source_commit=identity.source_commit)
     for tell, document in (
         (_tell_contract, documents.contract),
         (_tell_judgement, documents.judgement),

@@ -82,7 +82,8 @@ class Run(_Record):
     ``alarm`` says which alarm a run answers (``{"kind", "at", "version", "report_uri", "reason"}``); runs of
     before the watch started them itself have none.
     ``hyperparameters`` are those that the stack's parameter or whoever started it has set, as SageMaker
-    carries them; a run of before they could be set has none.
+    carries them; a run of before they could be set has none. ``source_commit`` is the commit of the deployed
+    code, with ``-dirty`` where files differed from it; None where nobody said.
 
     The manifest names the objects and drops; ``drop_ids`` is what runs have that were started before it did.
     """
@@ -106,6 +107,7 @@ class Run(_Record):
     notes: list[str] = field(default_factory=list)
     hyperparameters: dict[str, str] = field(default_factory=dict)
     alarm: dict[str, Any] | None = None
+    source_commit: str | None = None
     ended_at: str | None = None
     version: int | None = None
     model_package_arn: str | None = None

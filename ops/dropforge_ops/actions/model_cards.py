@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from dropforge.domain.figures import figure
 from dropforge.domain.model_card import DRAFT, Identity, RunDocuments, draft, with_decision
 from dropforge.domain.records import Approval, ModelVersion
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.errors import NO_PACKAGE, code_of
 from dropforge_ops.stack.documents import Documents
 
@@ -59,7 +60,9 @@ class Section:
     parts: Sequence[Section] = field(default=())
 
 
-def read_card(model: ModelVersion, bucket: str, documents: Documents, sagemaker: Any) -> Card:
+def read_card(
+    model: ModelVersion, bucket: str, ledger: LedgerReader, documents: Documents, sagemaker: Any
+) -> Card:
     """Read the registry's card of a version; without one, draft it from what the run left."""
     why = "the registry has no card of it: it was registered by an earlier release"
     try:
@@ -73,7 +76,9 @@ def read_card(model: ModelVersion, bucket: str, documents: Documents, sagemaker:
         content = json.loads(card["ModelCardContent"])
         return Card(model.version, content, str(card.get("ModelCardStatus") or DRAFT))
     group = model.model_package_arn.rpartition("/")[0].rpartition("/")[2]
-    identity = Identity(group, model.run_id, model.model_data_url, _image_of(package))
+    run = ledger.get_run(model.run_id)
+    commit = None if run is None else run.source_commit
+    identity = Identity(group, model.run_id, model.model_data_url, _image_of(package), commit)
     content = draft(identity, RunDocuments.read(bucket, model.run_id, documents.content))
     if model.approval is not Approval.PENDING:
         content = with_decision(

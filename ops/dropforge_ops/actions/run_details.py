@@ -101,6 +101,7 @@ def show(details: RunDetails, out: Console) -> None:
             ("started", moment(run.started_at)),
             ("took", duration(run_seconds(run))),
             ("version", run.version),
+            ("commit", run.source_commit),
             ("execution", f"{details.execution_status}  {run.execution_arn}"),
         ],
     )

@@ -467,3 +467,9 @@ def test_a_cap_on_an_instance_of_unknown_price_refuses_rather_than_guesses():
     answer = world.admit(a_drop(1)).to_dict()
     assert answer["error"]["Error"] == "UnknownPrice"
     assert "ml.x9.large" in answer["message"]
+
+
+def test_a_run_records_the_commit_that_was_deployed_when_it_was_admitted():
+    world = World(source_commit="a" * 40)
+    admission = world.admit(a_drop(1))
+    assert world.ledger.get_run(admission.run.run_id).source_commit == "a" * 40

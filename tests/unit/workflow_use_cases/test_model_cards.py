@@ -273,6 +273,13 @@ def test_a_registered_version_has_a_card_that_waits_for_its_review() -> None:
     assert card(world)["model_overview"]["model_artifact"] == [world.ledger.get_model(1).model_data_url]
 
 
+def test_the_package_and_its_card_name_the_commit_that_was_deployed() -> None:
+    world = World(source_commit=f"{'a' * 40}-dirty")
+    world.candidate(1)
+    assert details(world)["source_commit"] == f"{'a' * 40}-dirty"
+    assert registered(world).request.metadata["source_commit"] == f"{'a' * 40}-dirty"
+
+
 def test_whoever_decides_is_on_the_card_with_the_reason() -> None:
     world = World()
     world.candidate(1)

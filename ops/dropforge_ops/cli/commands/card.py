@@ -24,6 +24,7 @@ def card(
     left, and says which documents are missing.
     """
     model = decisions.parse_version(version, invocation.ledger)
-    target = invocation.target
-    found = model_cards.read_card(model, target.bucket, invocation.documents, target.client("sagemaker"))
+    target, ledger = invocation.target, invocation.ledger
+    sagemaker = target.client("sagemaker")
+    found = model_cards.read_card(model, target.bucket, ledger, invocation.documents, sagemaker)
     invocation.emit(found.to_dict(), lambda out: say(out, model_cards.markdown(found).rstrip("\n")))

@@ -32,6 +32,7 @@ from dropforge_ops.stack.documents import Documents
 from dropforge_ops.stack.progress import Follower, seconds_by_state
 from dropforge_ops.stack.project import DEFAULT_SAMPLE, find_root, sample_parameters
 from dropforge_ops.stack.samples import write_samples
+from dropforge_ops.stack.source_commit import PARAMETER, source_commit
 from dropforge_ops.stack.target import DEFAULT_STACK, Target
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def demo(invocation: Invocation) -> None:
         held.enter_context(_kept_on_failure(invocation, host))
         invocation.note(f"Deploying {stack} to {host.endpoint_url} …")
         with watch.stage("deploy"):
-            outputs = host.deploy(stack, sample_parameters(DEFAULT_SAMPLE))
+            parameters = {**sample_parameters(DEFAULT_SAMPLE), PARAMETER: source_commit(root)}
+            outputs = host.deploy(stack, parameters)
         invocation.target = target_of(host, stack, outputs)
         # A client's first call loads its service's model; that is no part of what is measured.
         for service in _SERVICES:

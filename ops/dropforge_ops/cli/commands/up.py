@@ -28,6 +28,7 @@ from dropforge_ops.stack.project import (
     refuse_unknown_parameters,
 )
 from dropforge_ops.stack.samples import SAMPLES, sample_names
+from dropforge_ops.stack.source_commit import PARAMETER, source_commit
 from dropforge_ops.stack.target import DEFAULT_STACK, Target
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def up(
     host = LocalHost(root, state_dir=state, port=port, announce=True, wait_scale=WAIT_SCALE)
     with stop_signals() as stop, running(host), ExitStack() as started:
         deployed = deployed_parameters(host.client("cloudformation"), stack)
-        parameters = merged_parameters(deployed, asked, declared)
+        parameters = merged_parameters(deployed, {PARAMETER: source_commit(root), **asked}, declared)
         lock_libraries(root)
         if model_check:
             contract = pinned_contract(host.client("cloudformation"), host.client("s3"), stack)

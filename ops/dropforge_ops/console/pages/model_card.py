@@ -27,7 +27,8 @@ async def build(context: Context, version: str) -> None:
     """The card of a registered version."""
     target = context.target
     model = await context.read(decisions.parse_version, version, context.ledger)
-    found = await context.read(read_card, model, target.bucket, context.documents, target.client("sagemaker"))
+    sagemaker = target.client("sagemaker")
+    found = await context.read(read_card, model, target.bucket, context.ledger, context.documents, sagemaker)
     _head(found)
     for each in sections(found):
         with card(each.title):

@@ -362,6 +362,7 @@ def _draw_lineage(review: Review) -> None:
                 "trained archive": lineage.get("model_data_url"),
                 "data version": run.get("data_version"),
                 "contract": lineage.get("contract_hash"),
+                "commit": None if review.run is None else review.run.source_commit,
                 "code": run.get("code_sha256"),
                 "training job": run.get("training_job_arn"),
                 "instance type": run.get("instance_type"),
