@@ -22,6 +22,8 @@ from dropforge.domain.data_report import TITLE
 from dropforge.domain.model_card import Identity, RunDocuments, draft
 from dropforge.domain.records import Approval, RunStatus, Stage
 from dropforge_ops.actions import contracts
+from dropforge_ops.actions.compared_runs import compare_runs
+from dropforge_ops.stack.local_host import target_of
 from dropforge_ops.stack.samples import SAMPLES
 from tests.card_numbers import check_numbers
 from tests.published_card_schema import problems
@@ -175,6 +177,13 @@ def test_a_second_drop_updates_the_endpoint_without_one_failed_prediction(
     judgement = stack.read_json(candidate.judgement_uri)
     assert judgement["champion"]["scored"], "candidate and champion are scored on the same hold-out"
     assert judgement["champion"]["difference"]["value"] == pytest.approx(0, abs=0.05)
+    target = target_of(stack.host, stack.name, stack.outputs)
+    compared = compare_runs(f"v{first.version}", candidate.run_id, target)
+    assert compared.paired.rows == judgement["rows"], "the judged hold-out is what both were scored on"
+    name = judgement["metric"]["name"]
+    assert compared.paired.metrics[name]["difference"] == judgement["champion"]["difference"]
+    turned = compare_runs(candidate.run_id, f"v{first.version}", target)
+    assert turned.paired.metrics[name]["difference"]["value"] == -judgement["champion"]["difference"]["value"]
     replaced = stack.ledger.get_model(first.version)
     assert replaced is not None
     assert candidate.model_digest != replaced.model_digest, "other data, another model"

@@ -162,6 +162,13 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "message": "the same in a sentence",
         "run": "the run's record, or null",
     },
+    "runs compare": {
+        "first": "run_id, version and status of A",
+        "second": "the same of B",
+        "parts": "title, lines and rows each; a row has name, first, second and differs",
+        "same_rows": "both models on the rows that both were scored on: rows, how, left_out; metrics with "
+        "first, second and the paired difference each, which is above 0 where B is better",
+    },
     "runs replay": {
         "run_id": "the original",
         "replay_run_id": "the replay",

@@ -29,7 +29,7 @@ from dropforge_ops.cli.commands.models import models
 from dropforge_ops.cli.commands.outcome import outcome
 from dropforge_ops.cli.commands.predict import predict
 from dropforge_ops.cli.commands.rollback import rollback
-from dropforge_ops.cli.commands.runs import list_runs, replay_run, show_run, start_run
+from dropforge_ops.cli.commands.runs import compare, list_runs, replay_run, show_run, start_run
 from dropforge_ops.cli.commands.samples import samples
 from dropforge_ops.cli.commands.teardown import teardown
 from dropforge_ops.cli.commands.up import up
@@ -103,7 +103,7 @@ _GROUPS: dict[str, tuple[type[TyperGroup], str, dict[str, Callable[..., None]]]]
     "runs": (
         RunsGroup,
         "What ran and what runs: 'runs' lists them, 'runs RUN' shows one.",
-        {"list": list_runs, "show": show_run, "start": start_run, "replay": replay_run},
+        {"list": list_runs, "show": show_run, "start": start_run, "replay": replay_run, "compare": compare},
     ),
     "drops": (
         group_with("list"),

@@ -28,6 +28,9 @@ class StoredS3:
         data = self._store.read(uri)
         return {"ContentLength": len(data), "Body": io.BytesIO(data)}
 
+    def download_fileobj(self, bucket: str, key: str, file: Any) -> None:
+        file.write(self.get_object(Bucket=bucket, Key=key)["Body"].read())
+
     def get_paginator(self, operation: str) -> StoredS3:
         assert operation == "list_objects_v2"
         return self

@@ -10,7 +10,7 @@ from rich.console import Console
 from dropforge.domain.contract import Column, diff
 from dropforge.domain.contract_change import accept_command
 from dropforge_ops.actions import contracts
-from dropforge_ops.cli.commands.runs import find_run
+from dropforge_ops.actions.compared_runs import find_run
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import NotFound
 from dropforge_ops.render import facts, say, table

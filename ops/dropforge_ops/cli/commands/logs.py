@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from dropforge.domain.records import Run, RunStatus
+from dropforge_ops.actions.compared_runs import find_run
 from dropforge_ops.actions.job_logs import GROUP, JobLogs, Line
 from dropforge_ops.actions.waiting import Deadline
-from dropforge_ops.cli.commands.runs import find_run
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import UsageError
 from dropforge_ops.render import moment, say

@@ -11,9 +11,9 @@ from rich.live import Live as LiveDisplay
 
 from dropforge.domain.hyperparameters import typed
 from dropforge.domain.records import Run, RunStatus
-from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops.actions import replays, run_details
+from dropforge_ops.actions import compared_runs, compared_view, replays, run_details
 from dropforge_ops.actions.advice import next_steps
+from dropforge_ops.actions.compared_runs import find_run
 from dropforge_ops.actions.progress_view import ProgressView
 from dropforge_ops.actions.waiting import Deadline, RunWatch
 from dropforge_ops.cli.invocation import Invocation
@@ -24,6 +24,7 @@ from dropforge_ops.stack.progress import Follower
 DATA_HELP = (
     "; ".join(f"{name}: {text}" for name, text in replays.DATA.items()) + ". By default as TrainingData says."
 )
+_SIDE_HELP = "A run's id, a version's number or ARN, or 'latest' for the newest run."
 _REMEDY = "It goes on; 'dropforge runs' shows how it stands, --timeout allows more time."
 _TimeoutOption = Annotated[
     float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait.")
@@ -171,23 +172,20 @@ def replay_run(
     invocation.emit(comparison.to_dict(), lambda out: say(out, message))
 
 
-def find_run(ledger: LedgerReader, run_id: str) -> Run:
-    """The run of that id, or the newest for ``latest``.
+def compare(
+    invocation: Invocation,
+    *,
+    first: Annotated[str, typer.Argument(metavar="A", help=_SIDE_HELP)],
+    second: Annotated[str, typer.Argument(metavar="B", help="The other one; it is compared with A.")],
+    every: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
+) -> None:
+    """What differs between two runs: parameters, code, libraries, data, metrics, slices, importance.
 
-    Raises:
-        NotFound: there is none; runs with similar ids are named.
+    Both models are also compared on the rows that both were scored on, with the paired difference and its
+    interval, where there are such rows.
     """
-    if run_id == "latest":
-        newest = ledger.list_runs(1)
-        if not newest:
-            raise NotFound("There is no run yet. Drop a file: 'dropforge drop FILE'.")
-        return newest[0]
-    run = ledger.get_run(run_id)
-    if run is None:
-        near = [each.run_id for each in ledger.list_runs(100) if run_id in each.run_id][:5]
-        hint = f" Did you mean {' or '.join(near)}?" if near else " 'dropforge runs' lists those there are."
-        raise NotFound(f"There is no run {run_id!r}.{hint}")
-    return run
+    found = compared_runs.compare_runs(first, second, invocation.target)
+    invocation.emit(found.to_dict(), lambda out: compared_view.show(found, out, every=every))
 
 
 def _follow_run(invocation: Invocation, run: Run, deadline: Deadline) -> Run:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from dropforge_ops.console.page import Page
-from dropforge_ops.console.pages import drift, drops, model_card, models, overview, run, runs, trying, version
+from dropforge_ops.console.pages import (
+    comparing,
+    drift,
+    drops,
+    model_card,
+    models,
+    overview,
+    run,
+    runs,
+    trying,
+    version,
+)
 
 PAGES: Final[tuple[Page, ...]] = (
     overview.PAGE,
@@ -16,6 +27,7 @@ PAGES: Final[tuple[Page, ...]] = (
     version.PAGE,
     version.REFUSED,
     model_card.PAGE,
+    comparing.PAGE,
     drift.PAGE,
     trying.PAGE,
 )

@@ -103,6 +103,12 @@ def _show_standing(context: Context, outcome: Outcome, data: DataReport | None, 
             status_chip(model.approval)
             chip(str(model.stage), "mute", title="The stage in SageMaker's registry")
             link("Model card", f"/models/{model.version}/card")
+            if shown.live is not None and not shown.is_live:
+                live_version = shown.live.version
+                link(f"Compare with version {live_version}", f"/compare/v{live_version}/v{model.version}")
+            elif standing.fallback is not None:
+                before = standing.fallback.version
+                link(f"Compare with version {before}", f"/compare/v{before}/v{model.version}")
             html.span().classes("spring")
             with html.div().classes("inline"):
                 _buttons(context, outcome, data, standing)
