@@ -96,3 +96,10 @@ def test_the_list_of_a_long_ledger_is_painted_at_once_and_leafed_through(long_de
     page.get_by_role("button", name="Newer").click()
     expect(rows.first).to_contain_text("day-0999")
     expect(page.get_by_role("button", name="Newer")).to_be_disabled()
+
+
+def test_the_metric_over_hundreds_of_versions_is_a_bounded_chart(long_desk: Desk) -> None:
+    page = long_desk.open("/models", ready=".chart svg")
+    label = page.get_by_role("img", name="auc of 60 versions").get_attribute("aria-label") or ""
+    assert f"version {VERSIONS} 0.97" in label
+    expect(page.get_by_text(f"{VERSIONS - 60} earlier versions are not shown.")).to_be_visible()

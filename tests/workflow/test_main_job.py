@@ -177,7 +177,7 @@ def test_a_second_drop_updates_the_endpoint_without_one_failed_prediction(
     judgement = stack.read_json(candidate.judgement_uri)
     assert judgement["champion"]["scored"], "candidate and champion are scored on the same hold-out"
     assert judgement["champion"]["difference"]["value"] == pytest.approx(0, abs=0.05)
-    target = target_of(stack.host, stack.name, stack.outputs)
+    target = target_of(stack.host, stack.name, dict(stack.outputs))
     compared = compare_runs(f"v{first.version}", candidate.run_id, target)
     assert compared.paired.rows == judgement["rows"], "the judged hold-out is what both were scored on"
     name = judgement["metric"]["name"]

@@ -335,7 +335,8 @@ def _tell_lineage(parts: _Parts, lineage: Json) -> None:
     parts.hyperparameters = [
         {"name": _cut(str(name), _NAME), "value": _cut(str(value), _NAME)}
         for name, value in sorted(given.items())
-        if str(value) != ""
+        # The champion's digest is no setting of the model.
+        if str(value) != "" and name != "champion_sha256"
     ][:_HYPERPARAMETERS]
     if len(given) > _HYPERPARAMETERS:
         parts.caveats.append(f"Only the first of {len(given):,} hyperparameters are listed.")

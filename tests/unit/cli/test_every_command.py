@@ -469,7 +469,7 @@ def test_a_shell_completes_commands_verbs_options_and_names():
         return invoke([], prog_name="dropforge", env=env).stdout.split()
 
     assert completed("dropforge ru") == ["runs"]
-    assert completed("dropforge runs ") == ["list", "show", "start", "replay"]
+    assert completed("dropforge runs ") == ["list", "show", "start", "replay", "compare"]
     assert completed("dropforge drop --wa") == ["--wait"]
     assert completed("dropforge samples w") == ["wine"]
 

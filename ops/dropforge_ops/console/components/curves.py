@@ -13,7 +13,7 @@ from dropforge_ops.console.components.intervals import share_bar
 from dropforge_ops.console.reading.wording import signed
 
 # Draws a vertical line from low to high at x, with the series' own colour.
-_ERROR_BAR: Final = """(params, api) => {
+ERROR_BAR: Final = """(params, api) => {
   const top = api.coord([api.value(0), api.value(2)]), bottom = api.coord([api.value(0), api.value(1)]);
   return {type: 'line', shape: {x1: top[0], y1: top[1], x2: bottom[0], y2: bottom[1]},
           style: {stroke: api.visual('color'), lineWidth: 1.5, opacity: 0.55}};
@@ -68,7 +68,7 @@ def calibration_chart(points: Mapping[str, Sequence[Mapping[str, Any]]], *, is_r
             {
                 "type": "custom",
                 "name": name,
-                ":renderItem": _ERROR_BAR,
+                ":renderItem": ERROR_BAR,
                 "data": bars,
                 "itemStyle": {":color": tint},
                 "encode": {"x": 0, "y": [1, 2]},

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from nicegui import html
 from nicegui.element import Element
+
+FOLDED_FROM: Final = 12
+"""Rows that a table shows which nobody reads to the end; the rest is folded."""
+
+
+def folded_table[Row](
+    columns: Sequence[Column[Row]], rows: Sequence[Row], key: Callable[[Row], str], *, label: str
+) -> None:
+    """A table that doesn't change, its first rows open and the rest folded away."""
+    Table(columns, key, label=label).show(rows[:FOLDED_FROM])
+    if len(rows) > FOLDED_FROM:
+        with html.details():
+            html.summary(f"{len(rows) - FOLDED_FROM} more")
+            Table(columns, key, label=f"{label}, the rest").show(rows[FOLDED_FROM:])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.actions.compared_runs import ComparedRuns, Part, Row, Side, compare_runs
 from dropforge_ops.actions.compared_view import clear
 from dropforge_ops.console.components.layout import card
-from dropforge_ops.console.components.tables import Column, Table
+from dropforge_ops.console.components.tables import Column, Table, folded_table
 from dropforge_ops.console.components.text import chip, link
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
@@ -139,7 +139,7 @@ def _table(label: str, rows: Sequence[Row]) -> None:
         Column[Row]("A", partial(_side, 0), "number"),
         Column[Row]("B", partial(_side, 1), "number"),
     )
-    Table(columns, lambda row: row.name, label=label).show(rows)
+    folded_table(columns, rows, lambda row: row.name, label=label)
 
 
 def _side(place: int, row: Row) -> None:

@@ -12,7 +12,7 @@ from dropforge_ops.actions import decisions
 from dropforge_ops.actions.model_cards import Card, Section, read_card, sections
 from dropforge_ops.console.components.feedback import notice
 from dropforge_ops.console.components.layout import card
-from dropforge_ops.console.components.tables import Column, Table
+from dropforge_ops.console.components.tables import Column, folded_table
 from dropforge_ops.console.components.text import chip, facts, link
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
@@ -73,7 +73,7 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> None:
         Column[_Row](name, partial(_cell, place), "text" if place == 0 or name == "note" else "number")
         for place, name in enumerate(head)
     ]
-    Table(columns, lambda row: str(row[0]), label=title).show(list(enumerate(body)))
+    folded_table(columns, list(enumerate(body)), lambda row: str(row[0]), label=title)
 
 
 def _cell(place: int, row: _Row) -> str:

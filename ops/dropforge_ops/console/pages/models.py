@@ -12,6 +12,7 @@ from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.records import Approval, ModelVersion, Run
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.feedback import empty_state
+from dropforge_ops.console.components.history_chart import history_chart
 from dropforge_ops.console.components.layout import card, heading
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.tables import Column, Table
@@ -19,6 +20,7 @@ from dropforge_ops.console.components.text import chip, link, moment, status_chi
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.pages.deciding import Outcome, offer_rollback
+from dropforge_ops.console.reading.history import history_of
 from dropforge_ops.console.reading.models import Span, Versions, read_versions
 from dropforge_ops.console.reading.wording import between
 from dropforge_ops.render import why
@@ -50,8 +52,16 @@ def _show(context: Context, outcome: Outcome, found: Versions) -> None:
     for model in found.models:
         if model.approval is Approval.PENDING:
             _show_waiting(model)
+    live_version = None if found.live is None else found.live.version
+    history = history_of(found.models, live_version)
+    if history is not None:
+        with card(f"{history.title} over versions"):
+            history_chart(history)
+            last = history.points[-1].version
+            before = live_version if live_version not in (None, last) else history.points[-2].version
+            link(f"Compare version {last} with version {before}", f"/compare/v{before}/v{last}")
     if found.models:
-        columns = _columns(None if found.live is None else found.live.version)
+        columns = _columns(live_version)
         _show_versions(found.models, columns)
     if found.live is not None and found.earlier:
         offer_rollback(context, outcome, found.live, found.earlier[0])

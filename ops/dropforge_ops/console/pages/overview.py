@@ -14,6 +14,7 @@ from dropforge.domain.records import Live, ModelVersion, Run, RunStatus
 from dropforge_ops.actions.advice import remedy
 from dropforge_ops.console.components.drop_zone import drop_zone
 from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
+from dropforge_ops.console.components.history_chart import history_chart
 from dropforge_ops.console.components.layout import card, heading
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.tables import Table
@@ -21,6 +22,7 @@ from dropforge_ops.console.components.text import chip, link, moment
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.pages.runs import COLUMNS
+from dropforge_ops.console.reading.history import History, read_history
 from dropforge_ops.console.reading.overview import (
     Cost,
     Standing,
@@ -35,6 +37,8 @@ from dropforge_ops.render import interval
 # The watch works by the hour, and a month's cost by the day.
 _WATCH_LOOKS = 10
 _COST_KEPT_S = 300.0
+# Versions come by the hour at most.
+_HISTORY_LOOKS = 5
 
 _RUN_COLUMNS: Final = tuple(
     each for each in COLUMNS if each.title in ("Run", "Status", "Metric", "Started", "Took")
@@ -54,6 +58,8 @@ async def build(context: Context) -> None:
     with html.div().classes("overview"):
         with html.div().classes("overview-main stack-of"):
             await live(context, partial(read_standing, ledger), _show_standing)
+            every_s = _HISTORY_LOOKS * context.look_s
+            await live(context, partial(read_history, ledger), _show_history, every_s=every_s)
             drop_zone(context)
             with html.p():
                 link("What became of each dropped file", "/drops")
@@ -139,6 +145,16 @@ def _show_live(found: Live | None) -> None:
             with html.p().classes("value-text"):
                 link(found.run_id, f"/runs/{quote(found.run_id)}")
             html.p(found.task).classes("dim")
+
+
+def _show_history(found: History | None) -> None:
+    if found is None:
+        return
+    with card():
+        with html.div().classes("section-head"):
+            html.h2(f"{found.title} over versions")
+            link("All versions", "/models")
+        history_chart(found)
 
 
 def _show_watch(found: Watch) -> None:
