@@ -71,7 +71,7 @@ def test_the_metric_over_versions_is_on_models_and_overview(desk: Desk, stack: S
         label = chart.first.get_attribute("aria-label") or ""
         assert f"live is version {live}" in label
         assert f"version {max(live, other)}" in label
-        expect(chart.first.get_by_text("live")).to_be_visible()
+        expect(chart.first.get_by_text("live").first).to_be_visible()
     assert_fit_and_free_of_barriers(
         desk, [("/models", ".chart svg"), ("/", ".chart svg")], [("light", NARROW), ("dark", WIDE)]
     )

@@ -202,8 +202,8 @@ def _tell_judgement(parts: _Parts, judgement: Json) -> None:
         ),
     }
     parts.note(metric=name, positive_class=positive, quality_threshold=threshold, gate_verdict=str(verdict))
-    parts.evaluation.append(f"The gate's verdict: {verdict}.")
-    parts.evaluation += reasons
+    why = "; ".join(each.rstrip(".") for each in reasons)
+    parts.evaluation.append(f"The gate's verdict: {verdict}" + (f" ({why})." if why else "."))
     if verdict is Verdict.UNDECIDED:
         parts.caveats += reasons
     parts.evaluated_by |= {
@@ -227,7 +227,6 @@ def _tell_champion(
 ) -> None:
     champion = judgement.get("champion")
     if not champion:
-        parts.evaluation.append("No model was live to compare it with.")
         return
     parts.note(compared_with=champion.get("model_package_arn"))
     if champion.get("reason"):

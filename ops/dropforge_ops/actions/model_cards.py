@@ -268,7 +268,7 @@ def _section(section: Section, level: int) -> Iterator[str]:
         yield ""
         head, *rows = section.rows
         yield _line(head)
-        yield _line(["---", *["---:"] * (len(head) - 1)], escaped=False)
+        yield _line(["---", *("---" if name == "note" else "---:" for name in head[1:])], escaped=False)
         yield from (_line(row) for row in rows)
     for part in section.parts:
         yield ""
