@@ -92,8 +92,9 @@ def up(
     host = LocalHost(root, state_dir=state, port=port, announce=True, wait_scale=WAIT_SCALE)
     with stop_signals() as stop, running(host), ExitStack() as started:
         deployed = deployed_parameters(host.client("cloudformation"), stack)
-        parameters = merged_parameters(deployed, {PARAMETER: source_commit(root), **asked}, declared)
         lock_libraries(root)
+        # After that: it may write a file that is deployed.
+        parameters = merged_parameters(deployed, {PARAMETER: source_commit(root), **asked}, declared)
         if model_check:
             contract = pinned_contract(host.client("cloudformation"), host.client("s3"), stack)
             check_model(root, contract=contract, parameters=parameters)
