@@ -29,6 +29,7 @@ HOLD_OUT: Final = "Hold-out"
 """The evaluation that a card tells of."""
 
 METRIC_GROUP, CHAMPION_GROUP, SLICE_GROUP = "Metrics", "Beside the live model", "Slices"
+DISPARITY_GROUP = "Disparity of guarded slices"
 IMPORTANCE_GROUP, CONFUSION_GROUP, CALIBRATION_GROUP = "Importance", "Confusion", "Calibration"
 
 INTENDED_USES: Final = (
@@ -220,6 +221,7 @@ def _tell_judgement(parts: _Parts, judgement: Json) -> None:
         parts.evaluation += decision_in_words(decision)
     _tell_champion(parts, judgement, ordered, positive)
     _tell_slices(parts, judgement, title)
+    _tell_guarded(parts, judgement.get("guarded") or {})
 
 
 def _tell_champion(
@@ -257,6 +259,20 @@ def _tell_slices(parts: _Parts, judgement: Json, title: str) -> None:
         parts.caveats.append(f"Only the largest of {len(slices):,} slices are listed.")
 
 
+def _tell_guarded(parts: _Parts, guarded: Json) -> None:
+    """The guarded columns, and how differently the model treats their slices."""
+    columns = guarded.get("columns") or []
+    parts.note(guarded_columns=_joined(str(each.get("name")) for each in columns))
+    parts.group(
+        DISPARITY_GROUP,
+        [
+            _measured(f"{name} by {each.get('name')}", {"value": value}, {})
+            for each in columns
+            for name, value in ((each.get("disparity") or {}).get("candidate") or {}).items()
+        ][:_SLICES],
+    )
+
+
 def _measured(title: str, interval: Json | None, raw: Json) -> dict[str, Any]:
     """A metric with its 95 % interval, or with why there is none."""
     found = interval or {}
@@ -267,7 +283,7 @@ def _measured(title: str, interval: Json | None, raw: Json) -> dict[str, Any]:
         notes.append(f"95 % interval {shown_low} to {shown_high}.")
     elif raw.get("shortage"):
         notes.append(f"How sure this is can't be said: {raw['shortage']}.")
-    made: dict[str, Any] = {"name": _cut(title, _NAME), "type": "number", "value": value}
+    made: dict[str, Any] = {"name": _name(title), "type": "number", "value": value}
     if value is None:
         made |= {"type": "string", "value": UNDEFINED}
     return {**made, "notes": _cut(" ".join(notes), _SHORT)} if notes else made
@@ -332,7 +348,7 @@ def _tell_lineage(parts: _Parts, lineage: Json) -> None:
     given = lineage.get("hyperparameters") or {}
     parts.training_job = run.get("training_job_arn")
     parts.hyperparameters = [
-        {"name": _cut(str(name), _NAME), "value": _cut(str(value), _NAME)}
+        {"name": _name(name), "value": _name(value)}
         for name, value in sorted(given.items())
         # The champion's digest is no setting of the model.
         if str(value) != "" and name != "champion_sha256"
@@ -361,7 +377,7 @@ def _tell_report(parts: _Parts, report: Json) -> None:
     for name, split in (report.get("splits") or {}).items():
         parts.counts.append({"name": f"rows of the split {name}", "value": split.get("rows")})
         parts.counts += [
-            {"name": _cut(f"rows of the split {name} of class {label}", _NAME), "value": count}
+            {"name": _name(f"rows of the split {name} of class {label}"), "value": count}
             for label, count in (split.get("classes") or {}).items()
         ]
     parts.observations.append(DataReport.of(report, None).rows_in_words)
@@ -556,3 +572,8 @@ def _counted(count: int | None) -> str | None:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _name(text: Any) -> str:
+    """A text in one line with something in it, which is what the schema takes for names."""
+    return _cut(" ".join(str(text).split()) or UNDEFINED, _NAME)

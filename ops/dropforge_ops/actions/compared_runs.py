@@ -214,6 +214,7 @@ def _parameters(side: Side) -> dict[str, Any]:
         "deciding metric": metric.get("name"),
         "threshold of the gate": metric.get("threshold"),
         "positive class": metric.get("positive_class"),
+        "decision threshold": (side.judgement.get("decision") or {}).get("threshold"),
         "trigger": side.run.trigger,
     }
 

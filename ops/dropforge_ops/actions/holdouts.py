@@ -16,7 +16,6 @@ from dropforge.domain.comparison import compare
 from dropforge.domain.errors import InvalidTrainingOutput, UnsafeArchive
 from dropforge.domain.holdout import MAXIMUM_BYTES, HoldOut
 from dropforge.domain.metric_registry import METRICS
-from dropforge.domain.metrics import Scored
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.resampling import resamples_for
 from dropforge_ops.errors import code_of
@@ -92,7 +91,13 @@ def _compared(first: Json, second: Json, positive: str | None, s3: Any) -> Paire
             right, "all hold-out rows of the second, which was judged beside the first", positive
         )
     if of_first.is_beside(second) and left.champion is not None:
-        both = replace(left, candidate=left.champion, champion=left.candidate)
+        both = replace(
+            left,
+            candidate=left.champion,
+            champion=left.candidate,
+            threshold=left.champion_threshold,
+            champion_threshold=left.threshold,
+        )
         return _measured(both, "all hold-out rows of the first, which was judged beside the second", positive)
     _, ours, theirs = np.intersect1d(left.row_key, right.row_key, assume_unique=True, return_indices=True)
     if not len(ours):
@@ -110,6 +115,8 @@ def _compared(first: Json, second: Json, positive: str | None, s3: Any) -> Paire
         right.candidate[theirs],
         left.candidate[ours],
         group=None if right.group is None else right.group[theirs],
+        threshold=right.threshold,
+        champion_threshold=left.threshold,
     )
     return _measured(both, "the rows that lie in the hold-outs of both runs", positive, left_out)
 
@@ -122,8 +129,8 @@ def _measured(both: HoldOut, how: str, positive: str | None, left_out: int = 0) 
     if not (np.isfinite(seen.candidate).all() and np.isfinite(seen.champion).all()):
         raise Unpaired("some of the predictions are not finite.")
     found = compare(
-        Scored(seen.task, seen.target, seen.candidate),
-        Scored(seen.task, seen.target, seen.champion),
+        seen.of_candidate(),
+        seen.of_champion(),
         tuple(METRICS[seen.task]),
         classes=seen.classes,
         resamples=resamples_for(rows, _RESAMPLES),

@@ -237,6 +237,8 @@ def fake_host(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
         def announce_console(self, url: str) -> None:
             pass
 
+    # What is deployed is read from the folder that is given, which has no more of a project than this.
+    (folder / "template.yaml").write_bytes((ROOT / "template.yaml").read_bytes())
     patch.setattr("dropforge_local.host.LocalHost", Host)
     patch.setattr("dropforge_ops.cli.commands.up.check_model", lambda *_, **__: None)
     patch.setattr("dropforge_ops.cli.commands.up.stop_signals", stopped_at_once)

@@ -35,6 +35,7 @@ from dropforge.domain.model_card import (
 )
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.run_manifest import ManifestObject, RunManifest
+from dropforge_local.sagemaker.model_card import check_card
 
 IDENTITY = Identity("model", "run", "s3://data/registered/run/model.tar.gz", "image:1.9-0")
 SCORED = {"scored": True, "reason": None, "sha256": "c" * 64}
@@ -149,6 +150,28 @@ def test_the_card_says_how_rows_were_split() -> None:
     assert (by_group["group_column"], by_group["groups"]) == ("g", "40")
 
 
+def test_the_card_says_how_guarded_slices_are_treated() -> None:
+    columns = [
+        {
+            "name": "sex",
+            "disparity": {"candidate": {"equalized_odds_difference": 0.125, "equalized_odds_ratio": None}},
+        },
+        {"name": "age", "disparity": {"candidate": None}},
+    ]
+    judgement = {
+        "metric": {"name": "auc", "value": 0.9},
+        "verdict": "accepted",
+        "guarded": {"columns": columns},
+    }
+    content = draft(IDENTITY, RunDocuments(judgement=judgement))
+    assert problems(content) == []
+    assert content["additional_information"]["custom_details"]["guarded_columns"] == "sex, age"
+    assert [(each["name"], each["value"]) for each in group_of(content, "Disparity of guarded slices")] == [
+        ("equalized_odds_difference by sex", 0.125),
+        ("equalized_odds_ratio by sex", "–"),
+    ]
+
+
 def test_the_card_warns_of_what_could_not_be_said() -> None:
     champion = draft(IDENTITY, a_run("champion that can't be scored"))["additional_information"]
     assert "pickled by scikit-learn 1.2" in champion["caveats_and_recommendations"]
@@ -227,6 +250,7 @@ def test_any_run_has_a_card_that_is_allowed(
     assert len(text) <= MAXIMUM_CHARACTERS
     assert not re.search("[\n\r\x85\u2028\u2029]", text)
     assert problems(json.loads(text)) == []
+    check_card({"ModelCardContent": text})
 
 
 def test_a_card_that_is_too_long_goes_without_its_charts_and_says_so() -> None:
