@@ -11,7 +11,7 @@ from typing import Any
 from dropforge.domain.figures import DIGITS, figure
 from dropforge.domain.model_card import DOCUMENTS, Identity, RunDocuments
 
-_NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
 _OURS = {"95"}
 """The confidence of intervals, which a text says in percent."""
 

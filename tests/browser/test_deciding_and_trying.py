@@ -95,6 +95,34 @@ def test_a_version_is_reviewed_and_approved_on_its_page(desk: Desk, stack: Stack
     assert (decided.decided_by or "").endswith("@localhost")
 
 
+def test_a_threshold_is_tried_on_the_hold_out_and_changes_nothing(desk: Desk, stack: Stack, data: Path):
+    live = stack.live_or_first(data)
+    page = desk.open(f"/models/{live.version}", ready=".confusion")
+    for title in ("Precision and recall", "Scores by class", "Any threshold"):
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    tried = page.locator(".card", has_text="Any threshold")
+    slider = tried.get_by_role("slider", name="Decision threshold")
+    expect(tried.get_by_text("the likelier class", exact=True)).to_be_visible()
+    expect(tried.get_by_text("malignant from 0.5 on")).to_be_visible()
+    await_quiet(page)
+
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(tried.get_by_text("malignant from 0 on")).to_be_visible()
+    rows = tried.get_by_label("Confusion of this threshold").locator("tbody tr")
+    expect(rows.nth(1).locator("td").nth(0)).to_have_text("00%")
+    called = tried.locator(".facts dt", has_text="called so")
+    expect(called.locator("xpath=following-sibling::dd[1]")).to_have_text("1,000")
+    cost = tried.locator(".facts dt", has_text="cost per 1,000 rows").locator(
+        "xpath=following-sibling::dd[1]"
+    )
+    before = float(cost.inner_text())
+    tried.get_by_label("A false alarm costs").fill("10")
+    expect(cost).to_have_text(re.compile(f"^{before * 10:,.1f}$|^{before * 10:,.0f}$"))
+    page.reload()
+    expect(tried.get_by_text("malignant from 0.5 on")).to_be_visible()
+
+
 def live_with_one_before(stack: Stack, data: Path) -> Live:
     """What is live, another version having been live before it."""
     live = stack.live_or_first(data)

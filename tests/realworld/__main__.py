@@ -1,10 +1,11 @@
 """Runs the tables and prints what became of each; ``make realworld``.
 
-    python -m tests.realworld [NAME …] [--write] [--leaks]
+    python -m tests.realworld [NAME …] [--write] [--leaks] [--thresholds]
 
 Exit 1 where a table is neither used nor refused by a class of the product's own, where more than five are
 refused, or where a model is worse than the baseline beyond noise. ``--write`` puts the table into
 docs/realworld.md. ``--leaks`` prepares only, and prints which columns the leakage check tells of.
+``--thresholds`` compares ways to choose a decision threshold, and to calibrate, on the tables of two classes.
 """
 
 from __future__ import annotations
@@ -145,12 +146,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*", help="only tables whose name holds one of these")
     parser.add_argument("--write", action="store_true", help="put the table into docs/realworld.md")
     parser.add_argument("--leaks", action="store_true", help="prepare only, and print what is told of leaks")
+    parser.add_argument(
+        "--thresholds", action="store_true", help="compare decision thresholds and calibration"
+    )
+    parser.add_argument("--splits", type=int, default=2, help="of each table, for --thresholds")
     given = parser.parse_args(arguments)
     wanted = [each for each in all_tables() if not given.names or any(n in each.name for n in given.names)]
     level = 1 - FAMILY_ERROR / len(all_tables())
     places = sorted(PACKAGES.glob("lib/python*/site-packages"))
     if given.leaks:
         _print_leaks(wanted, places)
+        return 0
+    if given.thresholds:
+        from tests.realworld.thresholds import report
+
+        report(wanted, places, given.splits)
         return 0
     started = time.monotonic()
     rows: list[Row] = []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dropforge.domain.compiled import TOLERANCE
 from dropforge.domain.decision_goal import Goal
-from dropforge.domain.errors import InvalidModel
+from dropforge.domain.errors import InvalidDecisionGoal, InvalidModel
 from dropforge.domain.intervals import CONFIDENCE
 from dropforge.domain.shares import share_limits
 
@@ -104,7 +104,7 @@ class DecisionThreshold:
                 Goal(**raw["goal"]),
                 Choice(**raw["chosen_on"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, InvalidDecisionGoal) as error:
             raise InvalidModel(f"{FILE_NAME} can't be read ({error!r}); train the model again.") from error
         if not 0 <= found.value <= 1:
             raise InvalidModel(f"{FILE_NAME}: the threshold {found.value!r} is no probability.")

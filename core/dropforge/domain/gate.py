@@ -204,7 +204,8 @@ def judge(holdout: HoldOut, policy: GatePolicy, champion_reason: str | None = No
     neither significantly worse (the 95 % interval of the paired difference lies below 0) nor worse by more
     than the tolerance. Where the hold-out is too small for an interval that holds, or the champion could not
     be scored, the verdict is that the gate can't say: a person decides. A candidate that is worse than the
-    champion in a guarded slice, beyond an interval that allows for there being so many, is rejected.
+    champion in a guarded slice, beyond an interval that allows for there being so many, is rejected; so is
+    one whose decision threshold doesn't keep the minimum that it was chosen for.
 
     Args:
         holdout: both models' predictions.

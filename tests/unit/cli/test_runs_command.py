@@ -110,6 +110,22 @@ def test_shows_the_slices_of_a_run_the_guarded_ones_with_their_verdicts(stack, o
     assert "disparity by ward, candidate: parity difference 0.25, parity ratio 0.25" in printed
 
 
+def test_tells_from_which_probability_on_a_row_gets_the_label_and_what_errors_cost(stack, on_stack):
+    stack.trained(1, "the-run")
+    judgement = on_stack("runs", "the-run", "--json").json["judgement"]
+    span = {"value": 12.5, "low": 8.0, "high": 20.0}
+    chosen = {"cost_per_1000": span, "precision": span, "recall": span}
+    decision = {"positive_class": "malignant", "threshold": 0.0196, "chosen": chosen, "argmax": chosen}
+    stack.write("models/the-run/judgement.json", {**judgement, "decision": decision})
+    shown = " ".join(on_stack("runs", "the-run").stdout.split())
+    assert "A row is called 'malignant' from a probability of 0.0196 on." in shown
+    assert "Errors cost 12.5 [8, 20] per 1,000 rows of the hold-out." in shown
+    shares = {**chosen, "cost_per_1000": None, "recall": {"value": 0.5, "low": None, "high": None}}
+    stack.write("models/the-run/judgement.json", {**judgement, "decision": {**decision, "chosen": shares}})
+    shown = " ".join(on_stack("runs", "the-run").stdout.split())
+    assert "its precision is 12.5 [8, 20] and its recall 0.5." in shown
+
+
 def test_json_of_one_run_holds_everything_that_is_known(stack, on_stack):
     stack.trained(1, "the-run")
     stack.write("runs/the-run/report.json", REPORT)

@@ -164,6 +164,7 @@ def test_a_threshold_is_read_as_it_was_written(tmp_path):
         ({"threshold": float("nan")}, "no probability"),
         ({"threshold": None}, "can't be read"),
         ({"positive_class": "maybe"}, "none of two"),
+        ({"goal": {"false_positive_cost": 1.0}}, "can't be read"),
     ],
 )
 def test_a_threshold_that_is_none_is_refused(tmp_path, change, said):

@@ -15,7 +15,13 @@ from tests.card_numbers import check_numbers
 from tests.fakes.records import at
 from tests.fakes.world import World
 from tests.published_card_schema import problems
-from tests.unit.judging.test_judge_model_use_case import CHAMPION, request, store_with
+from tests.unit.judging.test_judge_model_use_case import (
+    CHAMPION,
+    THRESHOLD,
+    model_archive,
+    request,
+    store_with,
+)
 from tests.unit.preparation.dropping import prepare
 
 from dropforge.application.judge_model import judge_model
@@ -76,6 +82,7 @@ CASES: dict[str, dict[str, Any]] = {
     "split by time": {"time": "day"},
     "another positive class": {"policy": GatePolicy(positive_class="no", metric="f1", threshold="0.5")},
     "hardly better than chance": {"output": {"strength": 0.1}},
+    "labels by a threshold": {"output": {"model": model_archive(THRESHOLD), "decision": THRESHOLD}},
 }
 
 

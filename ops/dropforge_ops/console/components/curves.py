@@ -32,7 +32,7 @@ def roc_chart(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         for number_, curve in enumerate(curves[name]):
             points = zip(curve["false_positive_rate"], curve["true_positive_rate"], strict=True)
             series.append(
-                _line(
+                line(
                     str(curve["class"]) if several else name,
                     [list(point) for point in points],
                     SERIES[(number_ if several else position) % len(SERIES)],
@@ -43,7 +43,7 @@ def roc_chart(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         if several
         else f"class {curves[names[0]][0]['class']!r} against the rest"
     )
-    options = _plane("false positive rate", "true positive rate", [_diagonal("guessing", 0, 1), *series])
+    options = plane("false positive rate", "true positive rate", [_diagonal("guessing", 0, 1), *series])
     if several:
         options["legend"] = {**LEGEND, "type": "scroll", "left": 0}
     chart(
@@ -76,9 +76,9 @@ def calibration_chart(points: Mapping[str, Sequence[Mapping[str, Any]]], *, is_r
                 "tooltip": {"show": False},
             }
         )
-        line = _line(name, [[each["predicted"], each["observed"]] for each in model], tint)
-        series.append({**line, "showSymbol": True, "symbolSize": 6})
-    options = _plane("predicted", "came true", series, free=is_regression)
+        seen = line(name, [[each["predicted"], each["observed"]] for each in model], tint)
+        series.append({**seen, "showSymbol": True, "symbolSize": 6})
+    options = plane("predicted", "came true", series, free=is_regression)
     chart(options, label=f"Calibration of {', '.join(points)} in bins of equal counts", height=300)
 
 
@@ -191,7 +191,8 @@ def _importance_row(feature: Mapping[str, Any], reach: float) -> None:
 _GRID: Final = {"left": 56, "right": 16, "top": 32, "bottom": 44}
 
 
-def _plane(x: str, y: str, series: list[dict[str, Any]], *, free: bool = False) -> dict[str, Any]:
+def plane(x: str, y: str, series: list[dict[str, Any]], *, free: bool = False) -> dict[str, Any]:
+    """ECharts' options of shares against shares; ``free`` lets the axes go where the values are."""
     bounds: dict[str, Any] = {"type": "value", "scale": True} if free else dict(_SHARE_AXIS)
     return {
         "xAxis": axis(x, **bounds),
@@ -205,7 +206,8 @@ def _plane(x: str, y: str, series: list[dict[str, Any]], *, free: bool = False) 
     }
 
 
-def _line(name: str, points: list[list[float]], tint: str) -> dict[str, Any]:
+def line(name: str, points: list[list[float]], tint: str) -> dict[str, Any]:
+    """A series of ECharts: a line through points (x, y) in one of the console's colours."""
     return {
         "type": "line",
         "name": name,

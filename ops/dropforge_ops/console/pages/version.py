@@ -9,6 +9,7 @@ from typing import Any, Final
 from nicegui import html
 
 from dropforge.domain.data_report import DataReport
+from dropforge.domain.decision_words import decision_in_words
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.metric_registry import MEANINGS, metric_title
 from dropforge.domain.records import Approval, StageChange
@@ -33,6 +34,7 @@ from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.slices import draw_gain, draw_slices
 from dropforge_ops.console.components.tables import Column, Table
 from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
+from dropforge_ops.console.components.thresholds import Explorer
 from dropforge_ops.console.components.told_data import draw_told_data
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
@@ -47,6 +49,7 @@ from dropforge_ops.console.reading.models import (
     read_review,
     read_standing,
 )
+from dropforge_ops.console.reading.thresholds import OperatingPoints
 from dropforge_ops.console.reading.wording import (
     between,
     difference_in_words,
@@ -220,6 +223,8 @@ def _draw_verdict(review: Review) -> None:
         for text in (difference_in_words(row, verdict.champion_version), interval_in_words(verdict)):
             if text:
                 html.p(text)
+        if verdict.decision is not None:
+            html.p(" ".join(decision_in_words(verdict.decision)))
         with html.details():
             html.summary("What the gate wrote, and what an interval is")
             for reason in verdict.reasons:
@@ -303,9 +308,12 @@ def _draw_curves(review: Review) -> None:
     name = f"version {review.verdict.champion_version}" if review.verdict.champion_version else "live model"
     models = {"candidate": found["candidate"], name: found["champion"]}
     models = {each: curves for each, curves in models.items() if curves is not None}
+    explorer = _explorer(review, found)
     with html.div().classes("charts"):
         if models:
             _draw_errors(found["task"], models)
+        if explorer is not None:
+            _draw_thresholds(explorer, models)
         if found["importance"]:
             with card("What the model goes by"):
                 of = "validation" if found["importance"].get("split") == "validation" else "hold-out"
@@ -349,6 +357,40 @@ def _draw_errors(task: str, models: Mapping[str, Mapping[str, Any]]) -> None:
                 with html.div():
                     html.h3(name)
                     confusion_table(name, each["confusion"])
+
+
+def _explorer(review: Review, found: Mapping[str, Any]) -> Explorer | None:
+    """Of a candidate of two classes, judged since thresholds are counted."""
+    points = OperatingPoints.of(found["candidate"])
+    if points is None:
+        return None
+    goal = (review.verdict.decision or {}).get("goal") or {}
+    negative, positive = found["classes"]
+    costs = goal.get("false_positive_cost", 1.0), goal.get("false_negative_cost", 1.0)
+    return Explorer(points, (negative, positive), costs)
+
+
+def _draw_thresholds(explorer: Explorer, models: Mapping[str, Mapping[str, Any]]) -> None:
+    known = {name: OperatingPoints.of(each) for name, each in models.items()}
+    with card("Precision and recall"):
+        html.p(
+            "Up and to the right is better: how many of the rows called positive are, against how many of "
+            "the positives are found. The dot is the threshold below."
+        ).classes("dim")
+        explorer.draw_curve({name: each for name, each in known.items() if each is not None})
+    with card("Scores by class"):
+        html.p(
+            "The less both overlap, the better a threshold tells them apart. The dashed line is the one "
+            "below."
+        ).classes("dim")
+        explorer.draw_scores(models["candidate"]["scores_by_class"])
+    with card("Any threshold"):
+        html.p(
+            "What the hold-out's rows would be called from another probability on. Trying changes nothing; "
+            "the stack's parameters FalsePositiveCost and FalseNegativeCost, or MinimumPrecision and "
+            "MinimumRecall, decide for the next candidate."
+        ).classes("dim")
+        explorer.draw_slider()
 
 
 def _draw_lineage(review: Review) -> None:

@@ -145,6 +145,7 @@ class Judged:
     slices: tuple[SliceRow, ...]
     positive_class: str | None = None
     guard: Guard | None = None
+    decision: Mapping[str, Any] | None = None
 
     @property
     def deciding(self) -> MetricRow:
@@ -177,6 +178,7 @@ class Judged:
             slices=tuple(_slice_row(each) for each in content.get("slices") or []),
             positive_class=metric.get("positive_class"),
             guard=Guard.of(content.get("guarded")),
+            decision=content.get("decision"),
         )
 
 
