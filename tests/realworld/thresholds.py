@@ -64,13 +64,15 @@ def report(tables: Sequence[Table], places: Sequence[Path], splits: int) -> None
     for name in used[0][0] if used else ():
         kind, _, _ = name.partition(" ")
         base = "brier as it is" if kind == "brier" else f"{kind} likelier class"
+        if name == base:
+            continue
         # A cost of 0 is no ratio; a unit beside both keeps it one.
         unit = 0.0 if kind == "brier" else 1.0
         ratios = [(_mean(each, name) + unit) / (_mean(each, base) + unit) for each in used]
         better, worse = sum(ratio < 1 for ratio in ratios), sum(ratio > 1 for ratio in ratios)
         middle = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        than = base.partition(" ")[2]
-        print(f"{name:<32} {middle:.3f} times the {than}; better in {better}, worse in {worse}")
+        than = "uncalibrated" if kind == "brier" else "the likelier class"
+        print(f"{name:<28} {middle:.3f} times {than}; better in {better}, worse in {worse}")
 
 
 def _mean(runs: Sequence[Mapping[str, float]], name: str) -> float:
