@@ -231,12 +231,7 @@ def _diagnosis(files: Files, problem: str) -> LibraryError:
         where = f"requirements.txt, line {number} ({text})"
         replaced = _replaced(files, alone)
         if replaced:
-            found.append(
-                (
-                    ReplacesImageLibrary,
-                    f"{where} needs {', '.join(replaced)}, which the image has its own way",
-                )
-            )
+            found.append((ReplacesImageLibrary, f"{where} needs {', '.join(replaced)}"))
         else:
             found.append((_kind(tried.problem), f"{where}: {_told(tried.problem)}"))
     if not found:
@@ -259,7 +254,7 @@ def _replaced(files: Files, requirements: str) -> list[str]:
         return []
     has = files.of_image()
     return [
-        f"{name} {version} (the image: {has[_normal(name)]})"
+        f"{name} {version} (the image has {has[_normal(name)]})"
         for name, version in _PINNED.findall(free.text)
         if has.get(_normal(name), version) != version
     ]
@@ -310,7 +305,7 @@ def fetched(files: Files) -> list[Path]:
     hashes = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", text))
     place = _cache() / hashlib.sha256(text.encode()).hexdigest()
     wheels = sorted(place.glob("*.whl"))
-    if not wheels or any(_sha256(wheel) not in hashes for wheel in wheels):
+    if len(wheels) != len(_PINNED.findall(text)) or any(_sha256(wheel) not in hashes for wheel in wheels):
         wheels = _download(files, place, hashes)
     check(wheels, files)
     return wheels
@@ -374,10 +369,11 @@ def _download(files: Files, place: Path, hashes: set[str]) -> list[Path]:
         strange = [wheel.name for wheel in loaded if _sha256(wheel) not in hashes]
         if strange:
             raise NoFittingWheel(f"{strange} have other bytes than requirements.lock says.")
-        shutil.rmtree(place, ignore_errors=True)
-        Path(temporary).rename(place)
-        Path(temporary).mkdir()  # for the end of the block to remove
-    return sorted(place.glob("*.whl"))
+        # One by one: another process may be putting the same ones there.
+        place.mkdir(exist_ok=True)
+        for wheel in loaded:
+            wheel.replace(place / wheel.name)
+    return [place / wheel.name for wheel in loaded]
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.unit.training.job_folders import REPOSITORY, mixed
 
-from dropforge_ops.actions.model_check import check_model
+from dropforge_ops.actions.model_check import check_model, code_files, lock_libraries
 from dropforge_ops.errors import OperationFailed
 
 FOREST = """
@@ -139,3 +139,24 @@ def test_is_a_program_of_its_own(project):
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_library_that_cannot_be_had_is_named_before_anything_is_deployed(tmp_path):
+    shutil.copytree(REPOSITORY / "training", tmp_path / "training")
+    (tmp_path / "training" / "requirements.txt").write_text("--no-index\nnolibrary==1\n")
+    with pytest.raises(OperationFailed, match=r"UnresolvableRequirement: .*line 2 \(nolibrary==1\)"):
+        lock_libraries(tmp_path)
+    assert not (tmp_path / "training" / "requirements.lock").exists()
+
+
+def test_an_edited_requirement_counts_as_edited_code(tmp_path):
+    shutil.copytree(REPOSITORY / "training", tmp_path / "training")
+    assert {"model.py", "requirements.txt", "image.txt"} <= {path.name for path in code_files(tmp_path)}
+
+
+def test_a_project_without_libraries_of_its_own_is_locked_without_asking_anybody(tmp_path):
+    shutil.copytree(REPOSITORY / "training", tmp_path / "training")
+    (tmp_path / "training" / "requirements.txt").write_text("# none\n")
+    (tmp_path / "training" / "requirements.lock").unlink(missing_ok=True)
+    lock_libraries(tmp_path)
+    assert not (tmp_path / "training" / "requirements.lock").exists()

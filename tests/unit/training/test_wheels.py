@@ -71,6 +71,18 @@ def test_a_fetch_with_an_unchanged_lock_needs_no_index(tmp_path: Path) -> None:
     assert len(wheels.fetch(files, tmp_path / "second")) == 1
 
 
+def test_a_cache_that_lost_or_changed_a_wheel_is_filled_again(tmp_path: Path) -> None:
+    publish(tmp_path, "forest-1.2", needs="leaves")
+    publish(tmp_path, "leaves-3.0")
+    files = project(tmp_path, "forest\n")
+    wheels.lock(files)
+    kept = wheels.fetched(files)
+    kept[0].unlink()
+    assert wheels.fetched(files) == kept
+    kept[1].write_bytes(b"changed")
+    assert [path.stat().st_size > 100 for path in wheels.fetched(files)] == [True, True]
+
+
 def test_a_wheel_of_other_bytes_than_the_locks_is_not_fetched(tmp_path: Path) -> None:
     publish(tmp_path, "forest-1.2")
     files = project(tmp_path, "forest\n")
@@ -109,7 +121,7 @@ def test_without_requirements_nothing_is_asked_for(tmp_path: Path) -> None:
         ("other-system", "NoFittingWheel", r"win_amd64"),
         ("newer-glibc", "NoFittingWheel", r"manylinux_2_39"),
         ("source-alone", "NoFittingWheel", r"source.alone"),
-        ("numpy==1.26.4", "ReplacesImageLibrary", r"numpy 1\.26\.4 \(the image: 2\.5\.1\)"),
+        ("numpy==1.26.4", "ReplacesImageLibrary", r"numpy 1\.26\.4 \(the image has 2\.5\.1\)"),
         ("older", "ReplacesImageLibrary", r"line 4 \(older\) needs numpy 1\.26\.4"),
     ],
 )
