@@ -41,6 +41,8 @@ ROWS_PER_CLASS = 4
 MISSING = 0.1
 """Share of the values that are missing in columns that may lack some."""
 
+_WORDS = ("early", "late", "fine", "broken", "asked", "again")
+
 CLASSES = {"binary": ("no", "yes"), "multiclass": ("high", "low", "middle"), "regression": None}
 MODEL = Path(__file__).resolve().parent / "model.py"
 
@@ -53,6 +55,7 @@ def contract_of(task: str) -> Contract:
         Column("visits", "integer"),
         Column("member", "boolean"),
         Column("city", "category"),
+        Column("comment", "text"),
         Column("since", "timestamp"),
         Column("target", "number" if classes is None else "category", "target"),
     )
@@ -69,6 +72,7 @@ def table_of(contract: Contract, rows: int, first_key: int) -> pyarrow.Table:
         "integer": pyarrow.int64(),
         "boolean": pyarrow.bool_(),
         "category": pyarrow.string(),
+        "text": pyarrow.string(),
         "timestamp": pyarrow.timestamp("us", "UTC"),
     }
     arrays: dict[str, Any] = {}
@@ -94,6 +98,8 @@ def _values(column: Column, rows: int, rng: np.random.Generator) -> Any:
         return rng.integers(int(low), max(int(high), int(low)), rows, endpoint=True)
     if column.type == "boolean":
         return rng.random(rows) < 0.5
+    if column.type == "text":
+        return [" ".join(words) for words in rng.choice(np.array(_WORDS, dtype=object), (rows, 4))]
     if column.type == "category":
         return rng.choice(np.array(column.categories or ("a", "b", "c"), dtype=object), rows)
     microseconds = rng.integers(1_600_000_000, 1_700_000_000, rows) * 1_000_000

@@ -58,6 +58,7 @@ PARQUET_TYPES: dict[str, tuple[str, ...]] = {
     "integer": ("int64",),
     "boolean": ("bool",),
     "category": ("string", "large_string"),
+    "text": ("string", "large_string"),
     "timestamp": ("timestamp[us, tz=UTC]",),
 }
 """Types of prepared Parquet that hold a column of the contract's type."""
@@ -247,7 +248,9 @@ def read_columns(folder: Path, names: Sequence[str]) -> pyarrow.Table:
 def columns_of_table(table: pyarrow.Table, contract: Contract) -> dict[str, NDArray[Any]]:
     """Return the features of a prepared split as column arrays; see `dropforge.domain.encoding`."""
     return {
-        column.name: (labels_of if column.type == "category" else numbers_of)(table.column(column.name))
+        column.name: (labels_of if column.type in ("category", "text") else numbers_of)(
+            table.column(column.name)
+        )
         for column in contract.features
     }
 

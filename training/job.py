@@ -14,10 +14,10 @@ import numpy as np
 
 import compiling
 import inference
+import text_learning
 from champion import Champion
 from deciding import chosen_threshold
 from dropforge.domain.contract import Contract
-from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import InvalidContract
 from dropforge.domain.metric_registry import metric_named
 from fitting import Fitting, validated
@@ -72,9 +72,9 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
     with clock.step("fit"):
         both = joined(training, validation)
         del training, validation
-        encoding = Encoding.learn(contract, both.columns)
-        matrix, n_training = encoding.encode(both.columns), rows["train"]
         groups = all_groups(folders, contract)
+        encoding, matrix = text_learning.learn(contract, both.columns, both.target, groups)
+        n_training = rows["train"]
         fitting = Fitting(lambda: build_model(contract, known), matrix, both.target, n_training, groups)
         first = fitting.first()
     with clock.step("validate"):
@@ -133,6 +133,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "contract_hash": contract.hash,
         "importance": important,
         "importance_split": "test",
+        "learned": text_learning.made_of(contract),
         "slices": described,
         "champion": next((live.outcome() for live in running), None),
         **({} if threshold is None else {"decision": threshold.to_dict()}),

@@ -31,7 +31,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from dropforge.domain.compiled import Compiled
 from dropforge.domain.contract import Contract
-from dropforge.domain.encoding import matrix_columns
+from dropforge.domain.encoding import MatrixColumn, is_learned, matrix_columns
 from dropforge.domain.errors import InvalidHyperparameters
 from dropforge.domain.hyperparameters import problems_of
 from dropforge.domain.linear_form import LinearForm
@@ -42,7 +42,10 @@ Matrix = NDArray[np.float64]
 Validation = tuple[Matrix, NDArray[Any]]
 Groups = NDArray[Any] | None
 Candidate = tuple[str, float | None]
-"""What competes: linear or boosted, and the linear model's strength."""
+"""What competes: linear, boosted or WITHOUT_TEXTS, and the linear model's strength."""
+
+WITHOUT_TEXTS = "boosted without texts"
+"""Boosting that doesn't see what was learned of texts: where there are any, they have to earn their place."""
 
 C_GRID = (0.01, 0.1, 1.0, 10.0)
 """Inverse strengths of the logistic regression's L2 penalty, on standardised columns."""
@@ -112,7 +115,7 @@ def build_model(schema: Contract, hyperparameters: Mapping[str, Any]) -> BaseEst
     build = BestRegressor if schema.task == "regression" else BestClassifier
     return build(
         task=schema.task,
-        categorical=tuple(c.kind == "categorical" for c in matrix_columns(schema)),
+        categorical=tuple(_is_categorical(schema, column) for column in matrix_columns(schema)),
         metric=metric_named(schema.task, metric).name,
         positive=1 if schema.positive_code is None else schema.positive_code,
         seed=seed,
@@ -120,6 +123,13 @@ def build_model(schema: Contract, hyperparameters: Mapping[str, Any]) -> BaseEst
         strength=chosen.pop(strength, None),
         boosting=chosen,
     )
+
+
+def _is_categorical(schema: Contract, column: MatrixColumn) -> bool | None:
+    """Whether a column holds codes; None of a number that was learned of a text."""
+    if column.kind == "numeric" and is_learned(schema.column(column.source)):
+        return None
+    return column.kind == "categorical"
 
 
 class Design:
@@ -130,7 +140,7 @@ class Design:
     or unseen category has none.
     """
 
-    def __init__(self, categorical: tuple[bool, ...], matrix: Matrix) -> None:
+    def __init__(self, categorical: tuple[bool | None, ...], matrix: Matrix) -> None:
         self.categorical = np.array(categorical, dtype=bool)
         numbers = np.clip(matrix[:, ~self.categorical], -LARGEST, LARGEST)
         missing = np.isnan(numbers)
@@ -231,15 +241,23 @@ def threads_for(matrix: Matrix) -> contextlib.AbstractContextManager[Any]:
 class Boosted:
     """Histogram gradient boosting on the columns that have a value in at least one training row."""
 
-    def __init__(self, task: str, categorical: tuple[bool, ...], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        task: str,
+        categorical: tuple[bool | None, ...],
+        settings: Mapping[str, Any],
+        with_texts: bool = True,
+    ) -> None:
         self.task = task
         self.categorical = categorical
         self.settings = settings
+        if not with_texts:
+            self.left_out = np.array([each is None for each in categorical])
 
     def fit(self, matrix: Matrix, target: NDArray[Any], X_val: Matrix, y_val: NDArray[Any]) -> Self:
         """Fit; stops early on the validation rows, if there are any."""
         # Boosting can't bin a column without a single value (scikit-learn 1.9 raises ValueError).
-        self.columns = np.flatnonzero(~np.isnan(matrix).all(axis=0))
+        self.columns = np.flatnonzero(~np.isnan(matrix).all(axis=0) & ~getattr(self, "left_out", False))
         categorical = np.array(self.categorical, dtype=bool)[self.columns]
         stopping_rows = {"X_val": self._kept(X_val), "y_val": y_val} if len(y_val) else {}
         build = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
@@ -288,7 +306,7 @@ class _Best(BaseEstimator):
     Boosting stops early on the validation rows, or without them on one in STOPPING_FOLDS of its own rows.
 
     Attributes:
-        selected_: ``linear`` or ``boosted``.
+        selected_: ``linear``, ``boosted`` or WITHOUT_TEXTS.
         scores_: per estimator tried ``{"mean", "deviation", "folds"}`` of the metric and its mean ``"loss"``;
             empty where one estimator alone was asked for and nothing had to be chosen.
         parameters_: the chosen estimator's parameters.
@@ -300,7 +318,7 @@ class _Best(BaseEstimator):
         self,
         *,
         task: str = "binary",
-        categorical: tuple[bool, ...] = (),
+        categorical: tuple[bool | None, ...] = (),
         metric: str = "auc",
         positive: int = 1,
         seed: int = 0,
@@ -350,7 +368,8 @@ class _Best(BaseEstimator):
                 chosen = ("linear", self.parameters_["strength"])
                 self.best_ = self._fit_one(chosen, X, y, None)
             else:
-                self.best_ = self._boosted(max_iter=self.rounds_).fit(X, y, X[:0], y[:0])
+                boosted = self._boosted(self.selected_, max_iter=self.rounds_)
+                self.best_ = boosted.fit(X, y, X[:0], y[:0])
 
     def compiled_form(self) -> Compiled:
         """Return the chosen estimator's compiled form; see `compiling.compiled_form`."""
@@ -366,7 +385,7 @@ class _Best(BaseEstimator):
 
         gains = {name: rank(direction * self.scores_[name]["mean"]) for name in candidates}
         best = max(candidates, key=gains.__getitem__)  # the first of equals
-        if candidates[best][0] == "boosted":
+        if candidates[best][0] != "linear":
             return best
         error = self.scores_[best]["deviation"] / np.sqrt(max(len(self.scores_[best]["folds"]), 1))
         equal = [
@@ -384,6 +403,8 @@ class _Best(BaseEstimator):
             for strength in grid if self.strength is None else (self.strength,):
                 candidates[f"linear ({label}={strength:g})"] = ("linear", strength)
         if self.estimator != "linear":
+            if None in self.categorical:
+                candidates[WITHOUT_TEXTS] = (WITHOUT_TEXTS, None)
             candidates["boosted"] = ("boosted", None)
         return candidates
 
@@ -427,11 +448,11 @@ class _Best(BaseEstimator):
         if self.task != "regression":
             known = np.isin(y_val, y)  # boosting can't rate a class that it has no training row of
             X_val, y_val = X_val[known], y_val[known]
-        return self._boosted().fit(X, y, X_val, y_val)
+        return self._boosted(kind).fit(X, y, X_val, y_val)
 
-    def _boosted(self, **settings: Any) -> Boosted:
+    def _boosted(self, kind: str, **settings: Any) -> Boosted:
         known = {"max_iter": 500, "random_state": self.seed, **(self.boosting or {})}
-        return Boosted(self.task, self.categorical, {**known, **settings})
+        return Boosted(self.task, self.categorical, {**known, **settings}, kind != WITHOUT_TEXTS)
 
     def _scores(self, model: Any, X: Matrix) -> Matrix:
         if self.task == "regression":

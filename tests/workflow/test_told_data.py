@@ -46,10 +46,10 @@ def test_a_churn_table_is_told_to_whoever_decides(
     (told,) = document["data"]
     columns = {each["name"]: each for each in told["columns"]}
     learned = {each for each, column in columns.items() if column["use"] == "learned from"}
-    assert {*MONEY, PERCENT, DATE, "referrer", "plan"} == learned
+    assert {*MONEY, PERCENT, DATE, "referrer", "plan", "comment"} == learned
     assert columns["customer_id"]["use"] == ("identifies rows" if key else "not used")
     assert told["rows"]["kept"] == 7_000
-    unused = {index, "comment", *(() if key else ("customer_id",))}
+    unused = {index, *(() if key else ("customer_id",))}
     assert {each for each, column in columns.items() if column["use"] == "not used"} == unused
     contract = Contract.from_json(
         stack.read(f"s3://{stack.bucket}/runs/{told['run_id']}/contract/schema.json")
@@ -61,7 +61,7 @@ def test_a_churn_table_is_told_to_whoever_decides(
         TITLE,
         "amounts in $ with a thousands separator",
         "dates written as dd/mm/yyyy",
-        "free text",
+        "learned from by its words",
     ):
         assert text in " ".join(shown.split())
     message = stack.wait_for_notification("approval-needed", saying=TITLE)["Message"]

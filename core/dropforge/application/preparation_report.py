@@ -197,6 +197,9 @@ def profile_json(written: Written, contract: Contract, data_version: str) -> byt
         if c.name in columns and c.privacy != "drop"
     ]
     for entry in entries:
+        if entry["type"] == "text":
+            # What people wrote goes no farther than the rows; how much of it is missing is what is watched.
+            entry |= {"categories": [], "other": entry["count"]}
         if entry["name"] in written.sample:
             entry["sample"] = packed(column_of(entry).codes(written.sample[entry["name"]]))
     return _json(

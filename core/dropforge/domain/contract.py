@@ -32,6 +32,10 @@ TIME_TYPES = ("timestamp", *NUMERIC_TYPES)
 PRIVACIES = ("drop", "hash")
 SLICED_TYPES = ("category", "boolean", "number", "integer")
 """What a guarded column may hold."""
+LEARNED = "target"
+"""How a category column with very many values is encoded beside its codes: by what they say of the target."""
+MAXIMUM_TEXTS = 16
+"""Columns that are learned from as texts, or by LEARNED, at most: each costs memory, time and numbers."""
 
 ROW_KEY = "dropforge_row_key"
 """Column of the prepared Parquet that holds the row's stable hash; no data column may have this name."""
@@ -52,7 +56,7 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _COLUMN_FIELDS = (
     *("name", "type", "role", "nullable", "minimum", "maximum", "categories", "privacy"),
-    *("missing", "format", "note"),
+    *("missing", "format", "note", "encoding"),
 )
 _CONTRACT_FIELDS = (
     "format",
@@ -80,7 +84,8 @@ class Column:
 
     ``missing`` lists the texts that mean a missing value, None the usual ones. ``format`` says how values are
     written where that is not the plain way. Both are rules of `dropforge.domain.values`. ``note`` is a remark
-    for people: why a format was taken, say.
+    for people: why a format was taken, say. ``encoding`` is LEARNED for a category column that is learned by
+    how often its values occur and what they say of the target as well, None for codes alone.
     """
 
     name: str
@@ -94,6 +99,7 @@ class Column:
     missing: tuple[str, ...] | None = None
     format: str | None = None
     note: str | None = None
+    encoding: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the column as it stands in ``schema.json``; optional members only where they are set."""
@@ -111,6 +117,7 @@ class Column:
             "missing": None if self.missing is None else list(self.missing),
             "format": self.format,
             "note": self.note,
+            "encoding": self.encoding,
         }
         return fields | {name: value for name, value in optional.items() if value is not None}
 
@@ -365,6 +372,9 @@ def _problems_of(contract: Contract) -> Iterable[str]:
         yield f"positive {contract.positive!r} is not one of two classes"
     if len(set(contract.guarded)) < len(contract.guarded):
         yield "guarded names a column twice"
+    texts = [c for c in contract.columns if c.role == "feature" and (c.type == "text" or c.encoding)]
+    if len(texts) > MAXIMUM_TEXTS:
+        yield f"{len(texts)} features are texts or have an encoding; at most {MAXIMUM_TEXTS} may"
     if not any(column.role == "feature" for column in contract.columns):
         yield "no column has the role feature, so there is nothing to learn from"
 
@@ -384,8 +394,15 @@ def _column_problems(column: Column) -> Iterable[str]:
         yield f"privacy {column.privacy!r} is none of {', '.join(PRIVACIES)}"
     if column.format is not None and (problem := format_problem(column.type, column.format)):
         yield problem
-    if column.role == "feature" and column.type == "text":
-        yield "a text column can't be a feature; give it the role ignored or the type category"
+    if column.role == "feature" and column.type == "text" and column.privacy is not None:
+        yield "a text is not learned from where it is private; give it the role ignored, or no privacy"
+    if column.encoding is not None:
+        if column.encoding != LEARNED:
+            yield f"encoding {column.encoding!r} must be {LEARNED!r}"
+        elif column.type != "category" or column.role != "feature":
+            yield "only a category column that is a feature has an encoding"
+        elif column.privacy is not None:
+            yield "nothing is learned of a private column's single values; leave its encoding out"
     if column.role in ("target", "key", "split") and column.nullable:
         yield f"the {column.role} can't be nullable"
     yield from _range_problems(column)
@@ -538,6 +555,7 @@ def _parse_column(index: int, entry: Any, problems: list[str]) -> Column:
         missing=fields.optional_texts("missing"),
         format=fields.optional_text("format"),
         note=fields.optional_text("note"),
+        encoding=fields.optional_text("encoding"),
     )
 
 

@@ -140,11 +140,18 @@ def _followed(pinned: Column, inferred: Column, retyped: bool) -> Column:
     if not retyped:
         return pinned
     # What keeps values out of the log is a decision of people, whatever the values' type.
-    return replace(inferred, role=_role(pinned, inferred), privacy=pinned.privacy)
+    followed = replace(inferred, role=_role(pinned, inferred), privacy=pinned.privacy)
+    return (
+        followed
+        if followed.role == "feature" and pinned.privacy is None
+        else replace(followed, encoding=None)
+    )
 
 
 def _role(pinned: Column, inferred: Column) -> str:
-    """A column that people took out of learning stays out."""
+    """A column that people took out of learning stays out; a private one that holds texts now comes out."""
+    if pinned.privacy is not None and inferred.type == "text" and inferred.role == "feature":
+        return "ignored"
     return pinned.role if pinned.role != "feature" else inferred.role
 
 

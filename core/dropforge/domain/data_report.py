@@ -69,6 +69,7 @@ class ColumnReport:
     spellings: Mapping[str, int] = field(default_factory=dict)
     distinct: int | None = None
     rejected: int = 0
+    encoding: str | None = None
 
     @property
     def is_used(self) -> bool:
@@ -118,10 +119,17 @@ class ColumnReport:
         said = []
         if self.note and self.note != f"read as {self.format}":
             said.append(self.note)
+        if self.type == "text" and self.role == "feature":
+            said.append("learned from by its words, how long it is and how often it comes again")
         if self.type == "category" and self.role == "feature" and (self.distinct or 0) > MAXIMUM_CATEGORIES:
+            others = (
+                "all others count as one"
+                if self.encoding is None
+                else ("all are told by how often they occur and by the target of their rows")
+            )
             said.append(
                 f"{self.distinct:,} different values: the {MAXIMUM_CATEGORIES} most frequent ones are told "
-                "apart, all others count as one"
+                f"apart, {others}"
             )
         if self.rejected:
             said.append(f"{_rows(self.rejected)} rejected because of it")
@@ -351,6 +359,7 @@ def _column_report(
         spellings={str(text): int(times) for text, times in spellings.items()},
         distinct=int((profiled or {}).get("distinct") or 0) if is_category else None,
         rejected=rejects.get(column.name, 0),
+        encoding=column.encoding,
     )
 
 

@@ -74,9 +74,22 @@ def _importance(report: Mapping[str, Any]) -> dict[str, Any] | None:
         if isinstance(each, Mapping) and _is_number(each.get("mean")) and _is_number(each.get("deviation"))
     ]
     features.sort(key=lambda each: (-each["mean"], each["name"]))
+    learned = report.get("learned") or {}
+    for each in features:
+        if each["name"] in learned:
+            each["learned"] = list(learned[each["name"]])
     # Releases that fitted the training rows alone measured it on the validation rows, and named no split.
     split = report.get("importance_split", "validation")
     return {"metric": report.get("metric"), "split": split, "features": features}
+
+
+def unhelpful(importance: Mapping[str, Any]) -> list[str]:
+    """Name the features of which shuffling costs no more than it varies: nothing shows that they help.
+
+    Args:
+        importance: of ``diagnostics.json``.
+    """
+    return [str(each["name"]) for each in importance["features"] if each["mean"] <= each["deviation"]]
 
 
 def _is_number(value: Any) -> bool:

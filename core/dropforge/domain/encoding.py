@@ -5,24 +5,27 @@ A *column array* is the neutral form of a column's values, whether they come fro
 - ``number``, ``integer``, ``boolean``: float64, NaN where missing (booleans are 0 and 1; integers beyond
   2**53 round, as in every float64 learner);
 - ``timestamp``: float64 microseconds since 1970-01-01 UTC, NaN where missing;
-- ``category``: object array of str, None where missing.
+- ``category``, ``text``: object array of str, None where missing.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain.contract import MAXIMUM_CATEGORIES, Contract
+from dropforge.domain.contract import LEARNED, MAXIMUM_CATEGORIES, Column, Contract
 from dropforge.domain.errors import InvalidModel
+from dropforge.domain.text_features import TextFeatures, names
 
 FORMAT = 1
+FORMAT_WITH_TEXTS = 2
+"""Where columns are learned from as texts. Without any the file is what it always was."""
 
 TIMESTAMP_PARTS = ("days", "hour", "weekday", "day of year")
 """What is learned from a point in time: days since 1970 for trends, the rest for cycles (all UTC)."""
@@ -50,26 +53,45 @@ class MatrixColumn:
 def matrix_columns(contract: Contract) -> tuple[MatrixColumn, ...]:
     """Return the columns of the encoded matrix, in order. They depend on the contract alone.
 
-    A timestamp becomes one numeric column per entry of TIMESTAMP_PARTS; every other feature becomes one.
+    A timestamp becomes one numeric column per entry of TIMESTAMP_PARTS, a text one per entry of
+    `text_features.names`; every other feature becomes one, followed by those of a text if it has so many
+    categories that these say more (``encoding``).
     """
     columns: list[MatrixColumn] = []
     for feature in contract.features:
+        parts: Sequence[str] = ()
         if feature.type == "timestamp":
-            columns += [
-                MatrixColumn(f"{feature.name} ({part})", feature.name, "numeric") for part in TIMESTAMP_PARTS
-            ]
-        else:
+            parts = TIMESTAMP_PARTS
+        elif feature.type != "text":
             kind = {"category": "categorical", "boolean": "boolean"}.get(feature.type, "numeric")
             columns.append(MatrixColumn(feature.name, feature.name, kind))
+        if is_learned(feature):
+            parts = names(feature.type == "text", contract.classes)
+        columns += [MatrixColumn(f"{feature.name} ({part})", feature.name, "numeric") for part in parts]
     return tuple(columns)
+
+
+def is_learned(column: Column) -> bool:
+    """Whether a feature's numbers are learned with the target: of texts and of many categories."""
+    return column.type == "text" or column.encoding == LEARNED
+
+
+def learned_columns(contract: Contract) -> tuple[Column, ...]:
+    """Return the features whose numbers are learned with the target, in contract order."""
+    return tuple(column for column in contract.features if is_learned(column))
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """The contract plus the category vocabularies seen in training: all that is needed to encode a row."""
+    """The contract plus what was seen in training: all that is needed to encode a row.
+
+    ``vocabularies`` are the categories of each category column; ``texts`` what was learned of each of
+    `learned_columns`, which need it before rows can be encoded.
+    """
 
     contract: Contract
     vocabularies: Mapping[str, tuple[str, ...]]
+    texts: Mapping[str, TextFeatures] = field(default_factory=dict)
 
     @classmethod
     def learn(cls, contract: Contract, columns: ColumnArrays) -> Encoding:
@@ -93,31 +115,49 @@ class Encoding:
         try:
             raw = json.loads(text)
             vocabularies = {str(name): tuple(map(str, words)) for name, words in raw["vocabularies"].items()}
+            texts = {str(n): TextFeatures.from_dict(each) for n, each in raw.get("texts", {}).items()}
             version = raw["format"]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidModel(f"encoding.json is no encoding ({error!r}); train the model again.") from error
         expected = {feature.name for feature in contract.features if feature.type == "category"}
-        if version != FORMAT or set(vocabularies) != expected:
+        learned = {feature.name for feature in learned_columns(contract)}
+        wanted = FORMAT_WITH_TEXTS if learned else FORMAT
+        if version != wanted or set(vocabularies) != expected or set(texts) != learned:
             raise InvalidModel(
-                "encoding.json doesn't fit contract.json: it must have the format "
-                f"{FORMAT} and vocabularies of {sorted(expected)}; train the model again."
+                f"encoding.json doesn't fit contract.json: it must have the format {wanted}, vocabularies of "
+                f"{sorted(expected)} and what was learned of {sorted(learned)}; train the model again."
             )
-        return cls(contract, vocabularies)
+        return cls(contract, vocabularies, texts)
 
     def to_json(self) -> str:
-        """Return the vocabularies as JSON; the contract has a file of its own."""
-        content = {"format": FORMAT, "vocabularies": {n: list(v) for n, v in self.vocabularies.items()}}
+        """Return all but the contract, which has a file of its own, as JSON."""
+        content: dict[str, Any] = {
+            "format": FORMAT_WITH_TEXTS if self.texts else FORMAT,
+            "vocabularies": {n: list(v) for n, v in self.vocabularies.items()},
+        }
+        if self.texts:
+            content["texts"] = {name: each.to_dict() for name, each in self.texts.items()}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+    def with_texts(self, texts: Mapping[str, TextFeatures]) -> Encoding:
+        """Return it with what was learned of each of `learned_columns`."""
+        return replace(self, texts=texts)
 
     @cached_property
     def columns(self) -> tuple[MatrixColumn, ...]:
         """The columns of the matrix, in order."""
         return matrix_columns(self.contract)
 
-    def encode(self, columns: ColumnArrays) -> NDArray[np.float64]:
+    def encode(
+        self, columns: ColumnArrays, own: Mapping[str, NDArray[np.float64]] | None = None
+    ) -> NDArray[np.float64]:
         """Encode column arrays of n rows into float64 (n, len(self.columns)), NaN where a value is missing.
 
         A category that is not in the vocabulary gets the code ``len(vocabulary)``.
+
+        Args:
+            own: of rows that the encoding was learned from, the numbers of texts that their own targets say
+                nothing of, by column; of any other row those of ``texts`` are taken.
         """
         rows = len(columns[self.contract.features[0].name])
         matrix = np.empty((rows, len(self.columns)), dtype=np.float64)
@@ -129,9 +169,15 @@ class Encoding:
             elif feature.type == "timestamp":
                 matrix[:, position : position + len(TIMESTAMP_PARTS)] = _parts_of(values)
                 position += len(TIMESTAMP_PARTS) - 1
+            elif feature.type == "text":
+                position -= 1
             else:
                 matrix[:, position] = values
             position += 1
+            if is_learned(feature):
+                numbers = self.texts[feature.name].encode(values) if own is None else own[feature.name]
+                matrix[:, position : position + numbers.shape[1]] = numbers
+                position += numbers.shape[1]
         return matrix
 
     def _codes(self, name: str, values: NDArray[Any]) -> list[float]:

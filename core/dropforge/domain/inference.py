@@ -9,7 +9,8 @@
   numbers, different identifiers would become equal.
 - true/false in any usual case, with 0/1 among them, is boolean; 0/1 alone is integer.
 - Other values are a category, unless most rows have a value of their own or there are more different ones
-  than are counted; those are text, which is not learned from.
+  than are counted; those are text. Of texts, and of categories with more values than have codes, the first
+  MAXIMUM_TEXTS columns are learned from by their words, or by what their values say of the target.
 - Constant columns, columns without values, row numbers, exported indexes and identifiers are ignored, each
   with a note.
 """
@@ -20,7 +21,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dropforge.domain.contract import NO_VALUES, ONE_VALUE, RESERVED, TIME_TYPES, Column, Contract
+from dropforge.domain.contract import (
+    LEARNED,
+    MAXIMUM_CATEGORIES,
+    MAXIMUM_TEXTS,
+    NO_VALUES,
+    ONE_VALUE,
+    RESERVED,
+    TIME_TYPES,
+    Column,
+    Contract,
+)
 from dropforge.domain.errors import (
     ConstantTarget,
     MissingKey,
@@ -118,7 +129,8 @@ def infer_contract(
             columns.append(_time_column(name, reading_of(name, seen, tolerated, locale)))
             notes.append(f"column {name!r}: {TIME_NOTE}")
         else:
-            columns.append(_infer_column(name, seen, survey, tolerated, locale, notes))
+            texts = sum(c.role == "feature" and (c.type == "text" or c.encoding is not None) for c in columns)
+            columns.append(_infer_column(name, seen, survey, tolerated, locale, notes, texts))
     missing = {column.name: _read_as_missing(survey.columns[column.name], column) for column in columns}
     missing = {name: counts for name, counts in missing.items() if counts}
     for name, counts in missing.items():
@@ -194,8 +206,16 @@ def _missing_column(role: str, name: str, present: Mapping[str, object], source:
 
 
 def _infer_column(
-    name: str, seen: ColumnSurvey, survey: TableSurvey, tolerated: float, locale: Locale, notes: list[str]
+    name: str,
+    seen: ColumnSurvey,
+    survey: TableSurvey,
+    tolerated: float,
+    locale: Locale,
+    notes: list[str],
+    texts: int,
 ) -> Column:
+    """Infer a column of no role of its own, after `texts` ones that are learned from as texts are."""
+
     def ignored(kind: str, why: str) -> Column:
         notes.append(f"column {name!r} is ignored: {why}")
         return Column(name, kind, "ignored", nullable=True, note=why)
@@ -217,13 +237,24 @@ def _infer_column(
     if kind == "text" and _is_named_identifier(name) and seen.distinct_texts in (seen.values, _UNCOUNTED):
         return ignored(kind, "by its name and its many different values, it identifies rows")
     if kind == "text":
-        return ignored(kind, reading.note or _why_text(seen))
+        why = reading.note or _why_text(seen)
+        if texts >= MAXIMUM_TEXTS:
+            return ignored(kind, f"{why}; {MAXIMUM_TEXTS} columns of texts are learned from at most")
+        notes.append(f"column {name!r} is learned from by its words: {why}")
+        return Column(
+            *(name, kind),
+            nullable=missing > 0,
+            missing=reading.missing,
+            format=reading.format,
+            note=reading.note,
+        )
     if kind in ("number", "integer", "timestamp"):
         if reading.strays:
             notes.append(f"column {name!r} is a {kind}: {reading.strays} of {seen.values} values are not")
         missing += reading.placeholders
     if reading.note:
         notes.append(f"column {name!r}: {reading.note}")
+    many = kind == "category" and seen.distinct_texts > MAXIMUM_CATEGORIES and texts < MAXIMUM_TEXTS
     return Column(
         name,
         kind,
@@ -231,6 +262,7 @@ def _infer_column(
         missing=reading.missing,
         format=reading.format,
         note=reading.note,
+        encoding=LEARNED if many else None,
     )
 
 
@@ -254,10 +286,9 @@ def _is_named_identifier(name: str) -> bool:
 
 def _why_text(seen: ColumnSurvey) -> str:
     why = (
-        "free text: its values are long, or too many differ to learn from them"
+        "free text: its values are long, or very many differ"
         if seen.texts is None
-        else f"free text: {len(seen.texts):,} different values in {seen.values:,} rows are too many to learn "
-        "from"
+        else f"free text: {len(seen.texts):,} different values in {seen.values:,} rows"
     )
     if seen.numbers * 2 > seen.values:
         why += f" ({seen.numbers} of its {seen.values} values are numbers)"

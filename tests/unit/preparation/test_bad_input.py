@@ -331,7 +331,7 @@ def test_text_where_numbers_were_is_a_changed_schema():
     bad = csv_table().replace(b".", b"o")
     with pytest.raises(SchemaChanged, match=r"'x' was number, is text.*400 of 400 rows.*'0o500' in row 1"):
         prepare(("bad.csv", bad), store=store, run_id="second")
-    assert (proposal(store).column("x").type, proposal(store).column("x").role) == ("text", "ignored")
+    assert (proposal(store).column("x").type, proposal(store).column("x").role) == ("text", "feature")
     assert store.exists("s3://data/runs/second/rejected/part-00000.parquet")
 
 
@@ -486,7 +486,7 @@ def test_parquet_types_come_through():
     kinds = {c.name: (c.type, c.role) for c in outcome.contract.columns}
     assert kinds == {
         "small": ("integer", "feature"),
-        "big": ("text", "ignored"),
+        "big": ("text", "feature"),
         "half": ("number", "feature"),
         "dec": ("number", "feature"),
         "flag": ("boolean", "feature"),

@@ -90,10 +90,11 @@ def test_a_placeholder_beside_numbers_or_dates_is_missing(placeholder, values, k
     assert found[placeholder] is None is found["NA"]
 
 
-def test_amounts_in_several_currencies_are_told_and_not_learned_from():
+def test_amounts_in_several_currencies_are_told_and_learned_from_as_texts():
     values = [f"{'$€'[i % 2]}{i}.25" for i in range(300)]
     column, _ = read(values)
-    assert (column.role, column.note) == ("ignored", "its amounts have several units: $ (200), € (200)")
+    assert (column.role, column.type) == ("feature", "text")
+    assert column.note == ("its amounts have several units: $ (200), € (200)")
 
 
 def test_a_comma_that_fits_both_ways_is_decided_by_other_columns_and_the_note_says_so():

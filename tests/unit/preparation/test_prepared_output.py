@@ -14,7 +14,7 @@ from dropforge.adapters.object_store import S3ObjectStore
 from dropforge.adapters.tables.streamed_tables import StreamedTables
 from dropforge.application.preparation_request import PrepareSettings
 from dropforge.application.prepare_data import prepare_data
-from dropforge.domain.contract import Contract
+from dropforge.domain.contract import MAXIMUM_TEXTS, Contract
 from dropforge.domain.errors import (
     ConstantTarget,
     InvalidContract,
@@ -272,16 +272,44 @@ def test_a_split_without_a_class_is_named():
 # --- columns that are not learned from --------------------------------------------------------------
 
 
+def test_texts_are_learned_from_and_stay_out_of_the_profile():
+    rows = "".join(f"{i},name {i},{i % 9}.5,{'ab'[i % 2]}\n" for i in range(300))
+    outcome = prepare(f"code,name,x,y\n{rows}".encode())
+    assert outcome.contract.column("name").type == "text"
+    assert "'name' is learned from by its words: free text: 300 different values" in str(
+        outcome.report["notes"]
+    )
+    entry = outcome.profile["name"]
+    assert (entry["count"], entry["categories"], entry["other"]) == (300, [], 300)
+    assert "name 17" not in json.dumps(outcome.profile) + json.dumps(outcome.report)
+
+
+def test_categories_beyond_those_with_codes_are_learned_from_by_their_target():
+    rows = "".join(f"town {i % 250},{i % 9}.5,{'ab'[i % 2]}\n" for i in range(1000))
+    column = prepare(f"town,x,y\n{rows}".encode()).contract.column("town")
+    assert (column.type, column.encoding) == ("category", "target")
+
+
+def test_more_texts_than_are_learned_from_are_ignored():
+    header = ",".join(f"t{n}" for n in range(MAXIMUM_TEXTS + 2))
+    rows = "".join(
+        ",".join(f"text {n} of {i}" for n in range(MAXIMUM_TEXTS + 2)) + f",{'ab'[i % 2]}\n"
+        for i in range(100)
+    )
+    contract = prepare(f"{header},y\n{rows}".encode()).contract
+    assert len(contract.features) == MAXIMUM_TEXTS
+    assert "16 columns of texts" in (contract.column("t17").note or "")
+
+
 def test_ignored_columns_are_explained():
     rows = "".join(f"{i},{i * 7919 % 100003},same,name {i},,{i % 9}.5,{'ab'[i % 2]}\n" for i in range(1, 301))
     outcome = prepare(f"row,customer_id,constant,name,empty,x,y\n{rows}".encode())
-    assert [c.name for c in outcome.contract.features] == ["x"]
+    assert [c.name for c in outcome.contract.features] == ["name", "x"]
     notes = "\n".join(outcome.report["notes"])
     for said in (
         "'row' is ignored: it counts the rows",
         "'customer_id' is ignored: by its name",
         "'constant' is ignored: it has the same value",
-        "'name' is ignored: free text: 300 different values",
         "'empty' is ignored: it has no values",
     ):
         assert said in notes

@@ -42,8 +42,8 @@ _COUNTED = 1 << 16
 """Codes that are counted at once: copies of them stay in a core's cache."""
 
 UNJUDGED_TYPES = ("timestamp", "text", HASHED)
-"""Time moves on, free text is not learned from, and pseudonyms have no order: of these columns only the
-missing rate is judged."""
+"""Time moves on, hardly a text comes twice, and pseudonyms have no order: of these columns only the missing
+rate is judged. What texts do to the model shows in its predictions, which are judged."""
 
 
 @dataclass(frozen=True, slots=True)

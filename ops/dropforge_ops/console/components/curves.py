@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from nicegui import html
 
+from dropforge.domain.diagnostics import unhelpful
 from dropforge.domain.figures import figure
 from dropforge_ops.console.components.charts import LEGEND, SERIES, axis, chart, colour
 from dropforge_ops.console.components.intervals import share_bar
@@ -181,9 +182,18 @@ def importance_table(importance: Mapping[str, Any]) -> None:
                 for each in features[_SHOWN_FEATURES:]:
                     _importance_row(each, reach)
 
+    if useless := unhelpful(importance):
+        shown = ", ".join(useless[:_SHOWN_FEATURES])
+        more = f" and {len(useless) - _SHOWN_FEATURES} more" if len(useless) > _SHOWN_FEATURES else ""
+        html.p(f"Nothing shows that these help: {shown}{more}.").classes("dim")
+
 
 def _importance_row(feature: Mapping[str, Any], reach: float) -> None:
-    html.span(str(feature["name"])).classes("bars-name")
+    learned = feature.get("learned") or ()
+    kinds = dict.fromkeys(str(each).partition(":")[0] for each in learned)
+    html.span(f"{feature['name']} ({', '.join(kinds)})" if kinds else str(feature["name"])).classes(
+        "bars-name"
+    )
     share_bar(feature["mean"] / reach if reach > 0 else 0.0)
     html.span(f"{signed(feature['mean'])} ± {figure(feature['deviation'])}").classes("bars-value")
 

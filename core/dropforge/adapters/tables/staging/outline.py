@@ -168,7 +168,7 @@ def _least(column: pa.ChunkedArray, starts: npt.NDArray[np.int64]) -> pa.Array:
 
 def _plain(values: pa.Array) -> pa.Array:
     """Numbers as float64, NaN where there is none; anything else as text."""
-    if pa.types.is_dictionary(values.type):
+    if pa.types.is_dictionary(values.type) or pa.types.is_string(values.type):
         return values.cast(pa.string())
     if pa.types.is_timestamp(values.type):
         values = values.cast(pa.int64())
