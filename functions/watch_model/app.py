@@ -1,7 +1,7 @@
 """Watch the live model: drift, live quality, the metrics that alarms look at, and what answers alarms.
 
 The window is the last full one, or with ``at_once`` what was not judged yet. A late or repeated delivery
-watches the same.
+watches the same. With ``batch`` (``plan_uri``, ``output_uri``) it is a scored file.
 
 Example event: ``events/watch_model.json``.
 """
@@ -9,6 +9,7 @@ Example event: ``events/watch_model.json``.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from dropforge import bootstrap
 from dropforge.config import Settings
@@ -18,7 +19,9 @@ from dropforge.importing import without_collection
 from dropforge.metrics import emit
 
 with without_collection():
+    from dropforge.application.watch_batch import BatchToWatch, NotWatched, watch_batch
     from dropforge.application.watch_model import (
+        Watched,
         WatchRequest,
         last_full_window,
         watch_model,
@@ -41,6 +44,7 @@ class FunctionSettings(Settings):
     cooldown_hours: float
     outcome_delay_days: float
     quality_tolerance: float
+    watch_batches: Literal["yes", "no"]
     metrics_namespace: str
     powertools_service_name: str
 
@@ -59,6 +63,8 @@ class FunctionSettings(Settings):
 
 @function(FunctionSettings)
 def handler(event: Json, settings: FunctionSettings) -> Json:
+    if "batch" in event:
+        return _watch_batch(event["batch"], settings)
     # The schedule's time, not the clock's: a retry watches the same window.
     now = from_iso(event["time"]) if "time" in event else bootstrap.now()
     length, data_uri = timedelta(hours=settings.window_hours), f"s3://{settings.data_bucket}"
@@ -83,6 +89,33 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
         store,
         bootstrap.workflows(),
     )
+    return _told(watched, settings)
+
+
+def _watch_batch(batch: Json, settings: FunctionSettings) -> Json:
+    if settings.watch_batches == "no":
+        return {"verdict": "not_watched", "report_uri": None, "message": "WatchBatches is no."}
+    found = watch_batch(
+        BatchToWatch(
+            batch["plan_uri"],
+            batch["output_uri"],
+            f"s3://{settings.data_bucket}",
+            settings.policy,
+            settings.training_machine_arn,
+            salt=bootstrap.pseudonym_key(settings.ledger_table),
+            outcomes_uri=batch.get("outcomes_uri"),
+        ),
+        bootstrap.ledger(settings.ledger_table),
+        bootstrap.object_store(),
+        bootstrap.workflows(),
+    )
+    if isinstance(found, NotWatched):
+        logger.info(found.message, reason=found.reason)
+        return {"verdict": found.reason, "report_uri": None, "message": found.message}
+    return _told(found, settings)
+
+
+def _told(watched: Watched, settings: FunctionSettings) -> Json:
     for message, fields in watched.lines:
         logger.info(message, **fields)
     emit(settings.metrics_namespace, settings.powertools_service_name, watched.metrics)

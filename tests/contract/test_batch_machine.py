@@ -68,6 +68,7 @@ RESULTS: dict[str, Any] = {
     "TransformBatch": BEGUN,
     "DescribeTransformJob": TRANSFORMED,
     "CollectBatch": invoked(COLLECTED),
+    "WatchBatch": invoked({"verdict": "quiet", "report_uri": None, "rows": 2, "alarms": {}}),
 }
 VISITED: set[str] = set()
 
@@ -138,6 +139,22 @@ def test_the_longest_name_of_a_model_and_of_a_file_gives_a_job_name():
 def test_what_is_not_planned_ends_well_and_starts_nothing(outcome):
     done = score(PlanBatch=invoked({"outcome": outcome, "message": "…"}))
     assert (done.status, done.states) == ("SUCCEEDED", ["PlanBatch", "IsPlanned", "NotPlanned"])
+
+
+def test_what_was_scored_is_watched_with_the_output_of_the_job_that_completed():
+    (watched,) = score().requests["WatchBatch"]
+    assert watched["Payload"] == {
+        "batch": {"plan_uri": COLLECT["plan_uri"], "output_uri": COLLECT["output_uri"]}
+    }
+
+
+def test_a_watch_that_breaks_is_told_with_the_result_and_changes_nothing():
+    done = score(WatchBatch=Failure("InvalidProfile", "…"))
+    assert (done.status, told(done)) == ("SUCCEEDED", ["batch-scored"])
+    said = done.requests["Notify"][0]["Message"]
+    assert said == "2 rows were scored. It could not be watched for drift: InvalidProfile."
+    older = invoked({**COLLECTED, "outcome": "superseded", "notification": None})
+    assert told(score(CollectBatch=older, WatchBatch=Failure("InvalidProfile", "…"))) == []
 
 
 def test_an_older_file_of_the_same_name_ends_well_without_a_word():

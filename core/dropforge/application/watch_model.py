@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -14,8 +15,16 @@ from numpy.typing import NDArray
 
 from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM, Metric
 from dropforge.domain.contract import Contract
-from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
-from dropforge.domain.drift.assessment import DRIFTED, NOT_ENOUGH_DATA, SILENCED, Assessment, assess
+from dropforge.domain.drift.alarm import Alarm, PastWindow, chance_of_alarm, decide
+from dropforge.domain.drift.assessment import (
+    DRIFTED,
+    FEATURE,
+    NOT_ENOUGH_DATA,
+    SILENCED,
+    Assessed,
+    Assessment,
+    assess,
+)
 from dropforge.domain.drift.baseline import Baseline, hashed
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.quality import DEGRADED, STEADY, Quality, SliceQuality, measure_quality
@@ -46,8 +55,28 @@ DRIFT: Final = "drift"
 QUALITY: Final = "quality"
 MAXIMUM_DRIFT = 16.0
 """Where a column's logged drift ends: beyond it p-values are rounding errors."""
+MOST_DETAILED = 200
+"""Columns of which a report has every number and the log a line: of more, those farthest from chance. One
+takes some 2 kB of a report, and the console holds a month of reports."""
+MOST_NAMED = 100
+"""Drifted columns that a line of the log names: an event of CloudWatch Logs takes 256 kB."""
 MAXIMUM_PAST_REPORTS = 200
 """Earlier reports that are read: more than a week of hourly windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedFiles:
+    """Scored files that make a window.
+
+    Attributes:
+        digest: of their rows, so that what was scored twice is one window.
+        files: ``key``, ``batch_id`` and ``rows`` of each.
+        rows: of all of them; the window may be a sample.
+    """
+
+    digest: str
+    files: tuple[Mapping[str, Any], ...]
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +88,7 @@ class WatchRequest:
         data_uri: the data bucket, ``s3://bucket``; reports go under ``<data_uri>/monitoring/``.
         policy: what the window is held to.
         training_machine_arn: the state machine that answers alarms.
+        files: what was scored, where the window is one of files.
         at_once: whether somebody asked for this window, instead of the schedule.
         salt: the key of pseudonyms, for columns with ``privacy: hash``; None leaves their values uncompared.
     """
@@ -69,6 +99,7 @@ class WatchRequest:
     policy: WatchPolicy
     training_machine_arn: str
     at_once: bool = False
+    files: WatchedFiles | None = None
     salt: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +110,10 @@ class WatchRequest:
 
     @property
     def report_uri(self) -> str:
+        if self.files is not None:
+            moment = self.start.astimezone(UTC)
+            name = f"report-{moment:%M%S}-batch-{self.files.digest}.json"
+            return f"{self.data_uri}/monitoring/{moment:%Y/%m/%d/%H}/{name}"
         return report_uri(self.data_uri, self.start, self.end if self.at_once else None)
 
 
@@ -96,15 +131,26 @@ class WatchReport:
     alarms: Mapping[AlarmKind, Alarm] = field(default_factory=dict)
     silenced: Mapping[str, Silence] = field(default_factory=dict)
     is_sample: bool = False
+    files: WatchedFiles | None = None
 
     @property
     def verdict(self) -> str:
         """quiet, drifted, not_enough_data, or no_live_model."""
         return NO_LIVE_MODEL if self.assessment is None else self.assessment.verdict
 
+    @cached_property
+    def detailed(self) -> list[Assessed]:
+        """The columns that are told in full, in their order: all, or of very many those farthest from chance
+        and the predictions."""
+        columns = () if self.assessment is None else self.assessment.columns
+        nearest = sorted(columns, key=lambda each: (each.kind == FEATURE, each.adjusted_p_value))
+        kept = {id(each) for each in nearest[:MOST_DETAILED]}
+        return [each for each in columns if id(each) in kept]
+
     def to_dict(self) -> dict[str, Any]:
         """Return ``report.json``: a function of the window and the model, so it holds no time of its own."""
         live, found = self.live, self.assessment
+        told = {each.drift.name for each in self.detailed}
         return {
             "format": FORMAT,
             "window": {"start": iso(self.start), "end": iso(self.end)},
@@ -114,8 +160,16 @@ class WatchReport:
             else {"version": live.version, "run_id": live.run_id, "profile_uri": live.profile_uri},
             "rows": 0 if found is None else found.rows,
             "is_sample": self.is_sample,
+            "batch": None
+            if self.files is None
+            else {"digest": self.files.digest, "rows": self.files.rows, "files": list(self.files.files)},
             "drifted": [] if found is None else found.drifted,
-            "columns": [] if found is None else [column.to_dict() for column in found.columns],
+            "columns": [column.to_dict() for column in self.detailed],
+            "further_columns": {
+                each.drift.name: each.adjusted_p_value
+                for each in (() if found is None else found.columns)
+                if each.drift.name not in told
+            },
             "domain_classifier": None
             if found is None or found.classifier is None
             else {**asdict(found.classifier), "adjusted_p_value": found.classifier_adjusted},
@@ -208,19 +262,33 @@ def watch_model(
         report = WatchReport(request.start, request.end, request.policy, None)
         return Watched(report, None, (), (("watched", _summary(report)),))
     contract = read_live_contract(live, store.read)
-    window = log.window(
-        request.start,
-        request.end,
-        model_version=live.version,
-        at_most=request.policy.maximum_rows,
-    )
+    at_most = request.policy.rows_of(len(contract.features))
+    window = log.window(request.start, request.end, model_version=live.version, at_most=at_most)
+    labelled = _outcomes(request, live, log, at_most)
+    return judge_window(request, live, contract, window, labelled, store, workflows)
+
+
+def judge_window(
+    request: WatchRequest,
+    live: Live,
+    contract: Contract,
+    window: Window,
+    labelled: Window,
+    store: ObjectStore,
+    workflows: Workflows,
+) -> Watched:
+    """Judge predictions of the live model, write the report, and start what answers the alarms.
+
+    Args:
+        window: what is compared with the model's profiles.
+        labelled: whose outcomes, as far as they are known, make the live quality.
+    """
     predicted = _prediction_baseline(live, store)
     silenced = _silenced(request, store)
     assessment = _assess(request, contract, live, window, predicted, store, silenced)
-    outcomes = _outcomes(request, live, log)
-    quality = _quality(request, contract, live, predicted, outcomes)
-    slices = _slices(request, contract, live, outcomes, store)
-    past = _past(request, store)
+    quality = _quality(request, contract, live, predicted, labelled)
+    slices = _slices(request, contract, live, labelled, store)
+    past = _past(request, live.version, store)
     found: dict[AlarmKind, bool | None] = {
         DRIFT: None if assessment.verdict == NOT_ENOUGH_DATA else assessment.verdict == DRIFTED,
         QUALITY: quality.verdict == DEGRADED if quality.verdict in (STEADY, DEGRADED) else None,
@@ -234,6 +302,11 @@ def watch_model(
             promoted_at=from_iso(live.promoted_at),
             past=past[kind],
             policy=request.policy,
+            is_batch=request.files is not None,
+            # Files may come months apart: one as improbable as enough windows raises the alarm alone.
+            is_decisive=request.files is not None
+            and (quality.p_value if kind == QUALITY else assessment.least_probable)
+            <= chance_of_alarm(request.policy),
         )
         for kind in (DRIFT, QUALITY)
     }
@@ -248,13 +321,22 @@ def watch_model(
         alarms,
         silenced,
         is_sample=window.is_sample,
+        files=request.files,
     )
     uri = request.report_uri
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     store.write(uri, text.encode(), "application/json")
+    if request.files is not None:
+        moment = f"{request.end.astimezone(UTC):%Y%m%dT%H%M%S}"
+        index = f"{batches_uri(request.data_uri, live.version)}windows/{moment}-{request.files.digest}.json"
+        store.write(index, json.dumps({"report_uri": uri}).encode(), "application/json")
     _answer_alarms(report, uri, request.training_machine_arn, workflows)
-    lines = [("watched", _summary(report)), *(("column drift", each) for each in _drifts(report))]
-    return Watched(report, uri, tuple(_metrics(report, past)), tuple(lines))
+    return Watched(report, uri, tuple(_metrics(report, past)), tuple(log_lines(report)))
+
+
+def log_lines(report: WatchReport) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return what is logged of a window: messages with their fields."""
+    return [("watched", _summary(report)), *(("column drift", each) for each in _drifts(report))]
 
 
 def _answer_alarms(report: WatchReport, uri: str, training_machine_arn: str, workflows: Workflows) -> None:
@@ -310,11 +392,10 @@ def _prediction_baseline(live: Live, store: ObjectStore) -> Baseline | None:
     return Baseline.from_json(store.read(uri)) if store.exists(uri) else None
 
 
-def _outcomes(request: WatchRequest, live: Live, log: PredictionLog) -> Window:
+def _outcomes(request: WatchRequest, live: Live, log: PredictionLog, at_most: int) -> Window:
     """The predictions whose outcomes count, which come late: it looks back farther than the window."""
-    policy = request.policy
-    start = min(request.start, request.end - timedelta(seconds=policy.quality_window_s))
-    return log.window(start, request.end, model_version=live.version, at_most=policy.maximum_rows)
+    start = min(request.start, request.end - timedelta(seconds=request.policy.quality_window_s))
+    return log.window(start, request.end, model_version=live.version, at_most=at_most)
 
 
 def _quality(
@@ -403,16 +484,26 @@ def _measured(
     )
 
 
-def _past(request: WatchRequest, store: ObjectStore) -> dict[AlarmKind, list[PastWindow]]:
+def batches_uri(data_uri: str, version: int) -> str:
+    """Where is noted which files were watched for a version, a folder."""
+    return f"{data_uri}/monitoring/batches/v{version}/"
+
+
+def _past(request: WatchRequest, version: int, store: ObjectStore) -> dict[AlarmKind, list[PastWindow]]:
     """Read the reports of the windows before, as far back as they can matter."""
     policy = request.policy
     length = request.end - request.start
     # Windows without enough data are passed over, so look back twice as many windows as are considered.
     reach = max(timedelta(seconds=policy.cooldown_s) + length, 2 * policy.windows_considered * length)
     past: dict[AlarmKind, list[PastWindow]] = {DRIFT: [], QUALITY: []}
-    for content in _reports(
-        request.data_uri, request.start - reach, request.start, store, request.report_uri
-    ):
+    contents = list(
+        _reports(request.data_uri, request.start - reach, request.start, store, request.report_uri)
+    )
+    if request.files is not None:
+        known = {_identity(each) for each in contents}
+        older = _reports_of_files(request, version, store)
+        contents += [each for each in older if _identity(each) not in known]
+    for content in contents:
         quality = (content["quality"] or {}).get("verdict")
         found = {
             DRIFT: None if content["verdict"] == NOT_ENOUGH_DATA else content["verdict"] == DRIFTED,
@@ -425,9 +516,23 @@ def _past(request: WatchRequest, store: ObjectStore) -> dict[AlarmKind, list[Pas
                     content["model"]["version"],
                     found[kind],
                     content["alarms"][kind]["raised"],
+                    bool(content.get("batch")),
                 )
             )
     return past
+
+
+def _identity(content: Mapping[str, Any]) -> tuple[str, str]:
+    return content["window"]["end"], (content.get("batch") or {}).get("digest", "")
+
+
+def _reports_of_files(request: WatchRequest, version: int, store: ObjectStore) -> Iterator[dict[str, Any]]:
+    """Reports of the last windows of files, however long ago they were."""
+    noted = sorted(ref.uri for ref in store.list(f"{batches_uri(request.data_uri, version)}windows/"))
+    for uri in noted[-request.policy.windows_considered - 1 :]:
+        report = json.loads(store.read(uri))["report_uri"]
+        if report != request.report_uri and store.exists(report):
+            yield json.loads(store.read(report))
 
 
 def _reports(
@@ -502,7 +607,8 @@ def _summary(report: WatchReport) -> dict[str, Any]:
         **line,
         "model_version": report.live.version,
         "rows": assessment.rows,
-        "drifted_columns": assessment.drifted,
+        "drifted_columns": assessment.drifted[:MOST_NAMED],
+        "drifted_count": len(assessment.drifted),
         "silenced_columns": sorted(report.silenced),
         "domain_classifier_auc": None if assessment.classifier is None else assessment.classifier.auc,
         "label_completeness": quality.completeness,
@@ -535,6 +641,6 @@ def _drifts(report: WatchReport) -> list[dict[str, Any]]:
             "column": each.drift.name,
             "drift": min(MAXIMUM_DRIFT, -math.log10(max(each.adjusted_p_value, 1e-300))),
         }
-        for each in assessment.columns
+        for each in report.detailed
         if each.verdict != SILENCED
     ]

@@ -99,6 +99,36 @@ def parse_rows(text: str, kind: str, contract: Contract) -> list[dict[str, Any]]
     return rows
 
 
+def parse_truths(text: str, kind: str, contract: Contract) -> list[str | float | None]:
+    """Read the target of each row of CSV with a header, or of JSON lines; None where it is missing.
+
+    Raises:
+        UsageError: the text is neither, or a target is none of the contract's.
+    """
+    if kind == "jsonl":
+        lines = enumerate(text.splitlines(), start=1)
+        rows = [json_object(line, f"line {number}") for number, line in lines if line.strip()]
+    else:
+        rows = _csv_rows(text, contract)
+    return [_truth(row.get(contract.target), number, contract) for number, row in enumerate(rows, start=1)]
+
+
+def _truth(value: Any, number: int, contract: Contract) -> str | float | None:
+    if value is None:
+        return None
+    if contract.classes is not None:
+        label = str(value).lower() if isinstance(value, bool) else str(value)
+        if label not in contract.classes:
+            raise UsageError(
+                f"row {number}: {contract.target!r} is {value!r}, none of {', '.join(contract.classes)}."
+            )
+        return label
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"row {number}: {contract.target!r} is {value!r}, which is no number.") from error
+
+
 def kind_of(name: str, text: str) -> str:
     """``jsonl`` or ``csv``: by the file's name, or where that says nothing by the first character."""
     if name.lower().endswith((".jsonl", ".ndjson", ".json")):

@@ -40,6 +40,8 @@ _WINDOW: Final = {
     "is_sample": "whether they are a sample of more",
     "drifted": "names of the columns that drifted, the least probable first",
     "columns": "name, kind, type, verdict, p_value, adjusted_p_value, rows, missing, statistics of each",
+    "further_columns": "of more than 200 columns, those farther from drifting: name and adjusted_p_value",
+    "batch": "scored files that make the window: digest, rows and files; or null",
     "domain_classifier": "all columns at once, or null",
     "unwatched": "columns that could not be compared, with the reason",
     "silenced": "columns that raised nothing in this window: since, until, by and reason of each",
@@ -218,7 +220,12 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "target": "the column that is predicted",
         "predictions": "label and probabilities, or value; with --log also id",
     },
-    "outcome": {"recorded": "how many were recorded", "outcomes": "what was reported"},
+    "outcome": {
+        "recorded": "how many were recorded",
+        "outcomes": "what was reported",
+        "report_uri?": "with --batch: the report of the file's window, or null",
+        "quality?": "with --batch: live quality on these outcomes, or null",
+    },
     "outcome ID": {
         "id": "the prediction",
         "at": "when it was asked for",

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from cli_services import complete
-from tests.fakes.records import TRAINING
+from tests.fakes.records import TRAINING, a_drop
 from tests.unit.drift.test_watch_model import START, World
 
+from dropforge.domain.batch import BatchPlaces
 from dropforge.domain.drift.silences import silences_of
 from dropforge.domain.records import RunStatus
 from dropforge.domain.triggers import parse_trigger
@@ -159,3 +161,75 @@ def test_without_a_live_model_or_where_the_watch_breaks_the_command_says_so(stac
     answers(errorType="InvalidProfile", errorMessage="the profile can't be read.")
     outcome = on_stack("watch", "now")
     assert (outcome.exit_code, "InvalidProfile" in outcome.stderr) == (1, True)
+
+
+def a_scored_file(stack):
+    """The manifest and the answers of a file that was scored; what the watch was asked with."""
+    complete(stack).lives(1)
+    drop = a_drop(3, key="batch/in/may/new.csv")
+    places = BatchPlaces(replace(drop, bucket=stack.bucket))
+    stack.write("batch/out/may/new.csv.manifest.json", {"drop": asdict(places.drop)})
+    for attempt in ("a0", "a1"):
+        stack.write(f"{places.output_uri.split('/', 3)[3]}{attempt}/requests.jsonl.out", b"{}\n")
+    asked = []
+
+    def invoke(*, FunctionName, Payload):
+        asked.append(json.loads(Payload))
+        said = {"report_uri": None, "verdict": "waits", "message": "20 rows wait."}
+        return {"Payload": io.BytesIO(json.dumps(said).encode())}
+
+    stack.target._clients["lambda"] = SimpleNamespace(invoke=invoke)
+    return places, asked
+
+
+def test_outcomes_of_a_scored_file_are_kept_by_row_and_watched(stack, on_stack, tmp_path):
+    places, asked = a_scored_file(stack)
+    for truth in ("7,malignant\nx-8,benign\n", "9,benign\n"):
+        (tmp_path / "truth.csv").write_text(f"id,label\n{truth}")
+        outcome = on_stack("outcome", "--batch", "may/new.csv", "--file", str(tmp_path / "truth.csv"))
+        assert outcome.exit_code == 0, outcome.stderr
+    assert "No window was watched with them: 20 rows wait." in outcome.stdout
+    key = f"{places.work_uri}outcomes.jsonl".split("/", 3)[3]
+    lines = stack.s3.get_object(Bucket=stack.bucket, Key=key)["Body"].read().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["7", "x-8", "9"], "added, never overwritten"
+    assert asked[1]["batch"] == {
+        "plan_uri": places.plan_uri,
+        "output_uri": f"{places.output_uri}a1/",
+        "outcomes_uri": f"{places.work_uri}outcomes.jsonl",
+    }
+
+
+def test_outcomes_of_a_file_that_was_not_scored_or_without_rows_are_refused(stack, on_stack, tmp_path):
+    a_scored_file(stack)
+    (tmp_path / "truth.csv").write_text("id,label\n7,benign\n")
+    (tmp_path / "empty.csv").write_text("id,label\n")
+    assert on_stack("outcome", "--batch", "june.csv", "--file", str(tmp_path / "truth.csv")).exit_code == 3
+    assert on_stack("outcome", "--batch", "may/new.csv").exit_code == 2
+    named = ("outcome", "--batch", "may/new.csv", "--file")
+    assert on_stack(*named, str(tmp_path / "empty.csv")).exit_code == 2
+    (tmp_path / "truth.csv").write_text("id,label\n7,unheard\n")
+    assert "none of the classes" in on_stack(*named, str(tmp_path / "truth.csv")).stderr
+
+
+def test_the_target_of_a_file_is_reported_with_its_predictions(stack, on_stack, tmp_path):
+    complete(stack).lives(1)
+    path = tmp_path / "rows.csv"
+    path.write_text("id,radius,count,smoker,site,diagnosis\n1,2,3,true,left,benign\n2,2,3,true,left,\n")
+    outcome = on_stack("predict", "--file", str(path), "--log", "--outcomes", "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    known = [
+        on_stack("outcome", each["id"], "--json").json["outcome"] for each in outcome.json["predictions"]
+    ]
+    assert known == ["benign", None]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(("--log", "--sample-rows", "1"), "give --file alone"), ((), "with --log")],
+)
+def test_outcomes_need_a_file_and_a_log(stack, on_stack, tmp_path, more, said):
+    path = tmp_path / "rows.csv"
+    path.write_text("id,radius,diagnosis\n1,2,benign\n")
+    outcome = on_stack("predict", "--file", str(path), "--outcomes", *more)
+    assert outcome.exit_code == 2
+    assert said in " ".join(outcome.stderr.split())

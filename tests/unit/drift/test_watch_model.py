@@ -12,19 +12,25 @@ from tests.fakes.records import TRAINING, a_drop, at
 from tests.fakes.services import FakeWorkflows
 from tests.fakes.world import World as Admitting
 from tests.in_memory_store import InMemoryObjectStore
+from tests.unit.drift.drift_data import numeric
 from tests.unit.preparation.dropping import prepare
 
 from dropforge.application.answer_alarm import AlarmPolicy
 from dropforge.application.watch_model import (
+    WatchReport,
     WatchRequest,
     last_full_window,
+    log_lines,
     report_uri,
     watch_model,
     window_at_once,
 )
-from dropforge.domain.drift.alarm import PastWindow, decide
+from dropforge.domain.contract import Column, Contract
+from dropforge.domain.drift.alarm import Alarm, PastWindow, decide
+from dropforge.domain.drift.assessment import assess
 from dropforge.domain.drift.baseline import Baseline
 from dropforge.domain.drift.policy import WatchPolicy
+from dropforge.domain.drift.quality import measure_quality
 from dropforge.domain.drift.scores import prediction_profile
 from dropforge.domain.drift.silences import Silence, to_json
 from dropforge.domain.errors import ArtifactChanged, InvalidEvent, InvalidSettings
@@ -100,6 +106,12 @@ class World:
         document = guarded_document("auc", [slicing], held)
         self.store.write(f"s3://data/models/run-1/{GUARDED_SLICES}", json.dumps(document).encode())
 
+    @staticmethod
+    def pointer_of_any():
+        return live(
+            Contract("y", None, "regression", None, (Column("x", "number"), Column("y", "number", "target")))
+        )
+
     def serve(self, count, *, hour=0, shift=0.0, labelled=True, inverted=False, inverted_ward=None):
         x, ward, chance, label = rows_of(self.rng, count, shift)
         records = []
@@ -133,7 +145,7 @@ class World:
         return self.watch_between(start, end, at_once=True)
 
     def watch_between(self, start, end, *, at_once=False):
-        request = WatchRequest(start, end, "s3://data", self.policy, TRAINING, at_once, SALT)
+        request = WatchRequest(start, end, "s3://data", self.policy, TRAINING, at_once, salt=SALT)
         return watch_model(request, OnlyLive(self.pointer), self.log, self.store, self.workflows)
 
     def answers(self):
@@ -462,3 +474,43 @@ def test_windows_at_once_follow_each_other_and_what_was_too_few_is_looked_at_aga
     second = world.watch_at_once(START + 3 * minute)
     assert (second.report.start, second.report.assessment.rows) == (START + 2 * minute, 0)
     assert world.watch_at_once(START + 2 * minute).report.start < START + 2 * minute
+
+
+def test_two_thousand_columns_stay_within_the_limits_of_report_log_and_memory():
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+    rng = np.random.default_rng(3)
+    names = [f"a rather long name of a column, number {number:04}" for number in range(2000)]
+    baselines = [numeric(rng.normal(size=400), name, sample=True) for name in names]
+    policy = WatchPolicy()
+    assert policy.rows_of(len(names)) * len(names) <= 5_000_000
+
+    columns = {name: rng.normal(3.0 * (at == 1234), 1, 200) for at, name in enumerate(names)}
+    quality = measure_quality(
+        "regression", None, np.zeros(0), [], {"name": "r2"}, holdout_rows=0, rate=0.01, tolerance=0.0,
+        minimum_rows=50, resamples=100, seed=0,
+    )  # fmt: skip
+    alarm = Alarm(False, "none", 0, 1, None)
+    report = WatchReport(
+        START,
+        START + HOUR,
+        policy,
+        World.pointer_of_any(),
+        assess(columns, baselines, rows=200, policy=policy),
+        quality,
+        {"drift": alarm, "quality": alarm},
+    )
+    told = report.to_dict()
+    assert told["drifted"] == [names[1234]]
+    assert names[1234] in {each["name"] for each in told["columns"]}
+    assert len(told["columns"]) == 200
+    assert len(told["columns"]) + len(told["further_columns"]) == 2000
+    assert report.assessment.classifier is not None
+    assert len(json.dumps(told, indent=1)) < 1_000_000
+
+    hit = tuple(replace(each, verdict="drifted") for each in report.assessment.columns)
+    everything = replace(report, assessment=replace(report.assessment, columns=hit))
+    assert len(everything.to_dict()["drifted"]) == 2000
+    (summary, *lines) = log_lines(everything)
+    assert summary[1]["drifted_count"] == 2000
+    assert len(lines) == 200
+    assert max(len(json.dumps(fields)) for _, fields in (summary, *lines)) < 64_000

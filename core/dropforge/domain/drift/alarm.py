@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,12 +21,14 @@ class PastWindow:
         model_version: that it watched.
         found: whether it had drifted (or degraded); None where it had not enough data.
         raised: whether it raised the alarm.
+        is_batch: whether it holds scored files instead of logged predictions.
     """
 
     end: datetime
     model_version: int
     found: bool | None
     raised: bool
+    is_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,19 @@ class Alarm:
         }  # fmt: skip
 
 
+def chance_of_alarm(policy: WatchPolicy) -> float:
+    """The chance that a window raises an alarm where nothing has drifted and windows are independent.
+
+    It takes a window that drifts, and ``windows_to_alarm`` - 1 of the ``windows_considered`` - 1 before it.
+
+    >>> round(1 / chance_of_alarm(WatchPolicy()))
+    5025
+    """
+    rate, before = policy.false_alarm_rate, policy.windows_considered - 1
+    enough = range(policy.windows_to_alarm - 1, before + 1)
+    return rate * sum(math.comb(before, k) * rate**k * (1 - rate) ** (before - k) for k in enough)
+
+
 def decide(
     found: bool | None,
     *,
@@ -55,6 +71,8 @@ def decide(
     promoted_at: datetime,
     past: Sequence[PastWindow],
     policy: WatchPolicy,
+    is_batch: bool = False,
+    is_decisive: bool = False,
 ) -> Alarm:
     """Decide on a window from `start` to `end`, given the windows before it in any order.
 
@@ -64,6 +82,12 @@ def decide(
     from the last alarm, whatever model raised it, and from the window's end, not from a wall clock: a rerun
     decides alike. While drift lasts, an alarm is raised whenever the longer of window and cooldown has
     passed (the cooldown in whole windows).
+
+    Windows of files and of logged predictions are counted apart, and share the cooldown.
+
+    Args:
+        is_batch: whether the window holds scored files.
+        is_decisive: whether what was found is so improbable that it counts as enough windows.
 
     Example:
         >>> from datetime import UTC
@@ -77,7 +101,10 @@ def decide(
     same = [
         each
         for each in earlier
-        if each.model_version == model_version and each.found is not None and each.end <= start
+        if each.model_version == model_version
+        and each.found is not None
+        and each.is_batch == is_batch
+        and (is_batch or each.end <= start)
     ]
     considered = [each.found for each in same[: policy.windows_considered - 1]]
     count = sum(bool(each) for each in considered) + bool(found)
@@ -90,6 +117,9 @@ def decide(
     numbers = (
         f"{count} of the last {size} windows, {policy.windows_to_alarm} of {policy.windows_considered} needed"
     )
+    if found and is_decisive and count < policy.windows_to_alarm:
+        numbers += "; so improbable a window counts as enough"
+        count = policy.windows_to_alarm
     if not found or count < policy.windows_to_alarm:
         return Alarm(False, numbers, count, size, cooling)
     if cooling is not None:

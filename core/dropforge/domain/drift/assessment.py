@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropforge.domain.drift.baseline import Baseline, CategoricalBaseline, Codes, ColumnBaseline
-from dropforge.domain.drift.classifier import DomainClassifier, classify, codes_at, drawn_rows, usable
+from dropforge.domain.drift.classifier import (
+    DomainClassifier,
+    classify,
+    codes_at,
+    drawn_columns,
+    drawn_rows,
+    usable,
+)
 from dropforge.domain.drift.distributions import normal_quantile
 from dropforge.domain.drift.features import ColumnDrift, Values, compare, encoded
 from dropforge.domain.drift.policy import WatchPolicy
@@ -62,6 +69,12 @@ class Assessment:
     unwatched: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def least_probable(self) -> float:
+        """The least corrected p-value of all; 1 without enough data."""
+        counted = [each.adjusted_p_value for each in self.columns if each.verdict != SILENCED]
+        return min([self.classifier_adjusted, *counted])
+
+    @property
     def drifted(self) -> list[str]:
         """Names of the columns that have drifted, the least probable first."""
         hit = [each for each in self.columns if each.verdict == DRIFTED]
@@ -109,9 +122,13 @@ def assess(
             unwatched[name] = "there is no profile of the predictions on the hold-out"
         else:
             tasks.append((PREDICTION, known, predictions or {}))
-    seen = [
-        kind == FEATURE and usable(baseline) and baseline.name not in silenced for kind, baseline, _ in tasks
-    ]
+    seen = drawn_columns(
+        [
+            kind == FEATURE and usable(baseline) and baseline.name not in silenced
+            for kind, baseline, _ in tasks
+        ],
+        policy.seed,
+    )
     compared = [baseline for (_, baseline, _), is_seen in zip(tasks, seen, strict=True) if is_seen]
     counted = [baseline.name not in silenced for _, baseline, _ in tasks]
     sizes = {len(baseline.sample) for baseline in compared if baseline.sample is not None}

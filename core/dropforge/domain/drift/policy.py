@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from dropforge.domain.errors import InvalidSettings
 
+MOST_VALUES = 5_000_000
+MINIMUM_SAMPLE = 1000
+"""Rows that are looked at however many columns they have."""
+
 
 @dataclass(frozen=True, slots=True)
 class WatchPolicy:
@@ -38,6 +42,15 @@ class WatchPolicy:
     quality_tolerance: float = 0.0
     resamples: int = 500
     seed: int = 0
+
+    def rows_of(self, columns: int) -> int:
+        """How many rows of so many columns are looked at, at most: a window's values stay within 5 million,
+        which as Python's objects take some 500 MB.
+
+        >>> WatchPolicy().rows_of(20), WatchPolicy().rows_of(2000)
+        (50000, 2500)
+        """
+        return min(self.maximum_rows, max(MINIMUM_SAMPLE, MOST_VALUES // max(columns, 1)))
 
     def __post_init__(self) -> None:
         problems = []

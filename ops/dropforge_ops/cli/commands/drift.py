@@ -161,6 +161,8 @@ def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] =
     if content["columns"]:
         out.print()
         out.print(_columns(content["columns"]))
+        if content.get("further_columns"):
+            say(out, f"{len(content['further_columns']):,} further columns are farther from drifting.")
     for name, silence in (content.get("silenced") or {}).items():
         said = f"{name} is silenced until {moment(silence['until'])} by {silence['by']}: {silence['reason']}"
         say(out, said)

@@ -14,6 +14,7 @@ from rich.console import Console
 from dropforge.domain.contract import Contract
 from dropforge.domain.predictions import is_prediction_id
 from dropforge_ops.actions import predictions
+from dropforge_ops.actions.batch_outcomes import report_outcomes
 from dropforge_ops.actions.prediction_api import PredictionApi
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.cli.terminal import read_text
@@ -39,9 +40,20 @@ def outcome(
             help="CSV with a header 'id,label' (or 'id,value'), or JSON lines; - is stdin.",
         ),
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            "--batch",
+            metavar="NAME",
+            help="Of a scored file, by its name below batch/in/: FILE's ids are its rows'.",
+        ),
+    ] = None,
 ) -> None:
     """Report what turned out to be true, by prediction id. What is recorded is never overwritten."""
     given = outcomes or []
+    if batch is not None:
+        _of_batch(invocation, batch, given, file)
+        return
     if not given and file is None:
         raise UsageError(
             "Give outcomes: ID=TRUTH, or --file FILE (- for stdin). An ID alone shows a prediction."
@@ -61,8 +73,37 @@ def outcome(
     invocation.emit(document, lambda out: say(out, f"Recorded {recorded} outcome(s)."))
 
 
-def parse_outcomes(text: str, kind_of: Any, name: str, contract: Contract) -> list[dict[str, Any]]:
+def _of_batch(invocation: Invocation, batch: str, given: Sequence[str], file: str | None) -> None:
+    if file is None or given:
+        raise UsageError("--batch takes the outcomes of its rows from --file FILE (- for stdin).")
+    contract = predictions.live_model(invocation.ledger, invocation.documents).contract
+    found = parse_outcomes(read_text(file), predictions.kind_of, file, contract, of_rows=True)
+    if not found:
+        raise UsageError(f"--file {file} holds no outcome.")
+    answer = report_outcomes(invocation.target, batch, found, _field(contract))
+    report = invocation.documents.find(answer["report_uri"])
+    quality = None if report is None else report.content["quality"]
+    message = f"Recorded {len(found)} outcome(s) of {batch}."
+    if quality is not None:
+        message += f" Quality: {quality['verdict'].replace('_', ' ')}, on {quality['labelled']} rows."
+    elif answer.get("message"):
+        message += f" No window was watched with them: {answer['message']}"
+    document = {
+        "recorded": len(found),
+        "outcomes": found,
+        "report_uri": answer["report_uri"],
+        "quality": quality,
+    }
+    invocation.emit(document, lambda out: say(out, message))
+
+
+def parse_outcomes(
+    text: str, kind_of: Any, name: str, contract: Contract, *, of_rows: bool = False
+) -> list[dict[str, Any]]:
     """Read outcomes from CSV with a header, or from JSON lines, each with ``id`` and ``label`` or ``value``.
+
+    Args:
+        of_rows: whether ids are those of a scored file's rows, instead of predictions'.
 
     Raises:
         UsageError: the text is neither, or a line lacks a field; the line is named.
@@ -75,16 +116,17 @@ def parse_outcomes(text: str, kind_of: Any, name: str, contract: Contract) -> li
     else:
         reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff"), newline=""))
         rows = [(f"line {reader.line_num}", row) for row in reader]
-    return [_outcome(row, where, contract) for where, row in rows]
+    return [_outcome(row, where, contract, of_rows) for where, row in rows]
 
 
-def _outcome(row: Mapping[str, Any], where: str, contract: Contract) -> dict[str, Any]:
+def _outcome(row: Mapping[str, Any], where: str, contract: Contract, of_rows: bool) -> dict[str, Any]:
     field = _field(contract)
     if not row.get("id") or row.get(field) in (None, ""):
         raise UsageError(
             f"{where}: needs 'id' and {field!r}, and has {', '.join(map(str, row)) or 'nothing'}."
         )
-    return {"id": _checked_id(str(row["id"]), where), field: _truth(row[field], where, contract)}
+    identifier = str(row["id"]) if of_rows else _checked_id(str(row["id"]), where)
+    return {"id": identifier, field: _truth(row[field], where, contract)}
 
 
 def _pair(text: str, contract: Contract) -> dict[str, Any]:

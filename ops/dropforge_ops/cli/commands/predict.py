@@ -36,20 +36,37 @@ def predict(
             help="As a caller of the API: logged, watched for drift, with an id for 'dropforge outcome'.",
         ),
     ] = False,
+    outcomes: Annotated[
+        bool,
+        typer.Option(
+            "--outcomes", help="With --log: report the target column of FILE as what turned out to be true."
+        ),
+    ] = False,
 ) -> None:
     """Predict rows with the live model."""
     if not row and file is None and sample_rows is None:
         raise UsageError(
             'Give rows: --row "column=value,...", --file FILE (- for stdin), or --sample-rows N.'
         )
+    if outcomes and (file is None or not log or row or sample_rows is not None):
+        raise UsageError("--outcomes reports the target column of a file, with --log: give --file alone.")
     text = None if file is None else read_text(file)
     model = predictions.live_model(invocation.ledger, invocation.documents)
+    truths: list[Any] = []
+    if outcomes and file is not None and text is not None:
+        truths = predictions.parse_truths(text, predictions.kind_of(file, text), model.contract)
     rows = [predictions.parse_row(each, model.contract) for each in row or []]
     if file is not None and text is not None:
         rows += predictions.parse_rows(text, predictions.kind_of(file, text), model.contract)
     if sample_rows is not None:
         rows += predictions.sample_rows(model.live, invocation.documents, sample_rows)
     answers = _logged(invocation, rows) if log else _asked(invocation, model, rows)
+    if outcomes:
+        field = "value" if model.contract.classes is None else "label"
+        known = zip(answers, truths, strict=True)
+        reported = [{"id": each["id"], field: truth} for each, truth in known if truth is not None]
+        PredictionApi(invocation.target).record_outcomes(reported)
+        invocation.note(f"Recorded {len(reported)} outcomes.")
     document: dict[str, Any] = {
         "version": model.live.version,
         "model_package_arn": model.live.model_package_arn,

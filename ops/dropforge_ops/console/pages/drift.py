@@ -54,6 +54,7 @@ from dropforge_ops.errors import CommandError
 
 _STRIP_CELLS: Final = 96
 _ROWS_SHOWN: Final = 40
+_MOST_ROWS: Final = 200
 # A window a page holds for is an hour; reports are looked for twice a minute.
 _LOOK_S: Final = 30.0
 _FIRST_SPAN: Final = "7 days"
@@ -207,7 +208,7 @@ def _drifted_in_words(window: Window) -> str:
     if not window.drifted:
         if window.verdict == "drifted":
             return "No single column, but all of them together"
-        return f"None of {len(window.columns)} columns has drifted"
+        return f"None of {len(window.columns) + window.further_columns:,} columns has drifted"
     return listed(window.drifted, 4)
 
 
@@ -256,7 +257,7 @@ _SLICES: Final[tuple[Column[SliceQuality], ...]] = (
 def _draw_setting(newest: Window) -> None:
     hours = (newest.end - newest.start).total_seconds() / 3600
     with card("How often it rings for nothing"):
-        watched = max(1, len(newest.columns))
+        watched = max(1, len(newest.columns) + newest.further_columns)
         html.p(false_alarms_in_words(newest.policy, 24 / hours, watched))
         html.p(
             "Set by FalseAlarmRate, WindowsToAlarm and WindowsConsidered when the stack is deployed."
@@ -291,10 +292,13 @@ def _draw_columns(view: _View, history: History, silenced: Mapping[str, Silence]
             with html.details():
                 html.summary(f"{len(names) - _ROWS_SHOWN} columns that are farther from drifting")
                 with html.div().classes("strips").props('role=group aria-label="More columns"'):
-                    for name in names[_ROWS_SHOWN:]:
+                    for name in names[_ROWS_SHOWN:_MOST_ROWS]:
                         rows[name] = _draw_row(
                             view, history, name, now.get(name), border, choose, name in silenced
                         )
+        further = max(0, len(names) - _MOST_ROWS) + latest.further_columns
+        if further:
+            html.p(f"{further:,} columns that are still farther from drifting are not drawn.").classes("dim")
     detail = html.section()
     _draw_detail(view, history, detail, border, silenced)
     if latest.unwatched:

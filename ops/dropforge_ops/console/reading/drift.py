@@ -115,10 +115,13 @@ class Window:
     slices: tuple[SliceQuality, ...]
     alarms: Mapping[str, AlarmWord]
     policy: Mapping[str, Any]
+    further_columns: int = 0
+    all_drifted: tuple[str, ...] = ()
 
     @property
     def drifted(self) -> list[str]:
-        return [each.name for each in self.columns if each.drifted]
+        """Names of the columns that drifted, the least probable first."""
+        return list(self.all_drifted)
 
     @property
     def has_raised(self) -> bool:
@@ -270,6 +273,8 @@ def window_of(uri: str, report: Mapping[str, Any]) -> Window | None:
             for kind, each in (report.get("alarms") or {}).items()
         },
         policy=dict(report.get("policy") or {}),
+        further_columns=len(report.get("further_columns") or {}),
+        all_drifted=tuple(report.get("drifted") or ()),
     )
 
 
