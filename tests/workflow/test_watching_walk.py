@@ -64,6 +64,14 @@ def test_the_five_minute_walk_ends_quiet(
     assert [each["outcome"] for each in alarms(tmp_path)] == ["admitted", "admitted"], "scored twice is once"
     run("cut -d, -f1,32 farther.csv | sed '1s/.*/id,label/' > truth.csv", tmp_path)
     assert "Quality" in run("dropforge outcome --batch farther.csv --file truth.csv", tmp_path)
+    # Small files join.
+    for number in (1, 2):
+        run(f"awk 'NR == 1 || NR % 18 == {number}' moved.csv > few-{number}.csv", tmp_path)
+        run(f"dropforge batch few-{number}.csv --to results", tmp_path)
+    assert [each["key"] for each in newest(tmp_path)["batch"]["files"]] == [
+        "batch/in/few-1.csv",
+        "batch/in/few-2.csv",
+    ]
 
 
 def alarms(folder: Path) -> list[Mapping[str, Any]]:

@@ -97,11 +97,14 @@ def watch_batch(
     if not store.write_if_absent(note_uri, _text(note), _JSON):
         note = json.loads(store.read(note_uri))
         if note["batch_id"] != mine["batch_id"]:
-            return NotWatched(
-                WATCHED_BEFORE, f"The same rows were watched as {note['key']} (batch {note['batch_id']})."
-            )
+            if batch.outcomes_uri is None or note["rows"] < batch.policy.minimum_rows:
+                return NotWatched(
+                    WATCHED_BEFORE, f"The same rows were watched as {note['key']} (batch {note['batch_id']})."
+                )
+            # What is known of the rows now belongs to the window that they made then.
+            mine = {name: note[name] for name in mine}
     if mine["rows"] >= batch.policy.minimum_rows:
-        watched = _judge(batch, live, contract, plan["planned_at"], [rows], (mine,), store, workflows)
+        watched = _judge(batch, live, contract, note["planned_at"], [rows], (mine,), store, workflows)
         store.write(note_uri, _text({**note, "window": watched.report_uri}), _JSON)
         return watched
     if note["window"] is not None:

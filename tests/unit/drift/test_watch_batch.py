@@ -184,6 +184,9 @@ def test_outcomes_by_row_id_make_the_quality_of_the_files_window():
         report = batches.report(batches.watch_again(outcomes_uri=uri))
         assert (report["quality"]["verdict"], report["quality"]["labelled"]) == (verdict, 400)
     assert [each["kind"] for each in batches.world.answers()] == ["quality"]
+    # The same rows, scored once more under another name: what is known of them belongs to their first window.
+    again = batches.score(content, day=3, outcomes_uri=uri)
+    assert batches.report(again) == report
 
 
 def test_output_that_is_not_one_prediction_a_row_is_refused_by_name():

@@ -497,7 +497,7 @@ def test_two_thousand_columns_stay_within_the_limits_of_report_log_and_memory():
         World.pointer_of_any(),
         assess(columns, baselines, rows=200, policy=policy),
         quality,
-        {"drift": alarm, "quality": alarm},
+        alarms={"drift": alarm, "quality": alarm},
     )
     told = report.to_dict()
     assert told["drifted"] == [names[1234]]
