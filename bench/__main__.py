@@ -27,6 +27,8 @@ BENCHMARKS = {
     "rates": "bench.rates",
 }
 """What the product takes, beside its peers in the same run."""
+BESIDE_A_COMMIT = {"releases": "bench.releases"}
+"""What the product takes beside an earlier one: names a commit, so it is none of `all`."""
 STUDIES = {
     "agreement": "bench.studies.agreement",
     "false-alarms": "bench.studies.false_alarms",
@@ -72,8 +74,8 @@ def run_all(names: Iterable[str], arguments: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    known = {**BENCHMARKS, **STUDIES}
-    groups = {"all": known, "benchmarks": BENCHMARKS, "studies": STUDIES}
+    known = {**BENCHMARKS, **BESIDE_A_COMMIT, **STUDIES}
+    groups = {"all": {**BENCHMARKS, **STUDIES}, "benchmarks": BENCHMARKS, "studies": STUDIES}
     name, *options = arguments or [""]
     if name in groups:
         return run_all(groups[name], options)
