@@ -257,7 +257,9 @@ class Boosted:
     def fit(self, matrix: Matrix, target: NDArray[Any], X_val: Matrix, y_val: NDArray[Any]) -> Self:
         """Fit; stops early on the validation rows, if there are any."""
         # Boosting can't bin a column without a single value (scikit-learn 1.9 raises ValueError).
-        self.columns = np.flatnonzero(~np.isnan(matrix).all(axis=0) & ~getattr(self, "left_out", False))
+        empty = np.isnan(matrix).all(axis=0)
+        # Only where texts are left out is there such a mask: other models are stored as they always were.
+        self.columns = np.flatnonzero(~(empty | getattr(self, "left_out", np.False_)))
         categorical = np.array(self.categorical, dtype=bool)[self.columns]
         stopping_rows = {"X_val": self._kept(X_val), "y_val": y_val} if len(y_val) else {}
         build = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
