@@ -39,6 +39,11 @@ def previous_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack_previous_release(tmp_path_factory.mktemp("previous-release"))
 
 
+# Rules on alarms' changes started runs, so drift that lasted was answered once. The watch starts them now.
+_ALARMS = ("TrainingStateMachineDrift", "TrainingStateMachineQuality")
+GONE = {*_ALARMS, *(f"{name}Role" for name in _ALARMS)}
+
+
 def _hold(host: LocalHost, stack: Stack, state: str) -> None:
     machine = stack.outputs["TrainingStateMachine"].rsplit(":", 1)[-1]
     host.inject(machine, state, "hold_before")
@@ -96,9 +101,8 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     stack.update(ROOT / "template.yaml")
 
     assert len(before_it) == 16
-    assert _of_machines(stack) == before_it, (
-        "they are replaced, though SAM made the same of the template then"
-    )
+    kept = {name: physical for name, physical in before_it.items() if name not in GONE}
+    assert _of_machines(stack) == kept, "they are replaced, though SAM made the same of the template then"
     assert stack.predict(rows) == answered, "the live model serves as before"
     for method, path in CLOSED:
         refused = api.send(method, path)
@@ -392,7 +396,6 @@ def test_an_upgrade_of_the_last_release_replaces_nothing_but_what_each_deploymen
     stack.update(ROOT / "template.yaml")
     after = stack.resources()
     assert len(before) > 100
-    assert {name: after.get(name) for name in before if not _RENEWED.fullmatch(name)} == {
-        name: physical for name, physical in before.items() if not _RENEWED.fullmatch(name)
-    }
+    kept = {name: each for name, each in before.items() if name not in GONE and not _RENEWED.fullmatch(name)}
+    assert {name: after.get(name) for name in kept} == kept
     assert {name: stack.outputs.get(name) for name in outputs} == outputs
