@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BEFORE_DROPS_HAD_STATES = "5f27fc00b48f290e029c9f176cf6574bf4e30daf"
 WITH_STATES_OF_DROPS = "c0c4d5b2e167ed1209e5300b2313fbaf5f57d702"
 WITH_A_STATE_FOR_EACH_ENDING = "d0191a71731a6caf68781907354c92348fb93207"
+WITH_SPLITS_BY_TIME = "5fde9701030e5a7ade0e830a9de03a783fe8240c"
 PRODUCT = ("core", "layers", "functions", "training", "statemachine", "template.yaml")
 
 
