@@ -13,7 +13,7 @@ from dropforge.application.labelled_predictions import LabelledWindow, is_labell
 from dropforge.application.receive_drop import Received, receive_drop, what_is_held
 from dropforge.application.settle_drops import read_manifest, read_remarks, settle_runs
 from dropforge.application.training_lock import release_training_lock
-from dropforge.application.untrained_predictions import window_since_last_training
+from dropforge.application.untrained_predictions import unlogged_features, window_since_last_training
 from dropforge.domain.drop_life import DropState, RecordedDrop, brought_back, superseded, taken
 from dropforge.domain.errors import InvalidEvent, InvalidHyperparameters, PermanentError
 from dropforge.domain.hyperparameters import (
@@ -48,6 +48,7 @@ _RETRAININGS = ("alarm", "schedule", "manual")
 _NOTHING_NEW = (
     "Neither a drop nor the outcome of a prediction came since the last run: there is nothing to train on."
 )
+_NO_DROP = "No drop came since the last run, and reported outcomes train nothing, as"
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class AdmissionDesk:
             manifest = self._manifest(trigger, lease.subject, waiting.ready, labelled, now)
             if not manifest.objects and labelled is None:
                 held = f" {what_is_held(list(waiting.held))}" if waiting.held else ""
-                return step_back("nothing-new", f"{_NOTHING_NEW}{held}")
+                return step_back("nothing-new", f"{self._nothing_new(trigger)}{held}")
             run = self._new_run(trigger, lease, manifest, now)
             self.store.write(run.manifest_uri, manifest.to_json(), content_type="application/json")
         run = self.ledger.open_run(run)
@@ -352,6 +353,18 @@ class AdmissionDesk:
         retention = self.policy.prediction_retention
         window = window_since_last_training(self.ledger, self.store, retention=retention, now=now)
         return window if window is not None and window.has_new(self.log) else None
+
+    def _nothing_new(self, trigger: Trigger) -> str:
+        """Why there is nothing to train on: outcomes that may train nothing aren't said not to have come."""
+        if trigger.kind in _RETRAININGS and not self.policy.labelled_predictions:
+            return f"{_NO_DROP} LabelledPredictions is 'exclude': drop files with the new data."
+        unlogged = unlogged_features(self.ledger, self.store) if trigger.kind in _RETRAININGS else []
+        if not unlogged:
+            return _NOTHING_NEW
+        first = repr(unlogged[0]) + (f" (and {len(unlogged) - 1} more)" if len(unlogged) > 1 else "")
+        return (
+            f"{_NO_DROP} the contract keeps {first} out of the prediction log: drop files with the new data."
+        )
 
     def _manifest(
         self,

@@ -28,7 +28,7 @@ def window_since_last_training(
     if live is None:
         return None
     contract = Contract.from_json(store.read(live.contract_uri))
-    if any(column.privacy is not None for column in contract.features):
+    if _unlogged(contract):
         return None
     first = min(from_iso(model.registered_at) for model in ledger.list_models())
     until = next(
@@ -44,6 +44,16 @@ def window_since_last_training(
         since=iso(first if until is None else until),
         until=iso(now),
     )
+
+
+def unlogged_features(ledger: Ledger, store: ObjectStore) -> list[str]:
+    """Return the live model's features whose values the log lacks, so that outcomes train nothing."""
+    live = ledger.live()
+    return [] if live is None else _unlogged(Contract.from_json(store.read(live.contract_uri)))
+
+
+def _unlogged(contract: Contract) -> list[str]:
+    return [column.name for column in contract.features if column.privacy is not None]
 
 
 def _was_trained(run: Run) -> bool:

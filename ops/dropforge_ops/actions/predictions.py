@@ -59,7 +59,7 @@ def live_model(ledger: LedgerReader, documents: Documents) -> LiveModel:
 
 
 def parse_row(text: str, contract: Contract) -> dict[str, Any]:
-    """Read ``column=value,column=value`` (CSV quoting where a name or value holds a comma).
+    """Read ``column=value,column=value`` (CSV quoting where a name or value holds a comma), or a JSON object.
 
     Raises:
         UsageError: a part has no ``=``, or a column stands twice.
@@ -71,8 +71,8 @@ def parse_row(text: str, contract: Contract) -> dict[str, Any]:
         name, separator, value = part.partition("=")
         if not separator:
             raise UsageError(
-                f"--row: {part!r} has no '='. Write --row \"column=value,column=value\", and put quotes "
-                "around a part that holds a comma."
+                f"--row: {part!r} has no '='. Write --row 'column=value,column=value'. Where a value holds a "
+                """comma, give JSON: --row '{"column": "one, two", "other": 3}'."""
             )
         if name.strip() in row:
             raise UsageError(f"--row: the column {name.strip()!r} stands twice.")

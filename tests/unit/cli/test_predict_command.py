@@ -99,6 +99,7 @@ def test_says_what_to_do_while_no_model_is_live(on_stack):
     [
         ([], "Give rows"),
         (["--row", "radius"], "'radius' has no '='"),
+        (["--row", 'radius="1, 2"'], "Where a value holds a comma, give JSON: --row '{"),
         (["--row", "radius=1,radius=2"], "'radius' stands twice"),
         (["--row", "{"], "is no JSON"),
         (["--file", "/nowhere/rows.csv"], "can't be read"),

@@ -160,6 +160,11 @@ def test_an_alarm_needs_k_of_the_last_m_windows_of_which_this_is_one():
     assert alarm(True, [], windows_to_alarm=1, windows_considered=1).raised
 
 
+def test_an_alarms_reason_counts_one_window_as_one():
+    assert alarm(True, []).reason == "1 of 1 window, 2 of 3 needed"
+    assert alarm(True, past(False)).reason == "1 of the last 2 windows, 2 of 3 needed"
+
+
 def test_windows_without_enough_data_are_passed_over_and_never_alarm():
     assert alarm(True, past(True, None, None)).raised
     assert not alarm(None, past(True, True)).raised

@@ -114,7 +114,9 @@ def test_with_neither_drops_nor_outcomes_there_is_nothing_to_train_on():
 def test_outcomes_are_left_out_where_the_parameter_says_so():
     world = watched(labelled_predictions=False)
     predicted(world, 1)
-    assert world.admit(alarm_event("drift", LATER), now=LATER).outcome == "nothing-new"
+    admission = world.admit(alarm_event("drift", LATER), now=LATER)
+    assert admission.outcome == "nothing-new"
+    assert "outcomes train nothing, as LabelledPredictions is 'exclude'" in admission.message
 
 
 def test_outcomes_are_left_out_where_the_log_lacks_a_private_feature():
@@ -128,7 +130,9 @@ def test_outcomes_are_left_out_where_the_log_lacks_a_private_feature():
     )
     world.store.objects[world.ledger.live().contract_uri] = private.to_json().encode()
     predicted(world, 1)
-    assert world.admit(alarm_event("drift", LATER), now=LATER).outcome == "nothing-new"
+    admission = world.admit(alarm_event("drift", LATER), now=LATER)
+    assert admission.outcome == "nothing-new"
+    assert "outcomes train nothing, as the contract keeps 'x' out of the prediction log" in admission.message
 
 
 def test_a_scheduled_run_takes_outcomes_as_well():

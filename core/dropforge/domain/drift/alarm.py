@@ -114,9 +114,8 @@ def decide(
     cooling = until if end < until else None
     if found is None:
         return Alarm(False, "not enough data in this window", count, size, cooling)
-    numbers = (
-        f"{count} of the last {size} windows, {policy.windows_to_alarm} of {policy.windows_considered} needed"
-    )
+    seen = "1 window" if size == 1 else f"the last {size} windows"
+    numbers = f"{count} of {seen}, {policy.windows_to_alarm} of {policy.windows_considered} needed"
     if found and is_decisive and count < policy.windows_to_alarm:
         numbers += "; so improbable a window counts as enough"
         count = policy.windows_to_alarm

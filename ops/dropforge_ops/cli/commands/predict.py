@@ -19,7 +19,8 @@ def predict(
     invocation: Invocation,
     *,
     row: Annotated[
-        list[str] | None, typer.Option("--row", metavar="COL=VALUE,...", help="One row. Can be repeated.")
+        list[str] | None,
+        typer.Option("--row", metavar="COL=VALUE,...", help="One row, or the JSON of one. Can be repeated."),
     ] = None,
     file: Annotated[
         str | None,

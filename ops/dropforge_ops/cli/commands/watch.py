@@ -56,7 +56,12 @@ def list_alarms(
 
     def show(out: Console) -> None:
         if not found:
-            say(out, f"None of the last {len(windows)} windows raised an alarm.")
+            if not windows:
+                say(out, "No window has been watched yet.")
+            elif len(windows) == 1:
+                say(out, "The newest window raised no alarm.")
+            else:
+                say(out, f"None of the last {len(windows)} windows raised an alarm.")
             return
         out.print(
             table(

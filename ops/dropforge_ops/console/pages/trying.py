@@ -105,13 +105,13 @@ async def build(context: Context) -> None:
 def _draw_form(asking: _Asking) -> None:
     with html.div().classes("form-grid"):
         for each in asking.form.fields:
-            asking.inputs[each.name] = _draw_field(each)
+            asking.inputs[each.name] = draw_field(each)
     asking.log = ui.checkbox("Log it", value=True).props("dense")
     html.p(_LOGGING_HINT).classes("hint")
     asking.fill(texts_of(asking.form, asking.form.examples[0]) if asking.form.examples else {})
 
 
-def _draw_field(each: Field) -> Any:
+def draw_field(each: Field) -> Any:
     """The control of one column; what was seen and what is demanded stand below it."""
     hint = ", ".join(part for part in (_kind(each), each.rule, each.seen) if part)
     made: Any
@@ -125,6 +125,9 @@ def _draw_field(each: Field) -> Any:
             new_value_mode=None if each.is_closed else "add-unique",
             clearable=each.column.nullable,
         )
+    elif each.column.type == "text":
+        # An input of one line drops the breaks between lines, and two words become one.
+        made = ui.textarea(each.name).props("autogrow")
     else:
         made = ui.input(each.name)
         if each.column.type in ("number", "integer"):
@@ -189,7 +192,7 @@ def _draw_buttons(asking: _Asking, answer: html.section, outcome: _Outcome, same
             button("Another example", next_example)
         button("Clear", lambda: asking.fill({}))
     for each in asking.inputs.values():
-        if isinstance(each, ui.input):
+        if isinstance(each, ui.input) and not isinstance(each, ui.textarea):
             each.on("keydown.enter", predict)
 
 
