@@ -28,7 +28,7 @@ import numpy as np
 
 import own_libraries
 import wheels
-from dropforge.domain.contract import ROW_KEY, Column, Contract
+from dropforge.domain.contract import GROUP_KEY, ROW_KEY, Column, Contract
 from dropforge.domain.errors import UnusableEstimator
 from dropforge.domain.hyperparameters import parse_hyperparameters
 from folders import Folders
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ROWS = {"train": 120, "validation": 40, "test": 40}
 ROWS_PER_CLASS = 4
+ROWS_PER_GROUP = 2
 MISSING = 0.1
 """Share of the values that are missing in columns that may lack some."""
 
@@ -76,7 +77,7 @@ def table_of(contract: Contract, rows: int, first_key: int) -> pyarrow.Table:
         "timestamp": pyarrow.timestamp("us", "UTC"),
     }
     arrays: dict[str, Any] = {}
-    for column in contract.features:
+    for column in (each for each in contract.prepared if each.role != "target"):
         values = _values(column, rows, rng)
         missing = rng.random(rows) < MISSING if column.nullable else None
         arrays[column.name] = pyarrow.array(values, types[column.type], mask=missing)
@@ -85,7 +86,10 @@ def table_of(contract: Contract, rows: int, first_key: int) -> pyarrow.Table:
     else:
         labels = np.array(contract.classes, dtype=object)[rng.permutation(rows) % len(contract.classes)]
         arrays[contract.target] = pyarrow.array(labels, pyarrow.string())
-    arrays[ROW_KEY] = pyarrow.array(np.arange(first_key, first_key + rows, dtype=np.uint64))
+    keys = np.arange(first_key, first_key + rows, dtype=np.uint64)
+    arrays[ROW_KEY] = pyarrow.array(keys)
+    if contract.group is not None:
+        arrays[GROUP_KEY] = pyarrow.array(keys // ROWS_PER_GROUP)
     return pyarrow.table(arrays)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.training.job_folders import REPOSITORY, mixed
 
+from dropforge.domain.contract import Column
 from dropforge_ops.actions.model_check import check_model, code_files, lock_libraries
 from dropforge_ops.errors import OperationFailed
 
@@ -115,6 +117,14 @@ def test_the_pinned_contracts_columns_are_used_with_what_they_may_lack(project):
     check_model(project(BY_NAME), contract=contract, parameters={})
     with pytest.raises(OperationFailed, match=r"(?s)the pinned contract's columns.*'age' is not in list"):
         check_model(project(BY_NAME.replace("visits", "age")), contract=contract, parameters={})
+
+
+def test_a_pinned_contract_whose_groups_and_times_decide_on_the_split_passes(project):
+    contract = mixed()[0]
+    columns = (*contract.columns, Column("customer", "text", "split"), Column("seen_at", "timestamp", "split"))
+    for parts in ({"group": "customer"}, {"time": "seen_at"}, {"group": "customer", "time": "seen_at"}):
+        split = replace(contract, columns=columns, split_by=None, **parts)
+        check_model(project(FOREST), contract=split.to_json().encode(), parameters={})
 
 
 def test_the_stacks_hyperparameters_are_tried_too(tmp_path):
