@@ -8,6 +8,7 @@ settled before, for the whole, by a `Ruler`; of columns with few different value
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,17 @@ def nearest(ordered: npt.NDArray[Any], wanted: Float64) -> npt.NDArray[np.intp]:
     after = np.minimum(after, len(ordered) - 1)
     found: npt.NDArray[np.intp] = np.where(wanted - ordered[before] < ordered[after] - wanted, before, after)
     return found
+
+
+def median_of(entry: Mapping[str, Any]) -> float | None:
+    """Return the middle value of a column of numbers by its entry in ``profile.json``; None without values.
+
+    The values there are at even ranks only where a column has many of them, so their counts decide.
+    """
+    values, cumulative = entry.get("quantiles") or [], entry.get("cumulative") or []
+    if not values or len(values) != len(cumulative):
+        return None
+    return float(values[bisect_left(cumulative, cumulative[-1] / 2)])
 
 
 def exact_sum(shares: Float64) -> int:

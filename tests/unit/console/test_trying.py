@@ -57,7 +57,7 @@ def stored(contract=CONTRACT, target=None):
     classes = [{"value": "no", "count": 6}, {"value": "yes", "count": 2}]
     columns = [
         {"name": "age", "type": "integer", "count": 9, "distinct": 9, "minimum": 1.0, "maximum": 90.0,
-         "quantiles": [1.0, 40.0, 90.0]},
+         "quantiles": [1.0, 40.0, 90.0], "cumulative": [1, 8, 9]},
         {"name": "ward", "type": "category", "count": 9, "distinct": 2, "categories": [{"value": "a"}]},
         target or {"name": "sick", "count": 8, "categories": classes},
     ]  # fmt: skip

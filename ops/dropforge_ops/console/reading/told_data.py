@@ -12,6 +12,7 @@ from dropforge.domain.drift.baseline import column_of
 from dropforge.domain.drift.display import bars_of
 from dropforge.domain.errors import InvalidProfile
 from dropforge.domain.figures import figure
+from dropforge.domain.profile import median_of
 from dropforge.domain.values import EPOCH, MICROSECOND
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.stack.data_reports import read_data_report
@@ -96,9 +97,10 @@ def _spread(raw: Mapping[str, Any], count: int) -> str:
     if raw.get("type") == "timestamp":
         first, last = (EPOCH + raw[name] * MICROSECOND for name in ("minimum", "maximum"))
         return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
-    quantiles: Sequence[float] = raw.get("quantiles") or []
-    middle = quantiles[len(quantiles) // 2] if quantiles else raw["mean"]
-    return f"{figure(raw['minimum'])} to {figure(raw['maximum'])}, median {figure(middle)}"
+    middle = median_of(raw)
+    return f"{figure(raw['minimum'])} to {figure(raw['maximum'])}" + (
+        "" if middle is None else f", median {figure(middle)}"
+    )
 
 
 def _share(share: float) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.figures import figure
 from dropforge.domain.instance_rules import InvalidInstances, checked_values
+from dropforge.domain.profile import median_of
 from dropforge.domain.records import Live
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.actions import predictions
@@ -274,10 +275,9 @@ def _field(column: Column, profile: Mapping[str, Any]) -> Field:
 
 def _seen(column: Column, profile: Mapping[str, Any]) -> str:
     if column.type in ("number", "integer") and profile.get("minimum") is not None:
-        quantiles = profile.get("quantiles") or [profile["minimum"]]
-        middle = quantiles[len(quantiles) // 2]
         low, high = figure(profile["minimum"]), figure(profile["maximum"])
-        return f"in training {low} to {high}, median {figure(middle)}"
+        middle = median_of(profile)
+        return f"in training {low} to {high}" + ("" if middle is None else f", median {figure(middle)}")
     if column.type == "category" and profile.get("distinct"):
         return f"{profile['distinct']:,} values in training"
     return ""
