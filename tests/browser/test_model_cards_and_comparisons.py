@@ -54,6 +54,13 @@ def test_two_versions_are_compared_and_either_side_can_be_chosen(
     assert_fit_and_free_of_barriers(
         desk, [(f"/compare/v{live}/v{other}", ".table")], [("light", NARROW), ("dark", WIDE)]
     )
+    page = desk.open(f"/compare/v{live}/v{other}", width=NARROW, ready=".table")
+    digests = page.get_by_role("row", name="data version").locator(".side")
+    expect(digests).to_have_count(2)
+    for digest in digests.all():
+        box = digest.bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] < box["x"] + box["width"] <= NARROW
 
 
 def test_an_unknown_run_is_told_in_a_line(desk: Desk, stack: Stack, data: Path) -> None:

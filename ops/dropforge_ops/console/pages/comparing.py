@@ -143,7 +143,7 @@ def _table(label: str, rows: Sequence[Row]) -> None:
 
 
 def _side(place: int, row: Row) -> None:
-    made = html.span(row.shown[place])
+    made = html.span(row.shown[place]).classes("side")
     if row.differs:
         made.classes("differs")
 
