@@ -70,7 +70,8 @@ def test_a_function_takes_the_values_that_its_parameter_allows():
                 parameter = properties["Environment"]["Variables"][variable]["Ref"]
                 assert list(get_args(kind)) == TEMPLATE["Parameters"][parameter]["AllowedValues"], variable
                 seen.add(parameter)
-    assert seen == {"TrainingData", "LabelledPredictions", "DriftResponse", "QualityResponse"}
+    responses = {"DriftResponse", "QualityResponse"}
+    assert seen == {"TrainingData", "LabelledPredictions", "WatchBatches"} | responses
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -260,6 +261,13 @@ def test_ids_of_a_vpc_are_as_many_as_sagemaker_takes(name: str, good: list[str],
     pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
     assert all(re.fullmatch(pattern, each) for each in good)
     assert not any(re.fullmatch(pattern, each) for each in bad)
+
+
+@pytest.mark.parametrize("name", ["MinimumPrecision", "MinimumRecall"])
+def test_a_minimum_that_no_share_can_reach_is_refused_before_anything_is_deployed(name: str) -> None:
+    pattern = re.compile(TEMPLATE["Parameters"][name]["AllowedPattern"])
+    assert all(pattern.fullmatch(each) for each in ("", "0.05", "0.9", "1", "1.0"))
+    assert not any(pattern.fullmatch(each) for each in ("1.5", "1.01", "50", "-0.1", ".5", "90%"))
 
 
 def matches(pattern: Any, value: Any) -> bool:
