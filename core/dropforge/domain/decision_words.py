@@ -16,17 +16,22 @@ def decision_in_words(decision: Mapping[str, Any]) -> list[str]:
     positive, chosen, argmax = decision["positive_class"], decision["chosen"], decision["argmax"]
     told = [f"A row is called {positive!r} from a probability of {figure(decision['threshold'])} on."]
     if chosen["cost_per_1000"] is not None:
-        ours, likelier = _spans(chosen["cost_per_1000"], argmax["cost_per_1000"])
+        ours, theirs = _spans(chosen["cost_per_1000"], argmax["cost_per_1000"])
         told.append(
             f"Errors cost {ours} per 1,000 rows of the hold-out. With the likelier class as the label they "
-            f"would cost {likelier}."
+            f"would cost {theirs}."
         )
     else:
         (precision,), (recall,) = _spans(chosen["precision"]), _spans(chosen["recall"])
+        likelier = (
+            f"no row would be called {positive!r}"
+            if argmax["precision"]["value"] is None
+            else "they would be "
+            f"{figure(argmax['precision']['value'])} and {figure(argmax['recall']['value'])}"
+        )
         told.append(
             f"On the hold-out its precision is {precision} and its recall {recall}. With the likelier class "
-            f"as the label they would be {figure(argmax['precision']['value'])} and "
-            f"{figure(argmax['recall']['value'])}."
+            f"as the label {likelier}."
         )
     return told
 

@@ -470,7 +470,7 @@ def _remarks(deciding: Compared, title: str, threshold: float, champion_reason: 
         message = f"{title} differs from the champion's by {_gain(difference)}."
         remarks.append(Reason("NotWorseThanChampion", message))
     elif difference is None and champion_reason is None:
-        remarks.append(Reason("FirstModel", "there is no champion to compare with."))
+        remarks.append(Reason("FirstModel", "There is no champion to compare with."))
     return remarks
 
 

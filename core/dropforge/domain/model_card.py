@@ -203,8 +203,7 @@ def _tell_judgement(parts: _Parts, judgement: Json) -> None:
         ),
     }
     parts.note(metric=name, positive_class=positive, quality_threshold=threshold, gate_verdict=str(verdict))
-    why = "; ".join(each.rstrip(".") for each in reasons)
-    parts.evaluation.append(f"The gate's verdict: {verdict}" + (f" ({why})." if why else "."))
+    parts.evaluation.append(" ".join([f"The gate's verdict: {verdict}.", *reasons]))
     if verdict is Verdict.UNDECIDED:
         parts.caveats += reasons
     parts.evaluated_by |= {

@@ -121,7 +121,11 @@ def test_the_pinned_contracts_columns_are_used_with_what_they_may_lack(project):
 
 def test_a_pinned_contract_whose_groups_and_times_decide_on_the_split_passes(project):
     contract = mixed()[0]
-    columns = (*contract.columns, Column("customer", "text", "split"), Column("seen_at", "timestamp", "split"))
+    columns = (
+        *contract.columns,
+        Column("customer", "text", "split"),
+        Column("seen_at", "timestamp", "split"),
+    )
     for parts in ({"group": "customer"}, {"time": "seen_at"}, {"group": "customer", "time": "seen_at"}):
         split = replace(contract, columns=columns, split_by=None, **parts)
         check_model(project(FOREST), contract=split.to_json().encode(), parameters={})

@@ -15,7 +15,7 @@ from dropforge_ops.actions.progress_view import ProgressView
 from dropforge_ops.actions.waiting import Deadline, until
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import OperationFailed
-from dropforge_ops.render import facts, judged, number, say, show_slices
+from dropforge_ops.render import facts, judged, number, say, show_slices, title
 from dropforge_ops.stack.data_reports import read_data_report
 
 _SAID = {
@@ -108,16 +108,18 @@ def show_candidate(shown: decisions.Candidate, console: Console) -> None:
     """The numbers a decision is made by."""
     content = shown.judgement.content
     metric = content.get("metric") or {}
-    others = {
-        name: value for name, value in (content.get("metrics") or {}).items() if name != metric.get("name")
-    }
+    others = [
+        f"{title({**metric, 'name': name})} {number(value)}"
+        for name, value in (content.get("metrics") or {}).items()
+        if name != metric.get("name")
+    ]
     facts(
         console,
         [
             ("version", shown.model.version),
             ("run", shown.model.run_id),
             *judged(content),
-            ("other metrics", ", ".join(f"{name} {number(value)}" for name, value in others.items())),
+            ("other metrics", ", ".join(others)),
             ("verdict", f"{_SAID[shown.verdict]} {' '.join(decisions.told(shown))}".strip()),
         ],
     )

@@ -38,12 +38,11 @@ def draw_slices(verdict: Judged) -> None:
                     ).classes("dim")
             _draw_disparity(verdict.guard)
     if others:
-        name, by_chance = verdict.deciding.name, max(1, round(len(others) * 0.05))
+        name = verdict.deciding.name
         with card("Slices"):
             html.p(
                 f"{name} on the rows with one value of a column; the line is the whole hold-out. Small "
-                f"slices have wide intervals, and of {len(others)} slices about {by_chance} will look "
-                "different by chance."
+                "slices have wide intervals, and one slice in 20 looks different by chance."
             ).classes("dim")
             _draw_table(others, verdict, "Slices")
 
