@@ -358,14 +358,15 @@ class CliStack:
         content: dict[str, Any] = {
             "format": 1,
             "accepted": True,
-            "metric": {"name": "auc", "value": 0.9931, "low": 0.98, "high": 1.0, "threshold": 0.7},
-            "metrics": {"auc": 0.9931, "accuracy": 0.95},
+            "metric": {"name": "auc", "value": 0.9931, "low": 0.98, "high": 1.0, "threshold": 0.7,
+                       "positive_class": "malignant"},
+            "metrics": {"auc": 0.9931, "accuracy": 0.95, "f1": 0.9},
             "reasons": [{"code": "ThresholdMet", "message": "auc 0.9931 meets the threshold 0.7."}],
             "rows": 55,
             "champion": None,
             "difference": None,
             "model_digest": digest,
-        }
+        }  # fmt: skip
         if undecided:
             message = "How sure auc is can't be said: of 'yes' there are 3."
             content |= {"verdict": "undecided", "accepted": False}

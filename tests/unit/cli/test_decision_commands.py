@@ -16,7 +16,14 @@ def test_shows_what_is_decided_by_and_approves(stack, on_stack):
     stack.apply_decisions(deploys=False)
     outcome = on_stack("approve", "latest", "--reason", "better\n  than before", "--yes")
     assert outcome.exit_code == 0
-    for shown in ("0.9931 [0.98, 1]", "0.99 [0.97, 1]", "+0.0031 [-0.001, +0.007]", "accuracy 0.95", "55"):
+    for shown in (
+        "0.9931 [0.98, 1]",
+        "0.99 [0.97, 1]",
+        "+0.0031 [-0.001, +0.007]",
+        "accuracy 0.95",
+        "f1 of 'malignant' 0.9",
+        "55",
+    ):
         assert shown in outcome.stderr
     assert outcome.stdout == "Version 1 is approved; it will be deployed.\n"
     assert stack.sagemaker.updates[0]["ApprovalDescription"] == "better than before"
