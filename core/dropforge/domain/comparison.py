@@ -226,19 +226,16 @@ def shortage_of(
     groups: NDArray[Any] | None,
 ) -> str | None:
     """Return what is missing for an interval that holds; None where nothing is."""
-    if groups is not None:
-        known = len(np.unique(groups))
-        return (
-            None if known >= FEWEST_ROWS else f"it takes {FEWEST_ROWS} groups of rows, and there are {known}"
-        )
-    if classes is None:
-        rows = len(target)
-        return None if rows >= FEWEST_ROWS else f"it takes {FEWEST_ROWS} rows, and there are {rows}"
-    if metric.name == "accuracy":
+    noun, known = ("rows", len(target)) if groups is None else ("groups of rows", len(np.unique(groups)))
+    if known < FEWEST_ROWS and (groups is not None or classes is None):
+        return f"it takes {FEWEST_ROWS} {noun}, and there are {known}"
+    if classes is None or metric.name == "accuracy":
         return None
     needed = {Method.EXACT: 1, Method.RANKS: FEWEST_RANKED}.get(method, FEWEST_OF_A_CLASS)
-    counts = np.bincount(target.astype(np.int64), minlength=len(classes))
-    rarest = int(counts.argmin())
+    # Rows of one group are drawn together, so a class is known from as many groups as it occurs in.
+    counted = np.arange(len(target)) if groups is None else groups
+    counts = [len(np.unique(counted[target == code])) for code in range(len(classes))]
+    rarest = int(np.argmin(counts))
     if counts[rarest] >= needed:
         return None
-    return f"it takes {needed} rows of each class, and of {classes[rarest]!r} there are {counts[rarest]}"
+    return f"it takes {needed} {noun} of each class, and of {classes[rarest]!r} there are {counts[rarest]}"

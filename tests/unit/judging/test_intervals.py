@@ -161,6 +161,17 @@ def test_a_difference_takes_ten_rows_of_each_class():
         assert (found.difference_shortage is None) == told
 
 
+def test_of_groups_each_class_takes_ten_that_it_occurs_in():
+    entities = np.repeat(np.arange(40), 5)
+    for occurs_in, told in ((9, False), (10, True)):
+        target = (entities < occurs_in).astype(np.float64)
+        probability = np.column_stack([1 - target * 0.5, target * 0.5])
+        found = measured(Scored("binary", target, probability), "auc", groups=entities)["auc"]
+        assert found.candidate.is_told == told
+        if not told:
+            assert "10 groups of rows of each class, and of 'yes' there are 9" in found.shortage
+
+
 def test_rows_in_groups_are_measured_by_resamples_of_groups():
     rng = np.random.default_rng(7)
     entities = np.repeat(np.arange(60), 20)
