@@ -154,10 +154,16 @@ class Deployment:
         self.traffic.route((fleet, 1.0))
         return None
 
-    def revive(self, snapshot: dict[str, Any]) -> str | None:
-        """Bring a fleet back after the host's restart; requests wait for it. Returns why it failed."""
-        fleet = self._current = self._fleet(snapshot)
-        self.traffic.route((fleet, 1.0))
+    def attach(self, snapshot: dict[str, Any]) -> None:
+        """Let requests wait for the fleet that `revive` brings back after the host's restart."""
+        self._current = self._fleet(snapshot)
+        self.traffic.route((self._current, 1.0))
+
+    def revive(self) -> str | None:
+        """Bring the attached fleet back. Returns why it failed."""
+        fleet = self._current
+        if fleet is None:
+            return "The endpoint has no fleet in service."
 
         def steps() -> None:
             fleet.launch(self._check)

@@ -165,7 +165,8 @@ class Endpoints:
             step = steps.get(document["EndpointStatus"])
             if step is not None:
                 name = document["EndpointName"]
-                self._start(name, lambda live, name=name, step=step: step(name, live))  # type: ignore[misc]
+                back = document["_Current"] if step in (self._revive, self._resume_update) else None
+                self._start(name, lambda live, name=name, step=step: step(name, live), back)  # type: ignore[misc]
 
     def shut_down(self) -> None:
         """End all servers; the endpoints come back at the next start."""
@@ -217,7 +218,7 @@ class Endpoints:
 
     def _resume_update(self, name: str, live: Deployment) -> None:
         document = self._read(name)
-        live.revive(document["_Current"])
+        live.revive()
         if document.get("_Pending"):
             self._update(name, live)
         else:
@@ -225,7 +226,7 @@ class Endpoints:
 
     def _revive(self, name: str, live: Deployment) -> None:
         document = self._read(name)
-        reason = live.revive(document["_Current"])
+        reason = live.revive()
         if reason is not None:
             self._change(name, {"EndpointStatus": "OutOfService", "FailureReason": reason})
         elif document["EndpointStatus"] != "InService":
@@ -244,13 +245,18 @@ class Endpoints:
 
     # --- inside ---
 
-    def _start(self, name: str, step: Callable[[Deployment], None]) -> None:
+    def _start(
+        self, name: str, step: Callable[[Deployment], None], back: dict[str, Any] | None = None
+    ) -> None:
+        """Do a step in the background; requests wait for what it brings back from now on."""
         with self._lock:
             if self._stopping:
                 return
             live = self._live.get(name.lower())
             if live is None:
                 live = self._live[name.lower()] = Deployment(self._context, name, self._folder)
+            if back is not None:
+                live.attach(back)
             made = live
             thread = threading.Thread(
                 target=lambda: self._run(name, made, step), name=f"sagemaker-endpoint-{name}", daemon=True

@@ -65,7 +65,9 @@ class Traffic:
                 if ready:
                     return self._lease(ready, targeted=target_variant is not None)
                 remaining = deadline - time.monotonic()
-                hopeless = all(i.failed for share in shares for i in share.variant.instances)
+                # Right after the host's start there are none yet.
+                instances = [instance for share in shares for instance in share.variant.instances]
+                hopeless = bool(instances) and all(instance.failed for instance in instances)
                 if remaining <= 0 or not shares or hopeless:
                     return None
                 self.changed.wait(remaining)

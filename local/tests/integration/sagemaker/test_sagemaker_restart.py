@@ -157,6 +157,16 @@ def test_update_that_a_killed_host_left_is_carried_on(
     assert ask(runtime) == "two"
 
 
+def test_the_first_request_after_a_start_waits_for_the_endpoint(
+    service: SageMaker, sagemaker: Any, runtime: Any, host: Host
+) -> None:
+    add_endpoint(host, sagemaker)
+    for _ in range(5):
+        service.stop()
+        service.start()
+        assert service.invoke_endpoint("ep", b"1", content_type="text/csv").body == b"one"
+
+
 def test_stop_and_start_keep_everything(service: SageMaker, sagemaker: Any, runtime: Any, host: Host) -> None:
     add_endpoint(host, sagemaker)
     put_script(host, "import time; time.sleep(0.5)")
