@@ -97,6 +97,7 @@ ENVIRONMENT = {
     "COOLDOWN_HOURS": "6",
     "OUTCOME_DELAY_DAYS": "1",
     "QUALITY_TOLERANCE": "0",
+    "WATCH_BATCHES": "yes",
     "METRICS_NAMESPACE": "Dropforge",
     "OPENBLAS_NUM_THREADS": "1",
 }

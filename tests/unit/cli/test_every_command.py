@@ -332,7 +332,7 @@ CASES = {
     "drift WINDOW": Case(("drift", "latest"), "quiet", ("drift", "soon"), "is no time", watched),
     "watch now": Case(("watch", "now"), "quiet", ("watch", "now", "soon"), "unexpected", watching),
     "watch alarms": Case(
-        ("watch", "alarms"), "raised an alarm", ("watch", "alarms", "--limit", "0"), "limit", watched
+        ("watch", "alarms"), "raised no alarm", ("watch", "alarms", "--limit", "0"), "limit", watched
     ),
     "watch silence": Case(
         ("watch", "silence", "radius", "--reason", "known"),
