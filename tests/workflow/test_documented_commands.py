@@ -6,17 +6,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from dropforge_local.announcement import Announcement, announce
-from dropforge_local.api_urls import local_api_url
 from tests import documented
 from tests.command_line import invoke
-from tests.documented import HOST, ROOT, RUN, Block
+from tests.documented import HOST, RUN, Block
+from tests.workflow.reader import announce_to, run_by_shell
 from tests.workflow.stack import Stack
 
 PROJECT = (
@@ -40,17 +38,10 @@ def folder(
     """A project's folder, for which a host with a stack is announced."""
     stack = stack_of("breast-cancer")
     place = tmp_path_factory.mktemp("reader")
-    for name in PROJECT:
-        (place / name).symlink_to(ROOT / name)
+    announce_to(place, stack, PROJECT)
     (place / ".venv" / "bin").mkdir(parents=True)
     (place / "samples").mkdir()
     shutil.copy(samples["breast-cancer"], place / "samples")
-    host = stack.host
-    url = local_api_url(stack.outputs["ApiUrl"], host.endpoint_url)
-    announce(
-        place,
-        Announcement(host.endpoint_url, host.region, os.getpid(), stack.name, url, None, dict(stack.outputs)),
-    )
     return place
 
 
@@ -65,7 +56,7 @@ def test_every_command_of_the_docs_does_what_they_say(folder: Path, monkeypatch:
     ran: set[tuple[str, ...]] = set()
     for block in blocks:
         if block.needs_shell:
-            run_by_shell(block)
+            run_by_shell(block.text, folder, where=block)
             continue
         for words in block.commands:
             # What stands on several pages is done once.
@@ -83,16 +74,3 @@ def run(block: Block, words: list[str]) -> None:
         return
     done = invoke(words[1:], input="y\n")
     assert done.exit_code == 0, f"{block}: {' '.join(words)}:\n{done.stdout}\n{done.stderr}\n{done.exception}"
-
-
-def run_by_shell(block: Block) -> None:
-    """A block that needs a shell, as a whole."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.text],
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{block}:\n{done.stdout}\n{done.stderr}"

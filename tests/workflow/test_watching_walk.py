@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dropforge_local.announcement import Announcement, announce
-from dropforge_local.api_urls import local_api_url
 from tests import documented
-from tests.documented import EXAMPLE, ROOT
+from tests.documented import EXAMPLE
+from tests.workflow.reader import announce_to, run_by_shell
 from tests.workflow.stack import Stack, wait_for
 
 PAGE = "docs/how-to/watching.md"
@@ -29,12 +26,9 @@ def test_the_five_minute_walk_ends_quiet(
     words = first.text.split()
     asked = dict(words[at + 1].split("=") for at, word in enumerate(words) if word == "--parameter")
     stack = deploy_sample(words[words.index("--sample") + 1], **asked)
-    for name in ("template.yaml", "samconfig.toml", "core", "functions", "statemachine", "training"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    host = stack.host
-    url = local_api_url(stack.outputs["ApiUrl"], host.endpoint_url)
-    announced = (host.endpoint_url, host.region, os.getpid(), stack.name, url, None, dict(stack.outputs))
-    announce(tmp_path, Announcement(*announced))
+    announce_to(
+        tmp_path, stack, ("template.yaml", "samconfig.toml", "core", "functions", "statemachine", "training")
+    )
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
 
@@ -90,14 +84,4 @@ def run(text: str, folder: Path) -> str:
     agreed = "\n".join(
         f"{line} --yes" if line.startswith("dropforge approve") else line for line in text.splitlines()
     )
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", agreed],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
+    return run_by_shell(agreed, folder, where=text)

@@ -24,6 +24,8 @@ _MAX_STEP_PERCENT = 50  # CanarySize and LinearStepSize: at most half of the fle
 _MIN_LINEAR_PERCENT = 10  # LinearStepSize: at least a tenth
 _DEFAULT_MAX_S = 28_800.0  # MaximumExecutionTimeoutInSeconds: 8 hours at most
 
+_NO_FLEET = "The endpoint has no fleet in service."
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -163,7 +165,7 @@ class Deployment:
         """Bring the attached fleet back. Returns why it failed."""
         fleet = self._current
         if fleet is None:
-            return "The endpoint has no fleet in service."
+            return _NO_FLEET
 
         def steps() -> None:
             fleet.launch(self._check)
@@ -203,7 +205,7 @@ class Deployment:
         """Give the fleet's variants new weights and instance counts; returns why that failed, or None."""
         fleet = self._current
         if fleet is None:
-            return "The endpoint has no fleet in service."
+            return _NO_FLEET
         settings = {variant["VariantName"]: variant for variant in snapshot["ProductionVariants"]}
 
         def steps() -> None:
