@@ -6,7 +6,7 @@ Example event: ``events/check_approval.json``.
 from __future__ import annotations
 
 from dropforge import bootstrap
-from dropforge.application.decide import check_approval
+from dropforge.application.await_decision import check_approval
 from dropforge.config import Settings
 from dropforge.domain.cloudwatch_metrics import APPROVALS_OVERDUE, Metric
 from dropforge.function import Json, function, logger

@@ -6,7 +6,7 @@ Example event: ``events/request_approval.json``.
 from __future__ import annotations
 
 from dropforge import bootstrap
-from dropforge.application.decide import request_approval
+from dropforge.application.await_decision import request_approval
 from dropforge.config import Settings
 from dropforge.function import Json, function, logger
 

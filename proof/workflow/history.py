@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dropforge.application.decide import next_reminder_s
+from dropforge.application.await_decision import next_reminder_s
 from proof.findings import Finding
 from proof.iam.roles import values_of
 from proof.product import Machine, Product

@@ -30,8 +30,9 @@ from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
 from dropforge.application.answer_alarm import AlarmPolicy
+from dropforge.application.await_decision import check_approval, request_approval
 from dropforge.application.close_run import Ending, close_run
-from dropforge.application.decide import DecisionDesk, check_approval, request_approval
+from dropforge.application.decide import DecisionDesk
 from dropforge.application.deploy import (
     Plan,
     plan_deployment,

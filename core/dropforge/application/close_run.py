@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from dropforge.application.decide import LATE_APPROVAL, start_deployment
 from dropforge.application.settle_drops import Settlement, settle_run
+from dropforge.application.start_deployment import LATE_APPROVAL, start_deployment
 from dropforge.application.told_data import told_data
 from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.caught_errors import readable_error

@@ -11,6 +11,7 @@ from typing import Any
 
 from dropforge.application.archive_copies import check_digest, copies, make_copy
 from dropforge.application.serving_environment import serving_environment
+from dropforge.application.start_deployment import REJECTION
 from dropforge.domain.caught_errors import readable_error
 from dropforge.domain.errors import (
     ArtifactChanged,
@@ -27,9 +28,6 @@ from dropforge.domain.notifications import deployment_failed, endpoint_gap, prom
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Approval, Live, LockName, ModelVersion, RunStatus, Stage
 from dropforge.domain.services import Endpoints, Registry
-
-REJECTION = "rejection"
-"""The reason of a rollback that follows the rejection of the live version, as distinct from one by hand."""
 
 # Probabilities travel as JSON text of binary64 and are computed by the same library versions.
 _TOLERANCE = 1e-6

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dropforge.application.decide import Decision
+from dropforge.application.await_decision import Decision
 from dropforge.application.labelled_predictions import LabelledWindow
 from dropforge.domain.batch import RejectedRow, RowProblem
 from dropforge.domain.chunks import Scan, Span
