@@ -24,6 +24,7 @@ class FunctionSettings(Settings):
     training_machine_arn: str
     training_max_runtime_s: int
     training_instance_types: tuple[str, ...]
+    training_spot: int
     training_data: TrainingData
     training_window_days: int
     deployment_machine_arn: str
@@ -44,7 +45,11 @@ class FunctionSettings(Settings):
 def handler(event: Json, settings: FunctionSettings) -> Admission:
     policy = AdmitPolicy(
         data_bucket=settings.data_bucket,
-        lease_s=training_lease_s(len(settings.training_instance_types), settings.training_max_runtime_s),
+        lease_s=training_lease_s(
+            len(settings.training_instance_types),
+            settings.training_max_runtime_s,
+            spot=settings.training_spot > 0,
+        ),
         training_data=settings.training_data,
         window_days=settings.training_window_days,
         hyperparameters=settings.hyperparameters,
@@ -62,6 +67,7 @@ def handler(event: Json, settings: FunctionSettings) -> Admission:
             instance_type=settings.training_instance_types[0],
             region=settings.aws_region,
             max_training_s=settings.training_max_runtime_s,
+            spot_interruptions=settings.training_spot,
         ),
     )
     desk = AdmissionDesk(

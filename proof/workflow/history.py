@@ -126,6 +126,7 @@ def _bounds(product: Product) -> dict[str, str]:
 
     return {
         "TrainingMaxRuntimeSeconds": bound("TrainingMaxRuntimeSeconds", "MaxValue"),
+        "TrainingSpot": bound("TrainingSpot", "MaxValue"),
         "BatchMaxRuntimeSeconds": bound("BatchMaxRuntimeSeconds", "MaxValue"),
         "ApprovalTimeoutDays": bound("ApprovalTimeoutDays", "MaxValue"),
         "ApprovalReminderHours": bound("ApprovalReminderHours", "MinValue"),

@@ -453,6 +453,89 @@ NO_CAPACITY = running(
 )
 
 
+def taken(times: int, **more: Any) -> dict[str, Any]:
+    steps = ["Starting", "Training", *["Interrupted", "Starting"] * times]
+    return running("InProgress", SecondaryStatusTransitions=[{"Status": each} for each in steps], **more)
+
+
+ON_SPOT = {"TrainingSpot": "2"}
+
+
+def attempts(done: Walk) -> list[tuple[str, bool, dict[str, int]]]:
+    return [
+        (
+            each["ResourceConfig"]["InstanceType"],
+            each["EnableManagedSpotTraining"],
+            each["StoppingCondition"],
+        )
+        for each in done.requests["TrainModel"]
+    ]
+
+
+RUNS_S, WAITS_S = {"MaxRuntimeInSeconds": 3600}, {"MaxWaitTimeInSeconds": 7200}
+SPOT = ("ml.m5.large", True, {**RUNS_S, **WAITS_S})
+DEMAND = ("ml.m5.large", False, RUNS_S)
+
+
+def test_trains_on_demand_unless_told():
+    assert attempts(train()) == [DEMAND]
+
+
+def test_spot_capacity_that_stays_is_all_that_is_used():
+    looks = [taken(0), taken(1), TRAINED]
+    done = train(substitutions=ON_SPOT, DescribeTrainingJob=looks)
+    assert attempts(done) == [SPOT]
+    assert done.states[-1] == "RunEnded"
+
+
+def test_goes_on_demand_once_interrupted_as_often_as_is_allowed():
+    done = train(substitutions=ON_SPOT, DescribeTrainingJob=[taken(1), taken(2), taken(0), TRAINED])
+    assert attempts(done) == [SPOT, DEMAND]
+    assert done.requests["StopTrainingJob"] == [{"TrainingJobName": JOB}]
+    assert done.states[-1] == "RunEnded"
+    # An interrupted job that can't be stopped any more has ended by itself.
+    ended = Failure("SageMaker.SageMakerException", "The training job is in status Stopped")
+    done = train(
+        substitutions=ON_SPOT, DescribeTrainingJob=[taken(2), taken(0), TRAINED], StopTrainingJob=ended
+    )
+    assert attempts(done) == [SPOT, DEMAND]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"TrainModel": [Failure("SageMaker.ResourceLimitExceededException", "0 Instances"), BEGUN]},
+        {"DescribeTrainingJob": [NO_CAPACITY, TRAINED]},
+        {"DescribeTrainingJob": [running("Stopped", SecondaryStatus="MaxWaitTimeExceeded"), TRAINED]},
+    ],
+)
+def test_without_spot_capacity_the_same_type_is_used_on_demand_at_once(changes):
+    done = train(substitutions=ON_SPOT, **changes)
+    assert attempts(done) == [SPOT, DEMAND]
+    assert "WaitForCapacity" not in done.states
+    assert "StopTrainingJob" not in done.states
+
+
+def test_after_spot_capacity_the_list_is_tried_twice_on_demand():
+    refusal = Failure("SageMaker.ResourceLimitExceededException", "The account-level limit is 0 Instances")
+    done = train(substitutions=ON_SPOT, TrainModel=refusal)
+    other = ("ml.m4.xlarge", *DEMAND[1:])
+    assert attempts(done) == [SPOT, DEMAND, other, DEMAND, other]
+    assert done.status == "FAILED"
+
+
+def test_a_spot_job_is_followed_as_long_as_it_may_wait():
+    done = train(substitutions=ON_SPOT, DescribeTrainingJob=taken(1))
+    assert 2 * 3600 + 3600 - 120 <= sum(done.waits) <= 2 * 3600 + 3600
+    assert done.requests["CloseRun"][0]["Payload"]["error"]["Error"] == "States.Timeout"
+
+
+def test_a_spot_job_that_somebody_stopped_is_not_begun_again():
+    done = train(substitutions=ON_SPOT, DescribeTrainingJob=running("Stopped", SecondaryStatus="Stopped"))
+    assert attempts(done) == [SPOT]
+    assert done.requests["CloseRun"][0]["Payload"]["status"] == "stopped"
+
+
 def test_missing_capacity_tries_the_next_type():
     done = train(DescribeTrainingJob=[NO_CAPACITY, TRAINED])
     assert done.states[-1] == "RunEnded"
@@ -517,7 +600,7 @@ def test_looks_at_a_job_soon_then_every_half_minute_then_after_a_share_of_its_ti
     assert done.states[-1] == "RunEnded"
     assert done.waits[:12] == [1, 1, 2, 3, 5, 7, 10, 13, 17, 21, 26, 30]
     assert done.waits[-1] == 30
-    start = train().inputs["DescribeTrainingJob"]
+    start = done.inputs["DescribeTrainingJob"]
     late = {**start, "training": {**start["training"], "polls": 500, "waited_s": 40_000}}
     done = go(
         "training",

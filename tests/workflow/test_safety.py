@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from dropforge.domain.records import Approval, LockName, RunStatus, Stage
 from tests.workflow.stack import Stack, wait_for
@@ -113,6 +116,44 @@ def test_replaying_a_run_gives_the_same_model_and_registers_nothing(
 
     assert digest(replay.run_id) == digest(original.run_id)
     assert len(stack.ledger.list_models()) == versions
+
+
+@pytest.mark.parametrize("interruptions", [1, 2])
+def test_an_interruption_of_spot_capacity_changes_nothing_in_the_model(
+    interruptions: int,
+    stack_of: Callable[[str], Stack],
+    samples: Mapping[str, Path],
+    product_copy: Path,
+) -> None:
+    stack = stack_of("wine")
+    original = stack.wait_for_run_of(stack.live_or_first(samples["wine"]))
+    runs, _ = stack.counts()
+    stack.update(product_copy, TrainingSpot="2")
+    fault = {"Operation": "CreateTrainingJob", "Error": "SpotInterruption"}
+    stack.host.administer(
+        "SageMaker.dropforge:SetFault", {**fault, "Times": interruptions, "DelaySeconds": 0.5}
+    )
+
+    stack.start(trigger="replay", run_id=original.run_id)
+    replay = stack.wait_for_run(RunStatus.REPLAYED, number=runs + 1)
+
+    digests = {
+        stack.read_json(f"s3://{stack.bucket}/models/{run.run_id}/judgement.json")["model_digest"]
+        for run in (original, replay)
+    }
+    assert len(digests) == 1
+
+    def job(attempt: int) -> dict[str, Any]:
+        name = f"{stack.model_name}-{replay.run_id}-a{attempt}"
+        return stack.sagemaker.describe_training_job(TrainingJobName=name)
+
+    steps = [each["Status"] for each in job(0)["SecondaryStatusTransitions"]]
+    assert (job(0)["EnableManagedSpotTraining"], steps.count("Interrupted")) == (True, interruptions)
+    if interruptions == 1:
+        assert job(0)["TrainingJobStatus"] == "Completed"
+    else:
+        wait_for("the job on Spot capacity to stop", lambda: job(0)["TrainingJobStatus"] == "Stopped")
+        assert (job(1)["EnableManagedSpotTraining"], job(1)["TrainingJobStatus"]) == (False, "Completed")
 
 
 def test_a_run_by_hand_has_hyperparameters_of_its_own_and_so_has_its_replay(

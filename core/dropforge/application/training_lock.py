@@ -14,9 +14,14 @@ _QUEUE_S = 3600
 _ROUNDS = 2
 
 
-def training_lease_s(instance_types: int, max_runtime_s: int) -> int:
-    """How long a run may hold the lock, with all its attempts, before it counts as abandoned."""
-    return _PREPARATION_AND_JUDGING_S + _ROUNDS * instance_types * (max_runtime_s + _QUEUE_S)
+def training_lease_s(instance_types: int, max_runtime_s: int, *, spot: bool = False) -> int:
+    """How long a run may hold the lock, with all its attempts, before it counts as abandoned.
+
+    Args:
+        spot: there is an attempt on Spot capacity before the others, which may take twice as long.
+    """
+    on_spot_s = 2 * max_runtime_s + _QUEUE_S if spot else 0
+    return _PREPARATION_AND_JUDGING_S + on_spot_s + _ROUNDS * instance_types * (max_runtime_s + _QUEUE_S)
 
 
 def release_training_lock(

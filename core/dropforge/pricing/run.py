@@ -14,6 +14,9 @@ from dropforge.pricing.rates import LAMBDA_VCPU_GB, Rates, load_rates
 
 HOURS_A_MONTH: Final = 730
 TRAINING_VOLUME_GB: Final = 30
+SPOT_LEAST_SHARE: Final = 0.1
+"""Of the price on demand, what Spot capacity costs at least: AWS names savings of up to 90 %.
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
 _READS_OF_THE_INPUT = 2  # the first drop's contract is inferred in a pass of its own
 _SPLITS = 3
 _OTHER_READS, _OTHER_WRITES = 60, 30
@@ -21,13 +24,20 @@ _OTHER_READS, _OTHER_WRITES = 60, 30
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the price. ``seconds`` is how long it takes, 0 where that is nothing."""
+    """One part of the price.
+
+    Attributes:
+        quantity, usd: at most.
+        seconds: how long it takes, 0 where that is nothing; without interruptions.
+        least_share: of ``usd``, what it may come to in the best case.
+    """
 
     name: str
     quantity: float
     unit: str
     usd: float
     seconds: float = 0.0
+    least_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,13 @@ class RunEstimate:
 
     @property
     def usd(self) -> float:
+        """At most; what a cap is held to."""
         return sum(part.usd for part in self.parts)
+
+    @property
+    def least_usd(self) -> float:
+        """In the best case; less than ``usd`` only on Spot capacity."""
+        return sum(part.usd * part.least_share for part in self.parts)
 
     @property
     def seconds(self) -> float:
@@ -59,6 +75,7 @@ class RunEstimate:
             "instance_type": self.instance_type,
             "training_memory_mb": round(self.memory_mb),
             "usd": round(self.usd, 6),
+            "least_usd": round(self.least_usd, 6),
             "seconds": round(self.seconds, 1),
             "parts": [
                 {
@@ -66,6 +83,7 @@ class RunEstimate:
                     "quantity": round(part.quantity, 3),
                     "unit": part.unit,
                     "usd": round(part.usd, 6),
+                    "least_usd": round(part.usd * part.least_share, 6),
                     "seconds": round(part.seconds, 1),
                 }
                 for part in self.parts
@@ -82,6 +100,7 @@ def estimate_run(
     max_training_s: float = math.inf,
     transitions: int | None = None,
     preparation_vcpus: float = 1.0,
+    spot_interruptions: int = 0,
 ) -> RunEstimate:
     """Estimate a run that trains on these objects and is deployed.
 
@@ -90,6 +109,7 @@ def estimate_run(
         max_training_s: training is stopped there, so it costs no more.
         transitions: of the state machines; by default no fewer than it has without a detour.
         preparation_vcpus: how many vCPUs the preparation has; changes its time, not its price.
+        spot_interruptions: `TrainingSpot`; 0 is on demand.
 
     Raises:
         UnknownPrice: the instance type's price is not known.
@@ -100,7 +120,8 @@ def estimate_run(
     others_gb_s = rates["run.functions_s"] * LAMBDA_VCPU_GB
     reads, writes = object_requests(mb, rates)
     training_s = training_seconds(mb, rates)
-    billed_s = min(training_s, max_training_s)
+    undisturbed_s = min(training_s, max_training_s)
+    billed_s, least_share = billed_training(undisturbed_s, max_training_s, spot_interruptions)
     volume = TRAINING_VOLUME_GB * billed_s / 3600 / HOURS_A_MONTH
     steps = rates["run.transitions"] if transitions is None else transitions
     instance = prices.instance(instance_type)
@@ -121,9 +142,16 @@ def estimate_run(
             billed_s / 60,
             "minutes",
             instance.of(billed_s / 3600),
-            billed_s,
+            undisturbed_s,
+            least_share,
         ),
-        Part("Training volume", volume, "GB-months", prices["sagemaker.volume_gb_month"].of(volume)),
+        Part(
+            "Training volume",
+            volume,
+            "GB-months",
+            prices["sagemaker.volume_gb_month"].of(volume),
+            least_share=undisturbed_s / billed_s,
+        ),
     )
     return RunEstimate(mb, instance_type, rates["train.memory_mb_per_csv_mb"] * mb, parts)
 
@@ -139,6 +167,26 @@ def training_seconds(csv_mb: float, rates: Rates) -> float:
     return rates["train.start_s"] + rates["train.fixed_s"] + rates["train.s_per_csv_mb"] * csv_mb
 
 
+def billed_training(job_s: float, max_job_s: float, spot_interruptions: int) -> tuple[float, float]:
+    """Return the seconds of a job that are billed at most, and which share of their price is the least.
+
+    Spot capacity never costs more than on demand. In the worst case every interruption comes at the end of
+    the job, and what then runs on demand begins again.
+
+    Args:
+        job_s: of one job without interruptions.
+        max_job_s: it may run so long; twice as long with interruptions.
+        spot_interruptions: `TrainingSpot`; 0 is on demand.
+
+    >>> billed_training(600, 3600, 0), billed_training(600, 3600, 2), billed_training(3600, 3600, 9)
+    ((600, 1.0), (1800, 0.03333333333333333), (10800, 0.03333333333333333))
+    """
+    if not spot_interruptions:
+        return job_s, 1.0
+    most_s = min(spot_interruptions * job_s, 2 * max_job_s) + job_s
+    return most_s, SPOT_LEAST_SHARE * job_s / most_s
+
+
 def refuse_above(estimate: RunEstimate, maximum_usd: float) -> None:
     """Hold a run to the cap; 0 is no cap.
 
@@ -148,9 +196,11 @@ def refuse_above(estimate: RunEstimate, maximum_usd: float) -> None:
     if not maximum_usd or estimate.usd <= maximum_usd:
         return
     dearest = max(estimate.parts, key=lambda part: part.usd)
+    interrupted = " if TrainingSpot's interruptions come late" if dearest.least_share < 1 else ""
     raise RunTooExpensive(
         f"The run is estimated to cost {estimate.usd:.2f} USD ({estimate.input_mb:,.0f} MB of CSV; "
-        f"{dearest.name}: {dearest.usd:.2f} USD), and MaximumRunCostUSD is {maximum_usd:g}. Nothing was "
+        f"{dearest.name}: {dearest.usd:.2f} USD{interrupted}), and MaximumRunCostUSD is {maximum_usd:g}. "
+        "Nothing was "
         f"prepared or trained. Deploy with MaximumRunCostUSD={_above(estimate.usd)} or 0, or a cheaper "
         "instance type, and drop the file again; or drop less."
     )
@@ -164,12 +214,14 @@ class CostCap:
         maximum_usd: 0 is no cap.
         instance_type: the first that training tries.
         max_training_s: training is stopped there.
+        spot_interruptions: `TrainingSpot`; 0 is on demand.
     """
 
     maximum_usd: float = 0.0
     instance_type: str = ""
     region: str = DEFAULT_REGION
     max_training_s: float = math.inf
+    spot_interruptions: int = 0
 
     def refusal(self, objects: Sequence[ObjectRef]) -> PermanentError | None:
         """Why a run on these objects is not to start; None where it may. Labelled predictions don't count."""
@@ -182,6 +234,7 @@ class CostCap:
                 prices=load_prices(self.region),
                 rates=load_rates(),
                 max_training_s=self.max_training_s,
+                spot_interruptions=self.spot_interruptions,
             )
             refuse_above(estimate, self.maximum_usd)
         except (RunTooExpensive, UnknownPrice) as error:

@@ -31,6 +31,8 @@ _MESSAGES = {
 }
 #: SageMaker accepts such a request and reports the missing capacity later, in the FailureReason.
 CAPACITY_ERROR = "CapacityError"
+#: SageMaker accepts such a request and takes the instance of the Spot job away later.
+SPOT_INTERRUPTION = "SpotInterruption"
 _CAPACITY_OPERATIONS = ("CreateTrainingJob", "CreateTransformJob", "CreateEndpoint", "UpdateEndpoint")
 
 
@@ -73,8 +75,10 @@ class FaultSwitch:
         Args:
             operation: the operation's name, ``InvokeEndpoint`` included.
             error: the AWS error code to answer with; None only delays. ``CapacityError`` lets the request
-                pass and fails the job or deployment that it starts.
-            times: end after so many calls. Without ``times`` and ``seconds`` the fault stays until cleared.
+                pass and fails the job or deployment that it starts. ``SpotInterruption`` takes the instance
+                of a Spot job away, ``delay_s`` after its script began.
+            times: end after so many calls, or interruptions. Without ``times`` and ``seconds`` the fault
+                stays until cleared.
             seconds: end after so many seconds.
             delay_s: wait this long before the answer.
             message: the error's text; by default AWS's own.
@@ -82,11 +86,13 @@ class FaultSwitch:
         Raises:
             ServiceError: an unknown error code or a negative number.
         """
-        known = {*_HTTP_STATUS, CAPACITY_ERROR}
+        known = {*_HTTP_STATUS, CAPACITY_ERROR, SPOT_INTERRUPTION}
         if error is not None and error not in known:
             raise validation(f"Unknown fault {error!r}; known are {', '.join(sorted(known))}.")
         if error == CAPACITY_ERROR and operation not in _CAPACITY_OPERATIONS:
             raise validation(f"CapacityError is a fault of {', '.join(_CAPACITY_OPERATIONS)} only.")
+        if error == SPOT_INTERRUPTION and operation != "CreateTrainingJob":
+            raise validation("SpotInterruption is a fault of CreateTrainingJob only.")
         if error is None and not delay_s:
             raise validation("A fault needs an error code or a delay.")
         if (times is not None and times < 1) or (seconds is not None and seconds <= 0) or delay_s < 0:
@@ -123,7 +129,7 @@ class FaultSwitch:
         Raises:
             ServiceError: the fault's error.
         """
-        fault = self._take(operation)
+        fault = self._take(operation, interrupting=False)
         if fault is None:
             return None
         if fault.delay_s:
@@ -137,10 +143,15 @@ class FaultSwitch:
             status = 429
         raise ServiceError(fault.error, fault.message, status)
 
-    def _take(self, operation: str) -> Fault | None:
+    def interruption(self) -> float | None:
+        """How long after its script began a Spot job loses its instance; None where it keeps it."""
+        fault = self._take("CreateTrainingJob", interrupting=True)
+        return None if fault is None else fault.delay_s
+
+    def _take(self, operation: str, *, interrupting: bool) -> Fault | None:
         with self._lock:
             fault = self._faults.get(operation)
-            if fault is None:
+            if fault is None or (fault.error == SPOT_INTERRUPTION) != interrupting:
                 return None
             if fault.until is not None and self._now() >= fault.until:
                 del self._faults[operation]

@@ -71,6 +71,10 @@ class Outcome:
     members: dict[str, Any]
 
 
+class InstanceTaken(Exception):
+    """The instance of a Spot job was taken away; the job begins again on another."""
+
+
 class JobFailure(Exception):
     """The job has failed; the text is its FailureReason."""
 
@@ -82,10 +86,17 @@ class Job:
         document: the job's description.
         root: the attempt's private folder.
         advance: (secondary status, message, members): records a step on the way.
+        taken_after_s: so long after its script began the instance is taken away; None: never.
     """
 
     def __init__(
-        self, context: Context, document: dict[str, Any], root: Path, control: Control, advance: Any
+        self,
+        context: Context,
+        document: dict[str, Any],
+        root: Path,
+        control: Control,
+        advance: Any,
+        taken_after_s: float | None = None,
     ):
         self._context = context
         self._document = document
@@ -95,11 +106,15 @@ class Job:
         self._metrics = Metrics(document["AlgorithmSpecification"].get("MetricDefinitions", []))
         self._outputs = document["OutputDataConfig"]
         self._checkpoints: FolderSync | None = None
+        self._taken_after_s = taken_after_s
+        self._taken_at = float("inf")
+        self._waits_no_longer = False
 
     def run(self) -> Outcome:
         """Run to the end.
 
         Raises:
+            InstanceTaken: it is to be started again, with what it has kept in its checkpoints.
             Interrupted: the host stops; the job is as it was and is to be started again.
         """
         try:
@@ -113,9 +128,9 @@ class Job:
         self._control.check()
         if reason := self._document.get("_CapacityError"):
             raise JobFailure(f"CapacityError: {reason}")
-        limit = self._document["StoppingCondition"]["MaxRuntimeInSeconds"]
-        self._control.deadline = time.monotonic() + limit
-        self._advance("Downloading", "Downloading input data", {"TrainingStartTime": self._context.clock()})
+        self._control.deadline = time.monotonic() + self._time_left_s()
+        started = self._document.get("TrainingStartTime", self._context.clock())
+        self._advance("Downloading", "Downloading input data", {"TrainingStartTime": started})
         self._download()
         self._advance("Training", "Training image download completed. Training in progress.", {})
         code = self._train()
@@ -126,6 +141,16 @@ class Job:
         self._advance("Uploading", "Uploading generated training model", {})
         members = self._upload(self._context.objects(self._check_abandoned), model=True)
         return Outcome("Completed", "Completed", "Training job completed", self._finals(members))
+
+    def _time_left_s(self) -> float:
+        """MaxRuntimeInSeconds, or what is left of the time that a Spot job may wait and run together."""
+        stopping = self._document["StoppingCondition"]
+        left_s: float = stopping["MaxRuntimeInSeconds"]
+        if (wait_s := stopping.get("MaxWaitTimeInSeconds")) is None:
+            return left_s
+        waited_s = self._context.clock() - self._document["CreationTime"]
+        self._waits_no_longer = wait_s - waited_s < left_s
+        return min(left_s, wait_s - waited_s)
 
     def finish_stop(self) -> Outcome:
         """End a job that was being stopped when the host went away: what it left behind is uploaded."""
@@ -235,6 +260,8 @@ class Job:
             on_line=self._metrics.read,
         )
         pump.start()
+        if self._taken_after_s is not None:
+            self._taken_at = time.monotonic() + self._taken_after_s
         watcher = threading.Thread(target=self._watch, args=(container,), daemon=True)
         watcher.start()
         try:
@@ -260,7 +287,8 @@ class Job:
     def _await(self, container: Container) -> int:
         interval = self._context.limits.checkpoint_interval_s if self._checkpoints else float("inf")
         while True:
-            timeout = min(self._control.deadline - time.monotonic(), interval, threading.TIMEOUT_MAX)
+            until = min(self._control.deadline, self._taken_at)
+            timeout = min(until - time.monotonic(), interval, threading.TIMEOUT_MAX)
             self._control.wake.wait(max(timeout, 0.0))
             self._control.wake.clear()
             if (code := container.wait(0)) is not None:
@@ -269,6 +297,8 @@ class Job:
                 raise Interrupted
             if self._control.stop.is_set() or self._control.overran:
                 return self._end(container)
+            if time.monotonic() >= self._taken_at:
+                raise InstanceTaken
             self._push_checkpoints()
 
     def _end(self, container: Container) -> int:
@@ -350,10 +380,7 @@ class Job:
             members = self._upload(self._context.objects(self._check_abandoned), model=True)
         except JobFailure as failure:
             members = {"FailureReason": str(failure)}
-        secondary = "MaxRuntimeExceeded" if overran else "Stopped"
-        message = (
-            "Training job stopped because it exceeded MaxRuntimeInSeconds"
-            if overran
-            else "Training job stopped"
-        )
+        limit = "MaxWaitTime" if self._waits_no_longer else "MaxRuntime"
+        secondary = f"{limit}Exceeded" if overran else "Stopped"
+        message = "Training job stopped" + f" because it exceeded {limit}InSeconds" * overran
         return Outcome("Stopped", secondary, message, self._finals(members))

@@ -212,7 +212,7 @@ class _Running:
     def __init__(self, context: Context, faults: FaultSwitch) -> None:
         self._context = context
         self._outbox = Outbox(context.store, context.ports.emit_event)
-        self.training = TrainingJobs(context)
+        self.training = TrainingJobs(context, faults)
         self.registry = Registry(context)
         self.models = Models(context, self.registry)
         self.transform = TransformJobs(context, self.models)

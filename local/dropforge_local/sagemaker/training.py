@@ -10,26 +10,26 @@ from typing import Any
 
 from dropforge_local.sagemaker.context import Context, check_isolation
 from dropforge_local.sagemaker.errors import ServiceError, unsupported, validation
+from dropforge_local.sagemaker.faults import FaultSwitch
 from dropforge_local.sagemaker.job_records import TERMINAL, JobRecords
-from dropforge_local.sagemaker.jobs import Control, Job, Outcome
+from dropforge_local.sagemaker.jobs import Control, InstanceTaken, Job, Outcome
 from dropforge_local.sagemaker.objects import Interrupted
 from dropforge_local.sagemaker.store import Resource
-from dropforge_local.sagemaker.training_request import check_executable
+from dropforge_local.sagemaker.training_request import DEFAULT_MAX_RUNTIME_S, check_executable
 
 logger = logging.getLogger(__name__)
 
 KIND = "training-job"
 _BROKEN = "InternalServerError: We encountered an internal error. Please try again."
-_BROKEN = "InternalServerError: We encountered an internal error. Please try again."
 _MAX_REASON = 1100  # a script's 1024 characters and what is put around them
-_DEFAULT_MAX_RUNTIME_S = 86_400  # SageMaker's default of MaxRuntimeInSeconds
 
 
 class TrainingJobs:
     """The training jobs of one service."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, faults: FaultSwitch) -> None:
         self._context = context
+        self._faults = faults
         self._records = JobRecords(context, "Training")
         self._folder = context.state_dir / "training"
         self._controls: dict[str, Control] = {}
@@ -53,7 +53,7 @@ class TrainingJobs:
             "CreationTime": now,
             "LastModifiedTime": now,
             "StoppingCondition": {
-                "MaxRuntimeInSeconds": _DEFAULT_MAX_RUNTIME_S,
+                "MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_S,
                 **request.get("StoppingCondition", {}),
             },
             "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
@@ -166,7 +166,7 @@ class TrainingJobs:
         transitions = document["SecondaryStatusTransitions"]
         transitions[-1]["EndTime"] = now
         transition = {"Status": secondary, "StartTime": now, "StatusMessage": message}
-        if secondary in (*TERMINAL, "MaxRuntimeExceeded"):
+        if secondary in (*TERMINAL, "MaxRuntimeExceeded", "MaxWaitTimeExceeded"):
             transition["EndTime"] = now
         transitions.append(transition)
         document["SecondaryStatus"] = secondary
@@ -210,7 +210,8 @@ class TrainingJobs:
                 )
             if stopping:
                 control.request_stop()
-            self._execute(name, document, self._folder / name / str(attempt), control)
+            while not self._execute(name, document, self._folder / name / str(attempt), control):
+                document, attempt = self._begin_again(name)
         except Interrupted:
             pass
         except Exception:
@@ -229,7 +230,19 @@ class TrainingJobs:
                 self._controls.pop(name, None)
                 self._threads.pop(name, None)
 
-    def _execute(self, name: str, document: dict[str, Any], root: Path, control: Control) -> None:
+    def _begin_again(self, name: str) -> tuple[dict[str, Any], int]:
+        """Record that the instance was taken away and, unless the job is to stop, that another is sought."""
+        with self._context.store.transaction() as tx:
+            document = self._records.find(name)
+            if document["TrainingJobStatus"] == "InProgress":
+                self._move(document, "Interrupted", "The Spot capacity of the training job was taken away")
+                self._move(document, "Starting", "Preparing the instances for training")
+            document["_Attempt"] = attempt = document["_Attempt"] + 1
+            self._records.put(tx, document)
+        return document, attempt
+
+    def _execute(self, name: str, document: dict[str, Any], root: Path, control: Control) -> bool:
+        """Whether the job has ended; else its instance was taken away."""
         for leftover in root.parent.glob("*"):
             if leftover != root:
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -239,10 +252,15 @@ class TrainingJobs:
             root,
             control,
             lambda secondary, message, members: self._advance(name, secondary, message, members),
+            self._faults.interruption() if document["EnableManagedSpotTraining"] else None,
         )
-        outcome = job.finish_stop() if document["TrainingJobStatus"] == "Stopping" else job.run()
+        try:
+            outcome = job.finish_stop() if document["TrainingJobStatus"] == "Stopping" else job.run()
+        except InstanceTaken:
+            return False
         self._end(name, outcome)
         shutil.rmtree(root.parent, ignore_errors=True)
+        return True
 
     def _end(self, name: str, outcome: Outcome) -> None:
         with self._context.store.transaction() as tx:

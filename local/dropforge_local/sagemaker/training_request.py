@@ -20,6 +20,9 @@ _REFUSED = (
 )
 
 
+DEFAULT_MAX_RUNTIME_S = 86_400  # SageMaker's default of MaxRuntimeInSeconds
+
+
 def check_executable(request: dict[str, Any]) -> None:
     """Refuse a CreateTrainingJob request that this host would have to pretend to carry out.
 
@@ -47,12 +50,27 @@ def check_executable(request: dict[str, Any]) -> None:
         raise validation("Channel names in InputDataConfig must be unique.")
     for channel in request.get("InputDataConfig", []):
         _check_channel(channel)
+    _check_spot(request)
     path = request.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints")
     if not path.startswith("/opt/ml/") or ".." in path.split("/"):
         raise unsupported("a CheckpointConfig.LocalPath outside /opt/ml")
     for variable, value in request.get("Environment", {}).items():
         if "\0" in variable or "\0" in value:
             raise validation(f"The environment variable {variable!r} holds a null character.")
+
+
+def _check_spot(request: dict[str, Any]) -> None:
+    stopping = request.get("StoppingCondition", {})
+    run_s = stopping.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
+    wait_s = stopping.get("MaxWaitTimeInSeconds")
+    if request.get("EnableManagedSpotTraining"):
+        if wait_s is None or wait_s < run_s:
+            raise validation(
+                "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
+                "MaxRuntimeInSeconds"
+            )
+    elif wait_s is not None:
+        raise validation("MaxWaitTimeInSeconds is only for jobs with EnableManagedSpotTraining.")
 
 
 def _check_algorithm(algorithm: dict[str, Any]) -> None:

@@ -67,6 +67,7 @@ _PRICED: Final = {
 }
 _BILL: Final = {
     "usd": "US dollars at list price",
+    "usd_range": "the same in the best and in the worst case, which differ with TrainingSpot",
     "usd_with_free_tier": "less the free tier that never ends",
     "services": "both by service",
     "lines": "what, service, quantity and price of each",
@@ -272,7 +273,8 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "input_mb": "megabytes of input",
         "instance_type": "what training would run on",
         "training_memory_mb": "the memory it would need",
-        "usd": "US dollars at list price",
+        "usd": "US dollars at list price, at most",
+        "least_usd": "the same in the best case, which is less with TrainingSpot",
         "seconds": "how long it would take",
         "parts": "both by part",
         "limits": "the limits it would meet, a sentence each",

@@ -13,7 +13,12 @@ from dropforge.domain.cloudwatch_metrics import METRICS
 from dropforge.domain.predictions import SHARDS
 from dropforge.pricing.prices import PriceList
 from dropforge.pricing.rates import LAMBDA_VCPU_MB, Rates
-from dropforge.pricing.run import TRAINING_VOLUME_GB, object_requests, training_seconds
+from dropforge.pricing.run import (
+    TRAINING_VOLUME_GB,
+    billed_training,
+    object_requests,
+    training_seconds,
+)
 from dropforge_ops.cost.schedules import times_a_month
 from dropforge_ops.cost.stack_template import StackTemplate
 from dropforge_ops.cost.usage import Usage
@@ -48,6 +53,7 @@ class Line:
         key: of the price.
         usd: at list price; ``usd_after_free`` with what every account always has for nothing.
         note: how the quantity comes about, or what is assumed.
+        shares: of ``usd``, what it comes to in the best and in the worst case.
     """
 
     service: str
@@ -58,6 +64,7 @@ class Line:
     usd: float
     usd_after_free: float
     note: str = ""
+    shares: tuple[float, float] = (1.0, 1.0)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -86,6 +93,12 @@ class Bill:
     def usd_after_free(self) -> float:
         return sum(line.usd_after_free for line in self.lines)
 
+    @property
+    def usd_range(self) -> tuple[float, float]:
+        """List price in the best and in the worst case; both are ``usd`` without Spot capacity."""
+        least, most = (sum(line.usd * line.shares[end] for line in self.lines) for end in (0, 1))
+        return least, most
+
     def by_service(self) -> dict[str, tuple[float, float]]:
         """List price and price with the free tier of each service, in the lines' order."""
         found: dict[str, tuple[float, float]] = {}
@@ -97,6 +110,7 @@ class Bill:
     def to_dict(self) -> dict[str, Any]:
         return {
             "usd": round(self.usd, 4),
+            "usd_range": [round(end, 4) for end in self.usd_range],
             "usd_with_free_tier": round(self.usd_after_free, 4),
             "services": {
                 name: {"usd": round(usd, 4), "usd_with_free_tier": round(after, 4)}
@@ -115,6 +129,7 @@ class _Item:
     key: str
     quantity: float
     note: str = ""
+    shares: tuple[float, float] = (1.0, 1.0)
 
 
 def monthly_bill(
@@ -146,6 +161,7 @@ def monthly_bill(
                 price.of(item.quantity),
                 price.of(item.quantity - free),
                 item.note,
+                item.shares,
             )
         )
     return Bill(tuple(lines))
@@ -307,12 +323,19 @@ class _Stack:
         usage = self.usage
         instance = self._first_instance("TrainingInstanceTypes")
         seconds = self._training_s
+        interruptions = int(self.template.number("TrainingSpot"))
+        limit_s = self.template.number("TrainingMaxRuntimeSeconds")
+        most_s, least_share = billed_training(seconds, limit_s, interruptions)
+        shares = least_share * most_s / seconds, most_s / seconds
+        least, most = (100 * share for share in shares)
+        spot = f"; the price on demand, of which Spot capacity costs {least:.0f} to {most:.0f} %"
         yield _Item(
             "SageMaker",
             f"training on {instance}",
             f"sagemaker.instance.{instance}",
             usage.runs * seconds / 3600,
-            f"{usage.runs:,.0f} jobs of {seconds / 60:.1f} min",
+            f"{usage.runs:,.0f} jobs of {seconds / 60:.1f} min" + spot * (interruptions > 0),
+            shares,
         )
         yield _Item(
             "SageMaker",

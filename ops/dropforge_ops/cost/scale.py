@@ -105,6 +105,7 @@ def estimate_and_limits(
         prices=prices,
         rates=rates,
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
+        spot_interruptions=int(template.number("TrainingSpot")),
         transitions=Ways.of(template).run_transitions(rates),
         preparation_vcpus=preparation_vcpus(template),
     )
@@ -126,6 +127,7 @@ def _step(
         prices=prices,
         rates=rates,
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
+        spot_interruptions=int(template.number("TrainingSpot")),
         transitions=transitions + (shape.functions - 1) * _TRANSITIONS_A_CHUNK,
     )
     limits = [

@@ -140,24 +140,28 @@ def _sagemaker(target: Target, parameters: Mapping[str, str]) -> Iterable[Findin
             continue
         first = quotas[0]
         request = _REQUEST.format("sagemaker", first.code or f"<code of '{first.name}'>", 1)
-        only = " Only batch scoring needs it." if use == _BATCHES else ""
+        only = _ONLY.get(use, "")
         yield Finding(
             f"quota for {use}",
-            Status.WARN if use == _BATCHES else Status.FAIL,
+            Status.WARN if only else Status.FAIL,
             said,
             f"Ask for more than 0 of one: {request}.{only}",
         )
 
 
-_BATCHES = "batches"
+_BATCHES, _SPOT = "batches", "training on Spot capacity"
+_ONLY: Mapping[str, str] = {
+    _BATCHES: " Only batch scoring needs it.",
+    _SPOT: " Until then runs train on demand.",
+}
 
 
 def _wanted(parameters: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     """Of which quotas one is needed, by use. Without any the run, the batch or the deployment fails."""
-    yield (
-        "training",
-        [f"{each} for training job usage" for each in _types(parameters, "TrainingInstanceTypes")],
-    )
+    types = _types(parameters, "TrainingInstanceTypes")
+    yield "training", [f"{each} for training job usage" for each in types]
+    if float(parameters.get("TrainingSpot") or 0):
+        yield _SPOT, [f"{each} for spot training job usage" for each in types[:1]]
     yield _BATCHES, [f"{each} for transform job usage" for each in _types(parameters, "BatchInstanceTypes")]
     if parameters.get("EndpointMode") == "real-time":
         yield (

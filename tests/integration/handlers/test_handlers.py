@@ -50,6 +50,7 @@ ENVIRONMENT = {
     "BATCH_MACHINE_ARN": f"{_MACHINE}-batch",
     "MODEL_NAME": "model",
     "TRAINING_MAX_RUNTIME_S": "3600",
+    "TRAINING_SPOT": "0",
     "TRAINING_INSTANCE_TYPES": "ml.m5.large,ml.m4.xlarge",
     "TRAINING_DATA": "new-drops",
     "TRAINING_WINDOW_DAYS": "0",

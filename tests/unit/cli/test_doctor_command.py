@@ -125,6 +125,19 @@ def test_a_quota_that_only_batches_need_is_no_fault_of_a_stack_without_them(on_a
     assert findings(outcome)["quota for batches"]["status"] == "warn"
 
 
+def test_a_missing_quota_of_spot_capacity_is_a_warning_because_runs_go_on_demand(on_aws, on_stack):
+    on_demand = {SERVERLESS: 5.0, f"{INSTANCE} for training job usage": 1.0}
+    on_aws.target.client("cloudformation").parameters["TrainingSpot"] = "2"
+    give_quotas(on_aws, on_demand)
+    outcome = on_stack("doctor", "--json")
+    found = findings(outcome)["quota for training on Spot capacity"]
+    assert (outcome.exit_code, found["status"]) == (0, "warn")
+    assert "train on demand" in found["remedy"]
+    give_quotas(on_aws, on_demand | {f"{INSTANCE} for spot training job usage": 1.0})
+    found = findings(on_stack("doctor", "--json"))
+    assert found["quota for training on Spot capacity"]["status"] == "ok"
+
+
 def test_a_new_accounts_functions_are_compared_with_the_chunks_at_once(on_aws, on_stack):
     on_aws.target.client("lambda").concurrency = 10
     parameters = on_aws.target.client("cloudformation").parameters

@@ -115,6 +115,18 @@ def test_training_costs_what_the_first_instance_type_costs() -> None:
         bill(PROFILES["workshop"], TrainingInstanceTypes="ml.z1d.large")
 
 
+def test_training_on_spot_capacity_is_a_range_around_the_price_on_demand() -> None:
+    usage = PROFILES["workshop"]
+    on_demand, spot = bill(usage), bill(usage, TrainingSpot="2")
+    assert on_demand.usd_range == (on_demand.usd, on_demand.usd)
+    assert spot.usd == pytest.approx(on_demand.usd)
+    least, most = spot.usd_range
+    (training,) = [line.usd for line in spot.lines if line.what == "training on ml.m5.large"]
+    assert least == pytest.approx(spot.usd - 0.9 * training)
+    assert most == pytest.approx(spot.usd + 2 * training)
+    assert spot.to_dict()["usd_range"] == [round(least, 4), round(most, 4)]
+
+
 def test_alarms_are_counted_by_the_metrics_that_they_look_at() -> None:
     found = bill(PROFILES["idle"])
     alarms = TEMPLATE.resources("AWS::CloudWatch::Alarm")

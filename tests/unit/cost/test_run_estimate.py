@@ -47,6 +47,32 @@ def test_training_costs_no_more_than_its_time_allows() -> None:
     assert training.usd == pytest.approx(load_prices().instance("ml.m5.large").usd)
 
 
+def test_spot_capacity_is_priced_as_a_range_and_capped_by_its_dearer_end() -> None:
+    def priced(interruptions: int) -> RunEstimate:
+        return estimate_run(
+            [("drop.csv", 10**9)],
+            instance_type="ml.m5.large",
+            prices=load_prices(),
+            rates=load_rates(),
+            max_training_s=3600,
+            spot_interruptions=interruptions,
+        )
+
+    on_demand, spot = priced(0), priced(1)
+    (training,) = [part.usd for part in on_demand.parts if part.name.startswith("Training on")]
+    assert on_demand.least_usd == pytest.approx(on_demand.usd)
+    assert spot.seconds == pytest.approx(on_demand.seconds)
+    volume = on_demand.parts[-1].usd
+    assert spot.usd == pytest.approx(on_demand.usd + training + volume)
+    assert spot.least_usd == pytest.approx(on_demand.usd - 0.9 * training)
+    # However often: the job waits and runs for twice its time, and once more on demand.
+    longest = 3 * load_prices().instance("ml.m5.large").usd
+    assert max(part.usd for part in priced(9).parts) <= longest * (1 + 1e-9)
+    refuse_above(spot, spot.usd)
+    with pytest.raises(RunTooExpensive, match="TrainingSpot"):
+        refuse_above(spot, (spot.usd + on_demand.usd) / 2)
+
+
 def test_a_cap_refuses_what_is_above_it_and_names_one_that_is_enough() -> None:
     run = estimate(5)
     refuse_above(run, 0)

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from sagemaker_host import ROLE, Host, put_script, training_request, wait_until
 
+from dropforge_local.sagemaker.errors import ServiceError
 from dropforge_local.sagemaker.libraries import LoadedLibraries
 from dropforge_local.sagemaker.service import SageMaker
 from dropforge_local.testing.waiting import is_alive
@@ -530,6 +531,84 @@ def test_capacity_fault_fails_the_job_as_sagemaker_does(
     done = run(service, sagemaker, training_request("capacity"))
     assert done["FailureReason"].startswith("CapacityError: Unable to provision")
     assert run(service, sagemaker, training_request("enough"))["TrainingJobStatus"] == "Completed"
+
+
+def on_spot(name: str, run_s: int = 60, wait_s: int = 120) -> dict[str, Any]:
+    stopping = {"MaxRuntimeInSeconds": run_s, "MaxWaitTimeInSeconds": wait_s}
+    return training_request(name, StoppingCondition=stopping, EnableManagedSpotTraining=True)
+
+
+def test_an_interrupted_spot_job_begins_again_with_its_checkpoints_alone(
+    service: SageMaker, sagemaker: Any, host: Host
+) -> None:
+    put_script(
+        host,
+        """
+        import os, time
+        kept = f"{ML}/checkpoints/kept"
+        left = os.path.exists(f"{ML}/model/half")
+        print("left", left, "kept", os.path.exists(kept), flush=True)
+        open(f"{ML}/model/half", "w").write("x")
+        if not os.path.exists(kept):
+            open(kept, "w").write("x")
+            time.sleep(60)
+        """,
+    )
+    service.faults.set("CreateTrainingJob", "SpotInterruption", times=1, delay_s=2)
+    request = on_spot("taken") | {"CheckpointConfig": {"S3Uri": "s3://data/kept/taken"}}
+    done = run(service, sagemaker, request)
+    assert done["TrainingJobStatus"] == "Completed"
+    assert [each["Status"] for each in done["SecondaryStatusTransitions"]] == [
+        *("Starting", "Downloading", "Training", "Interrupted"),
+        *("Starting", "Downloading", "Training", "Uploading", "Completed"),
+    ]
+    assert host.log(LOG_GROUP).splitlines() == ["left False kept False", "left False kept True"]
+    assert service.faults.active() == {}
+
+
+def test_an_interrupted_spot_job_may_be_stopped(service: SageMaker, sagemaker: Any, host: Host) -> None:
+    put_script(host, "import time; time.sleep(60)")
+    service.faults.set("CreateTrainingJob", "SpotInterruption", delay_s=0.1)
+    sagemaker.create_training_job(**on_spot("again-and-again"))
+
+    def interrupted() -> bool:
+        described = sagemaker.describe_training_job(TrainingJobName="again-and-again")
+        steps = [each["Status"] for each in described["SecondaryStatusTransitions"]]
+        return steps.count("Interrupted") > 1
+
+    wait_until(interrupted)
+    sagemaker.stop_training_job(TrainingJobName="again-and-again")
+    assert service.wait_training_job("again-and-again", 30)["TrainingJobStatus"] == "Stopped"
+
+
+def test_a_spot_job_waits_and_runs_no_longer_than_it_may(
+    service: SageMaker, sagemaker: Any, host: Host
+) -> None:
+    put_script(host, "import time; time.sleep(60)")
+    service.faults.set("CreateTrainingJob", "SpotInterruption", delay_s=1)
+    done = run(service, sagemaker, on_spot("no-room", run_s=2, wait_s=3))
+    assert (done["TrainingJobStatus"], done["SecondaryStatus"]) == ("Stopped", "MaxWaitTimeExceeded")
+
+
+def test_only_spot_jobs_are_interrupted(service: SageMaker, sagemaker: Any, host: Host) -> None:
+    put_script(host, "import time; time.sleep(0.5)")
+    service.faults.set("CreateTrainingJob", "SpotInterruption")
+    assert run(service, sagemaker, training_request("steady"))["TrainingJobStatus"] == "Completed"
+    with pytest.raises(ServiceError, match="SpotInterruption is a fault of CreateTrainingJob only"):
+        service.faults.set("CreateEndpoint", "SpotInterruption")
+
+
+@pytest.mark.parametrize(
+    ("spot", "stopping"),
+    [(True, {}), (True, {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59}),
+     (False, {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60})],
+)  # fmt: skip
+def test_how_long_to_wait_is_asked_of_spot_jobs_alone(
+    sagemaker: Any, spot: bool, stopping: dict[str, int]
+) -> None:
+    request = training_request("wait", StoppingCondition=stopping, EnableManagedSpotTraining=spot)
+    with pytest.raises(ClientError, match="MaxWaitTimeInSeconds"):
+        sagemaker.create_training_job(**request)
 
 
 def test_list_filters_sorts_and_pages(service: SageMaker, sagemaker: Any, host: Host) -> None:

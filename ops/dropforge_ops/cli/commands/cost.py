@@ -347,6 +347,13 @@ def _show_bill(bill: Bill, out: Console) -> None:
         ]
     )
     out.print(table(["service", "", "quantity", "list", "free tier", ""], rows))
+    least, most = bill.usd_range
+    if least < most:
+        out.print()
+        say(
+            out,
+            f"With TrainingSpot the list price is between {_plain_usd(least)} and {_plain_usd(most)} USD.",
+        )
 
 
 def _show_run(run: RunEstimate, limits: list[str], out: Console) -> None:
@@ -365,6 +372,13 @@ def _show_run(run: RunEstimate, limits: list[str], out: Console) -> None:
     say(out, f"{run.input_mb:,.1f} MB of CSV, trained on {run.instance_type}, US dollars at list price")
     out.print()
     out.print(table(["", "quantity", "USD", "time"], rows))
+    if run.least_usd < run.usd:
+        say(
+            out,
+            f"Between {_plain_usd(run.least_usd)} and {_plain_usd(run.usd)} USD: Spot capacity costs up to "
+            "90 % less; at the higher price, each interruption of TrainingSpot comes at the end of the job. "
+            "MaximumRunCostUSD is held to the higher price.",
+        )
     for limit in limits:
         say(out, f"Limit: {limit}.")
 
@@ -390,7 +404,11 @@ def _gigabytes(value: float) -> str:
 
 
 def _usd(value: float, *, bold: bool = False) -> Text:
-    return Text(f"{value:>9,.4f}" if value < 0.1 else f"{value:>9,.2f}", style="bold" if bold else "")
+    return Text(f"{_plain_usd(value):>9}", style="bold" if bold else "")
+
+
+def _plain_usd(value: float) -> str:
+    return f"{value:,.4f}" if value < 0.1 else f"{value:,.2f}"
 
 
 def _free(price: Any) -> str:
