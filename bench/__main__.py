@@ -12,13 +12,17 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 
+# What lays out a training job for the tests imports the job's modules.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))
 # Small matrices on a busy machine: threads of BLAS would wait for each other. Set before numpy loads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 BENCHMARKS = {
     "preparation": "bench.preparation",
     "chunks": "bench.chunks",
+    "training": "bench.training",
     "drift": "bench.drift",
     "serving": "bench.serving",
     "imports": "bench.imports",
@@ -42,6 +46,7 @@ STUDIES = {
 QUICK: Mapping[str, Sequence[str]] = {
     "preparation": ("--megabytes", "100", "--small-megabytes", "50", "--rounds", "1"),
     "chunks": ("--megabytes", "100", "--rounds", "1"),
+    "training": ("--megabytes", "30", "--rounds", "1", "--small-rounds", "1"),
     "drift": ("--rows", "100000", "--rounds", "1"),
     "false-alarms": ("--windows", "200", "--sizes", "100", "1000", "--evidently-windows", "0"),
     "power": ("--windows", "50"),

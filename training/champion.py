@@ -245,14 +245,18 @@ def scored_by_compiled_form(folder: Path, data: Path) -> dict[str, Any]:
     contract = Contract.from_json((folder / "contract.json").read_bytes())
     encoding = Encoding.from_json((folder / "encoding.json").read_bytes(), contract)
     score = Compiled.read(folder / compiled.FILE_NAME).scorer(len(contract.classes or ()))
-    table = inference.read_columns(data, [*(column.name for column in contract.features), ROW_KEY])
+    names = [*(column.name for column in contract.features), ROW_KEY]
+    kinds = inference.types_of(data, names)
     for column in contract.features:
-        kind = str(table.schema.field(column.name).type)
+        kind = str(kinds[column.name])
         alike = NUMERIC_TYPES if column.type in NUMERIC_TYPES else (column.type,)
         if kind not in [each for name in alike for each in inference.PARQUET_TYPES[name]]:
             raise SchemaChanged(f"column {column.name!r} is {kind}, it knows it as {column.type}.")
-    columns = inference.columns_of_table(table, contract)
-    return {"row_key": inference.row_keys_of(table), "scores": score(encoding.encode(columns))}
+    keys, scores = [], []
+    for batch in inference.batches_of(data, names):
+        keys.append(inference.row_keys_of(batch).copy())
+        scores.append(score(encoding.encode(inference.columns_of(batch, contract))))
+    return {"row_key": np.concatenate(keys), "scores": np.concatenate(scores)}
 
 
 def _reading_of(folder: Path) -> int:

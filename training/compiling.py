@@ -172,10 +172,12 @@ class _Ensemble:
             )
         first_rows = dict(zip(self.features.tolist(), (np.cumsum(rows) - rows).tolist(), strict=True))
         values = np.zeros((len(self.trees), self.leaves))
+        covers = np.zeros(values.shape, dtype=np.int64)
         cuts: list[tuple[int, int, int]] = []
         for number, tree in enumerate(self.trees):
             leaves, spans = _leaves_in_order(tree.nodes)
             values[number, : len(leaves)] = tree.nodes["value"][leaves]
+            covers[number, : len(leaves)] = tree.nodes["count"][leaves]
             for node, (begin, end) in spans.items():
                 right = self._rows_to_the_right(tree, node, first_rows)
                 masks = [(number * words + word, mask) for word, mask in _masks(begin, end, bits)]
@@ -190,6 +192,7 @@ class _Ensemble:
             cut_mask=np.array([mask for _, _, mask in cuts], dtype=f"uint{bits}"),
             leaf_values=values,
             baseline=self.baseline,
+            leaf_covers=covers,
         )
 
     def _rows_to_the_right(self, tree: Any, node: int, first_rows: dict[int, int]) -> list[int]:

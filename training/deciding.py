@@ -10,7 +10,7 @@ import inference
 from dropforge.domain.contract import Contract
 from dropforge.domain.decision_goal import Wish
 from dropforge.domain.decision_threshold import DecisionThreshold, choose
-from fitting import Fitting, is_refitted
+from fitting import Fitting
 
 FOLDS = 5
 
@@ -41,10 +41,11 @@ def chosen_threshold(
     code = (contract.classes or ()).index(positive)
     matrix, target = fitting.validation
     enough = min((target == each).sum() for each in (0, 1)) >= ENOUGH_OF_A_CLASS
-    if is_refitted(first) and not enough and contract.time is None:
+    if fitting.is_refitted(first) and not enough and contract.time is None:
         scores = np.full(len(fitting.target), np.nan)
         for estimator, held_out, rows in fitting.out_of_fold(first, FOLDS, seed):
-            scores[rows] = inference.predictor_of(estimator, contract)(held_out)[:, code]
+            predict = inference.predictor_of(estimator, contract)
+            scores[rows] = np.concatenate([predict(piece)[:, code] for piece in held_out if len(piece)])
         scored = np.isfinite(scores)
         if scored.any():
             return choose(wish.goal, positive, scores[scored], fitting.target[scored] == code, "out-of-fold")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,35 +16,67 @@ from dropforge.domain.errors import UnusableEstimator
 from dropforge.domain.metric_registry import metric_line
 from dropforge.domain.metrics import Scored
 
+STREAMED_ROWS = 100_000
+"""Rows up to which the matrix is made, which is quicker than reading it in pieces."""
+
+STOPPING_ROWS, STOPPING_ROWS_OF_A_CLASS = 100_000, 1_000
+"""Validation rows of a large table that stop boosting and are measured. More would tell them little more."""
+
+SECOND_FIT = 0.05
+"""Share of the rows from which on it is worth as much time again to fit them too."""
+
 Matrix = NDArray[np.float64]
 
 
 class Fitting:
     """Fits an estimator on the training rows, then on the training and the validation rows.
 
+    Where a table is large and read in pieces, the first fit takes the validation rows beyond STOPPING_ROWS as
+    well, and the second is left out if it would add less than SECOND_FIT.
+
     Args:
         build: returns an unfitted estimator.
-        matrix, target: the training rows, and after them the validation rows.
+        rows, target: the training rows, then the validation rows; a `splits.Rows`, or a matrix.
         n_training: how many of them are training rows.
         groups: which rows belong together, int64 (n,), those of training rows numbered from 0; or None.
+        order: numbers in no order of the validation rows, by which those are chosen that stop; None where
+            all have to, since rows were not split one by one.
     """
 
     def __init__(
         self,
         build: Callable[[], Any],
-        matrix: NDArray[np.float64],
+        rows: Any,
         target: NDArray[Any],
         n_training: int,
         groups: NDArray[np.int64] | None = None,
+        order: NDArray[np.uint64] | None = None,
     ) -> None:
-        self._build, self._matrix, self._target = build, matrix, target
-        self._training, self._validation = slice(n_training), slice(n_training, None)
-        self._groups = groups
+        self._build, self._n_training, self._groups = build, n_training, groups
+        self._n_validation, self._unfitted = len(rows) - n_training, build()
+        streams = hasattr(rows, "batches") and getattr(self._unfitted, "streams", False)
+        self._streamed = streams and len(rows) > STREAMED_ROWS
+        self._table: Any = rows
+        self._target = target
+        fitted: Any = slice(n_training)
+        stopping: Any = slice(n_training, None)
+        if self._streamed:
+            watched = _watched(target[n_training:], order)
+            stopping = np.concatenate([np.zeros(n_training, dtype=bool), watched])
+            fitted = ~stopping
+            self._fitted_rows, self._stopping_rows = rows.only(fitted), np.asarray(rows.only(stopping))
+        else:
+            if target.dtype.kind != "f":
+                self._target = target.astype(np.int64)
+            self._table = np.asarray(rows)
+            self._fitted_rows, self._stopping_rows = self._table[fitted], self._table[stopping]
+        self._fitted = fitted
+        self._fitted_target, self._stopping_target = self._target[fitted], self._target[stopping]
 
     @property
     def validation(self) -> tuple[Matrix, NDArray[Any]]:
-        """The validation rows and their targets."""
-        return self._matrix[self._validation], self._target[self._validation]
+        """The validation rows that stop the first fit, and their targets."""
+        return self._stopping_rows, self._stopping_target
 
     @property
     def target(self) -> NDArray[Any]:
@@ -57,15 +89,28 @@ class Fitting:
         Raises:
             UnusableEstimator: it is no estimator.
         """
-        estimator = self._build()
+        estimator = self._unfitted
         if not callable(getattr(estimator, "fit", None)):
             raise UnusableEstimator(f"build_model must return an estimator, not {type(estimator).__name__}.")
         more: dict[str, Any] = {}
         if _takes_validation(estimator):
-            more = {"X_val": self._matrix[self._validation], "y_val": self._target[self._validation]}
+            more = {"X_val": self._stopping_rows, "y_val": self._stopping_target}
         if self._groups is not None and _takes(estimator, "groups"):
-            more["groups"] = self._groups[self._training]
-        return estimator.fit(self._matrix[self._training], self._target[self._training], **more)
+            more["groups"] = self._groups[self._fitted]
+        return estimator.fit(self._fitted_rows, self._fitted_target, **more)
+
+    def validated(self, estimator: Any, contract: Contract) -> dict[str, float]:
+        """Return every metric of the validation rows, printed for SageMaker to find.
+
+        Args:
+            estimator: what `first` returned, which was not fitted on them.
+        """
+        scores = inference.predictor_of(estimator, contract)(self._stopping_rows)
+        scored = Scored.of(contract, self._stopping_target, scores)
+        measured = {name: float(value) for name, (value,) in scored.measure().items()}
+        for name, value in measured.items():
+            print(metric_line(name, value), flush=True)
+        return measured
 
     def final(self, first: Any) -> tuple[Any, dict[str, int]]:
         """Return the estimator to deliver, and how many rows of which split it was fitted on.
@@ -73,20 +118,31 @@ class Fitting:
         Args:
             first: what `first` returned; it may be changed.
         """
-        n_training = len(self._target[self._training])
-        both = {"train": n_training, "validation": len(self._target) - n_training}
-        if not is_refitted(first):
+        both = {"train": self._n_training, "validation": self._n_validation}
+        left_out = len(self._stopping_target)
+        if not self._adds_enough:
+            return first, {**both, "validation": self._n_validation - left_out}
+        if not self.is_refitted(first):
             print("fitted on the training rows alone: the estimator has no fit_final(X, y)", flush=True)
-            return first, {"train": n_training}
-        return self._refitted(first, slice(None)), both
+            return first, {"train": self._n_training}
+        return self._refitted(first), both
+
+    def is_refitted(self, first: Any) -> bool:
+        """Whether the delivered estimator is fitted on the validation rows too, so that it isn't this one."""
+        can_be = callable(getattr(first, "fit_final", None)) or not _takes_validation(first)
+        return can_be and self._adds_enough
+
+    @property
+    def _adds_enough(self) -> bool:
+        return not self._streamed or len(self._stopping_target) >= SECOND_FIT * len(self._target)
 
     def out_of_fold(
         self, first: Any, folds: int, seed: int
-    ) -> Iterator[tuple[Any, Matrix, NDArray[np.intp]]]:
+    ) -> Iterator[tuple[Any, Iterable[Matrix], NDArray[np.intp]]]:
         """Yield estimators fitted like the one to deliver, but for a fold; the fold's rows; and their places.
 
         Folds are of whole groups, or have their share of each class. One is left out where the others lack a
-        class.
+        class. Its rows come in pieces.
 
         Args:
             first: what `first` returned, which `is_refitted`; it is not changed.
@@ -104,32 +160,35 @@ class Fitting:
             shuffled = shuffled[np.argsort(self._target[shuffled], kind="stable")]
             fold[shuffled] = np.arange(len(fold)) % folds
         for held_out in range(folds):
-            rows, others = np.flatnonzero(fold == held_out), np.flatnonzero(fold != held_out)
-            if len(rows) and len(np.unique(self._target[others])) == len(classes):
-                yield self._refitted(first, others, keep=True), self._matrix[rows], rows
+            others = fold != held_out
+            if not others.all() and len(np.unique(self._target[others])) == len(classes):
+                rows = self._table.only(~others).batches() if self._streamed else [self._table[~others]]
+                yield self._refitted(first, others), rows, np.flatnonzero(~others)
 
-    def _refitted(self, first: Any, rows: slice | NDArray[np.intp], *, keep: bool = False) -> Any:
+    def _refitted(self, first: Any, kept: NDArray[np.bool_] | None = None) -> Any:
+        """Fit like the one to deliver: on all rows, in place where it can be, or on some rows."""
+        table, target = self._table, self._target
+        if kept is not None:
+            table, target = table.only(kept) if self._streamed else table[kept], target[kept]
         if callable(getattr(first, "fit_final", None)):
-            return (copy.deepcopy(first) if keep else first).fit_final(self._matrix[rows], self._target[rows])
-        return self._build().fit(self._matrix[rows], self._target[rows])
+            return (first if kept is None else copy.deepcopy(first)).fit_final(table, target)
+        return self._build().fit(table, target)
 
 
-def is_refitted(first: Any) -> bool:
-    """Whether the delivered estimator is fitted on the validation rows too, so that it isn't this one."""
-    return callable(getattr(first, "fit_final", None)) or not _takes_validation(first)
-
-
-def validated(
-    estimator: Any, contract: Contract, matrix: NDArray[np.float64], target: NDArray[Any]
-) -> dict[str, float]:
-    """Return every metric of rows that the estimator was not fitted on, printed for SageMaker to find."""
-    scores = inference.predictor_of(estimator, contract)(matrix)
-    measured = {
-        name: float(value) for name, (value,) in Scored.of(contract, target, scores).measure().items()
-    }
-    for name, value in measured.items():
-        print(metric_line(name, value), flush=True)
-    return measured
+def _watched(target: NDArray[Any], order: NDArray[np.uint64] | None) -> NDArray[np.bool_]:
+    """Return which validation rows stop boosting: all, or the first in order until there are enough."""
+    if order is None or len(target) <= STOPPING_ROWS:
+        return np.ones(len(target), dtype=bool)
+    ranked = np.argsort(order, kind="stable")
+    enough = STOPPING_ROWS
+    if target.dtype.kind != "f":
+        for code in np.flatnonzero(np.bincount(target)).tolist():
+            places = np.flatnonzero(target[ranked] == code)
+            last = places[STOPPING_ROWS_OF_A_CLASS - 1 : STOPPING_ROWS_OF_A_CLASS]
+            enough = max(enough, int(last[0]) + 1 if len(last) else len(target))
+    watched = np.zeros(len(target), dtype=bool)
+    watched[ranked[:enough]] = True
+    return watched
 
 
 def _takes_validation(estimator: Any) -> bool:

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from dropforge.domain import compiled, manifest
 from dropforge.domain.compiled import Compiled
 from dropforge.domain.contract import ROW_KEY, Contract
 from dropforge.domain.decision_threshold import DecisionThreshold
-from dropforge.domain.encoding import Encoding
+from dropforge.domain.encoding import ColumnArrays, Encoding, Labels
 from dropforge.domain.errors import (
     DropforgeError,
     EmptyData,
@@ -63,6 +63,9 @@ PARQUET_TYPES: dict[str, tuple[str, ...]] = {
 }
 """Types of prepared Parquet that hold a column of the contract's type."""
 
+BATCH_ROWS, BATCH_CELLS = 1 << 16, 1 << 21
+"""Rows and values of prepared Parquet that are in memory at once: 16 MiB as float64."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -77,7 +80,7 @@ class Model:
     predict: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     threshold: DecisionThreshold | None = None
 
-    def score(self, columns: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+    def score(self, columns: ColumnArrays) -> NDArray[np.float64]:
         """Predict from column arrays; see `dropforge.domain.encoding` for their form."""
         return self.predict(self.encoding.encode(columns))
 
@@ -199,25 +202,54 @@ def transform_fn(model: Model, body: bytes | str, content_type: str, accept: str
     return Response(text, status=status, mimetype=JSON)
 
 
-def read_split(folder: Path, contract: Contract) -> pyarrow.Table:
-    """Read a prepared split: the contract's features and target and the row keys, rows in the parts' order.
+def batches_of_split(folder: Path, contract: Contract, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
+    """Read columns of a prepared split piece by piece; see `batches_of`.
+
+    Args:
+        names: of the contract's features, its target, or ROW_KEY.
 
     Raises:
-        EmptyData, SchemaChanged, UnreadableData: see `read_columns`; or a column holds another type than the
-            contract says.
+        EmptyData, SchemaChanged, UnreadableData: see `batches_of`, of all that the contract learns from; or
+            a column holds another type than the contract says.
     """
-    table = read_columns(folder, [column.name for column in contract.features] + [contract.target, ROW_KEY])
+    held = [column.name for column in contract.features] + [contract.target, ROW_KEY]
+    kinds = types_of(folder, held)
     for column in contract.features:
-        kind = table.schema.field(column.name).type
-        if str(kind) not in PARQUET_TYPES[column.type]:
+        if str(kinds[column.name]) not in PARQUET_TYPES[column.type]:
             raise SchemaChanged(
-                f"{folder.name}: column {column.name!r} is {kind}, the contract says {column.type}."
+                f"{folder.name}: column {column.name!r} is {kinds[column.name]}, the contract says "
+                f"{column.type}."
             )
-    return table
+    yield from batches_of(folder, names)
 
 
-def read_columns(folder: Path, names: Sequence[str]) -> pyarrow.Table:
-    """Read columns of a prepared split, rows in the parts' order.
+def batches_of(folder: Path, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
+    """Read columns of prepared Parquet piece by piece, rows in the parts' order; one empty where none.
+
+    A piece has up to BATCH_ROWS rows and about BATCH_CELLS values: memory doesn't grow with the table.
+
+    Raises:
+        EmptyData, SchemaChanged, UnreadableData: see `types_of`.
+    """
+    import pyarrow  # noqa: PLC0415 - serving reads no Parquet
+    import pyarrow.parquet  # noqa: PLC0415
+
+    kinds = types_of(folder, names)
+    rows = max(1, min(BATCH_ROWS, BATCH_CELLS // len(names)))
+    empty = True
+    for part in _parts(folder):
+        try:
+            with pyarrow.parquet.ParquetFile(part) as file:
+                empty = empty and not file.metadata.num_rows
+                yield from file.iter_batches(rows, columns=list(names))
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise _unreadable(part, folder, error) from error
+    if empty:
+        yield pyarrow.RecordBatch.from_arrays([pyarrow.array([], kinds[name]) for name in names], list(names))
+
+
+def types_of(folder: Path, names: Sequence[str]) -> dict[str, pyarrow.DataType]:
+    """Return the types of columns of prepared Parquet.
 
     Raises:
         EmptyData: there is no Parquet in the folder.
@@ -227,67 +259,81 @@ def read_columns(folder: Path, names: Sequence[str]) -> pyarrow.Table:
     import pyarrow  # noqa: PLC0415 - serving reads no Parquet
     import pyarrow.parquet  # noqa: PLC0415
 
+    kinds: dict[str, pyarrow.DataType] = {}
+    for part in _parts(folder):
+        try:
+            found = pyarrow.parquet.read_schema(part)
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise _unreadable(part, folder, error) from error
+        if missing := [name for name in names if name not in found.names]:
+            raise SchemaChanged(f"{folder.name}/{part.name} lacks the contract's column(s) {missing}.")
+        for name in names:
+            if kinds.setdefault(name, found.field(name).type) != found.field(name).type:
+                raise SchemaChanged(
+                    f"the parts of {folder.name} differ in their types: {name!r} is {kinds[name]}, and "
+                    f"{found.field(name).type} in {part.name}."
+                )
+    return kinds
+
+
+def _parts(folder: Path) -> list[Path]:
     parts = sorted(folder.rglob("*.parquet"))
     if not parts:
         raise EmptyData(f"the channel {folder.name!r} holds no Parquet file.")
-    tables = []
-    for part in parts:
-        try:
-            found = pyarrow.parquet.read_schema(part)
-            if missing := [name for name in names if name not in found.names]:
-                raise SchemaChanged(f"{folder.name}/{part.name} lacks the contract's column(s) {missing}.")
-            tables.append(pyarrow.parquet.ParquetFile(part).read(names))
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise UnreadableData(f"{folder.name}/{part.name} is no Parquet: {error}") from error
-    try:
-        return pyarrow.concat_tables(tables)
-    except pyarrow.ArrowInvalid as error:
-        raise SchemaChanged(f"the parts of {folder.name} differ in their types: {error}") from error
+    return parts
 
 
-def columns_of_table(table: pyarrow.Table, contract: Contract) -> dict[str, NDArray[Any]]:
-    """Return the features of a prepared split as column arrays; see `dropforge.domain.encoding`."""
+def _unreadable(part: Path, folder: Path, error: Exception) -> UnreadableData:
+    return UnreadableData(f"{folder.name}/{part.name} is no Parquet: {error}")
+
+
+def read_columns(folder: Path, names: Sequence[str]) -> pyarrow.Table:
+    """Read whole columns of prepared Parquet; see `batches_of`."""
+    import pyarrow  # noqa: PLC0415 - serving reads no Parquet
+
+    return pyarrow.Table.from_batches(list(batches_of(folder, names)))
+
+
+def columns_of(batch: pyarrow.RecordBatch, contract: Contract) -> dict[str, Any]:
+    """Return the features in a piece of a prepared split as arrays; see `dropforge.domain.encoding`."""
+    held = set(batch.schema.names)
     return {
         column.name: (labels_of if column.type in ("category", "text") else numbers_of)(
-            table.column(column.name)
+            batch.column(column.name)
         )
         for column in contract.features
+        if column.name in held
     }
 
 
-def labels_of(column: pyarrow.ChunkedArray) -> NDArray[np.object_]:
-    """Return a column's values as Python's, None where one is missing."""
-    parts = [np.empty(0, dtype=object)]
-    for chunk in column.chunks:
-        encoded = chunk.dictionary_encode()
-        values = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
-        codes = _in_memory(encoded.indices, np.int32)
-        parts.append(values[np.where(_is_missing(encoded.indices), -1, codes)])
-    return np.concatenate(parts)
+def labels_of(values: pyarrow.Array) -> Labels:
+    """Return a column's values as they are, without an object per row."""
+    encoded = values.dictionary_encode()
+    codes = _in_memory(encoded.indices, np.int32)
+    return Labels(
+        tuple(encoded.dictionary.to_pylist()),
+        np.where(_is_missing(encoded.indices), np.int32(-1), codes) if encoded.null_count else codes,
+    )
 
 
-def numbers_of(column: pyarrow.ChunkedArray) -> NDArray[np.float64]:
+def numbers_of(values: pyarrow.Array) -> NDArray[np.float64]:
     """Return a column's values as numbers, see `dropforge.domain.encoding`; NaN where one is missing."""
     import pyarrow  # noqa: PLC0415 - serving reads no Parquet
 
-    if pyarrow.types.is_boolean(column.type):
-        column = column.cast(pyarrow.uint8())
-    elif pyarrow.types.is_timestamp(column.type):
-        column = column.cast(pyarrow.timestamp("us", "UTC")).cast(pyarrow.int64())
-    if column.type != pyarrow.float64():
+    if pyarrow.types.is_boolean(values.type):
+        values = values.cast(pyarrow.uint8())
+    elif pyarrow.types.is_timestamp(values.type):
+        values = values.cast(pyarrow.timestamp("us", "UTC")).cast(pyarrow.int64())
+    if values.type != pyarrow.float64():
         # An integer beyond 2**53 rounds, which a safe cast would refuse.
-        column = column.cast(pyarrow.float64(), safe=False)
-    parts = [np.empty(0)]
-    for chunk in column.chunks:
-        numbers = _in_memory(chunk, np.float64)
-        parts.append(np.where(_is_missing(chunk), np.nan, numbers) if chunk.null_count else numbers)
-    return np.concatenate(parts)
+        values = values.cast(pyarrow.float64(), safe=False)
+    numbers = _in_memory(values, np.float64)
+    return np.where(_is_missing(values), np.nan, numbers) if values.null_count else numbers
 
 
-def row_keys_of(table: pyarrow.Table) -> NDArray[np.uint64]:
-    """Return the keys of a prepared split's rows."""
-    parts = [_in_memory(chunk, np.uint64) for chunk in table.column(ROW_KEY).chunks]
-    return np.concatenate([np.empty(0, dtype=np.uint64), *parts])
+def row_keys_of(batch: pyarrow.RecordBatch) -> NDArray[np.uint64]:
+    """Return the keys of a piece's rows."""
+    return _in_memory(batch.column(ROW_KEY), np.uint64)
 
 
 def _in_memory(values: pyarrow.Array, kind: type[np.generic]) -> NDArray[Any]:
@@ -309,10 +355,14 @@ def _is_missing(values: pyarrow.Array) -> NDArray[np.bool_]:
 
 def score_split(model: Model, folder: Path) -> dict[str, Any]:
     """Score a prepared split: row_key uint64 (n,), scores as `Model` gives them, classes str (k,)."""
-    table = read_split(folder, model.contract)
+    names = [column.name for column in model.contract.features]
+    keys, scores = [], []
+    for batch in batches_of_split(folder, model.contract, [*names, ROW_KEY]):
+        keys.append(row_keys_of(batch).copy())  # else it would hold the whole piece
+        scores.append(model.score(columns_of(batch, model.contract)))
     return {
-        "row_key": row_keys_of(table),
-        "scores": model.score(columns_of_table(table, model.contract)),
+        "row_key": np.concatenate(keys),
+        "scores": np.concatenate(scores),
         "classes": np.array(model.contract.classes or (), dtype=np.str_),
     }
 

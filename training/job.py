@@ -20,12 +20,12 @@ from deciding import chosen_threshold
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import InvalidContract
 from dropforge.domain.metric_registry import metric_named
-from fitting import Fitting, validated
+from fitting import Fitting
 from folders import Folders, clear
 from model_folder import libraries, write_model
-from report import importance, slices, smoke, write_json
+from report import evenly_spaced, importance, scored, slices, smoke, write_json
 from settings import read_settings
-from splits import all_groups, groups_of, guarded_slices, joined, read_splits, seen_until, times_of
+from splits import Rows, all_groups, features_of, groups_of, guarded_slices, read_splits, seen_until, times_of
 
 LINEAGE_VARIABLES = {
     "run_id": "DROPFORGE_RUN_ID",
@@ -37,6 +37,9 @@ LINEAGE_VARIABLES = {
 
 READ_OTHERWISE = "DROPFORGE_READ_OTHERWISE"
 """JSON: the columns by which releases of an earlier reading may have split the rows otherwise, by reading."""
+
+COMPARED_ROWS = 100_000
+"""Rows of the hold-out on which the compiled form is compared with the estimator."""
 
 
 @dataclass
@@ -70,15 +73,19 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
     rows = {"train": len(training.target), "validation": len(validation.target), "test": len(holdout.target)}
     known = {**settings.model, "metric": metric.name, "seed": settings.seed}
     with clock.step("fit"):
-        both = joined(training, validation)
-        del training, validation
+        both = (training, validation)
         groups = all_groups(folders, contract)
-        encoding, matrix = text_learning.learn(contract, both.columns, both.target, groups)
-        n_training = rows["train"]
-        fitting = Fitting(lambda: build_model(contract, known), matrix, both.target, n_training, groups)
+        target = np.concatenate([each.target for each in both])
+        encoding, own = text_learning.learn(contract, partial(features_of, both), target, groups)
+        order = validation.row_key if contract.group is None and contract.time is None else None
+        fitting = Fitting(
+            *(lambda: build_model(contract, known), Rows(encoding, both, own), target, rows["train"]),
+            groups,
+            order,
+        )
         first = fitting.first()
     with clock.step("validate"):
-        measured = validated(first, contract, matrix[n_training:], both.target[n_training:])
+        measured = fitting.validated(first, contract)
     with clock.step("fit_final"):
         threshold = chosen_threshold(settings.wish, contract, fitting, first, settings.seed)
         estimator, fitted = fitting.final(first)
@@ -88,7 +95,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
             estimator,
             len(contract.classes or ()),
             inference.predictor_of(estimator, contract),
-            encoding.encode(holdout.columns),
+            Rows(encoding, [holdout]).take(evenly_spaced(len(holdout), COMPARED_ROWS)),
             None if threshold is None else partial(threshold.labels, contract.classes or ()),
         )
         print(f"compiled form: {compilation.reason or 'agrees with the estimator'}", flush=True)
@@ -100,14 +107,14 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         )
         saved = inference.model_fn(str(folders.model))
     with clock.step("score"):
-        candidate = saved.score(dict(holdout.columns))
+        guarded = guarded_slices(folders, contract)
+        candidate, codes = scored(saved, holdout, guarded)
         important = importance(saved, holdout, metric, settings.seed)
-        answers = smoke(saved, holdout.columns)
-    described, codes = slices(encoding, holdout.columns, guarded_slices(folders, contract))
+        answers = smoke(saved, holdout)
     arrays: dict[str, Any] = {
         "row_key": holdout.row_key,
         **({} if contract.group is None else {"group": groups_of(folders.channel("test"))}),
-        "target": holdout.target,
+        "target": holdout.target if contract.classes is None else holdout.target.astype(np.int64),
         "candidate": candidate,
         "slice_codes": codes,
     }
@@ -134,7 +141,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "importance": important,
         "importance_split": "test",
         "learned": text_learning.made_of(contract),
-        "slices": described,
+        "slices": slices(encoding, guarded),
         "champion": next((live.outcome() for live in running), None),
         **({} if threshold is None else {"decision": threshold.to_dict()}),
         "model_digest": digest,

@@ -11,6 +11,10 @@ the validation rows there, to stop early or to choose by, and is then asked by `
 both with what it has found. Without that method it stays as it is. Hold-out rows are never fitted. If its
 ``fit`` takes ``groups``, it gets the group of each training row, numbered from 0, where GroupColumn is set.
 
+An estimator that says ``streams = True`` gets a large table's training rows as an object that reads them in
+pieces instead of the matrix, so that memory doesn't grow by 8 bytes a value: `splits.Rows` has ``shape``,
+``batches()`` and ``take(rows)``. The default estimators do.
+
 Serving is an order of magnitude faster where the estimator has a compiled form (`compiling.py` says which
 do): optional, and checked against the estimator itself before it is used.
 """
@@ -39,6 +43,8 @@ from dropforge.domain.metric_registry import metric_named
 from dropforge.domain.metrics import Scored
 
 Matrix = NDArray[np.float64]
+Table = Any
+"""A `Matrix`, or what reads one in pieces (see above)."""
 Validation = tuple[Matrix, NDArray[Any]]
 Groups = NDArray[Any] | None
 Candidate = tuple[str, float | None]
@@ -186,6 +192,13 @@ class Linear:
         self.estimator.fit(self.design(matrix), target)
         return self
 
+    def refit(self, rows: Table, target: NDArray[Any]) -> Self:
+        """Fit anew on rows that are read in pieces, of which it has seen a sample."""
+        from streamed_linear import refit  # noqa: PLC0415 - is there in training, and not in the archive
+
+        refit(self.estimator, rows, self.design, target)
+        return self
+
     def predict(self, matrix: Matrix) -> Matrix:
         return self.estimator.predict(self.design(matrix))
 
@@ -231,9 +244,9 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()  # it looks through all loaded libraries, which takes a millisecond
 
 
-def threads_for(matrix: Matrix) -> contextlib.AbstractContextManager[Any]:
+def threads_for(matrix: Table) -> contextlib.AbstractContextManager[Any]:
     """Limit boosting (OpenMP) to one thread while it works on a small matrix; see SINGLE_THREADED_CELLS."""
-    if matrix.size > SINGLE_THREADED_CELLS:
+    if matrix.shape[0] * matrix.shape[1] > SINGLE_THREADED_CELLS:
         return contextlib.nullcontext()
     return _thread_pools().limit(limits=1, user_api="openmp")
 
@@ -254,23 +267,33 @@ class Boosted:
         if not with_texts:
             self.left_out = np.array([each is None for each in categorical])
 
-    def fit(self, matrix: Matrix, target: NDArray[Any], X_val: Matrix, y_val: NDArray[Any]) -> Self:
+    def fit(self, matrix: Table, target: NDArray[Any], X_val: Matrix, y_val: NDArray[Any]) -> Self:
         """Fit; stops early on the validation rows, if there are any."""
+        import streamed_boosting  # noqa: PLC0415 - is there in training, and not in the archive
+
+        categorical = np.array(self.categorical, dtype=bool)
+        whole = isinstance(matrix, np.ndarray)
         # Boosting can't bin a column without a single value (scikit-learn 1.9 raises ValueError).
-        empty = np.isnan(matrix).all(axis=0)
+        if whole:
+            empty = np.isnan(matrix).all(axis=0)
+        else:
+            empty, categories = streamed_boosting.surveyed(matrix, categorical)
         # Only where texts are left out is there such a mask: other models are stored as they always were.
         self.columns = np.flatnonzero(~(empty | getattr(self, "left_out", np.False_)))
-        categorical = np.array(self.categorical, dtype=bool)[self.columns]
         stopping_rows = {"X_val": self._kept(X_val), "y_val": y_val} if len(y_val) else {}
         build = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
         self.estimator = build(
             **self.settings,
             early_stopping=bool(stopping_rows),
             n_iter_no_change=15,
-            categorical_features=categorical if categorical.any() else None,
+            categorical_features=categorical[self.columns] if categorical[self.columns].any() else None,
         )
         with threads_for(matrix):
-            self.estimator.fit(self._kept(matrix), target, **stopping_rows)
+            if whole or not len(self.columns):
+                self.estimator.fit(self._kept(matrix), target, **stopping_rows)
+            else:
+                rows = streamed_boosting.Columns(matrix, self.columns, categories)
+                streamed_boosting.fit(self.estimator, rows, target, **stopping_rows)
         return self
 
     def predict(self, matrix: Matrix) -> Matrix:
@@ -291,7 +314,7 @@ class Boosted:
 
         return boosted_form(self.estimator, self.columns)
 
-    def _kept(self, matrix: Matrix) -> Matrix:
+    def _kept(self, matrix: Table) -> Matrix:
         return matrix[:, self.columns] if len(self.columns) else np.zeros((len(matrix), 1))
 
 
@@ -316,6 +339,8 @@ class _Best(BaseEstimator):
         best_: the fitted estimator.
     """
 
+    streams = True
+
     def __init__(
         self,
         *,
@@ -337,16 +362,17 @@ class _Best(BaseEstimator):
         self.strength = strength
         self.boosting = boosting
 
-    def _fit(self, X: Matrix, y: NDArray[Any], validation: Validation | None, groups: Groups) -> None:
+    def _fit(self, X: Table, y: NDArray[Any], validation: Validation | None, groups: Groups) -> None:
         # Sums over several BLAS threads round differently from machine to machine.
         with _thread_pools().limit(limits=1, user_api="blas"):
             self._select_and_fit(X, y, validation, groups)
 
     def _select_and_fit(
-        self, X: Matrix, y: NDArray[Any], validation: Validation | None, groups: Groups
+        self, X: Table, y: NDArray[Any], validation: Validation | None, groups: Groups
     ) -> None:
         rows = self._selection_rows(y)
-        scores = self._cross_validate(X[rows], y[rows], validation, None if groups is None else groups[rows])
+        sample = X[rows] if isinstance(X, np.ndarray) else X.take(rows)
+        scores = self._cross_validate(sample, y[rows], validation, None if groups is None else groups[rows])
         self.scores_: dict[str, dict[str, Any]] = {
             name: {
                 "mean": _mean([metric for metric, _ in folds]),
@@ -364,14 +390,14 @@ class _Best(BaseEstimator):
         self.rounds_ = None if strength is not None else int(self.best_.estimator.n_iter_)
         self.n_features_in_ = X.shape[1]
 
-    def _fit_final(self, X: Matrix, y: NDArray[Any]) -> None:
+    def _fit_final(self, X: Table, y: NDArray[Any]) -> None:
         with _thread_pools().limit(limits=1, user_api="blas"):
             if self.rounds_ is None:
                 chosen = ("linear", self.parameters_["strength"])
                 self.best_ = self._fit_one(chosen, X, y, None)
             else:
                 boosted = self._boosted(self.selected_, max_iter=self.rounds_)
-                self.best_ = boosted.fit(X, y, X[:0], y[:0])
+                self.best_ = boosted.fit(X, y, np.empty((0, X.shape[1])), y[:0])
 
     def compiled_form(self) -> Compiled:
         """Return the chosen estimator's compiled form; see `compiling.compiled_form`."""
@@ -434,12 +460,17 @@ class _Best(BaseEstimator):
     def _fit_one(
         self,
         candidate: Candidate,
-        X: Matrix,
+        X: Table,
         y: NDArray[Any],
         validation: Validation | None,
         design: Design | None = None,
     ) -> Any:
         kind, strength = candidate
+        if kind == "linear" and strength is not None and not isinstance(X, np.ndarray):
+            rows = self._selection_rows(y)
+            sample = X.take(rows)
+            began = Linear(self.task, Design(self.categorical, sample), strength).fit(sample, y[rows])
+            return began.refit(X, y)
         if kind == "linear" and strength is not None:
             return Linear(self.task, design or Design(self.categorical, X), strength).fit(X, y)
         if validation is None:
@@ -481,9 +512,18 @@ class _Best(BaseEstimator):
             yield np.flatnonzero(fold != held_out), np.flatnonzero(fold == held_out)
 
     def _selection_rows(self, y: NDArray[Any]) -> NDArray[np.intp]:
+        """Return about SELECTION_ROWS rows by the seed, of each class its share, but at least one."""
         if len(y) <= SELECTION_ROWS:
             return np.arange(len(y))
-        return next(self._folds(y, -(-len(y) // SELECTION_ROWS)))[1]
+        random = np.random.default_rng(self.seed)
+        if self.task == "regression":
+            return np.sort(random.choice(len(y), SELECTION_ROWS, replace=False, shuffle=False))
+        chosen = []
+        for code in range(int(y.max()) + 1):
+            of_class = np.flatnonzero(y == code)
+            wanted = -(-len(of_class) * SELECTION_ROWS // len(y))
+            chosen.append(of_class[random.choice(len(of_class), wanted, replace=False, shuffle=False)])
+        return np.sort(np.concatenate(chosen))
 
 
 class BestClassifier(ClassifierMixin, _Best):
@@ -491,26 +531,25 @@ class BestClassifier(ClassifierMixin, _Best):
 
     def fit(
         self,
-        X: Matrix,
+        X: Table,
         y: NDArray[Any],
         X_val: Matrix | None = None,
         y_val: NDArray[Any] | None = None,
         groups: Groups = None,
     ) -> Self:
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` any labels (n,)."""
-        X = np.asarray(X, dtype=np.float64)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.classes_, codes = _coded(y)
         validation = None
         if X_val is not None and y_val is not None:
             known = np.isin(y_val, self.classes_)
             validation = X_val[known], np.searchsorted(self.classes_, np.asarray(y_val)[known])
-        self._fit(X, codes, validation, groups)
+        self._fit(_table(X), codes, validation, groups)
         return self
 
-    def fit_final(self, X: Matrix, y: NDArray[Any]) -> Self:
+    def fit_final(self, X: Table, y: NDArray[Any]) -> Self:
         """Fit what `fit` has chosen on these rows; a class that only they hold is learned as well."""
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        self._fit_final(np.asarray(X, dtype=np.float64), codes)
+        self.classes_, codes = _coded(y)
+        self._fit_final(_table(X), codes)
         return self
 
     def predict_proba(self, X: Matrix) -> Matrix:
@@ -527,7 +566,7 @@ class BestRegressor(RegressorMixin, _Best):
 
     def fit(
         self,
-        X: Matrix,
+        X: Table,
         y: NDArray[Any],
         X_val: Matrix | None = None,
         y_val: NDArray[Any] | None = None,
@@ -536,17 +575,32 @@ class BestRegressor(RegressorMixin, _Best):
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` float64 (n,)."""
         validation = None if X_val is None or y_val is None else (X_val, y_val)
         target = np.asarray(y, dtype=np.float64)
-        self._fit(np.asarray(X, dtype=np.float64), target, validation, groups)
+        self._fit(_table(X), target, validation, groups)
         return self
 
-    def fit_final(self, X: Matrix, y: NDArray[Any]) -> Self:
+    def fit_final(self, X: Table, y: NDArray[Any]) -> Self:
         """Fit what `fit` has chosen on these rows."""
-        self._fit_final(np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64))
+        self._fit_final(_table(X), np.asarray(y, dtype=np.float64))
         return self
 
     def predict(self, X: Matrix) -> Matrix:
         """Return float64 (n,)."""
         return self._scores(self.best_, np.asarray(X, dtype=np.float64))
+
+
+def _table(X: Any) -> Table:
+    return X if hasattr(X, "batches") else np.asarray(X, dtype=np.float64)
+
+
+def _coded(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the labels that occur, and each row's place among them."""
+    if np.asarray(y).dtype != np.uint8:
+        return np.unique(y, return_inverse=True)
+    # A large table's: to sort them would take several times the memory of its bins.
+    labels = np.flatnonzero(np.bincount(y, minlength=256))
+    places = np.zeros(256, dtype=np.uint8)
+    places[labels] = np.arange(len(labels))
+    return labels, places[y]
 
 
 def _mean(folds: list[float]) -> float:

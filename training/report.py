@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inference
-from dropforge.domain.encoding import Encoding
+from dropforge.domain.encoding import Encoding, Labels
 from dropforge.domain.errors import UnusableEstimator
 from dropforge.domain.instances import json_value
 from dropforge.domain.metric_registry import Metric
@@ -41,8 +41,8 @@ def importance(
     rows give the same numbers.
     """
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(split.target))[:IMPORTANCE_ROWS])
-    matrix = model.encoding.encode({name: values[rows] for name, values in split.columns.items()})
+    rows = np.sort(rng.permutation(len(split))[:IMPORTANCE_ROWS])
+    matrix = model.encoding.encode(split.columns_at(rows))
     contract, target = model.contract, split.target[rows]
     base = Scored.of(contract, target, model.predict(matrix)).value(metric.name)
     places_of: dict[str, list[int]] = {}
@@ -62,52 +62,64 @@ def importance(
     return losses
 
 
-def slices(
-    encoding: Encoding,
-    columns: Mapping[str, NDArray[Any]],
-    guarded: Sequence[tuple[Slicing, NDArray[Any]]] = (),
-) -> tuple[list[dict[str, Any]], NDArray[np.int16]]:
-    """Return what to slice by (name and labels), and each row's label: int16 (n, n_slices).
+def scored(
+    model: inference.Model, split: Split, guarded: Sequence[tuple[Slicing, NDArray[Any]]] = ()
+) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
+    """Return the model's scores of a split, and each row's place in `slices`: int16 (n, n_slices).
 
     A row with a missing or a rare value belongs to none (−1), but every row to a slice of a guarded column.
 
     Args:
-        columns: the features of the hold-out.
-        guarded: per guarded column how it is sliced, and its values in the hold-out.
+        guarded: per guarded column how it is sliced, and its values in the split.
     """
-    described: list[dict[str, Any]] = []
+    scores: list[NDArray[np.float64]] = []
     codes: list[NDArray[np.int16]] = []
-    for slicing, values in guarded:
-        described.append({"name": slicing.name, "labels": list(slicing.labels), "slicing": slicing.to_dict()})
-        codes.append(slicing.codes(values))
+    described = slices(model.encoding, guarded)[len(guarded) :]
+    for columns in split.batches():
+        scores.append(model.score(columns))
+        codes.append(np.empty((len(scores[-1]), len(described)), dtype=np.int16))
+        for place, each in enumerate(described):
+            values = columns[each["name"]]
+            if isinstance(values, Labels):
+                numbers = values.mapped({label: float(n) for n, label in enumerate(each["labels"])}, -1, -1)
+            else:
+                numbers = np.where(np.isnan(values), -1, values)
+            codes[-1][:, place] = numbers
+    of_guarded = [slicing.codes(values)[:, np.newaxis] for slicing, values in guarded]
+    return np.concatenate(scores), np.hstack([*of_guarded, np.concatenate(codes)])
+
+
+def slices(encoding: Encoding, guarded: Sequence[tuple[Slicing, NDArray[Any]]] = ()) -> list[dict[str, Any]]:
+    """Return what to slice by, guarded columns first: name and labels."""
+    described: list[dict[str, Any]] = [
+        {"name": slicing.name, "labels": list(slicing.labels), "slicing": slicing.to_dict()}
+        for slicing, _ in guarded
+    ]
     for column in encoding.contract.features:
         if column.type not in ("category", "boolean") or len(described) >= MAXIMUM_SLICES:
             continue
         if column.name in encoding.contract.guarded:
             continue
-        values = columns[column.name]
-        if column.type == "boolean":
-            labels = ["false", "true"]
-            codes.append(np.where(np.isnan(values), -1, values).astype(np.int16))
-        else:
-            labels = list(encoding.vocabularies[column.name][:SLICE_LABELS])
-            position = {label: code for code, label in enumerate(labels)}
-            codes.append(np.array([position.get(value, -1) for value in values], dtype=np.int16))
+        of_category = encoding.vocabularies.get(column.name, ())[:SLICE_LABELS]
+        labels = ["false", "true"] if column.type == "boolean" else list(of_category)
         described.append({"name": column.name, "labels": labels})
-    rows = len(next(iter(columns.values())))
-    return described, np.stack(codes, axis=1) if codes else np.empty((rows, 0), dtype=np.int16)
+    return described
 
 
-def smoke(model: inference.Model, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def smoke(model: inference.Model, split: Split) -> dict[str, Any]:
     """Send up to SMOKE_ROWS evenly spaced rows as one request through the serving code; keep the answer.
 
     Raises:
         UnusableEstimator: the serving code refuses rows of the hold-out.
     """
-    n = len(next(iter(columns.values())))
-    rows = np.unique(np.linspace(0, n - 1, min(SMOKE_ROWS, n)).round().astype(int))
+    columns = split.columns_at(evenly_spaced(len(split), SMOKE_ROWS))
+    rows = zip(*(columns[column.name] for column in model.contract.features), strict=True)
     instances = [
-        {c.name: json_value(c, columns[c.name][row]) for c in model.contract.features} for row in rows
+        {
+            column.name: json_value(column, value)
+            for column, value in zip(model.contract.features, row, strict=True)
+        }
+        for row in rows
     ]
     body = json.dumps({"instances": instances}, ensure_ascii=False)
     status, text = inference.answer(model, body, inference.JSON, inference.JSON)
@@ -115,6 +127,11 @@ def smoke(model: inference.Model, columns: Mapping[str, NDArray[Any]]) -> dict[s
         raise UnusableEstimator(f"the saved model answers {status} to rows of the hold-out: {text[:500]}")
     predictions = json.loads(text)["predictions"]
     return {"format": 1, "content_type": inference.JSON, "instances": instances, "predictions": predictions}
+
+
+def evenly_spaced(n: int, at_most: int) -> NDArray[np.intp]:
+    """Return the places of up to so many of n rows."""
+    return np.unique(np.linspace(0, n - 1, min(at_most, n)).round().astype(np.intp))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

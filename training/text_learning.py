@@ -6,7 +6,7 @@ learned from the other folds. What is delivered is learned from all rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from scipy.sparse import csr_array
 from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from dropforge.domain.contract import Contract
-from dropforge.domain.encoding import Encoding, learned_columns
+from dropforge.domain.contract import Column, Contract
+from dropforge.domain.encoding import ColumnArrays, Encoding, Labels, learned_columns
 from dropforge.domain.text_features import (
     MAXIMUM_OUTPUTS,
     WIDTH,
@@ -26,6 +26,7 @@ from dropforge.domain.text_features import (
     hashed,
     names,
 )
+from splits import TYPES, pieces_at
 
 FOLDS = 5
 LEARNING_ROWS = 100_000
@@ -50,42 +51,44 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+Pieces = Callable[[Collection[str]], Iterable[ColumnArrays]]
 
 
 def learn(
-    contract: Contract, columns: Mapping[str, NDArray[Any]], target: NDArray[Any], groups: Ints | None
-) -> tuple[Encoding, Floats]:
-    """Learn an encoding from the rows that the model is fitted on, and encode these.
+    contract: Contract, pieces: Pieces, target: NDArray[Any], groups: Ints | None
+) -> tuple[Encoding, dict[str, NDArray[np.float32]]]:
+    """Learn an encoding from the rows that the model is fitted on.
 
-    Equal rows in equal order give equal bits.
+    Equal rows in equal order give equal bits, whatever pieces they come in.
 
     Args:
-        target: codes of classes, int64 (n,), or values, float64 (n,).
+        pieces: yields the features of some types, all rows in pieces; is called several times.
+        target: codes of classes, or float64 values: (n,).
         groups: int64 (n,), which rows belong together: all of a group lie in one fold. None where none do.
 
     Returns:
-        the encoding of any row; and the matrix of these rows, float64 (n, n_columns), in which no row's own
-        target tells of it.
+        the encoding of any row; and of each learned column the numbers of these rows, float32 (n, width),
+        in which no row's own target tells of it.
     """
-    encoding = Encoding.learn(contract, columns)
+    encoding = Encoding.learn(contract, pieces(["category"]))
     found = learned_columns(contract)
     if not found:
-        return encoding, encoding.encode(columns)
+        return encoding, {}
     if groups is not None:
         keys = _mixed(groups.astype(np.uint64))
     elif contract.splits_by_key or contract.splits_by_row or contract.time is not None:
         keys = _mixed(np.arange(len(target), dtype=np.uint64))
     else:
-        keys = _keys(contract, columns)
+        keys = np.concatenate([_keys(contract, columns) for columns in pieces(TYPES)])
     outputs = _outputs(contract, target)
+    folds = (keys % np.uint64(FOLDS)).astype(np.int8)
     texts: dict[str, TextFeatures] = {}
-    own: dict[str, Floats] = {}
+    own: dict[str, NDArray[np.float32]] = {}
     with threadpool_limits(limits=1, user_api="blas"):  # sums over several threads round differently
         for column in found:
-            values = columns[column.name]
-            texts[column.name], own[column.name] = _learn(values, column.type == "text", outputs, keys)
-    encoding = encoding.with_texts(texts)
-    return encoding, encoding.encode(columns, own)
+            values = _Values(pieces, column)
+            texts[column.name], own[column.name] = _learn(values, outputs, keys, folds)
+    return encoding.with_texts(texts), own
 
 
 def made_of(contract: Contract) -> dict[str, tuple[str, ...]]:
@@ -93,62 +96,99 @@ def made_of(contract: Contract) -> dict[str, tuple[str, ...]]:
     return {c.name: names(c.type == "text", contract.classes) for c in learned_columns(contract)}
 
 
+class _Values:
+    """A column's values, all rows in pieces, as often as it takes to learn from them."""
+
+    def __init__(self, pieces: Pieces, column: Column) -> None:
+        self._pieces, self._column = pieces, column
+        self.with_words = column.type == "text"
+
+    def labels(self) -> Iterator[Labels]:
+        for columns in self._pieces([self._column.type]):
+            yield columns[self._column.name]
+
+    def hashed(self) -> Iterator[HashedTexts]:
+        """Yield the rows' values, with words where words are looked at."""
+        for labels in self.labels():
+            if self.with_words:
+                yield from hashed(labels.to_objects(), True)
+            else:
+                yield _whole(labels)
+
+    def at(self, rows: Ints) -> NDArray[np.object_]:
+        """Return the values of some rows, in the order asked for."""
+        order = np.argsort(rows)
+        parts = [labels.take(places).to_objects() for labels, places in pieces_at(rows[order], self.labels())]
+        found = np.empty(len(rows), dtype=object)
+        found[order] = np.concatenate([np.empty(0, dtype=object), *parts])
+        return found
+
+
+def _whole(labels: Labels) -> HashedTexts:
+    """Hash each different value once."""
+    none = np.empty(0, dtype=np.int64)
+    parts = list(hashed([*labels.words, None], False))
+    missing, lengths, hashes, values = (
+        np.concatenate([getattr(part, name) for part in parts])[labels.codes]
+        for name in ("missing", "lengths", "hashes", "values")
+    )
+    return HashedTexts(missing, lengths, hashes, values, none, none)
+
+
 def _learn(
-    values: NDArray[np.object_], with_words: bool, outputs: Floats, keys: Hashes
-) -> tuple[TextFeatures, Floats]:
-    folds = (keys % np.uint64(FOLDS)).astype(np.int64)
-    buckets = np.concatenate([chunk.values for chunk in hashed(values, False)])
-    known = np.array([value is not None for value in values], dtype=bool)
+    values: _Values, outputs: NDArray[Any], keys: Hashes, folds: NDArray[np.int8]
+) -> tuple[TextFeatures, NDArray[np.float32]]:
+    parts = [_whole(labels) for labels in values.labels()]
+    buckets = np.concatenate([part.values.astype(np.int16) for part in parts])
+    known = ~np.concatenate([part.missing for part in parts])
+    del parts
     counts, means = [], []
     for fold in (*range(FOLDS), None):
         rows = known if fold is None else known & (folds != fold)
         count, mean = _values(buckets[rows], outputs[rows], outputs.mean(axis=0))
         counts.append(count * (known.sum() / max(rows.sum(), 1)))  # as many as with the fold's own rows
         means.append(mean)
-    told = _weights(values, outputs, keys, folds) if with_words else np.stack(means).astype(np.float32)
-    tables = Tables(np.stack(counts).astype(np.float32), told, with_words)
-    own = np.concatenate(
-        [
-            tables.numbers(chunk, folds[start : start + len(chunk.missing)])
-            for start, chunk in _placed(hashed(values, with_words))
-        ]
-    )
+    told = _weights(values, outputs, keys, folds) if values.with_words else np.stack(means).astype(np.float32)
+    tables = Tables(np.stack(counts).astype(np.float32), told, values.with_words)
     width = outputs.shape[1]
+    own = np.empty((len(keys), 1 + values.with_words + width), dtype=np.float32)
+    end = 0
+    for chunk in values.hashed():
+        start, end = end, end + len(chunk.missing)
+        own[start:end] = tables.numbers(chunk, folds[start:end].astype(np.int64))
     if not _is_signal(own[known, -width:], outputs[known]):
-        tables = Tables(tables.counts, np.zeros_like(told), with_words)
+        tables = Tables(tables.counts, np.zeros_like(told), values.with_words)
         own[known, -width:] = 0.0
-    return TextFeatures(Tables(tables.counts[-1:], tables.told[-1:], with_words)), own
+    return TextFeatures(Tables(tables.counts[-1:], tables.told[-1:], values.with_words)), own
 
 
-def _placed(chunks: Iterator[HashedTexts]) -> Iterator[tuple[int, HashedTexts]]:
-    start = 0
-    for chunk in chunks:
-        yield start, chunk
-        start += len(chunk.missing)
-
-
-def _is_signal(told: Floats, outputs: Floats) -> bool:
-    """Whether what other folds tell goes with any output, float64 (n, k) both, beyond chance."""
+def _is_signal(told: NDArray[np.float32], outputs: NDArray[Any]) -> bool:
+    """Whether what other folds tell goes with any output, (n, k) both, beyond chance."""
     if len(told) < 2:
         return False
-    x, y = told - told.mean(axis=0), outputs - outputs.mean(axis=0)
-    spread = np.sqrt((x * x).sum(axis=0) * (y * y).sum(axis=0))
-    correlation = (x * y).sum(axis=0) / np.where(spread > 0, spread, np.inf)
-    return bool((correlation * np.sqrt(len(told)) > SIGNAL).any())
+    for number in range(outputs.shape[1]):
+        x, y = told[:, number].astype(np.float64), outputs[:, number].astype(np.float64)
+        x, y = x - x.mean(), y - y.mean()
+        spread = np.sqrt((x * x).sum() * (y * y).sum())
+        if spread > 0 and (x * y).sum() / spread * np.sqrt(len(told)) > SIGNAL:
+            return True
+    return False
 
 
-def _values(buckets: Ints, outputs: Floats, prior: Floats) -> tuple[Floats, Floats]:
+def _values(buckets: NDArray[np.int16], outputs: NDArray[Any], prior: Floats) -> tuple[Floats, Floats]:
     """Counts of whole values, and their mean outputs, SMOOTHING_ROWS rows of the overall mean among them."""
     counts = np.bincount(buckets, minlength=WIDTH).astype(np.float64)
     sums = np.stack([np.bincount(buckets, each, minlength=WIDTH) for each in outputs.T], axis=1)
     return counts, (sums + SMOOTHING_ROWS * prior) / (counts + SMOOTHING_ROWS)[:, None]
 
 
-def _weights(values: NDArray[np.object_], outputs: Floats, keys: Hashes, folds: Ints) -> NDArray[np.float32]:
+def _weights(
+    values: _Values, outputs: NDArray[Any], keys: Hashes, folds: NDArray[np.int8]
+) -> NDArray[np.float32]:
     """Weights of words by ridge regression, float32 (FOLDS + 1, WIDTH, k): without each fold, and of all."""
-    order = np.lexsort((np.arange(len(keys)), keys))[:LEARNING_ROWS]
+    order = _lowest(keys, LEARNING_ROWS)
     parts, total = list[HashedTexts](), 0
-    for chunk in hashed(values[order], True):
+    for chunk in hashed(values.at(order), True):
         if total + len(chunk.words) > LEARNING_WORDS and parts:
             break
         parts.append(chunk)
@@ -163,34 +203,38 @@ def _weights(values: NDArray[np.object_], outputs: Floats, keys: Hashes, folds: 
         kept = np.flatnonzero(folds[rows] != place)  # of the last, all
         if len(kept) > 1:
             model = Ridge(alpha=ALPHA, solver="sparse_cg", tol=_TOLERANCE)
-            model.fit(table[kept], outputs[rows[kept]])
+            model.fit(table[kept], outputs[rows[kept]].astype(np.float64))
             found[place] = np.atleast_2d(model.coef_).T
     return found
 
 
-def _outputs(contract: Contract, target: NDArray[Any]) -> Floats:
-    """What is said of each row: its standardised target, float64 (n, 1), or indicators of classes (n, k)."""
+def _lowest(keys: Hashes, n: int) -> Ints:
+    """Return the places of the n lowest keys, the lowest first; of equal ones the earliest."""
+    bound = np.partition(keys, n)[n] if len(keys) > n else np.uint64(2**64 - 1)
+    places = np.flatnonzero(keys <= bound)
+    return places[np.argsort(keys[places], kind="stable")][:n]
+
+
+def _outputs(contract: Contract, target: NDArray[Any]) -> NDArray[Any]:
+    """What is said of each row: its standardised target, float64 (n, 1), or uint8 (n, k) for its class."""
     if contract.classes is None:
         values = np.asarray(target, dtype=np.float64)
         spread = float(values.std())
         return ((values - values.mean()) / (spread if spread > 0 else 1.0))[:, None]
-    codes = np.asarray(target, dtype=np.int64)
     if len(contract.classes) == 2:
-        return (codes == 1).astype(np.float64)[:, None]
+        return (target == 1).astype(np.uint8)[:, None]
     width = min(len(contract.classes), MAXIMUM_OUTPUTS)
-    return (codes[:, None] % width == np.arange(width)).astype(np.float64)
+    return (target[:, None] % width == np.arange(width)).astype(np.uint8)
 
 
-def _keys(contract: Contract, columns: Mapping[str, NDArray[Any]]) -> Hashes:
+def _keys(contract: Contract, columns: ColumnArrays) -> Hashes:
     """A number per row that equal rows share: no fold learns from what comes again in the other, as no split
     does where rows are split by their values."""
-    rows = len(columns[contract.features[0].name])
-    keys = np.zeros(rows, dtype=np.uint64)
+    keys = np.zeros(len(columns[contract.features[0].name]), dtype=np.uint64)
     for column in contract.features:
         values = columns[column.name]
-        if column.type in ("category", "text"):
-            parts = [chunk.hashes for chunk in hashed(values, False)]
-            hashes = np.concatenate([np.empty(0, dtype=np.uint64), *parts])
+        if isinstance(values, Labels):
+            hashes = _whole(values).hashes
         else:
             hashes = (np.asarray(values, dtype=np.float64) + 0.0).view(np.uint64)
         keys = _mixed(keys ^ hashes)

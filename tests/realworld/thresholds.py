@@ -29,16 +29,16 @@ from dropforge.application.prepare_data import prepare_data
 from dropforge.domain.contract import Contract
 from dropforge.domain.decision_goal import Goal
 from dropforge.domain.decision_threshold import choose, operating_points
-from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import DropforgeError
 from tests.realworld.tables import Table
 
 # The training code is no package: a job has it beside its train.py.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "training"))
 
+import text_learning
 from deciding import FOLDS
 from fitting import Fitting
-from inference import columns_of_table, labels_of, predictor_of
+from inference import columns_of, labels_of, predictor_of
 from model import build_model
 
 GOALS = (Goal(1, 5), Goal(1, 20), Goal(1, 50), Goal(5, 1))
@@ -103,8 +103,10 @@ def _measured(table: Table, places: Sequence[Path], splits: int) -> Iterator[Map
     rows = pa.concat_tables(parts)
     if rows.num_rows > MOST_ROWS:
         rows = rows.take(np.random.default_rng(0).permutation(rows.num_rows)[:MOST_ROWS])
-    columns = columns_of_table(rows, contract)
-    target = (labels_of(rows.column(contract.target)) == (contract.classes or ())[1]).astype(np.int64)
+    (batch,) = rows.combine_chunks().to_batches()
+    columns = columns_of(batch, contract)
+    labels = labels_of(batch.column(contract.target)).to_objects()
+    target = (labels == (contract.classes or ())[1]).astype(np.int64)
     for seed in range(splits):
         order = np.random.default_rng(seed).permutation(len(target))
         if len(np.unique(target[order[len(order) * 8 // 10 : len(order) * 9 // 10]])) == 2:
@@ -119,18 +121,18 @@ def _split(
     seed: int,
 ) -> Mapping[str, float]:
     fitted, test = order[: len(order) * 9 // 10], order[len(order) * 9 // 10 :]
-    known = {name: values[fitted] for name, values in columns.items()}
-    encoding = Encoding.learn(contract, known)
-    matrix, n_training = encoding.encode(known), len(order) * 8 // 10
+    known = {name: values.take(fitted) for name, values in columns.items()}
+    encoding, own = text_learning.learn(contract, lambda _: [known], target[fitted], None)
+    matrix, n_training = encoding.encode(known, own), len(order) * 8 // 10
     settings = {"metric": "auc", "seed": seed}
     fitting = Fitting(lambda: build_model(contract, settings), matrix, target[fitted], n_training)
     first = fitting.first()
     validation = predictor_of(first, contract)(fitting.validation[0])[:, 1]
     folded = np.full(len(fitted), np.nan)
     for estimator, held_out, places in fitting.out_of_fold(first, FOLDS, seed):
-        folded[places] = predictor_of(estimator, contract)(held_out)[:, 1]
+        folded[places] = predictor_of(estimator, contract)(np.concatenate(list(held_out)))[:, 1]
     final = predictor_of(fitting.final(first)[0], contract)
-    scores = final(encoding.encode({name: values[test] for name, values in columns.items()}))[:, 1]
+    scores = final(encoding.encode({name: values.take(test) for name, values in columns.items()}))[:, 1]
     return {
         **_calibrated(scores, target[test], {
             "validation": (validation, fitting.validation[1]), "out of fold": (folded, fitting.target)

@@ -5,13 +5,15 @@ A *column array* is the neutral form of a column's values, whether they come fro
 - ``number``, ``integer``, ``boolean``: float64, NaN where missing (booleans are 0 and 1; integers beyond
   2**53 round, as in every float64 learner);
 - ``timestamp``: float64 microseconds since 1970-01-01 UTC, NaN where missing;
-- ``category``, ``text``: object array of str, None where missing.
+- ``category``, ``text``: object array of str, None where missing, or the same as `Labels`, without an object
+  per row.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -33,7 +35,38 @@ TIMESTAMP_PARTS = ("days", "hour", "weekday", "day of year")
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 _MICROSECONDS_PER_DAY = 24 * _MICROSECONDS_PER_HOUR
 
-ColumnArrays = Mapping[str, NDArray[Any]]
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Values of a category or text column: row i holds ``words[codes[i]]``, or none where its code is −1."""
+
+    words: tuple[str, ...]
+    codes: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: NDArray[np.intp]) -> Labels:
+        """Return those rows, in that order."""
+        return Labels(self.words, self.codes[rows])
+
+    def to_objects(self) -> NDArray[np.object_]:
+        """Return the values as str, None where one is missing."""
+        return np.array([*self.words, None], dtype=object)[self.codes]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows hold each of the words, missing values not counted."""
+        found = np.bincount(self.codes[self.codes >= 0], minlength=len(self.words))
+        return {word: count for word, count in zip(self.words, found.tolist(), strict=True) if count}
+
+    def mapped(self, values: Mapping[str, float], other: float, missing: float) -> NDArray[np.float64]:
+        """Return each row's number: that of its word, `other` for words without one."""
+        table = np.array([*(values.get(word, other) for word in self.words), missing], dtype=np.float64)
+        return table[self.codes]  # −1 is the last
+
+
+ColumnArrays = Mapping[str, Any]
+"""Column arrays by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +127,18 @@ class Encoding:
     texts: Mapping[str, TextFeatures] = field(default_factory=dict)
 
     @classmethod
-    def learn(cls, contract: Contract, columns: ColumnArrays) -> Encoding:
-        """Collect each category column's MAXIMUM_CATEGORIES most frequent values, ties in string order."""
-        return cls(
-            contract,
-            {
-                feature.name: _most_frequent(columns[feature.name])
-                for feature in contract.features
-                if feature.type == "category"
-            },
-        )
+    def learn(cls, contract: Contract, batches: Iterable[Mapping[str, Labels]]) -> Encoding:
+        """Collect each category column's MAXIMUM_CATEGORIES most frequent values, ties in string order.
+
+        Args:
+            batches: all rows, in pieces; of each its category columns.
+        """
+        names = [feature.name for feature in contract.features if feature.type == "category"]
+        counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+        for batch in batches:
+            for name in names:
+                counts[name].update(batch[name].counts())
+        return cls(contract, {name: _most_frequent(counts[name]) for name in names})
 
     @classmethod
     def from_json(cls, text: str | bytes, contract: Contract) -> Encoding:
@@ -149,7 +184,7 @@ class Encoding:
         return matrix_columns(self.contract)
 
     def encode(
-        self, columns: ColumnArrays, own: Mapping[str, NDArray[np.float64]] | None = None
+        self, columns: ColumnArrays, own: Mapping[str, NDArray[np.float32]] | None = None
     ) -> NDArray[np.float64]:
         """Encode column arrays of n rows into float64 (n, len(self.columns)), NaN where a value is missing.
 
@@ -175,30 +210,33 @@ class Encoding:
                 matrix[:, position] = values
             position += 1
             if is_learned(feature):
-                numbers = self.texts[feature.name].encode(values) if own is None else own[feature.name]
+                numbers = self._learned(feature.name, values) if own is None else own[feature.name]
                 matrix[:, position : position + numbers.shape[1]] = numbers
                 position += numbers.shape[1]
         return matrix
 
-    def _codes(self, name: str, values: NDArray[Any]) -> list[float]:
+    def _codes(self, name: str, values: NDArray[Any] | Labels) -> NDArray[np.float64] | list[float]:
         codes = self._codes_by_value[name]
         unseen = float(len(self.vocabularies[name]))
+        if isinstance(values, Labels):
+            return values.mapped(codes, unseen, np.nan)
         return [codes.get(value, unseen) for value in values]
 
+    def _learned(self, name: str, values: NDArray[Any] | Labels) -> NDArray[np.float64]:
+        if isinstance(values, Labels):
+            return self.texts[name].encode([*values.words, None])[values.codes]
+        return self.texts[name].encode(values)
+
     @cached_property
-    def _codes_by_value(self) -> dict[str, dict[str | None, float]]:
+    def _codes_by_value(self) -> dict[str, dict[Any, float]]:
         return {
             name: {None: np.nan, **{word: float(code) for code, word in enumerate(words)}}
             for name, words in self.vocabularies.items()
         }
 
 
-def _most_frequent(values: NDArray[Any]) -> tuple[str, ...]:
-    counts: dict[str, int] = {}
-    for value in values:
-        if value is not None:
-            counts[value] = counts.get(value, 0) + 1
-    ranked: Sequence[str] = sorted(counts, key=lambda word: (-counts[word], word))
+def _most_frequent(counts: Mapping[str, int]) -> tuple[str, ...]:
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
     return tuple(ranked[:MAXIMUM_CATEGORIES])
 
 

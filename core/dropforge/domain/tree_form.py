@@ -49,6 +49,8 @@ class TreeForm:
             a number (numeric), or in that row alone (categorical, missing).
         leaf_values: float64 (trees, leaves), class after class, within it in the order of boosting.
         baseline: float64 (k,), what the sum starts at.
+        leaf_covers: int64 (trees, leaves), the fitted rows in each leaf; None in a form of a release
+            that did not keep them. A node's is the sum of those below it.
     """
 
     columns: Indices
@@ -60,6 +62,7 @@ class TreeForm:
     cut_mask: Words
     leaf_values: Floats
     baseline: Floats
+    leaf_covers: Indices | None = None
 
     @property
     def words(self) -> int:
@@ -190,12 +193,14 @@ class TreeForm:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the attributes by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: values for name, values in held.items() if values is not None}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Make it of what `to_arrays` gave, ready to score. Raises KeyError where one is missing."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)}).warm()
+        held = {field.name: arrays[field.name] for field in fields(cls) if field.name != "leaf_covers"}
+        return cls(**held, leaf_covers=arrays.get("leaf_covers")).warm()
 
 
 def bin_counts(edge_counts: Indices, categorical: NDArray[np.bool_]) -> Indices:

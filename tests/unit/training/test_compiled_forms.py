@@ -344,3 +344,24 @@ def test_one_row_costs_a_fraction_of_the_estimators_time():
     ours = min(timeit.repeat(lambda: score(row), number=50, repeat=7))
     theirs = min(timeit.repeat(lambda: estimator.predict_proba(row), number=5, repeat=7)) * 10
     assert ours < 0.25 * theirs
+
+
+def test_trees_know_how_many_fitted_rows_each_leaf_held():
+    matrix, signal = table()
+    estimator = HistGradientBoostingRegressor(max_iter=7, categorical_features=CATEGORICAL, random_state=0)
+    form = compiled_form(estimator.fit(matrix, signal)).form
+    assert form.leaf_covers.shape == form.leaf_values.shape
+    assert form.leaf_covers.sum(axis=1).tolist() == [len(matrix)] * 7
+    leaves = [int(tree.nodes["is_leaf"].sum()) for (tree,) in estimator._predictors]
+    assert (form.leaf_covers > 0).sum(axis=1).tolist() == leaves
+
+
+def test_file_of_a_release_that_did_not_keep_covers_still_answers(tmp_path):
+    matrix, signal = table()
+    compiled = compiled_form(HistGradientBoostingRegressor(max_iter=5, random_state=0).fit(matrix, signal))
+    compiled.write(tmp_path / "now.npz")
+    with np.load(tmp_path / "now.npz") as file:
+        np.savez(tmp_path / "then.npz", **{name: file[name] for name in file.files if name != "leaf_covers"})
+    then = Compiled.read(tmp_path / "then.npz")
+    assert then.form.leaf_covers is None
+    assert np.array_equal(then.scorer(0)(matrix), compiled.scorer(0)(matrix))

@@ -3,10 +3,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import inference
 from dropforge.domain.contract import MAXIMUM_CATEGORIES, Column, Contract
 from dropforge.domain.encoding import TIMESTAMP_PARTS, Encoding, matrix_columns
 from dropforge.domain.errors import InvalidModel
@@ -26,18 +28,33 @@ def strings(*values):
     return array
 
 
+def labels(*values):
+    return inference.labels_of(pa.array(values, pa.string()))
+
+
 def test_categories_are_coded_by_frequency_and_the_unseen_share_a_code():
     contract = contract_of(Column("city", "category", nullable=True))
-    encoding = Encoding.learn(contract, {"city": strings("b", "a", "b", None, "c", "a", "b")})
+    encoding = Encoding.learn(
+        contract, [{"city": labels("b", "a", "b", None)}, {"city": labels("c", "a", "b")}]
+    )
     assert encoding.vocabularies == {"city": ("b", "a", "c")}
-    coded = encoding.encode({"city": strings("a", "zzz", None, "b")})[:, 0]
-    np.testing.assert_array_equal(coded, [1.0, 3.0, np.nan, 0.0])
+    for of in (strings, labels):
+        coded = encoding.encode({"city": of("a", "zzz", None, "b")})[:, 0]
+        np.testing.assert_array_equal(coded, [1.0, 3.0, np.nan, 0.0])
+
+
+def test_labels_of_a_part_of_an_array_are_those_of_its_rows():
+    whole = pa.array(["a", None, "b", "c", None, "b"], pa.string())
+    found = inference.labels_of(whole.slice(2, 3))
+    assert found.to_objects().tolist() == ["b", "c", None]
+    assert found.counts() == {"b": 1, "c": 1}
+    assert found.take(np.array([2, 0])).to_objects().tolist() == [None, "b"]
 
 
 def test_number_of_categories_is_bounded_and_ties_are_settled_by_name():
     contract = contract_of(Column("code", "category"))
-    values = strings(*[f"{number:04}" for number in range(1000)], "0999")
-    (vocabulary,) = Encoding.learn(contract, {"code": values}).vocabularies.values()
+    values = [*(f"{number:04}" for number in range(1000)), "0999"]
+    (vocabulary,) = Encoding.learn(contract, [{"code": labels(*values)}]).vocabularies.values()
     assert len(vocabulary) == MAXIMUM_CATEGORIES
     assert vocabulary[:3] == ("0999", "0000", "0001")
 
@@ -68,7 +85,7 @@ def test_matrix_columns_follow_the_contract_alone():
 
 def test_encoding_survives_its_file():
     contract = contract_of(Column("city", "category"))
-    encoding = Encoding.learn(contract, {"city": strings("Łódź", "a")})
+    encoding = Encoding.learn(contract, [{"city": labels("Łódź", "a")}])
     assert Encoding.from_json(encoding.to_json(), contract) == encoding
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.training.job_folders import read_json, run_job, write_job
 
+import inference
 import text_learning
 from dropforge.domain.contract import LEARNED, MAXIMUM_TEXTS, Column, Contract
 from dropforge.domain.encoding import Encoding, matrix_columns
@@ -34,6 +36,21 @@ def texts_of(values: Sequence[str | None]) -> Any:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
+
+
+def learned(contract: Contract, columns: Mapping[str, Any], target: Any, groups: Any = None) -> Any:
+    """Return the encoding of a table that is read in two pieces, and the matrix of its rows."""
+    cut = len(target) // 3
+    pieces = [
+        {name: labelled(values[part]) for name, values in columns.items()}
+        for part in (slice(cut), slice(cut, None))
+    ]
+    encoding, own = text_learning.learn(contract, lambda _: pieces, target, groups)
+    return encoding, encoding.encode(columns, own)
+
+
+def labelled(values: Any) -> Any:
+    return inference.labels_of(pa.array(values, pa.string())) if values.dtype == object else values
 
 
 TEXT = contract_of(Column("text", "text", nullable=True))
@@ -85,7 +102,7 @@ def test_a_stored_encoding_gives_a_request_the_bits_that_training_gave(
 ) -> None:
     feature = contract.features[0]
     values, target = sentences(200, 3)
-    encoding, _ = text_learning.learn(contract, {feature.name: values}, target, None)
+    encoding, _ = learned(contract, {feature.name: values}, target)
     stored = Encoding.from_json(encoding.to_json(), contract)
     reader = contract.reader(feature.name)
     read = texts_of([None if text is None else reader.read(text) for text in texts])
@@ -101,11 +118,11 @@ def test_a_rows_own_target_says_nothing_of_it(contract: Contract) -> None:
     name = contract.features[0].name
     values, target = sentences(400, 5)
     values = texts_of([f"{text} {n % 40}" for n, text in enumerate(values)])
-    _, before = text_learning.learn(contract, {name: values}, target, None)
+    _, before = learned(contract, {name: values}, target)
     for row in (0, 17, 333):
         turned = target.copy()
         turned[row] = 1 - turned[row]
-        _, after = text_learning.learn(contract, {name: values}, turned, None)
+        _, after = learned(contract, {name: values}, turned)
         # The mean over all rows stands for values that no other fold has: one row moves it by 1 / 400.
         assert np.allclose(after[row], before[row], atol=1 / 400, equal_nan=True)
     assert np.abs(after - before).max() > 1e-3 or contract is MANY
@@ -117,7 +134,7 @@ def test_rows_of_a_group_and_equal_rows_lie_in_one_fold():
     groups = np.arange(600) % 30  # a value is a group, so no other fold has it
     contract = contract_of(Column("city", "category", encoding=LEARNED))
     for each in (groups, None):
-        _, matrix = text_learning.learn(contract, {"city": values}, target, each)
+        _, matrix = learned(contract, {"city": values}, target, each)
         assert (matrix[:, 1] == 0.0).all()  # how often other folds have the value
 
 
@@ -126,7 +143,7 @@ def test_rows_that_are_split_one_by_one_are_dealt_one_by_one():
     target = Column("y", "category", "target")
     contract = Contract("y", None, "binary", CLASSES, (column, target), split_by=())
     values = texts_of([f"shop {n % 30}" for n in range(600)])
-    _, matrix = text_learning.learn(contract, {"city": values}, np.arange(600) % 30 % 2, None)
+    _, matrix = learned(contract, {"city": values}, np.arange(600) % 30 % 2)
     assert (matrix[:, 1] > np.log1p(10)).all()
     assert np.corrcoef(matrix[:, 2], np.arange(600) % 30 % 2)[0, 1] > 0.95
 
@@ -139,7 +156,7 @@ def test_a_random_column_of_many_values_gains_nothing_on_rows_that_were_not_fitt
     ):
         name = contract.features[0].name
         target = random.integers(0, 2, 4000)
-        encoding, fitted = text_learning.learn(contract, {name: texts_of(values[:3000])}, target[:3000], None)
+        encoding, fitted = learned(contract, {name: texts_of(values[:3000])}, target[:3000])
         held_out = encoding.encode({name: texts_of(values[3000:])})
         for matrix, of in ((fitted, target[:3000]), (held_out, target[3000:])):
             told = np.nan_to_num(matrix[:, -1])
@@ -150,14 +167,14 @@ def test_a_random_column_of_many_values_gains_nothing_on_rows_that_were_not_fitt
 def test_what_words_say_is_learned_and_holds_for_texts_never_seen():
     values, target = sentences(1500, 11)
     fitted, held_out = slice(1000), slice(1000, None)
-    encoding, _ = text_learning.learn(TEXT, {"text": values[fitted]}, target[fitted], None)
+    encoding, _ = learned(TEXT, {"text": values[fitted]}, target[fitted])
     told = encoding.encode({"text": values[held_out]})[:, -1]
     assert np.corrcoef(told, target[held_out])[0, 1] > 0.6
 
 
 def test_a_missing_text_is_missing_and_an_empty_table_has_its_columns():
     values, target = sentences(100, 2)
-    encoding, matrix = text_learning.learn(TEXT, {"text": texts_of([None, *values[1:]])}, target, None)
+    encoding, matrix = learned(TEXT, {"text": texts_of([None, *values[1:]])}, target)
     assert np.isnan(matrix[0]).all()
     assert np.isnan(encoding.encode({"text": texts_of([None])})).all()
     assert encoding.encode({"text": texts_of([])}).shape == (0, 3)
@@ -169,7 +186,7 @@ def test_classes_beyond_ten_share_numbers_in_turn():
     assert len(matrix_columns(contract)) == 2 + 10
     target = np.arange(500) % 25
     values = texts_of([f"about {classes[n]} and more {place}" for place, n in enumerate(target)])
-    encoding, matrix = text_learning.learn(contract, {"text": values}, target, None)
+    encoding, matrix = learned(contract, {"text": values}, target)
     assert (matrix[:, 2:].argmax(axis=1) == target % 10).mean() > 0.95
     assert names(True, classes)[2] == "words: classes 1, 11, …"
     assert Encoding.from_json(encoding.to_json(), contract).encode({"text": values}).shape == (500, 12)
@@ -178,14 +195,14 @@ def test_classes_beyond_ten_share_numbers_in_turn():
 def test_tables_without_such_columns_are_encoded_as_ever():
     contract = contract_of(Column("x", "number"), Column("city", "category"))
     columns = {"x": np.arange(4.0), "city": texts_of(["a", "b", "a", None])}
-    encoding, matrix = text_learning.learn(contract, columns, np.array([0, 1, 0, 1]), None)
+    encoding, matrix = learned(contract, columns, np.array([0, 1, 0, 1]))
     assert json.loads(encoding.to_json()) == {"format": 1, "vocabularies": {"city": ["a", "b"]}}
     assert np.array_equal(matrix, encoding.encode(columns), equal_nan=True)
 
 
 def test_a_stored_encoding_that_lacks_what_was_learned_is_refused():
     values, target = sentences(100, 2)
-    encoding, _ = text_learning.learn(TEXT, {"text": values}, target, None)
+    encoding, _ = learned(TEXT, {"text": values}, target)
     content = json.loads(encoding.to_json())
     for broken in (
         {**content, "texts": {}},
