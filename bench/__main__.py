@@ -41,6 +41,7 @@ STUDIES = {
     "splits": "bench.studies.splits",
     "thresholds": "bench.studies.thresholds",
     "guarded": "bench.studies.guarded",
+    "elsewhere": "bench.studies.elsewhere",
 }
 """How right its statistics are, where the truth is known."""
 QUICK: Mapping[str, Sequence[str]] = {

@@ -21,6 +21,20 @@ PACKAGES = {
     "scipy": ("scipy==1.16.3", "pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
     "mlflow": ("mlflow==3.17.2", "scikit-learn==1.9.0", "pandas==2.2.3", "joblib==1.5.3"),
     "fairlearn": ("fairlearn==0.15.0", "scikit-learn==1.9.0", "numpy==2.3.5", "pandas==2.3.3"),
+    "numpy-alone": ("numpy==2.3.5",),
+    "scikit-learn-older": ("scikit-learn==1.8.0", "numpy==2.3.5", "joblib==1.5.3"),
+    "scikit-learn-newer": ("scikit-learn==1.9.1", "numpy==2.3.5", "joblib==1.5.3"),
+    "elsewhere": (
+        "scikit-learn==1.9.0",
+        "numpy==2.3.5",
+        "joblib==1.5.3",
+        "skops==0.16.0",
+        "skl2onnx==1.20.0",
+        "onnx==1.23.2",
+        "onnxruntime==1.32.0",
+        "protobuf==6.33.6",
+        "treelite==4.8.1",
+    ),
     "duckdb": ("duckdb==1.4.2", "numpy==2.3.5"),
 }
 
