@@ -11,7 +11,7 @@ import yaml
 from proof.findings import Finding
 from proof.product import Product, syntax
 
-_NAMED = re.compile(r" *- &(\w+) \{Effect: Allow")
+_NAMED = re.compile(r" *- &(\w+) (?:!If \[\w+, )?\{Effect: Allow")
 _AGAIN = re.compile(r" *- \*(\w+)")
 
 

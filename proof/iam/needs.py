@@ -121,17 +121,25 @@ def _start_needs(product: Product, values: Values) -> Iterator[Need]:
     for name, rule in product.of_type("AWS::Events::Rule").items():
         for target in rule["Targets"]:
             if "RoleArn" in target:
-                yield _start_need(name, target, values)
+                role, machine = target["RoleArn"]["Fn::GetAtt"][0], values.resolve(target["Arn"])
+                yield Need(role, "states:StartExecution", machine, f"{name} starts it")
     for name, schedule in product.of_type("AWS::Scheduler::Schedule").items():
-        target = schedule["Target"]
-        yield _start_need(name, target, values)
-        queue = values.resolve(target["DeadLetterConfig"]["Arn"])
-        yield Need(target["RoleArn"]["Fn::GetAtt"][0], "sqs:SendMessage", queue, f"{name}'s dead letters")
+        machine = values.resolve(schedule["Target"]["Arn"])
+        yield from _schedule_needs(name, schedule["Target"], "states:StartExecution", machine, values)
+    for name, function in product.functions().items():
+        for event, each in function.get("Events", {}).items():
+            if each["Type"] == "ScheduleV2" and "RoleArn" in each["Properties"]:
+                target, arn = each["Properties"], values.arn(name)
+                yield from _schedule_needs(f"{name}{event}", target, "lambda:InvokeFunction", arn, values)
 
 
-def _start_need(name: str, target: Mapping[str, Any], values: Values) -> Need:
-    role, arn = target["RoleArn"]["Fn::GetAtt"][0], values.resolve(target["Arn"])
-    return Need(role, "states:StartExecution", arn, f"{name} starts it")
+def _schedule_needs(
+    name: str, target: Mapping[str, Any], action: str, arn: str, values: Values
+) -> Iterator[Need]:
+    role = target["RoleArn"]["Fn::GetAtt"][0]
+    yield Need(role, action, arn, f"{name} starts it")
+    queue = values.resolve(target["DeadLetterConfig"]["Arn"])
+    yield Need(role, "sqs:SendMessage", queue, f"{name}'s dead letters")
 
 
 def _key_needs(product: Product, values: Values, needs: Iterable[Need]) -> Iterator[Need]:

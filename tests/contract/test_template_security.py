@@ -126,7 +126,17 @@ def test_without_a_key_machines_go_back_to_awss_own():
 def test_a_machine_has_its_key_after_its_role_may_use_it():
     for machine in of("AWS::StepFunctions::StateMachine").values():
         role = of("AWS::IAM::Role")[role_of(machine["RoleArn"])]
-        assert [each["PolicyName"] for each in role["Policies"]][1:] == ["HistoryKeyUse"]
+        (policy,) = role["Policies"]
+        allowed = [each for each in statements(policy["PolicyDocument"]) if each["Resource"] == KEY]
+        assert {"kms:Decrypt", "kms:GenerateDataKey"} <= {each for one in allowed for each in one["Action"]}
+
+
+def test_without_a_key_no_machines_role_names_one():
+    for machine in of("AWS::StepFunctions::StateMachine", "default").values():
+        role = of("AWS::IAM::Role", "default")[role_of(machine["RoleArn"])]
+        (policy,) = role["Policies"]
+        granted = [action for each in statements(policy["PolicyDocument"]) for action in each["Action"]]
+        assert not [action for action in granted if action.startswith("kms:")]
 
 
 def test_whoever_touches_encrypted_data_may_use_the_key_through_its_services_alone():
@@ -162,12 +172,10 @@ def test_every_role_has_the_boundary():
 def test_a_service_assumes_a_role_for_this_account_alone(configuration):
     for name, role in of("AWS::IAM::Role", configuration).items():
         for statement in statements(role["AssumeRolePolicyDocument"]):
-            # SAM offers no condition for the roles that it makes, and used to make those of rules and of
-            # schedules. Whether EventBridge names an account when it assumes a rule's is written nowhere.
-            by = statement["Principal"].get("Service")
-            if name not in WRITTEN or by in ("events.amazonaws.com", "scheduler.amazonaws.com"):
-                continue
-            assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}, name
+            if name in WRITTEN:
+                assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}, name
+            else:
+                assert statement["Principal"] == {"Service": ["lambda.amazonaws.com"]}, name
 
 
 def test_the_firewall_limits_the_rate_and_lets_a_full_request_through():

@@ -101,6 +101,7 @@ ENVIRONMENT = {
     "WATCH_BATCHES": "yes",
     "METRICS_NAMESPACE": "Dropforge",
     "OPENBLAS_NUM_THREADS": "1",
+    "POWERTOOLS_SERVICE_NAME": "model",
 }
 
 
@@ -112,7 +113,11 @@ def variables(function: str) -> list[str]:
     """What the template gives the function."""
     name = "".join(part.title() for part in function.split("_"))
     properties = TEMPLATE["Resources"][f"{name}Function"]["Properties"]
-    return list(properties.get("Environment", {}).get("Variables", {}))
+    given = (
+        each.get("Environment", {}).get("Variables", {})
+        for each in (TEMPLATE["Globals"]["Function"], properties)
+    )
+    return [variable for variables in given for variable in variables]
 
 
 class Stack:
@@ -162,7 +167,6 @@ class Stack:
             settings = {**ENVIRONMENT, "DATA_BUCKET": DROP.bucket}
             for name in variables(function):
                 patch.setenv(name, settings[name])
-            patch.setenv("POWERTOOLS_SERVICE_NAME", "model")
             handler = load(function).handler
             context = SimpleNamespace(
                 function_name=function,
@@ -395,7 +399,7 @@ def test_repairs_after_the_example_abortion(stack):
 
 
 OPTIONAL = (
-    *("ID_COLUMN", "GROUP_COLUMN", "SPLIT_COLUMN", "POSITIVE_CLASS", "OPENBLAS_NUM_THREADS"),
+    *("ID_COLUMN", "GROUP_COLUMN", "SPLIT_COLUMN", "POSITIVE_CLASS"),
     *("FALSE_POSITIVE_COST", "FALSE_NEGATIVE_COST", "MINIMUM_PRECISION", "MINIMUM_RECALL"),
     "GUARDED_COLUMNS",
     "SOURCE_COMMIT",
@@ -406,9 +410,12 @@ OPTIONAL = (
 def test_names_every_missing_variable_at_once(monkeypatch, function):
     for name in ENVIRONMENT | {"DATA_BUCKET": "", "AWS_REGION": ""}:
         monkeypatch.delenv(name, raising=False)
-    required = [name for name in variables(function) if name not in OPTIONAL]
+    settings = load(function).FunctionSettings
+    read = {name.upper() for name in settings.__dataclass_fields__}
+    required = (read & set(variables(function))).difference(OPTIONAL)
+    assert required
     with pytest.raises(InvalidSettings) as refusal:
-        load(function).FunctionSettings.from_env({})
+        settings.from_env({})
     assert all(f"{name} is missing" in str(refusal.value) for name in required)
 
 
