@@ -15,6 +15,7 @@ from dropforge.domain.contract import Contract
 from dropforge.domain.errors import UnusableEstimator
 from dropforge.domain.metric_registry import metric_line
 from dropforge.domain.metrics import Scored
+from raw_columns import rows_of
 
 STREAMED_ROWS = 100_000
 """Rows up to which the matrix is made, which is quicker than reading it in pieces."""
@@ -36,7 +37,8 @@ class Fitting:
 
     Args:
         build: returns an unfitted estimator.
-        rows, target: the training rows, then the validation rows; a `splits.Rows`, or a matrix.
+        rows, target: the training rows, then the validation rows; a `splits.Rows`, a matrix, or a
+            DataFrame of the columns themselves.
         n_training: how many of them are training rows.
         groups: which rows belong together, int64 (n,), those of training rows numbered from 0; or None.
         order: numbers in no order of the validation rows, by which those are chosen that stop; None where
@@ -68,8 +70,11 @@ class Fitting:
         else:
             if target.dtype.kind != "f":
                 self._target = target.astype(np.int64)
-            self._table = np.asarray(rows)
-            self._fitted_rows, self._stopping_rows = self._table[fitted], self._table[stopping]
+            self._table = rows if hasattr(rows, "iloc") else np.asarray(rows)
+            self._fitted_rows, self._stopping_rows = (
+                rows_of(self._table, fitted),
+                rows_of(self._table, stopping),
+            )
         self._fitted = fitted
         self._fitted_target, self._stopping_target = self._target[fitted], self._target[stopping]
 
@@ -162,14 +167,16 @@ class Fitting:
         for held_out in range(folds):
             others = fold != held_out
             if not others.all() and len(np.unique(self._target[others])) == len(classes):
-                rows = self._table.only(~others).batches() if self._streamed else [self._table[~others]]
+                rows = (
+                    self._table.only(~others).batches() if self._streamed else [rows_of(self._table, ~others)]
+                )
                 yield self._refitted(first, others), rows, np.flatnonzero(~others)
 
     def _refitted(self, first: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """Fit like the one to deliver: on all rows, in place where it can be, or on some rows."""
         table, target = self._table, self._target
         if kept is not None:
-            table, target = table.only(kept) if self._streamed else table[kept], target[kept]
+            table, target = table.only(kept) if self._streamed else rows_of(table, kept), target[kept]
         if callable(getattr(first, "fit_final", None)):
             return (first if kept is None else copy.deepcopy(first)).fit_final(table, target)
         return self._build().fit(table, target)

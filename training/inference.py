@@ -40,6 +40,7 @@ from dropforge.domain.errors import (
 from dropforge.domain.instances import InvalidInstances, columns_of_csv, columns_of_json
 from own_libraries import FOLDER as OWN_LIBRARIES
 from own_libraries import add as add_libraries
+from raw_columns import RawColumns, is_raw
 
 if TYPE_CHECKING:
     import pyarrow
@@ -69,15 +70,15 @@ BATCH_ROWS, BATCH_CELLS = 1 << 16, 1 << 21
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model. `predict` maps the encoded matrix to float64 scores.
+    """A loaded model. `predict` maps what `encoding` makes of columns, a matrix or a DataFrame, to scores.
 
-    Scores are (n, n_classes) probabilities in the order of ``contract.classes``, or (n,) values. Without a
-    `threshold` the label is the class of highest probability.
+    Scores are float64: (n, n_classes) probabilities in the order of ``contract.classes``, or (n,) values.
+    Without a `threshold` the label is the class of highest probability.
     """
 
     contract: Contract
-    encoding: Encoding
-    predict: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    encoding: Encoding | RawColumns
+    predict: Callable[[Any], NDArray[np.float64]]
     threshold: DecisionThreshold | None = None
 
     def score(self, columns: ColumnArrays) -> NDArray[np.float64]:
@@ -95,7 +96,8 @@ def model_fn(model_dir: str) -> Model:
     folder = Path(model_dir)
     manifest.verify(folder, os.environ.get(manifest.DIGEST_VARIABLE))
     contract = Contract.from_json((folder / "contract.json").read_bytes())
-    encoding = Encoding.from_json((folder / "encoding.json").read_bytes(), contract)
+    text = (folder / "encoding.json").read_bytes()
+    encoding = RawColumns(contract) if is_raw(text) else Encoding.from_json(text, contract)
     threshold = DecisionThreshold.read(folder, contract.classes)
     return Model(contract, encoding, load_predictor(folder, contract), threshold)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import compiling
 import inference
@@ -18,14 +19,27 @@ import text_learning
 from champion import Champion
 from deciding import chosen_threshold
 from dropforge.domain.contract import Contract
+from dropforge.domain.decision_threshold import DecisionThreshold
+from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import InvalidContract
 from dropforge.domain.metric_registry import metric_named
 from fitting import Fitting
 from folders import Folders, clear
 from model_folder import libraries, write_model
+from raw_columns import COLUMNS, MATRIX, RawColumns, frame_of, wants_columns
 from report import evenly_spaced, importance, scored, slices, smoke, write_json
 from settings import read_settings
-from splits import Rows, all_groups, features_of, groups_of, guarded_slices, read_splits, seen_until, times_of
+from splits import (
+    Rows,
+    Split,
+    all_groups,
+    features_of,
+    groups_of,
+    guarded_slices,
+    read_splits,
+    seen_until,
+    times_of,
+)
 
 LINEAGE_VARIABLES = {
     "run_id": "DROPFORGE_RUN_ID",
@@ -76,12 +90,10 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         both = (training, validation)
         groups = all_groups(folders, contract)
         target = np.concatenate([each.target for each in both])
-        encoding, own = text_learning.learn(contract, partial(features_of, both), target, groups)
+        encoding, table = _encoded(contract, both, target, groups)
         order = validation.row_key if contract.group is None and contract.time is None else None
         fitting = Fitting(
-            *(lambda: build_model(contract, known), Rows(encoding, both, own), target, rows["train"]),
-            groups,
-            order,
+            *(lambda: build_model(contract, known), table, target, rows["train"], groups, order),
         )
         first = fitting.first()
     with clock.step("validate"):
@@ -91,13 +103,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         estimator, fitted = fitting.final(first)
     lineage = {name: environment.get(variable) or None for name, variable in LINEAGE_VARIABLES.items()}
     with clock.step("compile"):
-        compilation = compiling.compile_checked(
-            estimator,
-            len(contract.classes or ()),
-            inference.predictor_of(estimator, contract),
-            Rows(encoding, [holdout]).take(evenly_spaced(len(holdout), COMPARED_ROWS)),
-            None if threshold is None else partial(threshold.labels, contract.classes or ()),
-        )
+        compilation = _compiled(estimator, encoding, holdout, threshold)
         print(f"compiled form: {compilation.reason or 'agrees with the estimator'}", flush=True)
     with clock.step("save"):
         digest = write_model(
@@ -140,20 +146,52 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "contract_hash": contract.hash,
         "importance": important,
         "importance_split": "test",
-        "learned": text_learning.made_of(contract),
+        "input": COLUMNS if isinstance(encoding, RawColumns) else MATRIX,
+        "learned": {} if isinstance(encoding, RawColumns) else text_learning.made_of(contract),
         "slices": slices(encoding, guarded),
         "champion": next((live.outcome() for live in running), None),
         **({} if threshold is None else {"decision": threshold.to_dict()}),
         "model_digest": digest,
         "hyperparameters": settings.given,
         "seed": settings.seed,
-        "libraries": libraries(estimator),
+        "libraries": libraries(estimator, encoding),
         "lineage": lineage,
         "seconds": clock.seconds,
     }
     write_json(folders.output / "training_report.json", report)
     write_json(folders.output / "smoke.json", answers)
     print(f"trained {report['estimator']}, model_digest {digest}", flush=True)
+
+
+def _encoded(
+    contract: Contract, splits: tuple[Split, ...], target: NDArray[Any], groups: NDArray[np.int64] | None
+) -> tuple[Encoding | RawColumns, Any]:
+    """Return how rows are encoded, and those of the splits: as `Rows`, or the columns themselves."""
+    import model  # noqa: PLC0415 - the user's file, imported by `train` before
+
+    pieces = partial(features_of, splits)
+    if wants_columns(model):
+        raw = RawColumns(contract, Encoding.learn(contract, pieces(["category"])).vocabularies)
+        return raw, frame_of(Rows(raw, splits).batches())
+    encoding, own = text_learning.learn(contract, pieces, target, groups)
+    return encoding, Rows(encoding, splits, own)
+
+
+def _compiled(
+    estimator: Any, encoding: Encoding | RawColumns, holdout: Split, threshold: DecisionThreshold | None
+) -> compiling.Compilation:
+    """Return the compiled form, compared on rows of the hold-out, of an estimator that has to be usable."""
+    contract = encoding.contract
+    predict = inference.predictor_of(estimator, contract)
+    if isinstance(encoding, RawColumns):
+        return compiling.Compilation(None, "it reads the columns themselves, not the matrix", None, 0)
+    return compiling.compile_checked(
+        estimator,
+        len(contract.classes or ()),
+        predict,
+        Rows(encoding, [holdout]).take(evenly_spaced(len(holdout), COMPARED_ROWS)),
+        None if threshold is None else partial(threshold.labels, contract.classes or ()),
+    )
 
 
 def _contract_text(folders: Folders) -> bytes:

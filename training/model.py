@@ -2,8 +2,10 @@
 
 `build_model` gets the contract and the hyperparameters and returns an unfitted scikit-learn estimator. It is
 fitted on the float64 matrix that `dropforge.domain.encoding` describes (`matrix_columns(schema)` lists its
-columns) and on class codes 0, 1, … or float values. A classifier needs ``predict_proba``. Whatever it is made
-of must be defined here or be installed in the image, since serving unpickles it with this file beside it.
+columns) and on class codes 0, 1, … or float values. With ``INPUT = "columns"`` in this file it gets a pandas
+DataFrame of the contract's columns instead (`raw_columns.py`). A classifier needs ``predict_proba``. Whatever
+it is made of must be defined here or be installed in the image, since serving unpickles it with this file
+beside it.
 
 The estimator is fitted on the training rows and measured on the validation rows; then one that `build_model`
 returns anew is fitted on both, and that is the model. If its ``fit`` takes ``X_val`` and ``y_val``, it gets

@@ -26,10 +26,17 @@ from dropforge.domain.decision_threshold import DecisionThreshold
 from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import UnusableEstimator
 from folders import clear
+from raw_columns import RawColumns
 from report import write_json
 from settings import Settings
 
 CODE = Path(__file__).resolve().parent
+
+SERVING = (
+    *("inference.py", "model.py", "raw_columns.py"),
+    *("build_backend.py", "own_libraries.py", "shared_objects.py"),
+)
+"""Files of this folder that serving needs."""
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "joblib", "pyarrow")
 
@@ -48,7 +55,7 @@ def write_model(
     folder: Path,
     estimator: Any,
     compilation: Compilation,
-    encoding: Encoding,
+    encoding: Encoding | RawColumns,
     settings: Settings,
     run_id: str | None,
     fitted: Mapping[str, int],
@@ -69,7 +76,7 @@ def write_model(
     copyreg.pickle(_BinMapper, _of_any_machine)  # wherever in the estimator it is
     try:
         joblib.dump(estimator, folder / "model.joblib")
-        depends_on = libraries(estimator)
+        depends_on = libraries(estimator, encoding)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UnusableEstimator(
             f"the fitted {type(estimator).__name__} can't be stored: {error}. Serving unpickles it: define "
@@ -86,7 +93,7 @@ def write_model(
     shutil.copytree(domain, package / "domain", ignore=shutil.ignore_patterns("__pycache__"))
     # Without it a dropforge that is installed beside the archive would be imported instead.
     (package / "__init__.py").touch()
-    for name in ("inference.py", "model.py", "build_backend.py", "own_libraries.py", "shared_objects.py"):
+    for name in SERVING:
         shutil.copyfile(CODE / name, folder / "code" / name)
     if compilation.compiled is None:
         # The pickle serves: what was imported to fit it and to predict with it goes along.
@@ -114,14 +121,15 @@ def write_model(
     return digest
 
 
-def libraries(estimator: Any) -> dict[str, str]:
+def libraries(estimator: Any, encoding: Encoding | RawColumns) -> dict[str, str]:
     """Return the versions of Python and of the libraries that a model depends on.
 
-    These are LIBRARIES, by which data are read and models stored; those that the pickled estimator names;
-    and what was imported of the wheels that the job carries.
+    These are LIBRARIES, by which data are read and models stored; pandas where it reads a DataFrame; those
+    that the pickled estimator names; and what was imported of the wheels that the job carries.
     """
     own = own_libraries.versions(own_libraries.imported(CODE / own_libraries.FOLDER))
-    found = {**{name: importlib.metadata.version(name) for name in LIBRARIES}, **own}
+    read_by = (*LIBRARIES, "pandas") if isinstance(encoding, RawColumns) else LIBRARIES
+    found = {**{name: importlib.metadata.version(name) for name in read_by}, **own}
     for module in sorted(_modules_of(estimator) - set(LIBRARIES)):
         for distribution in _distributions_of(module):
             found.setdefault(distribution, importlib.metadata.version(distribution))

@@ -18,6 +18,7 @@ from dropforge.domain.instances import json_value
 from dropforge.domain.metric_registry import Metric
 from dropforge.domain.metrics import Scored
 from dropforge.domain.slicing import Slicing
+from raw_columns import RawColumns, put
 from splits import Split
 
 SMOKE_ROWS = 32
@@ -54,10 +55,10 @@ def importance(
     for source, places in places_of.items():
         lost = []
         for _ in range(repeats):
-            shuffled[:, places] = matrix[:, places][rng.permutation(len(matrix))]
+            put(shuffled, places, matrix, rng.permutation(len(matrix)))
             value = Scored.of(contract, target, model.predict(shuffled)).value(metric.name)
             lost.append(float(metric.gain(base, value)))
-        shuffled[:, places] = matrix[:, places]
+        put(shuffled, places, matrix)
         losses[source] = {"mean": float(np.mean(lost)), "deviation": float(np.std(lost))}
     return losses
 
@@ -89,7 +90,9 @@ def scored(
     return np.concatenate(scores), np.hstack([*of_guarded, np.concatenate(codes)])
 
 
-def slices(encoding: Encoding, guarded: Sequence[tuple[Slicing, NDArray[Any]]] = ()) -> list[dict[str, Any]]:
+def slices(
+    encoding: Encoding | RawColumns, guarded: Sequence[tuple[Slicing, NDArray[Any]]] = ()
+) -> list[dict[str, Any]]:
     """Return what to slice by, guarded columns first: name and labels."""
     described: list[dict[str, Any]] = [
         {"name": slicing.name, "labels": list(slicing.labels), "slicing": slicing.to_dict()}

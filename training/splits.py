@@ -16,6 +16,7 @@ from dropforge.domain.encoding import ColumnArrays, Encoding, Labels
 from dropforge.domain.errors import ConstantTarget, TooFewRows, UnsuitableTarget
 from dropforge.domain.slicing import Slicing
 from folders import Folders
+from raw_columns import RawColumns
 
 if TYPE_CHECKING:
     import pyarrow
@@ -70,7 +71,7 @@ class Rows:
 
     def __init__(
         self,
-        encoding: Encoding,
+        encoding: Encoding | RawColumns,
         splits: Sequence[Split],
         own: Mapping[str, NDArray[np.float32]] | None = None,
         kept: NDArray[np.bool_] | None = None,
@@ -82,8 +83,8 @@ class Rows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def batches(self) -> Iterator[NDArray[np.float64]]:
-        """Yield the matrix in pieces of consecutive rows."""
+    def batches(self) -> Iterator[Any]:
+        """Yield the matrix in pieces of consecutive rows, or a DataFrame of the columns themselves."""
         end = 0
         for columns in features_of(self._splits, TYPES):
             start, end = end, end + len(columns[self._encoding.contract.features[0].name])

@@ -1,4 +1,4 @@
-"""A library that the image lacks, from training/requirements.txt to predictions of a live model."""
+"""A library that the image lacks, and a pipeline of one's own, from files to predictions of a live model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dropforge.domain.records import RunStatus
+from tests import documented
 from tests.workflow.stack import Stack
 from tests.workflow.test_batch_scoring import Batches, as_predicted
 from tests.workflow.test_main_job import rows_of
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "xgboost"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "xgboost"
 WHEEL = "xgboost_cpu-3.4.1-"
 
 
@@ -67,3 +70,61 @@ def test_an_example_with_a_library_of_its_own_goes_live_scores_batches_and_is_co
     model = stack.wait_for_version(2)
     assert stack.read_json(model.judgement_uri)["champion"]["scored"]
     assert json.dumps(answers) == json.dumps(stack.predict(rows))
+
+
+PHRASES = (
+    "broken on arrival, want my money",
+    "works well",
+    "broken twice",
+    "lovely",
+    "money back now",
+)
+
+
+def tickets(rows: int = 500) -> bytes:
+    """Tickets whose urgency follows their words; some lack them."""
+    lines = ["id,channel,age_days,subject,urgent"]
+    for number in range(rows):
+        phrase = PHRASES[number % len(PHRASES)]
+        urgent = "yes" if "broken" in phrase or "money" in phrase else "no"
+        subject = "" if number % 41 == 0 else f'"{phrase}, case {number}"'
+        lines.append(f"t{number},{('mail', 'phone')[number % 2]},{number % 30},{subject},{urgent}")
+    return "\n".join(lines).encode()
+
+
+def test_a_pipeline_on_the_columns_themselves_goes_live_scores_batches_and_is_replayed(
+    deploy: Callable[..., Stack], product_copy: Path
+) -> None:
+    (example,) = [each.text for each in documented.blocks() if each.info == "python columns"]
+    (product_copy.parent / "training" / "model.py").write_text(example)
+    stack = deploy(product_copy, TargetColumn="urgent", IdColumn="id")
+    live = stack.train_and_deploy(tickets(), "tickets.csv")
+
+    report = stack.read_json(f"s3://{stack.bucket}/models/{live.run_id}/judgement.json")
+    instances = [
+        {"channel": "mail", "age_days": 3, "subject": "broken, and I want my money"},
+        {"channel": "fax", "age_days": 99, "subject": "lovely, works well"},
+        {"channel": "phone", "age_days": 3, "subject": None},
+    ]
+    answers = stack.predict(instances)
+    assert [each["label"] for each in answers[:2]] == ["yes", "no"]
+    batches = Batches(stack)
+    lines = ["id,channel,age_days,subject"]
+    lines += [
+        f'b{n},{i["channel"]},{i["age_days"] or ""},"{i["subject"] or ""}"' for n, i in enumerate(instances)
+    ]
+    assert batches.score("new.csv", "\n".join(lines).encode())["status"] == "SUCCEEDED"
+    scored: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(batches.read("new.csv").decode())))
+    assert [as_predicted(row) for row in scored] == answers
+
+    stack.start(trigger="replay", run_id=live.run_id)
+    replay = stack.wait_for_run(RunStatus.REPLAYED, number=2)
+    again = stack.read_json(f"s3://{stack.bucket}/models/{replay.run_id}/judgement.json")
+    assert again["model_digest"] == report["model_digest"]
+
+    # Another model, on the matrix, is compared with it.
+    shutil.copyfile(ROOT / "training" / "model.py", product_copy.parent / "training" / "model.py")
+    stack.update(product_copy)
+    stack.start(trigger="manual")
+    model = stack.wait_for_version(2)
+    assert stack.read_json(model.judgement_uri)["champion"]["scored"]

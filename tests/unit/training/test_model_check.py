@@ -63,6 +63,11 @@ BAD = {
         "    return Ridge() if schema.task == 'regression' else LinearSVC()\n",
         r"UnusableEstimator: LinearSVC has no predict_proba.*\[binary\]",
     ),
+    "an input that there isn't": (
+        "auto",
+        'INPUT = "frame"\ndef build_model(schema, h):\n    return None\n',
+        "UnusableEstimator: INPUT in model.py must be 'matrix' or 'columns', not 'frame'",
+    ),
     "a function that can't be stored": (
         "regression",
         "from sklearn.linear_model import LinearRegression\nfrom sklearn.pipeline import make_pipeline\n"

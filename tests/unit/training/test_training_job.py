@@ -56,6 +56,7 @@ def test_writes_the_documented_files_and_no_others(trained, name):
         "model.json",
         "code/inference.py",
         "code/model.py",
+        "code/raw_columns.py",
         "code/build_backend.py",
         "code/own_libraries.py",
         "code/shared_objects.py",
