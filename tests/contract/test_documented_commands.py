@@ -23,7 +23,7 @@ from tests import documented
 
 PARSED = [each for mark in (HOST, AWS, EXAMPLE, LONG, "") for each in documented.commands_of(mark)]
 # Programs of others, which are only named.
-OTHERS = {"awk", "cp", "curl", "git", "head", "pytest", "python", "source"}
+OTHERS = {"awk", "cp", "curl", "git", "head", "mlflow", "pytest", "python", "source"}
 PARAMETERS = load_template(ROOT / "template.yaml")["Parameters"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # https://docs.aws.amazon.com/cli/latest/reference/#global-options

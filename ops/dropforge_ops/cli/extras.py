@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from dropforge_ops.errors import NotInstalled
 
 # A module that only this extra brings.
-_BROUGHT: Mapping[str, str] = {"console": "nicegui", "local": "ministack"}
+_BROUGHT: Mapping[str, str] = {"console": "nicegui", "local": "ministack", "mlflow": "mlflow"}
 
 
 def require(command: str, *extras: str) -> None:

@@ -389,6 +389,14 @@ CASES = {
         live,
         code=1,
     ),
+    "export mlflow": Case(
+        ("export", "mlflow", "{folder}/mlflow"),
+        "runs: 1, of them new: 1",
+        ("export", "mlflow", "{folder}/rows.csv/mlflow"),
+        "can't be written",
+        live,
+        code=1,
+    ),
     "teardown": Case(
         ("teardown", "--yes", "--name", "dropforge"),
         "Nothing is left of dropforge",

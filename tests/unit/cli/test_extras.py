@@ -18,6 +18,7 @@ BROUGHT_BY_EXTRAS = (
     *("nicegui", "fastapi", "starlette", "uvicorn"),
     *("ministack", "hypercorn", "samtranslator", "jsonata", "jsonpath_ng", "regex", "flask", "gunicorn"),
     *("aws_lambda_powertools", "sklearn", "scipy", "pandas", "joblib"),
+    "mlflow",
 )
 # Only the extras' own modules may need them: everything else is imported, and a command line run.
 PROGRAM = """
@@ -45,6 +46,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         (["demo"], "local"),
         (["samples"], "local"),
         (["console"], "console"),
+        (["export", "mlflow", "store"], "mlflow"),
     ],
 )
 def test_a_command_without_its_extra_says_how_to_install_it(arguments: list[str], extras: str) -> None:
@@ -65,7 +67,7 @@ def test_the_command_line_alone_brings_no_scikit_learn_and_no_web_server() -> No
     named = {line.partition("=")[0].partition(">")[0].partition("[")[0] for line in PROJECT["dependencies"]}
     assert not named & {"scikit-learn", "pandas", "scipy", "nicegui", "ministack", "flask"}
     assert PROJECT["optional-dependencies"]["cli"] == []
-    assert PROJECT["optional-dependencies"]["all"] == ["dropforge[console,local]"]
+    assert PROJECT["optional-dependencies"]["all"] == ["dropforge[console,local,mlflow]"]
 
 
 def test_the_version_is_the_package_s() -> None:

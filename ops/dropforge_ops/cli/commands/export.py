@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,9 @@ import typer
 from rich.console import Console
 
 from dropforge_ops.actions.grafana import grafana_dashboard
+from dropforge_ops.actions.mlflow_export import export_to
+from dropforge_ops.actions.mlflow_store import MlflowStore, store_uri
+from dropforge_ops.cli.extras import require
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.render import say
@@ -51,5 +55,36 @@ def grafana(
             f"and {document['log_queries']} queries of logs, which CloudWatch bills. In Grafana, import it "
             "under Dashboards, New, Import, and choose a CloudWatch data source.",
         )
+
+    invocation.emit(document, show)
+
+
+def mlflow(
+    invocation: Invocation,
+    *,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write, or to bring up to date.")
+    ],
+) -> None:
+    """Write the stack's runs and versions into a folder that MLflow reads: metrics, plots, models.
+
+    Once more into the same folder adds what is new, and changes nothing else. Versions are registered with
+    their stage as alias: 'models:/NAME@production' is the live one.
+    """
+    require("export mlflow", "mlflow")
+    telling = export_to(MlflowStore(folder), invocation.target)
+    document = {"path": str(folder), "tracking_uri": store_uri(folder), **asdict(telling)}
+
+    def show(out: Console) -> None:
+        say(
+            out,
+            f"{folder} has runs: {telling.runs}, of them new: {telling.new_runs}; versions of "
+            f"{telling.model!r}: {telling.versions}, of them new: {telling.new_versions}.",
+        )
+        if telling.under_way:
+            say(out, f"{telling.under_way} under way: export again once they have ended.")
+        if telling.models_gone:
+            say(out, f"{telling.models_gone} versions are not registered there: their archives were deleted.")
+        say(out, f"Look at it: mlflow server --backend-store-uri {document['tracking_uri']}")
 
     invocation.emit(document, show)
