@@ -70,6 +70,8 @@ CASES = (
     Case("smoke_test", "smoke_test", expected={"rows": 32}),
     Case("collect_batch", "collect_batch", expected={"outcome": "scored", "scored": 569, "rejected": 0}),
     Case("plan_batch", "plan_batch", expected={"outcome": "planned"}),
+    # The world's stack has no BatchSource.
+    Case("start_batches", "start_batches", expected={"started": 0}),
     # The file is scored by the execution before.
     Case("s3_object_created_batch", "plan_batch", into="plan_batch", expected={"outcome": "duplicate"}),
     Case("prepare_data", "prepare_data", expected={"task": "binary", "splits.train.uri": None}),

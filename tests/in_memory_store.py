@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 from dropforge.domain.errors import ObjectMissing, ServiceRejected
 from dropforge.domain.ports import Location, ObjectRef
 
+WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
+
 
 class InMemoryObjectStore:
-    """Keeps the newest content of every object; `objects` maps URIs to bytes."""
+    """Keeps the newest content of every object; `objects` maps URIs to bytes, `written` to other times than
+    `WRITTEN`."""
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects: dict[str, bytes] = dict(objects or {})
+        self.written: dict[str, datetime] = {}
 
     def read(self, location: Location) -> bytes:
         uri = (ObjectRef.from_uri(location) if isinstance(location, str) else location).uri
@@ -65,6 +70,10 @@ class InMemoryObjectStore:
                 data = self.objects[uri]
                 etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
                 yield ObjectRef(ref.bucket, ref.key, None, etag, len(data))
+
+    def list_written(self, prefix_uri: str) -> Iterator[tuple[ObjectRef, datetime]]:
+        for ref in self.list(prefix_uri):
+            yield ref, self.written.get(ref.uri, WRITTEN)
 
     def delete_prefix(self, uri: str) -> int:
         if not ObjectRef.from_uri(uri).key:

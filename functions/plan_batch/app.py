@@ -1,4 +1,4 @@
-"""Claim a dropped batch, hold its rows to the live model's contract, stage what the model is asked.
+"""Claim a batch, hold its rows to the live model's contract, stage what the model is asked.
 
 Example event: ``events/plan_batch.json``.
 """
@@ -13,6 +13,7 @@ from dropforge.function import Json, function, logger
 
 class FunctionSettings(Settings):
     ledger_table: str
+    data_bucket: str
 
 
 @function(FunctionSettings)
@@ -21,6 +22,7 @@ def handler(event: Json, settings: FunctionSettings) -> BatchPlan:
     plan = plan_batch(
         event["event"],
         execution_arn=event["execution_arn"],
+        data_bucket=settings.data_bucket,
         ledger=bootstrap.ledger(settings.ledger_table),
         store=store,
         tables=bootstrap.batch_tables(store),

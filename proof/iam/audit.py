@@ -14,8 +14,10 @@ from proof.product import Product
 # Deployments that differ in what their machines ask for; a grant has to be used in one of them.
 DEPLOYMENTS: tuple[Mapping[str, str], ...] = (
     {},
-    {"EndpointMode": "real-time", "EncryptionKey": "create"},
+    {"EndpointMode": "real-time", "EncryptionKey": "create", "BatchSource": "exports/"},
     {
+        "BatchSource": "daily/",
+        "BatchSourceBucket": "lake",
         "EndpointMode": "real-time",
         "SubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
         "SecurityGroupIds": "sg-0123456789abcdef0",

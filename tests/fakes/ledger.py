@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from dropforge.domain.batch_source import SourceFile
 from dropforge.domain.drop_life import DropState, RecordedDrop, superseded
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
 from dropforge.domain.ledger import DropChange, DropReceipt
@@ -44,6 +45,7 @@ class FakeLedger:
         self.changes: dict[int, list[StageChange]] = {}
         self.pointer: Live | None = None
         self.asleep: int | None = None
+        self.sourced: dict[tuple[str, str], SourceFile] = {}
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is stored, as plain values, but the tokens' counter: it may skip."""
@@ -148,6 +150,23 @@ class FakeLedger:
     def note_newest(self, drops: Iterable[RecordedDrop]) -> None:
         for each in drops:
             self.newest.setdefault(each.drop.key, each.drop_id)
+
+    def source_files(self, bucket: str) -> Iterator[SourceFile]:
+        with self._guard:
+            return iter([each for (place, _), each in sorted(self.sourced.items()) if place == bucket])
+
+    def put_source_file(self, file: SourceFile, *, known: SourceFile | None) -> bool:
+        with self._guard:
+            place = (file.bucket, file.key)
+            before = self.sourced.get(place)
+            if (before is None) != (known is None):
+                return False
+            if before is not None and known is not None:
+                marks = [(each.state, each.attempt, each.changed_at) for each in (before, known)]
+                if marks[0] != marks[1]:
+                    return False
+            self.sourced[place] = file
+            return True
 
     def mark_unsettled(self, run_ids: Iterable[str]) -> None:
         self.unsettled.update(run_ids)

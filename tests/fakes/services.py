@@ -11,7 +11,14 @@ from typing import Any
 from tests.fakes.records import GROUP, package_arn
 
 from dropforge.domain.errors import ServiceRejected, SmokeTestFailed
-from dropforge.domain.services import EndpointState, ExecutionState, NewPackage, Package, RunningJob
+from dropforge.domain.services import (
+    EndpointState,
+    ExecutionEnd,
+    ExecutionState,
+    NewPackage,
+    Package,
+    RunningJob,
+)
 
 
 @dataclass
@@ -20,6 +27,7 @@ class Execution:
     name: str
     payload: dict[str, Any]
     is_running: bool = True
+    end: ExecutionEnd | None = None
 
 
 class FakeWorkflows:
@@ -54,6 +62,10 @@ class FakeWorkflows:
         if found is None:
             return "unknown"
         return "running" if found.is_running else "ended"
+
+    def end_of(self, execution_arn: str) -> ExecutionEnd | None:
+        found = self.executions.get(execution_arn)
+        return None if found is None else found.end
 
     def input_of(self, execution_arn: str) -> str | None:
         found = self.executions.get(execution_arn)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.exceptions import ClientError
 
 from dropforge.adapters.aws_errors import code_of, translate, translated
+from dropforge.domain.batch_source import SourceFile
 from dropforge.domain.drop_life import DropState, RecordedDrop, superseded
 from dropforge.domain.errors import LostLock, NotApproved, ServiceUnavailable
 from dropforge.domain.ledger import DropChange, DropReceipt
@@ -204,6 +205,15 @@ class DynamoDbLedger(LedgerReader):
             if not actions or self._transact(actions, "noting the newest versions"):
                 return
         raise ServiceUnavailable("Other writers noted the same objects again and again; try again.")
+
+    def put_source_file(self, file: SourceFile, *, known: SourceFile | None) -> bool:
+        item = {**keys.source_file(file.bucket, file.key), **file.to_dict()}
+        if known is None:
+            return self._transact([self._put(item, "attribute_not_exists(pk)")], "noting a file")
+        as_known = {":state": str(known.state), ":attempt": known.attempt, ":at": known.changed_at}
+        condition = "#state = :state AND attempt = :attempt AND changed_at = :at"
+        put = self._put(item, condition, values=as_known, names={"#state": "state"})
+        return self._transact([put], "noting a file")
 
     def mark_unsettled(self, run_ids: Iterable[str]) -> None:
         for batch in batched(run_ids, _ACTIONS_PER_TRANSACTION):

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import ClientError
@@ -100,6 +101,10 @@ class S3ObjectStore:
         return digest.hexdigest()
 
     def list(self, prefix_uri: str) -> Iterator[ObjectRef]:
+        for ref, _ in self.list_written(prefix_uri):
+            yield ref
+
+    def list_written(self, prefix_uri: str) -> Iterator[tuple[ObjectRef, datetime]]:
         prefix = _ref(prefix_uri)
         with translated(f"listing {prefix_uri}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -107,9 +112,8 @@ class S3ObjectStore:
             )
             for page in pages:
                 for entry in page.get("Contents", ()):
-                    yield ObjectRef(
-                        prefix.bucket, entry["Key"], None, entry["ETag"].strip('"'), int(entry["Size"])
-                    )
+                    etag, size = entry["ETag"].strip('"'), int(entry["Size"])
+                    yield ObjectRef(prefix.bucket, entry["Key"], None, etag, size), entry["LastModified"]
 
     def delete_prefix(self, uri: str) -> int:
         prefix = _ref(uri)

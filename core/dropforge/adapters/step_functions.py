@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from dropforge.adapters.aws_errors import code_of, translated
+from dropforge.domain.caught_errors import readable_error
+from dropforge.domain.run_endings import STOPPED_BY_HAND
+from dropforge.domain.services import ExecutionEnd
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
@@ -47,6 +50,20 @@ class StepFunctionsWorkflows:
         if described is None:
             return "unknown"
         return "running" if described["status"] == "RUNNING" else "ended"
+
+    def end_of(self, execution_arn: str) -> ExecutionEnd | None:
+        described = self._described(execution_arn, "ALL_DATA")
+        if described is None or described["status"] in ("RUNNING", "PENDING_REDRIVE"):
+            return None
+        if described["status"] == "SUCCEEDED":
+            output = json.loads(described.get("output") or "{}")
+            return ExecutionEnd("SUCCEEDED", output if isinstance(output, dict) else {}, None)
+        # Whoever stops an execution need not say why, and one that ran out of time says nothing.
+        unnamed = {"ABORTED": STOPPED_BY_HAND, "TIMED_OUT": "States.Timeout"}
+        error = {"Error": unnamed.get(described["status"], "ExecutionEnded")}
+        given = {"Error": described.get("error"), "Cause": described.get("cause")}
+        found = readable_error(error | {name: text for name, text in given.items() if text})
+        return ExecutionEnd(described["status"], {}, found)
 
     def input_of(self, execution_arn: str) -> str | None:
         described = self._described(execution_arn, "ALL_DATA")

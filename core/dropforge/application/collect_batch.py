@@ -59,7 +59,7 @@ def collect_batch(
     """
     plan = json.loads(store.read(plan_uri))
     drop = Drop.from_dict(plan["drop"])
-    places = BatchPlaces(drop)
+    places = BatchPlaces(drop, ObjectRef.from_uri(plan_uri).bucket)
     rows = plan["rows"]
 
     version, scored, rejected = plan["model"]["version"], rows["to_score"], rows["rejected"]

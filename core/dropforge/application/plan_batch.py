@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from dropforge.domain.batch import (
     CONTENT_TYPE,
+    IN_PREFIX,
     MAXIMUM_ROW_BYTES,
     REQUEST_BYTES,
     REQUEST_ROWS,
@@ -24,7 +25,8 @@ from dropforge.domain.batch import (
     RowProblem,
     ScorableRow,
 )
-from dropforge.domain.errors import InvalidEvent, NoLiveModel, UnscorableBatch
+from dropforge.domain.batch_source import drop_of_source
+from dropforge.domain.errors import InvalidEvent, NoLiveModel, ObjectChanged, UnscorableBatch
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import iso
 from dropforge.domain.ports import ObjectRef, ObjectStore
@@ -64,30 +66,35 @@ def plan_batch(
     event: Mapping[str, Any],
     *,
     execution_arn: str,
+    data_bucket: str,
     ledger: Ledger,
     store: ObjectStore,
     tables: BatchTables,
     now: datetime,
 ) -> BatchPlan:
-    """Decide whether and how a file dropped under ``batch/in/`` is scored.
+    """Decide whether and how a file dropped under ``batch/in/``, or a file of ``BatchSource``, is scored.
 
     Effect: the drop is claimed for this execution; the rows that keep the contract lie staged as requests,
     the others with their reasons; the plan that collecting reads is written last. Safe to run twice for one
     execution: the plan of the first run is the one that holds, also when another model went live meanwhile.
 
     Raises:
-        InvalidEvent: the input is no drop under ``batch/in/``.
+        InvalidEvent: the input is neither a drop under ``batch/in/`` nor a file of the source.
         NoLiveModel: no model has been deployed yet.
         UnscorableBatch: the file's columns are not the live model's, or no row keeps the contract.
         EmptyData, UnreadableData, UnsupportedFormat, DuplicateColumn: the file is no table.
         ObjectMissing: the file was deleted meanwhile.
+        ObjectChanged: the source's file was replaced meanwhile.
     """
-    drop = parse_trigger(event).drop
+    sourced = drop_of_source(event)
+    drop = sourced or parse_trigger(event).drop
     if drop is None:
         raise InvalidEvent("A batch is started by S3's 'Object Created' event of a file under batch/in/.")
+    if sourced is None and not drop.key.startswith(IN_PREFIX):
+        raise InvalidEvent(f"{drop.key!r} is not below {IN_PREFIX}, so it is no batch.")
     if drop.key.endswith("/"):
         return BatchPlan("nothing", f"{drop.key} is a folder's marker, which holds no data.")
-    places = BatchPlaces(drop)
+    places = BatchPlaces(drop, data_bucket)
     if not _claimed(places, execution_arn, store):
         return BatchPlan("duplicate", f"s3://{drop.bucket}/{drop.key} is scored by another execution.")
     if store.exists(places.plan_uri):
@@ -100,6 +107,8 @@ def plan_batch(
         )
     contract = read_live_contract(live, store.read)
     ref = ObjectRef(drop.bucket, drop.key, drop.version_id, drop.etag, drop.size)
+    if sourced is not None:
+        ref = _pinned(ref, store)
     with tables.open(ref, contract) as table:
         staged = _stage(table, places, store)
         form = table.form
@@ -130,6 +139,17 @@ def plan_batch(
     }
     store.write(places.plan_uri, json.dumps(plan, indent=1, ensure_ascii=False).encode(), _JSON)
     return _planned(places, plan)
+
+
+def _pinned(listed: ObjectRef, store: ObjectStore) -> ObjectRef:
+    """The version that was listed, as long as it is the newest: a list names no versions."""
+    found = store.pinned(listed.uri)
+    if found.etag != listed.etag:
+        raise ObjectChanged(
+            f"{listed.uri} was replaced after it was listed. The next run of the schedule scores what lies "
+            "there now."
+        )
+    return found
 
 
 def _claimed(places: BatchPlaces, execution_arn: str, store: ObjectStore) -> bool:

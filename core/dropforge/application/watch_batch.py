@@ -25,7 +25,7 @@ from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.errors import InvalidBatchOutput
 from dropforge.domain.ledger import Ledger
 from dropforge.domain.moments import from_iso
-from dropforge.domain.ports import ObjectStore
+from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.predictions import Label, Window, logged_inputs
 from dropforge.domain.records import Live
 from dropforge.domain.services import Workflows
@@ -196,7 +196,7 @@ def _read(batch: BatchToWatch, plan: Mapping[str, Any], contract: Contract, stor
     count = int(plan["rows"]["to_score"])
     most = batch.policy.rows_of(len(contract.features))
     drawn = _drawn(count, most, batch.policy.seed)
-    places = BatchPlaces(Drop.from_dict(plan["drop"]))
+    places = BatchPlaces(Drop.from_dict(plan["drop"]), ObjectRef.from_uri(batch.plan_uri).bucket)
     # Without a key no pseudonym was ever logged, so of such columns only what is missing can be compared.
     salt = batch.salt or b""
     private = [column.name for column in contract.features if column.privacy == "hash" and not batch.salt]

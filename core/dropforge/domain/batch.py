@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Literal, Protocol
 
 from dropforge.domain.contract import Contract
-from dropforge.domain.errors import InvalidEvent, UnscorableBatch
+from dropforge.domain.errors import UnscorableBatch
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.triggers import Drop
 
@@ -103,18 +103,21 @@ class BatchTables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchPlaces:
-    """Where a batch is read, worked on and answered, all derived from the drop.
+    """Where a batch is read, worked on and answered, all derived from the drop and the stack's bucket.
 
-    >>> BatchPlaces(Drop("b", "batch/in/may/new.csv", "v1", "e", "01", 9)).result_uri
+    What was dropped keeps its name; a file of the source is named by its bucket and key, so that no two meet.
+
+    >>> BatchPlaces(Drop("b", "batch/in/may/new.csv", "v1", "e", "01", 9), "b").result_uri
     's3://b/batch/out/may/new.csv'
+    >>> BatchPlaces(Drop("lake", "daily/new.csv", None, "e", "01", 9), "b").result_uri
+    's3://b/batch/out/lake/daily/new.csv'
     """
 
     drop: Drop
+    data_bucket: str
 
     def __post_init__(self) -> None:
         key = self.drop.key
-        if not key.startswith(IN_PREFIX):
-            raise InvalidEvent(f"{key!r} is not below {IN_PREFIX}, so it is no batch.")
         if key.endswith((MANIFEST_SUFFIX, REJECTED_SUFFIX)):
             raise UnscorableBatch(
                 f"s3://{self.drop.bucket}/{key}: a name that ends in {MANIFEST_SUFFIX} or {REJECTED_SUFFIX} "
@@ -123,11 +126,13 @@ class BatchPlaces:
 
     @property
     def name(self) -> str:
-        return self.drop.key.removeprefix(IN_PREFIX)
+        if self.drop.bucket == self.data_bucket and self.drop.key.startswith(IN_PREFIX):
+            return self.drop.key.removeprefix(IN_PREFIX)
+        return f"{self.drop.bucket}/{self.drop.key}"
 
     @property
     def work_uri(self) -> str:
-        return f"s3://{self.drop.bucket}/{WORK_PREFIX}{self.drop.run_id}/"
+        return f"s3://{self.data_bucket}/{WORK_PREFIX}{self.drop.run_id}/"
 
     @property
     def claim_uri(self) -> str:
@@ -152,7 +157,7 @@ class BatchPlaces:
 
     @property
     def result_uri(self) -> str:
-        return f"s3://{self.drop.bucket}/{OUT_PREFIX}{self.name}"
+        return f"s3://{self.data_bucket}/{OUT_PREFIX}{self.name}"
 
     @property
     def rejected_uri(self) -> str:

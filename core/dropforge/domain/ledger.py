@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from dropforge.domain.batch_source import SourceFile
 from dropforge.domain.drop_life import RecordedDrop
 from dropforge.domain.records import (
     Approval,
@@ -115,6 +116,14 @@ class Ledger(Protocol):
 
     def note_newest(self, drops: Iterable[RecordedDrop]) -> None:
         """Note each as the newest version of its object, where none is noted."""
+        ...
+
+    def source_files(self, bucket: str) -> Iterator[SourceFile]:
+        """Every file of `bucket` that was ever scored, or tried, as part of a batch source."""
+        ...
+
+    def put_source_file(self, file: SourceFile, *, known: SourceFile | None) -> bool:
+        """Note how a file stands. False, and nothing is changed, unless it still stood as in `known`."""
         ...
 
     def mark_unsettled(self, run_ids: Iterable[str]) -> None:

@@ -252,13 +252,14 @@ def batch_stopped(model_name: str, source: str | None) -> Notification:
 
 
 def batch_failed(
-    model_name: str, source: str | None, error: Mapping[str, str], *, execution_arn: str
+    model_name: str, source: str | None, error: Mapping[str, str], *, execution_arn: str, remedy: str
 ) -> Notification:
     """A batch broke.
 
     Args:
         source: the file; None where the execution was started with something else.
         error: its ``class`` and ``message``.
+        remedy: what becomes of the file, and what to do.
     """
     return Notification(
         "batch-failed",
@@ -266,7 +267,7 @@ def batch_failed(
         _paragraphs(
             [
                 f"{source or 'A batch'} could not be scored. {error['class']}: {error['message']}",
-                "The file is unchanged. Once the cause is fixed, drop it again.",
+                remedy,
                 f"Execution: {execution_arn}",
             ]
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, BinaryIO, Protocol
 
 from dropforge.domain.errors import InvalidEvent
@@ -127,6 +128,10 @@ class ObjectStore(Protocol):
 
     def list(self, prefix_uri: str) -> Iterator[ObjectRef]:
         """Yield the objects whose URI starts with `prefix_uri`, by key in UTF-8 binary order."""
+        ...
+
+    def list_written(self, prefix_uri: str) -> Iterator[tuple[ObjectRef, datetime]]:
+        """As `list`, each with the time that it was written."""
         ...
 
     def delete_prefix(self, uri: str) -> int:

@@ -10,6 +10,15 @@ from typing import Any, Literal, Protocol
 ExecutionState = Literal["running", "ended", "unknown"]
 
 
+@dataclass(frozen=True)
+class ExecutionEnd:
+    """``status`` is Step Functions' own; ``error`` is its class and message, None where it succeeded."""
+
+    status: str
+    output: Mapping[str, Any]
+    error: Mapping[str, str] | None
+
+
 class Workflows(Protocol):
     """Step Functions."""
 
@@ -23,6 +32,10 @@ class Workflows(Protocol):
         ``unknown`` is one that Step Functions does not know: not yet, since its answers are eventually
         consistent, or not any more, 90 days after its end.
         """
+        ...
+
+    def end_of(self, execution_arn: str) -> ExecutionEnd | None:
+        """How the execution ended; None while it runs, and where Step Functions does not know it."""
         ...
 
     def input_of(self, execution_arn: str) -> str | None:

@@ -39,6 +39,15 @@ def folder_marker(key: str) -> Key:
     return {"pk": "MARKER", "sk": key}
 
 
+def source_partition(bucket: str) -> str:
+    return f"SOURCE#{bucket}"
+
+
+def source_file(bucket: str, key: str) -> Key:
+    """What became of a file of a batch source; not by one partition, since a key may fill a sort key."""
+    return {"pk": source_partition(bucket), "sk": key}
+
+
 def unsettled(run_id: str) -> Key:
     """There while a run may hold drops."""
     return {"pk": UNSETTLED_PARTITION, "sk": run_id}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from dropforge.domain.batch_source import SourceFile
 from dropforge.domain.drop_life import DropState, RecordedDrop
 from dropforge.domain.moments import iso
 from dropforge.domain.records import Lease, Live, LockName, ModelVersion, Run, StageChange
@@ -78,6 +79,10 @@ class LedgerReader:
         """In which form all drops are kept; 1 is that of before drops had a state."""
         item = self._get(keys.DROP_FORMAT)
         return 1 if item is None else int(item["format"])
+
+    def source_files(self, bucket: str) -> Iterator[SourceFile]:
+        """Every file of a batch source in `bucket` that was tried, by key; a page of some 3,000 at a time."""
+        return map(SourceFile.from_dict, self._query(keys.source_partition(bucket)))
 
     # --- locks and runs -------------------------------------------------------------------------
 

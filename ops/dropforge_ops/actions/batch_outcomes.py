@@ -35,7 +35,7 @@ def report_outcomes(
     manifest = target.documents.find(f"s3://{target.bucket}/{OUT_PREFIX}{name}{MANIFEST_SUFFIX}")
     if manifest is None:
         raise NotFound(f"No file {name!r} was scored; names are those below batch/in/.")
-    places = BatchPlaces(Drop.from_dict(manifest.content["drop"]))
+    places = BatchPlaces(Drop.from_dict(manifest.content["drop"]), target.bucket)
     output = _last_output(target, places)
     uri = f"{places.work_uri}outcomes.jsonl"
     _add(target, ObjectRef.from_uri(uri), ({"id": each["id"], "outcome": each[field]} for each in outcomes))

@@ -120,7 +120,7 @@ def manifest_of(drop: Drop, documents: Documents) -> dict[str, Any]:
     Raises:
         OperationFailed: there is nothing, or only another file's of the same name.
     """
-    places = BatchPlaces(drop)
+    places = BatchPlaces(drop, drop.bucket)
     found = documents.find(places.manifest_uri)
     if found is None:
         raise OperationFailed(

@@ -49,6 +49,14 @@ _WINDOW: Final = {
     "alarms": "drift and quality: raised, reason, windows_found, windows_considered, cooldown_until",
     "policy": "what the window was held to",
 }
+_LOOK: Final = {
+    "message": "the result in a sentence",
+    "started": "files whose scoring was started",
+    "in_progress": "files that are scored now",
+    "left": "new files that the next run of BatchSchedule goes on with",
+    "scored": "files that were found to be scored since the last look",
+    "failed": "files that were found to have failed since",
+}
 _SILENCE: Final = {
     "column": "the column",
     "since": "from when on it raises nothing",
@@ -178,6 +186,14 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "message": "the same in a sentence",
         "run": "the run's record, or null",
     },
+    "batches list": {
+        "source": "where files come from",
+        "counts": "how many stand in each state",
+        "files": "the newest first; each a file's record, with bucket, key, etag, size, written_at, state, "
+        "attempt, tries_left, execution_arn, changed_at and error",
+    },
+    "batches now": _LOOK,
+    "batches retry": _LOOK,
     "runs compare": {
         "first": "run_id, version and status of A",
         "second": "the same of B",

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from dropforge_ops.cli.commands import cost
 from dropforge_ops.cli.commands.api import api
 from dropforge_ops.cli.commands.batch import batch
+from dropforge_ops.cli.commands.batches import list_files, look_now, retry_files
 from dropforge_ops.cli.commands.card import card
 from dropforge_ops.cli.commands.console import console
 from dropforge_ops.cli.commands.contract import accept_contract, diff_contract, show_contract
@@ -109,6 +110,11 @@ _GROUPS: dict[str, tuple[type[TyperGroup], str, dict[str, Callable[..., None]]]]
         group_with("list"),
         "What became of each dropped file; 'drops retry' brings back what was set aside.",
         {"list": list_drops, "retry": retry_drops},
+    ),
+    "batches": (
+        group_with("list"),
+        "Files of BatchSource, which are scored by themselves; 'batches now' looks for new ones at once.",
+        {"list": list_files, "now": look_now, "retry": retry_files},
     ),
     "contract": (
         TyperGroup,

@@ -81,9 +81,15 @@ class World:
     def plan_again(
         self, drop: Drop, *, execution: str = EXECUTION, block_bytes: int = BLOCK_BYTES
     ) -> BatchPlan:
+        return self.plan_event(s3_event(drop), execution=execution, block_bytes=block_bytes)
+
+    def plan_event(
+        self, event: dict[str, Any], *, execution: str = EXECUTION, block_bytes: int = BLOCK_BYTES
+    ) -> BatchPlan:
         return plan_batch(
-            s3_event(drop),
+            event,
             execution_arn=execution,
+            data_bucket=BUCKET,
             ledger=self.ledger,  # type: ignore[arg-type]
             store=self.store,
             tables=StreamedBatchTables(self.store, block_bytes),

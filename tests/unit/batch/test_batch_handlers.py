@@ -94,6 +94,7 @@ def stack(monkeypatch):
     for name in ("POWERTOOLS_SERVICE_NAME", "TRAINING_MACHINE_ARN", "DEPLOYMENT_MACHINE_ARN"):
         monkeypatch.setenv(name, name.lower())
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
+    monkeypatch.setenv("DATA_BUCKET", DROP.bucket)
     with mocked_aws() as client:
         made = Stack(client)
         monkeypatch.setattr(bootstrap, "_client", made.clients.__getitem__)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from cli_stack import CONTRACT, CliStack, FakeStepFunctions
@@ -17,6 +18,9 @@ from tests.fakes.records import execution, s3_event
 from dropforge.application.predict import PredictionService
 from dropforge.application.predict_http import exchange
 from dropforge.domain.batch import BatchPlaces
+from dropforge.domain.batch_source import next_attempt
+from dropforge.domain.moments import iso
+from dropforge.domain.ports import ObjectRef
 from dropforge.domain.triggers import Drop
 
 BATCH = "arn:aws:states:us-east-1:123456789012:stateMachine:dropforge-batch"
@@ -177,6 +181,27 @@ def complete(stack: CliStack) -> CliStack:
     return stack
 
 
+def has_a_source(stack: CliStack) -> list[Any]:
+    """The stack has a batch source with a scored and a failed file; returns what its function is asked."""
+    complete(stack)
+    stack.target.known_outputs["BatchSource"] = "s3://lake/daily/"  # type: ignore[index]
+    asked: list[Any] = []
+
+    def invoke(*, FunctionName: str, Payload: bytes) -> dict[str, Any]:
+        asked.append((FunctionName, json.loads(Payload)))
+        answer = {"message": "1 of 3 new files under s3://lake/daily/ are scored now.", "started": 1}
+        counts = {"in_progress": 1, "left": 2, "scored": 0, "failed": 0}
+        return {"Payload": io.BytesIO(json.dumps({**answer, **counts}).encode())}
+
+    stack.target._clients["lambda"] = SimpleNamespace(invoke=invoke)
+    for name, error in (("a.csv", None), ("b.csv", {"class": "EmptyData", "message": "no rows"})):
+        ref = ObjectRef("lake", f"daily/{name}", None, "e", 9)
+        file = next_attempt(None, ref, iso(datetime.now(UTC)), datetime.now(UTC))
+        if not any(each.key == ref.key for each in stack.ledger.source_files("lake")):
+            assert stack.ledger.put_source_file(file.ended(error, iso(datetime.now(UTC))), known=None)
+    return asked
+
+
 def scores_batches(stack: CliStack, *, rejected: int = 0, fails: tuple[str, str] | None = None) -> None:
     """From now on a file under batch/in/ is scored, as the batch machine does; its event comes twice."""
 
@@ -199,7 +224,7 @@ def scores_batches(stack: CliStack, *, rejected: int = 0, fails: tuple[str, str]
 
 
 def write_result(stack: CliStack, drop: Drop, rejected: int) -> None:
-    places = BatchPlaces(drop)
+    places = BatchPlaces(drop, drop.bucket)
     result = b"id,label\n1,benign\n"
     if rejected:
         stack.write(places.rejected_uri.split("/", 3)[3], b'{"row": 2}\n')

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_services import FakeCloudWatch, complete, scores_batches
+from cli_services import FakeCloudWatch, complete, has_a_source, scores_batches
 from cli_stack import CONTRACT, CliStack, keeps_predictions
 from tests.command_line import invoke
 from typer.main import get_command
@@ -60,6 +60,10 @@ def scoring(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
 def aside(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     startable(stack, folder, patch)
     stack.set_aside("a.csv")
+
+
+def sourced(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    has_a_source(stack)
 
 
 def candidate(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -287,6 +291,13 @@ CASES = {
     "drops list": Case(("drops",), "1 set aside", ("drops", "--state", "lost"), "--state is 'lost'", aside),
     "drops retry": Case(
         ("drops", "retry", "a.csv"), "Another run trains", ("drops", "retry"), "Name the files", aside
+    ),
+    "batches list": Case(
+        ("batches",), "1 scored, 1 failed", ("batches", "--state", "lost"), "--state is 'lost'", sourced
+    ),
+    "batches now": Case(("batches", "now"), "2 wait", ("batches", "now", "x"), "unexpected", sourced),
+    "batches retry": Case(
+        ("batches", "retry", "b.csv"), "2 wait", ("batches", "retry"), "Name the files", sourced
     ),
     "runs start": Case(("runs", "start"), "Another run trains", ("runs", "start", "x"), "x", startable),
     "runs replay": Case(

@@ -167,7 +167,7 @@ def a_scored_file(stack):
     """The manifest and the answers of a file that was scored; what the watch was asked with."""
     complete(stack).lives(1)
     drop = a_drop(3, key="batch/in/may/new.csv")
-    places = BatchPlaces(replace(drop, bucket=stack.bucket))
+    places = BatchPlaces(replace(drop, bucket=stack.bucket), stack.bucket)
     stack.write("batch/out/may/new.csv.manifest.json", {"drop": asdict(places.drop)})
     for attempt in ("a0", "a1"):
         stack.write(f"{places.output_uri.split('/', 3)[3]}{attempt}/requests.jsonl.out", b"{}\n")

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from tests.fakes.records import a_drop, s3_event
+from tests.fakes.records import BUCKET, a_drop, s3_event
 from tests.unit.drift.test_watch_model import SALT, START, TRAINING, OnlyLive, World, rows_of
 
 from dropforge.adapters.tables.batch_tables import StreamedBatchTables
@@ -40,6 +40,7 @@ class Batches:
         plan = plan_batch(
             s3_event(drop),
             execution_arn=f"execution-{self.number}",
+            data_bucket=BUCKET,
             ledger=OnlyLive(self.world.pointer),
             store=self.store,
             tables=StreamedBatchTables(self.store),

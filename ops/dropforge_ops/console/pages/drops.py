@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from nicegui import html
 
+from dropforge.domain.batch_source import BatchSource, FileState, SourceFile
 from dropforge.domain.drop_life import DropState, RecordedDrop
 from dropforge_ops.actions.replays import DATA
 from dropforge_ops.console.components.drop_zone import drop_zone
@@ -55,7 +56,42 @@ async def build(context: Context) -> None:
     await live(context, partial(context.kept, read_drops, _KEPT_S), _show, every_s=_KEPT_S)
 
 
+_FILE_TONES: Final = {
+    FileState.SCORING: "run",
+    FileState.SCORED: "ok",
+    FileState.WAITING: "warn",
+    FileState.FAILED: "bad",
+}
+FILE_COLUMNS: Final[tuple[Column[SourceFile], ...]] = (
+    Column("File", lambda file: file.key),
+    Column("State", lambda file: chip(str(file.state), _FILE_TONES[file.state])),
+    Column("", lambda file: "" if file.error is None else f"{file.error['class']}: {file.error['message']}"),
+    Column("Size", lambda file: size(file.size), kind="number", narrow=False),
+    Column("Written", lambda file: moment(file.written_at), narrow=False),
+)
+
+
 def _show(found: DropsFound) -> None:
+    _show_drops(found)
+    if found.source is not None:
+        _show_source(found, found.source)
+
+
+def _show_source(found: DropsFound, source: BatchSource) -> None:
+    with card("Files that are scored by themselves"):
+        told = ", ".join(f"{number:,} {state}" for state, number in found.file_counts.items())
+        html.p(f"What is new under {source.uri}: {told or 'nothing was scored yet'}.").classes("dim")
+        if found.files:
+            Table(FILE_COLUMNS, lambda file: file.key, label="Files of the batch source").show(found.files)
+        with html.p():
+            html.span("To look at once: ")
+            html.code("dropforge batches now")
+            if FileState.FAILED in found.file_counts:
+                html.span(" Once what a file failed on is mended: ")
+                html.code("dropforge batches retry FILE")
+
+
+def _show_drops(found: DropsFound) -> None:
     if not found.drops:
         empty_state("Nothing was dropped yet", "Drop a CSV, JSON lines or Parquet file above.")
         return
