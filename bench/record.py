@@ -22,6 +22,10 @@ class Result:
     goal: str
     met: bool
 
+    def __post_init__(self) -> None:
+        # Where figures are numpy's, so is what they are compared to, which JSON doesn't know.
+        object.__setattr__(self, "met", bool(self.met))
+
 
 def append(results: list[Result], path: Path = PATH) -> None:
     """Add results; one of the same name and peer is replaced. Safe beside other benchmarks."""

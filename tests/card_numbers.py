@@ -43,6 +43,8 @@ def numbers_of(found: RunDocuments) -> tuple[set[float], set[str]]:
             figure(each, digits=digits, signed=s) for digits in range(DIGITS, 18) for s in (False, True)
         }
         spelled |= {str(each), f"{each:,.0f}", f"{each:.0f}"}
+    if choice := ((found.judgement or {}).get("decision") or {}).get("chosen_on"):
+        spelled.add(f"{choice['rows'] - choice['positives']:,}")
     features = [each for each in (found.contract or {}).get("columns", []) if each["role"] == "feature"]
     return numbers, spelled | {str(len(features))} | _OURS
 

@@ -16,6 +16,7 @@ from dropforge.domain.figures import UNDEFINED, figure, told_apart
 from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, Run, RunStatus
+from dropforge.domain.slice_words import WHAT_HELPS
 
 _STATUS_STYLE = {
     RunStatus.SUCCEEDED: "green",
@@ -96,14 +97,19 @@ def interval(values: Mapping[str, Any] | None, *, signed: bool = False) -> str:
     '0.9931 [0.98, 1]'
     >>> interval({"value": 0.01, "low": -0.002, "high": 0.03}, signed=True)
     '+0.01 [-0.002, +0.03]'
+    >>> interval({"value": None, "untold": "no row is 'yes'"})
+    "undefined: no row is 'yes'"
     """
+    why = (values or {}).get("untold")
     if not values or values.get("value") is None:
-        return "undefined"
+        return f"undefined: {why}" if why else "undefined"
     beside = values.get("threshold")
     text, low, high, _ = told_apart(
         values["value"], values.get("low"), values.get("high"), beside, signed=signed
     )
-    return text if UNDEFINED in (low, high) else f"{text} [{low}, {high}]"
+    if UNDEFINED in (low, high):
+        return f"{text} (no interval: {why})" if why else text
+    return f"{text} [{low}, {high}]"
 
 
 def judged(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -144,16 +150,26 @@ def show_slices(content: Mapping[str, Any], console: Console) -> None:
             f"{each['rows']:,}",
             interval(each),
             "" if each.get("difference") is None else interval(each["difference"], signed=True),
-            _SLICE_VERDICTS.get(each.get("verdict"), each.get("verdict")) if each.get("guarded") else "",
+            _held(each) if each.get("guarded") else "",
         ]
         for each in slices
     ]
     console.print(table(["slice", "rows", name, "gain", "guarded" if content.get("guarded") else ""], rows))
+    if any(each.get("untold") or each.get("verdict") == "cant_say" for each in slices):
+        say(console, f"About slices without a figure or a verdict: {WHAT_HELPS}")
     for column in (content.get("guarded") or {}).get("columns", ()):
         for model, values in column["disparity"].items():
             if values is not None:
                 told = ", ".join(f"{title} {number(values[each])}" for each, title in DISPARITY.items())
                 say(console, f"disparity by {column['name']}, {model}: {told}")
+
+
+def _held(entry: Mapping[str, Any]) -> str:
+    """What the gate held of a guarded slice. Beside a value that is missing it is told why already."""
+    verdict = entry.get("verdict")
+    said = _SLICE_VERDICTS.get(verdict, str(verdict))
+    has_why = verdict == "cant_say" and entry.get("shortage") and entry.get("value") is not None
+    return f"{said}: {entry['shortage']}" if has_why else said
 
 
 def status(value: RunStatus) -> Text:

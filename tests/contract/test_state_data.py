@@ -57,6 +57,7 @@ ADMISSION = {
     "started_at": "2026-11-21T09:00:01.000Z",
     "code_uri": f"s3://dropforge-data-123456789012/code/{'a' * 64}/",
     "code_sha256": "a" * 64,
+    "source_commit": None,
     "metric_definitions": [{"Name": "validation:auc", "Regex": "validation:auc=([-+0-9.eE]+);"}],
     "champion": None,
 }

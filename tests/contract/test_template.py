@@ -276,7 +276,34 @@ def test_ids_of_a_vpc_are_as_many_as_sagemaker_takes(name: str, good: list[str],
 def test_a_minimum_that_no_share_can_reach_is_refused_before_anything_is_deployed(name: str) -> None:
     pattern = re.compile(TEMPLATE["Parameters"][name]["AllowedPattern"])
     assert all(pattern.fullmatch(each) for each in ("", "0.05", "0.9", "1", "1.0"))
-    assert not any(pattern.fullmatch(each) for each in ("1.5", "1.01", "50", "-0.1", ".5", "90%"))
+    assert not any(pattern.fullmatch(each) for each in ("0", "0.0", "1.5", "1.01", "50", "-0.1", ".5", "90%"))
+
+
+@pytest.mark.parametrize("name", ["FalsePositiveCost", "FalseNegativeCost"])
+def test_an_error_that_costs_nothing_is_refused_before_anything_is_deployed(name: str) -> None:
+    pattern = re.compile(TEMPLATE["Parameters"][name]["AllowedPattern"])
+    assert all(pattern.fullmatch(each) for each in ("", "1", "50", "010", "0.25", "12.50", "100.0"))
+    assert not any(pattern.fullmatch(each) for each in ("0", "0.0", "00.00", "-1", "free", ".5", "1e3"))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in TEMPLATE["Parameters"].items() if "AllowedPattern" in each]
+)
+def test_what_a_parameter_may_be_is_said_in_words_and_its_default_is_allowed(name: str) -> None:
+    declared = TEMPLATE["Parameters"][name]
+    assert declared["ConstraintDescription"].startswith("must be ")
+    assert declared["ConstraintDescription"].endswith(".")
+    assert re.fullmatch(declared["AllowedPattern"], str(declared["Default"]))
+
+
+def test_whoever_sets_costs_and_minima_is_told_how_to_empty_either() -> None:
+    rules = [
+        TEMPLATE["Rules"][name] for name in ("FalsePositivesHaveTheirCost", "FalseNegativesHaveTheirCost")
+    ]
+    for rule in rules:
+        said = rule["Assertions"][1]["AssertDescription"]
+        for name in ("MinimumPrecision", "MinimumRecall", "FalsePositiveCost", "FalseNegativeCost"):
+            assert f"{name}= " in f"{said} ".replace(".", " ")
 
 
 def matches(pattern: Any, value: Any) -> bool:

@@ -18,18 +18,23 @@ from dropforge.domain.data_report import DataReport
 from dropforge.domain.drop_life import DropState
 from dropforge.domain.records import RunStatus
 from dropforge_local.host import LocalHost
+from dropforge_ops.actions.compared_runs import ComparedRuns, compare_runs
+from dropforge_ops.actions.model_cards import markdown, read_card
 from dropforge_ops.stack.samples import SAMPLES
+from dropforge_ops.stack.target import Target
 from tests.workflow.prediction_api import CLOSED, Api
 from tests.workflow.previous_release import (
     BEFORE_DROPS_HAD_STATES,
     WITH_A_STATE_FOR_EACH_ENDING,
     WITH_SPLITS_BY_TIME,
     WITH_STATES_OF_DROPS,
+    WITH_THRESHOLDS_AND_SLICES,
     unpack_previous_release,
 )
 from tests.workflow.recording import leave_out
 from tests.workflow.stack import Stack, wait_for
 from tests.workflow.test_main_job import rows_of
+from tests.workflow.test_split_and_slices import payments
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "breast-cancer"
@@ -139,6 +144,14 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     assert told.rows_in_words.startswith("569 rows read, 569 kept")
     assert sum(column.role == "feature" for column in told.columns) == 30
 
+    # A version that was registered before there were cards has one that is drafted from what its run left.
+    card = _card(stack, 1)
+    assert "it was registered by an earlier release" in card
+    assert "auc" in card
+    compared = compare_runs("1", "3", _target(stack))
+    assert compared.paired.rows > 0, compared.paired.how
+    assert _shown(compared, "rows read")[0] == "569"
+
     stack.approve(3)
     live = stack.wait_for_live(3)
     stack.wait_for_run_of(live)
@@ -154,6 +167,66 @@ def test_a_live_model_a_run_under_way_and_a_waiting_drop_survive_the_deployment(
     # Nor does it say what AWS's serving stack needs to start: the deployment does.
     (container,) = stack.sagemaker.describe_model(ModelName=before.model_name)["Containers"]
     assert {"PIP_NO_BUILD_ISOLATION", "PIP_TARGET", "PYTHONPATH"} <= container["Environment"].keys()
+
+
+def _target(stack: Stack) -> Target:
+    """The stack as the command line sees it."""
+    clients = {name: stack.host.client(name) for name in ("dynamodb", "s3", "sagemaker")}
+    return Target(stack.name, None, None, stack.outputs, clients)
+
+
+def _card(stack: Stack, version: int) -> str:
+    target = _target(stack)
+    model = stack.ledger.get_model(version)
+    assert model is not None
+    return markdown(
+        read_card(model, stack.bucket, target.ledger, target.documents, target.client("sagemaker"))
+    )
+
+
+def _shown(compared: ComparedRuns, name: str) -> tuple[str, str]:
+    return next(row.shown for part in compared.parts for row in part.rows if row.name == name)
+
+
+def test_a_threshold_and_guarded_slices_of_the_last_release_go_on_as_they_were(
+    tmp_path: Path, deploy: Callable[..., Stack]
+) -> None:
+    stack = deploy(
+        unpack_previous_release(tmp_path, WITH_THRESHOLDS_AND_SLICES),
+        TargetColumn="label",
+        GroupColumn="customer",
+        SplitColumn="at",
+        PositiveClass="fraud",
+        FalsePositiveCost="1",
+        FalseNegativeCost="20",
+        GuardedColumns="region",
+    )
+    leave_out(stack.name)
+    rows = [{"region": "north", "amount": 40.0 + 2 * n, "hour": 12.0 - n / 4} for n in range(40)]
+    stack.train_and_deploy(payments(0), "january.csv")
+    answered, card = stack.predict(rows), _card(stack, 1)
+    first = stack.read_json(stack.wait_for_version(1).judgement_uri)
+    assert any(each["label"] == "fraud" and each["probabilities"]["fraud"] < 0.4 for each in answered), (
+        "the threshold is no other than the likelier class"
+    )
+
+    stack.update(ROOT / "template.yaml")
+
+    assert stack.predict(rows) == answered, "the live model's threshold is its own"
+    assert _card(stack, 1) == card
+    stack.drop(payments(120), "may.csv")
+    judged = stack.read_json(stack.wait_for_version(2).judgement_uri)
+    assert judged["champion"]["scored"]
+    assert judged["decision"]["goal"] == first["decision"]["goal"]
+    assert judged["decision"]["champion"]["cost_per_1000"]["value"] > 0
+    verdicts = {each["label"]: each["verdict"] for each in judged["slices"] if each["guarded"]}
+    assert {"north", "south", "west"} <= verdicts.keys()
+    assert None not in verdicts.values(), "every slice is held beside the live model's"
+
+    compared = compare_runs("1", "2", _target(stack))
+    assert _shown(compared, "the threshold serves") == ("a false alarm costs 1, a miss 20",) * 2
+    assert all("[" in cost for cost in _shown(compared, "cost per 1,000 rows"))
+    assert compared.paired.rows == judged["rows"], compared.paired.how
 
 
 def _narrow_parquet(content: bytes, places: slice) -> bytes:

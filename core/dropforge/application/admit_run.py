@@ -126,6 +126,7 @@ class Admission:
             "started_at": self.run.started_at,
             "code_uri": self.code.uri(self.run.manifest_uri),
             "code_sha256": self.code.sha256,
+            "source_commit": self.run.source_commit,
             "metric_definitions": list(METRIC_DEFINITIONS),
             "notes": self.run.notes,
             "hyperparameters": self.run.hyperparameters,

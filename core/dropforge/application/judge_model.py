@@ -24,10 +24,11 @@ from dropforge.domain.errors import (
 from dropforge.domain.evaluation import evaluation
 from dropforge.domain.figures import told_apart
 from dropforge.domain.gate import GatePolicy, Judgement, judge, refused_as_the_same
-from dropforge.domain.guarded_slices import GUARDED_SLICES, guarded_document, slices_told
+from dropforge.domain.guarded_slices import GUARDED_SLICES, guarded_document
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.ports import ObjectStore
+from dropforge.domain.slice_words import slices_told
 
 MAXIMUM_OUTPUT_BYTES = 1024**3 + 64 * 1024**2
 """Decompressed bytes of output.tar.gz: the hold-out's bound and room for the report and the smoke rows."""
@@ -327,6 +328,7 @@ def _not_scored(champion: Champion | None, reason: str | None) -> str | None:
     """Return what reviewers are told of a champion that wasn't scored: why, how good it was, what to do."""
     if reason is None:
         return None
+    reason = reason.removeprefix(f"{NotComparable.__name__}: ").rstrip(".")
     recorded = None if champion is None else champion.metric
     if recorded is not None and recorded.get("value") is not None:
         value, low, high = told_apart(*(recorded.get(name) for name in ("value", "low", "high")))

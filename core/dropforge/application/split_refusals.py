@@ -56,12 +56,20 @@ def _empty_in_time(
         kind = contract.column(name).type
         said += (
             f": validation begins at {value_of(boundaries.validation_from, kind)}, test at "
-            f"{value_of(boundaries.test_from, kind)}, and neither moves back to before an earlier run's"
+            f"{value_of(boundaries.test_from, kind)}"
         )
     if splits.left_out:
-        said += f"; {splits.left_out:,} older rows are left out, because their groups occur in the test"
+        return (
+            f"{said}; {splits.left_out:,} older rows are left out, because their {contract.group!r} occurs "
+            "in the test. Drop rows of more groups, or leave GroupColumn or SplitColumn empty."
+        )
+    if "test" not in empty:
+        return (
+            f"{said}. Rows with the same value lie in the same split, and {name!r} has too few different "
+            "ones for three. Name a column in SplitColumn that tells times more finely, or leave it empty."
+        )
     return (
-        f"{said}. Drop newer rows; or where the column's values were wrong, correct them and delete "
-        "contract/boundaries.json, after which the live model isn't compared with a candidate that is judged "
-        "on rows which it has seen."
+        f"{said}, and neither moves back to before an earlier run's. Drop newer rows; or where the column's "
+        "values were wrong, correct them and delete contract/boundaries.json, after which the live model "
+        "isn't compared with a candidate that is judged on rows which it has seen."
     )

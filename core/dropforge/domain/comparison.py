@@ -75,6 +75,7 @@ class Compared:
 
     ``champion`` and ``difference`` are None where no champion was scored. ``shortage`` and
     ``difference_shortage`` say what is missing for an interval that holds; None where nothing is.
+    ``undefined`` says why the candidate has no value at all; None where it has one.
     """
 
     metric: Metric
@@ -84,6 +85,12 @@ class Compared:
     method: Method = Method.BOOTSTRAP
     shortage: str | None = None
     difference_shortage: str | None = None
+    undefined: str | None = None
+
+    @property
+    def untold(self) -> str | None:
+        """Why the candidate has no value, or no interval; None where it has both."""
+        return self.undefined or self.shortage
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready numbers, None where undefined."""
@@ -93,7 +100,8 @@ class Compared:
             "champion": None if self.champion is None else self.champion.to_dict(),
             "difference": None if self.difference is None else self.difference.to_dict(),
             "method": str(self.method),
-            "shortage": self.shortage,
+            "shortage": self.untold,
+            "difference_shortage": self.difference_shortage,
         }
 
 
@@ -138,14 +146,17 @@ def compare(
     for name in names:
         metric, shortage = metrics[name], shortages[name]
         ours, *theirs = (each.interval(name, told=shortage is None) for each in drawn)
+        undefined = None if math.isfinite(ours.value) else undefined_because(candidate, classes)
         if not theirs:
-            found[name] = Compared(metric, ours, method=methods[name], shortage=shortage)
+            found[name] = Compared(metric, ours, method=methods[name], shortage=shortage, undefined=undefined)
             continue
         missing = shortage_of(metric, Method.BOOTSTRAP, candidate.target, classes, groups)
         gains = np.asarray(metric.gain(*(each.values(name) for each in drawn)))
         gain = float(metric.gain(ours.value, theirs[0].value))
         difference = Interval(gain) if missing else Interval.of(gain, gains)
-        found[name] = Compared(metric, ours, theirs[0], difference, methods[name], shortage, missing)
+        found[name] = Compared(
+            metric, ours, theirs[0], difference, methods[name], shortage, missing, undefined
+        )
     return found
 
 
@@ -238,4 +249,25 @@ def shortage_of(
     rarest = int(np.argmin(counts))
     if counts[rarest] >= needed:
         return None
-    return f"it takes {needed} {noun} of each class, and of {classes[rarest]!r} there are {counts[rarest]}"
+    one = noun.replace("rows", "row", 1) if groups is None else noun.replace("groups", "group", 1)
+    takes = f"it takes {needed} {one if needed == 1 else noun} of each class"
+    if not counts[rarest]:
+        return f"{takes}, and of {classes[rarest]!r} there is none"
+    count = "is 1" if counts[rarest] == 1 else f"are {counts[rarest]}"
+    return f"{takes}, and of {classes[rarest]!r} there {count}"
+
+
+def undefined_because(scored: Scored, classes: Sequence[str] | None) -> str:
+    """Return why a metric has no value on some rows.
+
+    Args:
+        scored: the rows on which it has none.
+        classes: the class labels by code, None for a regression.
+    """
+    if classes is None:
+        return "the target is the same in every row"
+    present = set(np.unique(scored.target).tolist())
+    absent = [repr(label) for code, label in enumerate(classes) if code not in present]
+    if not absent:
+        return "it has no value on these rows"
+    return f"no row is {', '.join(absent[:-1])}{' or ' if len(absent) > 1 else ''}{absent[-1]}"

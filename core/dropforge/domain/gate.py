@@ -23,6 +23,7 @@ from dropforge.domain.holdout import HoldOut, Slice
 from dropforge.domain.intervals import CONFIDENCE, Interval, finite_or_none
 from dropforge.domain.metric_registry import METRICS, Metric, metric_named, metric_title
 from dropforge.domain.resampling import resamples_for
+from dropforge.domain.slice_words import WHAT_HELPS, named_slices
 from dropforge.domain.verdicts import Verdict
 
 SLICE_CELLS = 20_000_000
@@ -32,8 +33,7 @@ MINIMUM_SLICE_RESAMPLES = 100
 """Fewer say little about where 95 % lie: slices of so many rows get values without intervals."""
 
 SMALL_GUARDED_SLICES = ("report", "undecided")
-_NAMED_SLICES = 5
-"""Slices that a sentence names; the others are counted."""
+MORE_ROWS = "More hold-out rows would tell."
 
 AUTO_THRESHOLDS: Mapping[str, str] = {
     "auc": "0.70, the usual bound of acceptable discrimination (Hosmer and Lemeshow 2013, section 5.2.4)",
@@ -311,7 +311,7 @@ def _unusable(holdout: HoldOut, policy: GatePolicy) -> list[Reason]:
         reasons.append(
             Reason(
                 "TooFewHoldOutRows",
-                f"the hold-out has {rows} rows; at least {policy.minimum_holdout_rows} are needed to judge.",
+                f"The hold-out has {rows} rows; at least {policy.minimum_holdout_rows} are needed to judge.",
             )
         )
     for name, scores in (("candidate", holdout.candidate), ("champion", holdout.champion)):
@@ -321,7 +321,7 @@ def _unusable(holdout: HoldOut, policy: GatePolicy) -> list[Reason]:
                 Reason("NonFinitePredictions", f"{rows_hit} of the {name}'s predictions are not finite.")
             )
     if holdout.classes is None and not np.isfinite(holdout.target).all():
-        reasons.append(Reason("NonFiniteTarget", "the hold-out's target is not finite in every row."))
+        reasons.append(Reason("NonFiniteTarget", "The hold-out's target is not finite in every row."))
     return reasons
 
 
@@ -389,7 +389,7 @@ def _absolute(
         Reason(
             "NotAboveChance",
             f"{title} may lie anywhere from {low} to {high} (95 %), and {shown} is reached without "
-            "knowing anything of a row. More hold-out rows would tell.",
+            f"knowing anything of a row. {MORE_ROWS}",
         )
     ]
 
@@ -441,20 +441,21 @@ def _doubts(deciding: Compared, title: str, champion_reason: str | None) -> list
     """Why the hold-out can't tell, and what would help."""
     shortage = deciding.shortage or deciding.difference_shortage
     doubts = []
-    if deciding.shortage is None and not deciding.candidate.is_told:
-        message = f"{title} is undefined on this hold-out, for example because its target doesn't vary."
-        doubts.append(Reason("UndefinedMetric", message))
+    if deciding.undefined is not None:
+        message = f"{title} is undefined on this hold-out: {deciding.undefined}. {MORE_ROWS}"
+        code = "UndefinedMetric" if deciding.shortage is None else "TooFewToTell"
+        doubts.append(Reason(code, message))
     elif deciding.shortage is not None:
-        message = f"How sure {title} is can't be said: {shortage}. More rows like these would tell."
+        message = f"It can't be said how sure {title} is: {shortage}. {MORE_ROWS}"
         doubts.append(Reason("TooFewToTell", message))
     elif deciding.difference_shortage is not None:
-        message = f"How {title} compares can't be said: {shortage}. More rows like these would tell."
+        message = f"It can't be said how {title} compares: {shortage}. {MORE_ROWS}"
         doubts.append(Reason("TooFewToCompare", message))
     elif deciding.difference is not None and not deciding.difference.is_told:
         message = f"The champion's {title} is undefined on this hold-out."
         doubts.append(Reason("UndefinedMetric", message))
     if champion_reason is not None:
-        message = f"the champion could not be compared with: {champion_reason}"
+        message = f"The champion could not be compared with: {champion_reason}"
         doubts.append(Reason("ChampionNotScored", message))
     return doubts
 
@@ -495,11 +496,10 @@ def _small_slices(slices: Sequence[GuardedSlice], title: str) -> list[Reason]:
     small = [each for each in slices if each.verdict == "cant_say"]
     if not small:
         return []
-    named = "; ".join(f"{each.column} is {each.label!r}: {each.shortage}" for each in small[:_NAMED_SLICES])
-    more = f"; and {len(small) - _NAMED_SLICES} more" if len(small) > _NAMED_SLICES else ""
+    named = named_slices([(each.column, each.label, str(each.shortage)) for each in small])
     message = (
-        f"How {title} compares in {len(small)} guarded slice{'s' if len(small) > 1 else ''} can't be said "
-        f"({named}{more}). More rows of them would tell."
+        f"It can't be said how {title} compares in {len(small)} guarded slice{'s' if len(small) > 1 else ''} "
+        f"({named}). {WHAT_HELPS}"
     )
     return [Reason("GuardedSliceTooSmall", message)]
 
@@ -613,6 +613,9 @@ def _slices(holdout: HoldOut, metric: Metric, policy: GatePolicy) -> list[dict[s
         compared = _compare(holdout, rows, (metric.name,), resamples, policy.seed)[metric.name]
         entry = compared.candidate.to_dict()
         champion, difference = compared.champion, compared.difference
+        untold = compared.untold
+        if untold is None and not compared.candidate.is_told and not resamples:
+            untold = "the slices have too many rows for resamples of each"
         entries.append(
             {
                 "slice": name,
@@ -621,6 +624,7 @@ def _slices(holdout: HoldOut, metric: Metric, policy: GatePolicy) -> list[dict[s
                 **entry,
                 "champion": None if champion is None else champion.to_dict()["value"],
                 "difference": None if difference is None else difference.to_dict(),
+                "untold": untold,
             }
         )
     return entries

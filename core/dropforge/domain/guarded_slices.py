@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropforge.domain import figures
 from dropforge.domain.comparison import Compared
 from dropforge.domain.intervals import CONFIDENCE, Interval, finite_or_none
 from dropforge.domain.metric_registry import Metric
@@ -49,7 +48,11 @@ class SliceRows:
 
 @dataclass(frozen=True, slots=True)
 class GuardedSlice:
-    """One slice as both models do in it. ``difference`` is the paired gain with its corrected interval."""
+    """One slice as both models do in it. ``difference`` is the paired gain with its corrected interval.
+
+    ``shortage`` says what is missing for comparing both models, ``untold`` why the candidate itself has no
+    value or no interval; None for nothing.
+    """
 
     column: str
     label: str
@@ -58,6 +61,7 @@ class GuardedSlice:
     champion: Interval | None
     difference: Interval | None
     shortage: str | None
+    untold: str | None = None
 
     @property
     def is_worse(self) -> bool:
@@ -85,6 +89,7 @@ class GuardedSlice:
             "guarded": True,
             "verdict": self.verdict,
             "shortage": self.shortage,
+            "untold": self.untold,
         }
 
 
@@ -125,10 +130,17 @@ def guarded(
             difference = _corrected(difference, rows, metric, tail)
         elif difference is not None:
             difference = Interval(difference.value)
-            shortage = shortage or "it is undefined here, for example because the target doesn't vary"
+            shortage = shortage or each.undefined or "the live model's is undefined here"
         found.append(
             GuardedSlice(
-                rows.column, rows.label, len(rows.places), each.candidate, each.champion, difference, shortage
+                rows.column,
+                rows.label,
+                len(rows.places),
+                each.candidate,
+                each.champion,
+                difference,
+                shortage,
+                each.untold,
             )
         )
     return tuple(found)
@@ -168,32 +180,6 @@ def guarded_document(
             for slicing in slicings
         ],
     }
-
-
-def slices_told(slices: Sequence[Mapping[str, Any]], title: str) -> list[str]:
-    """Return what reviewers are told of guarded slices: a few lines, however many there are.
-
-    Args:
-        slices: the entries of ``judgement.json``.
-        title: of the deciding metric.
-    """
-    found = [each for each in slices if each.get("guarded")]
-    valued = sorted((each for each in found if each["value"] is not None), key=lambda each: each["value"])
-    if not valued:
-        return []
-    ends = figures.told_apart(valued[0]["value"], valued[-1]["value"])
-    said = [
-        f"{text} ({each['slice']} is {each['label']!r})"
-        for text, each in zip(ends, (valued[0], valued[-1]), strict=True)
-    ]
-    lines = [f"Guarded slices: {title} from {said[0]} to {said[1]}."]
-    verdicts = [each["verdict"] for each in found]
-    compared, small = verdicts.count("holds") + verdicts.count("worse"), verdicts.count("cant_say")
-    if compared or small:
-        worse = verdicts.count("worse") or "none"
-        lines[0] += f" {compared} compared with the live model, {worse} worse beyond chance"
-        lines[0] += f"; {small} have too few rows to say." if small else "."
-    return lines
 
 
 def disparity(scored: Scored, codes: NDArray[np.int16], least_rows: int) -> Mapping[str, float] | None:

@@ -126,7 +126,7 @@ def infer_contract(
             columns.append(replace(_key_column(name, seen), role="split", note=GROUP_NOTE))
             notes.append(f"column {name!r}: {GROUP_NOTE}")
         elif name == time:
-            columns.append(_time_column(name, reading_of(name, seen, tolerated, locale)))
+            columns.append(_time_column(name, seen, reading_of(name, seen, tolerated, locale)))
             notes.append(f"column {name!r}: {TIME_NOTE}")
         else:
             texts = sum(c.role == "feature" and (c.type == "text" or c.encoding is not None) for c in columns)
@@ -190,6 +190,10 @@ def _require_columns(survey: TableSurvey, target: str, key: str | None, *placing
             )
 
 
+_PARAMETERS = {"target": "TargetColumn", "key": "IdColumn", "split": "GroupColumn or SplitColumn"}
+"""Of the stack, which name a column of each role."""
+
+
 def _missing_column(role: str, name: str, present: Mapping[str, object], source: str) -> str:
     listed = ", ".join(repr(column) for column in list(present)[:20])
     hint = ""
@@ -201,7 +205,7 @@ def _missing_column(role: str, name: str, present: Mapping[str, object], source:
         hint += f" Did you mean {alike[0]!r}?"
     return (
         f"{source}: the {role} column {name!r} is not among the columns ({listed}).{hint} "
-        f"Name the {role} as in the file, or drop a file that has it."
+        f"Set {_PARAMETERS[role]} to a column of the file, or drop a file that has it."
     )
 
 
@@ -302,11 +306,12 @@ def deciding(column: Column, note: str) -> Column:
     return replace(column, role="split", nullable=False, note=note)
 
 
-def _time_column(name: str, reading: Reading) -> Column:
+def _time_column(name: str, seen: ColumnSurvey, reading: Reading) -> Column:
     if reading.kind not in TIME_TYPES:
+        what = f"is a {reading.kind}, which doesn't say" if seen.values else "has no values, so nothing says"
         raise UnsuitableSplitColumn(
-            f"The split column {name!r} is a {reading.kind}, which doesn't say which rows are newer. Name a "
-            "column of dates or numbers in SplitColumn, or leave it empty."
+            f"The split column {name!r} {what} which rows are newer. Name a column of dates or "
+            "numbers in SplitColumn, or leave it empty."
         )
     return Column(name, reading.kind, "split", missing=reading.missing, format=reading.format, note=TIME_NOTE)
 

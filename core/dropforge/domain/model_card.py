@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dropforge.domain.data_report import DataReport
-from dropforge.domain.decision_words import decision_in_words
+from dropforge.domain.decision_words import decision_in_words, few_positives, goal_in_words
 from dropforge.domain.figures import UNDEFINED, figure, told_apart
 from dropforge.domain.metric_registry import MEANINGS, metric_title
+from dropforge.domain.split_words import split_in_words
 from dropforge.domain.verdicts import Verdict
 
 MAXIMUM_CHARACTERS: Final = 100_000
@@ -29,6 +30,7 @@ HOLD_OUT: Final = "Hold-out"
 """The evaluation that a card tells of."""
 
 METRIC_GROUP, CHAMPION_GROUP, SLICE_GROUP = "Metrics", "Beside the live model", "Slices"
+DECISION_GROUP = "Decision threshold"
 DISPARITY_GROUP = "Disparity of guarded slices"
 IMPORTANCE_GROUP, CONFUSION_GROUP, CALIBRATION_GROUP = "Importance", "Confusion", "Calibration"
 
@@ -149,7 +151,7 @@ class _Parts:
 def draft(identity: Identity, documents: RunDocuments) -> dict[str, Any]:
     """Return the content of a card; the same arguments give the same."""
     parts = _Parts()
-    parts.note(run_id=identity.run_id, source_commit=identity.source_commit)
+    parts.note(model_name=identity.model_name, run_id=identity.run_id, source_commit=identity.source_commit)
     for tell, document in (
         (_tell_contract, documents.contract),
         (_tell_judgement, documents.judgement),
@@ -215,12 +217,36 @@ def _tell_judgement(parts: _Parts, judgement: Json) -> None:
         METRIC_GROUP,
         [_measured(metric_title(each, positive), raw.get("candidate"), raw) for each, raw in ordered],
     )
-    if (decision := judgement.get("decision")) is not None:
-        parts.note(decision_threshold=figure(decision["threshold"]), threshold_of=decision["positive_class"])
-        parts.evaluation += decision_in_words(decision)
+    _tell_decision(parts, judgement.get("decision"))
     _tell_champion(parts, judgement, ordered, positive)
     _tell_slices(parts, judgement, title)
     _tell_guarded(parts, judgement.get("guarded") or {})
+
+
+def _tell_decision(parts: _Parts, decision: Json | None) -> None:
+    """The threshold of two classes: what it serves, on what it was chosen, and what its errors cost."""
+    if decision is None:
+        return
+    parts.note(
+        decision_threshold=figure(decision["threshold"]),
+        threshold_of=decision["positive_class"],
+        threshold_serves=goal_in_words(decision["goal"]),
+    )
+    parts.evaluation += decision_in_words(decision)
+    if (few := few_positives(decision)) is not None:
+        parts.limits.append(few)
+    kinds = {"with the threshold": decision["chosen"], "with the likelier class": decision["argmax"]}
+    named = {"cost_per_1000": "cost", "precision": "precision", "recall": "recall"}
+    metrics = [
+        _measured(f"{title}, {kind}", errors[name], {}, of=_PER_1000 if name == "cost_per_1000" else "")
+        for name, title in named.items()
+        for kind, errors in kinds.items()
+        if errors[name] is not None
+    ]
+    if decision["saving_per_1000"] is not None:
+        saved = "saved of the likelier class's cost"
+        metrics.append(_measured(saved, decision["saving_per_1000"], {}, of=_PER_1000))
+    parts.group(DECISION_GROUP, metrics)
 
 
 def _tell_champion(
@@ -250,8 +276,13 @@ def _tell_slices(parts: _Parts, judgement: Json, title: str) -> None:
     slices = sorted(judgement.get("slices") or [], key=lambda each: -int(each.get("rows") or 0))
     metrics = []
     for each in slices[:_SLICES]:
-        made = _measured(f"{title}, {each.get('slice')} = {each.get('label')}", each, {})
-        made["notes"] = _cut(f"{int(each.get('rows') or 0):,} rows. {made.get('notes', '')}".strip(), _SHORT)
+        name = f"{title}, {each.get('slice')} = {each.get('label')}"
+        made = _measured(
+            name, each, {"shortage": each.get("untold")}, of=f"{int(each.get('rows') or 0):,} rows."
+        )
+        if (held := _HELD.get(str(each.get("verdict")))) is not None:
+            why = f": {each['shortage']}" if each.get("shortage") else ""
+            made["notes"] = _cut(f"{made['notes']} {held}{why}.", _SHORT)
         metrics.append(made)
     parts.group(SLICE_GROUP, metrics)
     if len(slices) > _SLICES:
@@ -272,16 +303,27 @@ def _tell_guarded(parts: _Parts, guarded: Json) -> None:
     )
 
 
-def _measured(title: str, interval: Json | None, raw: Json) -> dict[str, Any]:
-    """A metric with its 95 % interval, or with why there is none."""
+_HELD: Final[Mapping[str, str]] = {
+    "holds": "Beside the live model: not worse beyond chance",
+    "worse": "Beside the live model: worse beyond chance",
+    "cant_say": "Beside the live model: can't say",
+}
+"""What a guarded slice's verdict is called."""
+
+_PER_1000: Final = "For 1,000 rows of the hold-out."
+
+
+def _measured(title: str, interval: Json | None, raw: Json, of: str = "") -> dict[str, Any]:
+    """A metric with its 95 % interval, or with why there is none; `of` says what it was measured on."""
     found = interval or {}
     value, low, high = (found.get(each) for each in ("value", "low", "high"))
-    notes = []
+    notes = [of] if of else []
     if low is not None and high is not None:
         _, shown_low, shown_high = told_apart(value, low, high)
         notes.append(f"95 % interval {shown_low} to {shown_high}.")
     elif raw.get("shortage"):
-        notes.append(f"How sure this is can't be said: {raw['shortage']}.")
+        said = "It is undefined" if value is None else "It can't be said how sure this is"
+        notes.append(f"{said}: {raw['shortage']}.")
     made: dict[str, Any] = {"name": _name(title), "type": "number", "value": value}
     if value is None:
         made |= {"type": "string", "value": UNDEFINED}
@@ -349,8 +391,8 @@ def _tell_lineage(parts: _Parts, lineage: Json) -> None:
     parts.hyperparameters = [
         {"name": _name(name), "value": _name(value)}
         for name, value in sorted(given.items())
-        # The champion's digest is no setting of the model.
-        if str(value) != "" and name != "champion_sha256"
+        # The champion's digest is no setting of the model, and what the threshold serves is told in words.
+        if str(value) != "" and name not in ("champion_sha256", "decision_goal")
     ][:_HYPERPARAMETERS]
     if len(given) > _HYPERPARAMETERS:
         parts.caveats.append(f"Only the first of {len(given):,} hyperparameters are listed.")
@@ -365,6 +407,7 @@ def _tell_lineage(parts: _Parts, lineage: Json) -> None:
         data_version=run.get("data_version"),
         code_sha256=run.get("code_sha256"),
         instance_type=run.get("instance_type"),
+        source_commit=run.get("source_commit"),
     )
     for split, rows in (lineage.get("fitted") or {}).items():
         parts.counts.append({"name": f"rows fitted, of {split}", "value": rows})
@@ -389,12 +432,11 @@ def _tell_report(parts: _Parts, report: Json) -> None:
 
 
 def _tell_split(parts: _Parts, split: Json) -> None:
-    by = split.get("by")
-    if by is None:
+    how = split_in_words(split)
+    if how is None:
         return
-    decides = _joined(by) if isinstance(by, list) else str(by)
-    parts.observations.append(f"The split of the rows is decided by: {decides}.")
-    parts.note(split_by=decides, group_column=split.get("group"), groups=_counted(split.get("groups")))
+    parts.observations.append(f"Rows are split {how}.")
+    parts.note(split=how, group_column=split.get("group"), groups=_counted(split.get("groups")))
     boundaries = split.get("boundaries")
     if boundaries:
         ends = {name: boundaries.get(name) for name in ("validation_from", "test_from")}
@@ -438,7 +480,7 @@ def _content(identity: Identity, parts: _Parts) -> dict[str, Any]:
     return _without_empty(
         {
             "model_overview": {
-                "model_creator": _cut(f"dropforge, the model {identity.model_name}", _SHORT),
+                "model_creator": "dropforge",
                 "model_artifact": [_cut(identity.archive, _SHORT)],
             },
             "intended_uses": {

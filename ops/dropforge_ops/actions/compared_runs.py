@@ -7,10 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from dropforge.domain.decision_goal import Wish
+from dropforge.domain.decision_words import goal_in_words
+from dropforge.domain.errors import InvalidDecisionGoal
 from dropforge.domain.figures import told_apart
 from dropforge.domain.metric_registry import metric_title
 from dropforge.domain.model_card import RunDocuments
 from dropforge.domain.records import Run
+from dropforge.domain.split_words import split_in_words
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.actions.decisions import parse_version
 from dropforge_ops.errors import NotFound, UsageError
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from dropforge_ops.actions.holdouts import Paired
 
 _VERSION: Final = re.compile(r"v?\d{1,8}|arn:[^:]+:sagemaker:.*")
+_TOLD_APART: Final = ("champion_sha256", "seed", "decision_goal")
 _NEAR: Final = 100
 _NAMED: Final = 5
 """Objects, columns and slices that only one side has, by name; the rest are counted."""
@@ -203,10 +208,9 @@ def _lineage(side: Side) -> Json:
 def _parameters(side: Side) -> dict[str, Any]:
     lineage, metric = _lineage(side), side.metric
     given = dict(lineage.get("hyperparameters") or side.run.hyperparameters)
-    # The champion's digest is no setting, and the seed has a line of its own.
-    settings = {
-        name: value for name, value in sorted(given.items()) if name not in ("champion_sha256", "seed")
-    }
+    # The champion's digest is no setting; the seed and what a threshold serves have lines of their own.
+    settings = {name: value for name, value in sorted(given.items()) if name not in _TOLD_APART}
+    decision = side.judgement.get("decision") or {}
     return {
         "estimator": lineage.get("estimator"),
         "seed": lineage.get("seed"),
@@ -214,15 +218,26 @@ def _parameters(side: Side) -> dict[str, Any]:
         "deciding metric": metric.get("name"),
         "threshold of the gate": metric.get("threshold"),
         "positive class": metric.get("positive_class"),
-        "decision threshold": (side.judgement.get("decision") or {}).get("threshold"),
+        "decision threshold": decision.get("threshold"),
+        "the threshold serves": _goal(given.get("decision_goal")),
         "trigger": side.run.trigger,
     }
+
+
+def _goal(text: str | None) -> str | None:
+    """The goal of a decision threshold, which a job gets as JSON, in words."""
+    if not text:
+        return None
+    try:
+        return goal_in_words(Wish.from_json(text).goal.to_dict())
+    except InvalidDecisionGoal:
+        return text
 
 
 def _code(side: Side) -> dict[str, Any]:
     run = _lineage(side).get("run") or {}
     return {
-        "commit": side.run.source_commit,
+        "commit": run.get("source_commit") or side.run.source_commit,
         "training code": run.get("code_sha256"),
         "instance type": run.get("instance_type"),
     }
@@ -250,7 +265,6 @@ def _data(first: Side, second: Side) -> Part:
 def _counts(side: Side) -> dict[str, Any]:
     report, manifest = side.documents.report or {}, side.documents.manifest or {}
     split = report.get("split") or {}
-    by = split.get("by")
     found: dict[str, Any] = {"objects": len(manifest["objects"])} if "objects" in manifest else {}
     found |= {"drops taken": side.run.drops}
     found |= {f"rows {name}": count for name, count in (report.get("rows") or {}).items()}
@@ -259,7 +273,7 @@ def _counts(side: Side) -> dict[str, Any]:
     }
     found |= {f"rows fitted of {name}": rows for name, rows in (_lineage(side).get("fitted") or {}).items()}
     found |= {
-        "split by": ", ".join(map(str, by)) if isinstance(by, list) else by,
+        "split": split_in_words(split),
         "groups": split.get("groups"),
     }
     boundaries = split.get("boundaries") or {}
@@ -289,6 +303,10 @@ def _metrics(side: Side) -> dict[str, Any]:
     }
     for name, each in sorted(compared.items(), key=lambda item: item[0] != metric.get("name")):
         found[metric_title(name, positive)] = _interval(each.get("candidate"))
+    decision = side.judgement.get("decision") or {}
+    for name, errors in (("cost per 1,000 rows", "chosen"), ("cost by the likelier class", "argmax")):
+        if (cost := (decision.get(errors) or {}).get("cost_per_1000")) is not None:
+            found[name] = _interval(cost)
     return found
 
 

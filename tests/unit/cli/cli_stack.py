@@ -368,7 +368,7 @@ class CliStack:
             "model_digest": digest,
         }  # fmt: skip
         if undecided:
-            message = "How sure auc is can't be said: of 'yes' there are 3."
+            message = "It can't be said how sure auc is: of 'yes' there are 3."
             content |= {"verdict": "undecided", "accepted": False}
             content["reasons"] = [{"code": "TooFewToTell", "message": message}]
         if champion:

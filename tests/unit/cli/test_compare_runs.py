@@ -19,6 +19,7 @@ from tests.unit.judging.test_judge_model_use_case import model_archive, tarball
 
 from dropforge.application.judge_model import JudgeRequest, judge_model
 from dropforge.domain.comparison import compare
+from dropforge.domain.decision_goal import Goal, Wish
 from dropforge.domain.gate import GatePolicy
 from dropforge.domain.metric_registry import METRICS
 from dropforge.domain.metrics import Scored
@@ -177,6 +178,33 @@ def test_says_what_differs_and_only_that(shelf: Shelf) -> None:
     assert "rows read" in text
     assert "rows kept" not in text
     assert "rows kept" in printed(found, every=True)
+
+
+def test_what_a_threshold_serves_and_costs_is_told_in_words(shelf: Shelf) -> None:
+    for run, costs, cost in (("one", (1.0, 20.0), 31.5), ("two", (1.0, 50.0), 28.0)):
+        folder = f"s3://data/models/{run}"
+        judgement = json.loads(shelf.store.read(f"{folder}/judgement.json"))
+        span = {"value": cost, "low": cost - 5, "high": cost + 5}
+        errors = {"cost_per_1000": span, "precision": span, "recall": span}
+        decision = {"threshold": 0.05, "chosen": errors, "argmax": errors}
+        shelf.store.write(
+            f"{folder}/judgement.json", json.dumps({**judgement, "decision": decision}).encode()
+        )
+        lineage = json.loads(shelf.store.read(f"{folder}/lineage.json"))
+        lineage["hyperparameters"] = {"decision_goal": Wish(Goal(*costs), "yes").to_json()}
+        shelf.store.write(f"{folder}/lineage.json", json.dumps(lineage).encode())
+    found = shelf.compare("one", "two")
+    serves = row(found, "Parameters", "the threshold serves")
+    assert serves.shown == ("a false alarm costs 1, a miss 20", "a false alarm costs 1, a miss 50")
+    assert "decision_goal" not in [each.name for each in part(found, "Parameters").rows]
+    assert row(found, "Metrics", "cost per 1,000 rows").shown == ("31.5 [26.5, 36.5]", "28 [23, 33]")
+
+
+def test_the_commit_is_told_by_the_lineage_where_the_ledger_has_forgotten_the_run(shelf: Shelf) -> None:
+    uri = "s3://data/models/one/lineage.json"
+    lineage = json.loads(shelf.store.read(uri))
+    shelf.store.write(uri, json.dumps({**lineage, "run": {"source_commit": "c" * 40}}).encode())
+    assert row(shelf.compare("one", "two"), "Code", "commit").first == "c" * 40
 
 
 def test_the_paired_difference_is_that_of_the_rows_in_both_holdouts(shelf: Shelf) -> None:

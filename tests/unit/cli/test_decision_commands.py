@@ -34,7 +34,10 @@ def test_what_the_gate_cannot_say_is_approved_by_somebody_who_says_why(stack, on
     stack.apply_decisions(deploys=False)
     outcome = on_stack("approve", "latest", "--yes")
     assert outcome.exit_code == 1
-    assert "The gate can't say whether this candidate is good enough: How sure auc is" in outcome.stderr
+    assert (
+        "The gate can't say whether this candidate is good enough: It can't be said how sure auc is"
+        in outcome.stderr
+    )
     assert "--reason TEXT" in outcome.stderr
     assert not stack.sagemaker.updates
     outcome = on_stack("approve", "latest", "--reason", "checked by hand", "--yes", "--json")

@@ -115,10 +115,13 @@ def test_tells_from_which_probability_on_a_row_gets_the_label_and_what_errors_co
     judgement = on_stack("runs", "the-run", "--json").json["judgement"]
     span = {"value": 12.5, "low": 8.0, "high": 20.0}
     chosen = {"cost_per_1000": span, "precision": span, "recall": span}
+    chosen_on = {"rows": 455, "positives": 170, "source": "validation"}
     decision = {"positive_class": "malignant", "threshold": 0.0196, "chosen": chosen, "argmax": chosen}
+    decision["chosen_on"] = chosen_on
     stack.write("models/the-run/judgement.json", {**judgement, "decision": decision})
     shown = " ".join(on_stack("runs", "the-run").stdout.split())
     assert "A row is called 'malignant' from a probability of 0.0196 on." in shown
+    assert "That was chosen on 455 validation rows; 170 of them are 'malignant'." in shown
     assert "Errors cost 12.5 [8, 20] per 1,000 rows of the hold-out." in shown
     shares = {**chosen, "cost_per_1000": None, "recall": {"value": 0.5, "low": None, "high": None}}
     stack.write("models/the-run/judgement.json", {**judgement, "decision": {**decision, "chosen": shares}})

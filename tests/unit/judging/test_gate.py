@@ -178,7 +178,7 @@ def test_cannot_say_when_a_class_is_missing():
     judgement = judge(one_class, GatePolicy())
     assert judgement.verdict == "undecided"
     assert codes(judgement) == ["TooFewToTell", "FirstModel"]
-    assert "of 'yes' there are 0" in judgement.reasons[0].message
+    assert "undefined on this hold-out: no row is 'yes'" in judgement.reasons[0].message
 
 
 def test_cannot_say_when_the_regressions_target_does_not_vary():

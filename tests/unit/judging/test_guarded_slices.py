@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -12,6 +14,7 @@ from dropforge.domain.guarded_slices import disparity
 from dropforge.domain.holdout import HoldOut, Slice
 from dropforge.domain.metrics import Scored
 from dropforge.domain.shares import student_quantile
+from dropforge.domain.slice_words import WHAT_HELPS, named_slices, slices_told
 from dropforge.domain.slicing import MISSING, OTHERS, Slicing
 from dropforge.domain.verdicts import Verdict
 
@@ -89,6 +92,56 @@ def test_a_parameter_decides_what_follows_from_a_slice_with_too_few_rows(setting
     assert "region is 'east': it takes 30 rows, and there are 12" in said.message
     assert judgement.slices[2]["verdict"] == "cant_say"
     assert judgement.slices[2]["difference"]["low"] is None
+
+
+def with_one_class_in(holdout, code):
+    """The same hold-out, where a slice has rows of one class alone."""
+    target = np.where(holdout.slice_codes[:, 0] == code, 0, holdout.target)
+    return replace(holdout, target=target)
+
+
+def test_a_slice_without_a_value_says_why_and_what_would_help():
+    judgement = judge(with_one_class_in(holdout_of(), 1), GatePolicy())
+    south = judgement.slices[1]
+    assert (south["value"], south["untold"]) == (None, "no row is 'yes'")
+    assert south["shortage"] == "it takes 10 rows of each class, and of 'yes' there is none"
+    [told] = slices_told(judgement.slices, "auc")
+    assert "auc is undefined in 1 (region is 'south': no row is 'yes')." in told
+    assert "1 compared with the live model, none worse beyond chance." in told
+    assert told.endswith(WHAT_HELPS)
+    assert "can't be compared" not in told
+
+
+def test_slices_of_which_none_has_a_value_are_told_all_the_same():
+    holdout = holdout_of(champion=False)
+    slices = [
+        {**each, "value": None, "untold": "no row is 'yes'"} for each in judge(holdout, GatePolicy()).slices
+    ]
+    [told] = slices_told(slices, "auc")
+    assert told.startswith(
+        "Guarded slices: auc is undefined in 2 (region is 'north': no row is 'yes'; region"
+    )
+
+
+def test_a_slice_that_is_too_small_to_compare_is_named_with_what_it_takes():
+    judgement = judge(holdout_of(small=12), GatePolicy())
+    [told] = slices_told(judgement.slices, "auc")
+    assert "1 can't be compared (region is 'east': it takes 30 rows, and there are 12)." in told
+    assert judgement.slices[0]["untold"] is None
+
+
+def test_a_slice_that_is_only_shown_says_why_it_has_no_value():
+    shown = replace(
+        with_one_class_in(holdout_of(), 1), slices=(Slice("region", ("north", "south", "east"), None),)
+    )
+    north, south = judge(shown, GatePolicy()).slices
+    assert (north["untold"], south["untold"]) == (None, "no row is 'yes'")
+
+
+def test_of_many_slices_a_sentence_names_five():
+    slices = [("region", f"r{n}", "it takes 30 rows, and there are 2") for n in range(7)]
+    assert named_slices(slices).count("region is") == 5
+    assert named_slices(slices).endswith("; and 2 more")
 
 
 def test_a_first_model_is_not_held_to_slices_and_they_are_shown():

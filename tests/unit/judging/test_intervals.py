@@ -149,7 +149,7 @@ def test_an_interval_is_told_from_as_many_rows_of_the_rarer_class_on_as_it_holds
     assert found.candidate.is_told == told
     assert (found.shortage is None) == told
     if not told:
-        assert f"of 'yes' there are {positives}" in found.shortage
+        assert f"of 'yes' there {f'are {positives}' if positives else 'is none'}" in found.shortage
 
 
 def test_a_difference_takes_ten_rows_of_each_class():

@@ -260,14 +260,23 @@ def test_one_time_for_all_rows_is_refused():
     )
 
 
+def test_a_time_that_no_row_has_is_refused_as_such():
+    told = refused(UnsuitableSplitColumn, orders(200, spelled=lambda _: ""), time="at")
+    assert told.startswith("The split column 'at' has no values, so nothing says which rows are newer.")
+
+
 def test_two_times_leave_training_empty():
     told = refused(EmptySplit, orders(200, spelled=lambda hour: 2020 + hour // 100), time="at")
     assert told.startswith("No row is left for train where 'at' splits the rows: validation begins at 2020")
+    assert "too few different ones for three" in told
+    assert "earlier run" not in told
 
 
 def test_groups_that_are_all_tested_leave_the_other_splits_empty():
     told = refused(EmptySplit, orders(200, customers=2), time="at", group="customer")
-    assert "180 older rows are left out" in told
+    assert "180 older rows are left out, because their 'customer' occurs in the test" in told
+    assert "Drop rows of more groups" in told
+    assert "newer rows" not in told
 
 
 def test_rows_later_than_now_are_refused_where_they_are_many_and_told_where_they_are_few():

@@ -157,6 +157,58 @@ def test_the_card_says_how_rows_were_split() -> None:
     assert (by_group["group_column"], by_group["groups"]) == ("g", "40")
 
 
+def test_the_card_says_in_words_how_rows_were_split_and_what_the_model_is_called() -> None:
+    for case, said in {
+        "split by time": "by time: the newest rows by 'day' test, those before them validate",
+        "split by group": "by groups: all rows of one 'g' lie in the same split",
+    }.items():
+        content = draft(IDENTITY, a_run(case))
+        assert content["additional_information"]["custom_details"]["split"] == said
+        assert f"Rows are split {said}." in content["training_details"]["training_observations"]
+        assert content["model_overview"]["model_creator"] == "dropforge"
+        assert content["additional_information"]["custom_details"]["model_name"] == "model"
+
+
+def test_the_card_says_what_a_threshold_serves_and_costs_and_on_what_it_was_chosen() -> None:
+    found = a_run("labels by a threshold")
+    content = draft(IDENTITY, found)
+    costs = {each["name"]: each for each in group_of(content, "Decision threshold")}
+    chosen = found.judgement["decision"]["chosen"]["cost_per_1000"]
+    assert costs["cost, with the threshold"]["value"] == chosen["value"]
+    assert "95 % interval" in costs["cost, with the threshold"]["notes"]
+    assert "saved of the likelier class's cost" in costs
+    details = content["additional_information"]["custom_details"]
+    assert details["threshold_serves"] == "a false alarm costs 1, a miss 7"
+    (evaluation,) = content["evaluation_details"]
+    assert "That was chosen on 1,800 training and validation rows" in evaluation["evaluation_observation"]
+    assert "rarer class" not in json.dumps(content)
+
+
+def test_few_rows_of_a_class_are_among_the_limits_of_a_threshold() -> None:
+    found = a_run("labels by a threshold")
+    decision = found.judgement["decision"]
+    few = {**decision, "chosen_on": {**decision["chosen_on"], "positives": 12}}
+    content = draft(IDENTITY, replace(found, judgement={**found.judgement, "decision": few}))
+    limits = content["intended_uses"]["factors_affecting_model_efficiency"]
+    assert "chosen on 12 rows of the rarer class" in limits
+
+
+def test_the_card_says_how_guarded_slices_are_held_and_why_one_has_no_value() -> None:
+    slices = [
+        {"slice": "sex", "label": "f", "rows": 80, "value": 0.9, "low": 0.8, "high": 0.95, "guarded": True,
+         "verdict": "holds", "shortage": None, "untold": None},
+        {"slice": "sex", "label": "x", "rows": 40, "value": None, "low": None, "high": None, "guarded": True,
+         "verdict": "cant_say", "shortage": "it takes 10", "untold": "no row is 'yes'"},
+    ]  # fmt: skip
+    judgement = {"metric": {"name": "auc", "value": 0.9}, "verdict": "accepted", "slices": slices}
+    content = draft(IDENTITY, RunDocuments(judgement=judgement))
+    held, untold = (each["notes"] for each in group_of(content, "Slices"))
+    assert held == "80 rows. 95 % interval 0.8 to 0.95. Beside the live model: not worse beyond chance."
+    assert untold == (
+        "40 rows. It is undefined: no row is 'yes'. Beside the live model: can't say: it takes 10."
+    )
+
+
 def test_the_card_says_how_guarded_slices_are_treated() -> None:
     columns = [
         {

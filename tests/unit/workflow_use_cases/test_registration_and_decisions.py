@@ -47,10 +47,10 @@ def test_registers_a_package_with_its_lineage_and_waits():
 def test_reviewers_are_told_first_what_the_gate_cannot_say():
     world = World()
     admission = world.admit(a_drop(1))
-    reasons = [{"code": "TooFewToTell", "message": "How sure auc is can't be said."}]
+    reasons = [{"code": "TooFewToTell", "message": "It can't be said how sure auc is."}]
     registration = world.register(admission, verdict="undecided", accepted=False, reasons=reasons)
     assert registration.notes[0] == "The gate can't say whether this candidate is good enough:"
-    assert registration.notes[1] == "- How sure auc is can't be said."
+    assert registration.notes[1] == "- It can't be said how sure auc is."
     (registered,) = world.registry.registered.values()
     assert registered.package.status == "PendingManualApproval"
     assert registered.request.metadata["gate_verdict"] == "undecided"

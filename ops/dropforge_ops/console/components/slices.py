@@ -9,6 +9,7 @@ from typing import Final
 from nicegui import html
 
 from dropforge.domain.figures import figure
+from dropforge.domain.slice_words import WHAT_HELPS
 from dropforge_ops.console.components.intervals import interval_bar, scale_of
 from dropforge_ops.console.components.layout import card
 from dropforge_ops.console.components.tables import Column, Table
@@ -73,7 +74,7 @@ def _draw_table(slices: Sequence[SliceRow], verdict: Judged, label: str) -> None
     columns = [
         Column[SliceRow]("Slice", lambda row: f"{row.column} = {row.label}"),
         Column("Rows", lambda row: f"{row.rows:,}", kind="number", narrow=False),
-        Column(verdict.deciding.name, lambda row: figure(row.candidate.value), kind="number"),
+        Column(verdict.deciding.name, _draw_value, kind="number"),
         Column(
             "",
             lambda row: interval_bar(row.candidate, low, high, mark=overall.value, tone="first"),
@@ -86,6 +87,15 @@ def _draw_table(slices: Sequence[SliceRow], verdict: Judged, label: str) -> None
             Column("", _draw_side),
         ]
     Table(columns, lambda row: f"{row.column}={row.label}", label=label).show(slices)
+    if any(row.untold or row.verdict == "cant_say" for row in slices):
+        html.p(f"About slices without a figure or a verdict: {WHAT_HELPS}").classes("dim")
+
+
+def _draw_value(row: SliceRow) -> None:
+    """The value, and why there is none or no interval."""
+    html.span(figure(row.candidate.value))
+    if row.untold:
+        html.div(row.untold).classes("hint")
 
 
 def draw_gain(span: Span | None) -> None:
@@ -97,7 +107,7 @@ def draw_gain(span: Span | None) -> None:
 def _draw_side(row: SliceRow) -> None:
     if row.verdict in _VERDICTS:
         chip(*_VERDICTS[row.verdict])
-        if row.shortage:
+        if row.shortage and row.candidate.value is not None:
             html.div(row.shortage).classes("hint")
     elif row.difference is not None:
         chip(*side_word(row.difference))

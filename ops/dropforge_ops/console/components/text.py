@@ -11,6 +11,7 @@ from nicegui.element import Element
 
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, RunStatus
+from dropforge.domain.verdicts import Verdict
 from dropforge_ops.render import duration
 
 # A colour never stands alone: each chip says in words what it means.
@@ -31,6 +32,13 @@ _TONES: Final[Mapping[str, str]] = {
 }
 
 
+_VERDICTS: Final[Mapping[Verdict, tuple[str, str]]] = {
+    Verdict.ACCEPTED: ("accepted", "ok"),
+    Verdict.REJECTED: ("refused", "bad"),
+    Verdict.UNDECIDED: ("can't say", "warn"),
+}
+
+
 def chip(text: str, tone: str = "mute", *, title: str | None = None) -> Element:
     """A word on a coloured ground. ``tone`` is ok, warn, bad, run or mute."""
     made = html.span(text).classes(f"chip {tone}")
@@ -42,6 +50,11 @@ def chip(text: str, tone: str = "mute", *, title: str | None = None) -> Element:
 def status_chip(status: str) -> Element:
     """The chip of a run's status, of an approval, or of a word of a similar kind."""
     return chip(status.replace("_", " "), _TONES.get(status, "mute"))
+
+
+def verdict_chip(verdict: Verdict) -> Element:
+    """The chip of what the gate says."""
+    return chip(*_VERDICTS[verdict])
 
 
 def moment(at: datetime | str | None, *, empty: str = "–") -> Element:

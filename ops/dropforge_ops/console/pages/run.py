@@ -7,18 +7,20 @@ from typing import Final
 
 from nicegui import html, ui
 
+from dropforge.domain.decision_words import decision_in_words
 from dropforge.domain.records import Run, RunStatus
 from dropforge_ops.actions.advice import remedy
 from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
 from dropforge_ops.console.components.layout import card
 from dropforge_ops.console.components.live import Part, poll
 from dropforge_ops.console.components.state_graph import StateGraphView, words
-from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
+from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip, verdict_chip
 from dropforge_ops.console.components.timeline import draw_timeline
 from dropforge_ops.console.components.told_data import draw_told_data
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.reading.aws_pages import execution_page, log_group_page
+from dropforge_ops.console.reading.models import Judged
 from dropforge_ops.console.reading.run_view import FORGOTTEN, MachineView, RunFollowing, RunView
 from dropforge_ops.console.reading.state_detail import LogLines, Stay, read_log, read_stays
 from dropforge_ops.console.reading.told_data import ToldData
@@ -49,6 +51,7 @@ class _RunPage:
             html.h1(found.run.run_id).classes("mono-title")
             self._status: Part[RunStatus] = Part(_draw_status)
         self._head: Part[Run] = Part(lambda run: _draw_head(context, run))
+        self._verdict: Part[tuple[Judged | None, Run]] = Part(_draw_verdict)
         self._machines = _Machines(context, found)
         with card("From drop to decision"):
             self._timeline = Part(draw_timeline)
@@ -59,6 +62,7 @@ class _RunPage:
         """Show how the run stands now."""
         self._status.show(found.run.status)
         self._head.show(found.run)
+        self._verdict.show((found.verdict, found.run))
         self._timeline.show(found.timeline)
         self._data.show(found.data)
         self._machines.show(found)
@@ -90,6 +94,23 @@ def _draw_head(context: Context, run: Run) -> None:
                 "execution": lambda: _draw_execution(context, run),
             },
         )
+
+
+def _draw_verdict(told: tuple[Judged | None, Run]) -> None:
+    """What the gate said, and where all that it said it by is shown."""
+    verdict, run = told
+    if verdict is None:
+        return
+    page = f"/models/refused/{run.run_id}" if run.version is None else f"/models/{run.version}"
+    with card("Verdict of the gate"):
+        with html.div().classes("inline"):
+            verdict_chip(verdict.verdict)
+            link("Everything that it was judged by", page)
+        # The head of the page tells why a candidate was refused.
+        for reason in () if run.reasons else verdict.reasons:
+            html.p(reason)
+        if verdict.decision is not None:
+            html.p(" ".join(decision_in_words(verdict.decision)))
 
 
 def _draw_version(version: int | None) -> None:

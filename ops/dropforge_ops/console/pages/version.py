@@ -33,7 +33,7 @@ from dropforge_ops.console.components.layout import card
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.slices import draw_gain, draw_slices
 from dropforge_ops.console.components.tables import Column, Table
-from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip
+from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip, verdict_chip
 from dropforge_ops.console.components.thresholds import Explorer
 from dropforge_ops.console.components.told_data import draw_told_data
 from dropforge_ops.console.context import Context
@@ -204,7 +204,7 @@ def _draw_verdict(review: Review) -> None:
     row = verdict.deciding
     with card("Verdict"):
         with html.div().classes("inline"):
-            chip(*_SAID[verdict.verdict])
+            verdict_chip(verdict.verdict)
             html.span(headline(verdict)).classes("strong")
         low, high = scale_of(row.candidate, row.champion, also=(verdict.threshold,))
         with html.div().classes("duel"):
@@ -240,13 +240,6 @@ def _draw_verdict(review: Review) -> None:
             ).classes("dim")
 
 
-_SAID: Final[Mapping[Verdict, tuple[str, str]]] = {
-    Verdict.ACCEPTED: ("accepted", "ok"),
-    Verdict.REJECTED: ("refused", "bad"),
-    Verdict.UNDECIDED: ("can't say", "warn"),
-}
-
-
 def _duel_row(
     name: str, text: str, span: Span, low: float, high: float, mark: float | None, tone: str
 ) -> None:
@@ -270,18 +263,23 @@ def _draw_metrics(review: Review) -> None:
                 chip("decides", "run")
         html.div(MEANINGS.get(row.name, "")).classes("hint")
 
-    def value(span: Span | None) -> None:
+    def value(span: Span | None, untold: str | None = None) -> None:
         html.span(figure(None if span is None else span.value))
-        html.div(between(span)).classes("hint")
+        html.div(between(span) or untold or "").classes("hint")
+
+    def gain(row: MetricRow) -> None:
+        draw_gain(row.difference)
+        if row.difference is not None and row.difference_untold:
+            html.div(row.difference_untold).classes("hint")
 
     columns = [
         Column("Metric", name),
-        Column("Candidate", lambda row: value(row.candidate), kind="number"),
+        Column("Candidate", lambda row: value(row.candidate, row.untold), kind="number"),
     ]
     if has_champion:
         columns += [
             Column("Live then", lambda row: value(row.champion), kind="number", narrow=False),
-            Column("Gain", lambda row: draw_gain(row.difference), kind="number"),
+            Column("Gain", gain, kind="number"),
             Column("", lambda row: difference_bar(row.difference, reach_of(row.difference)), narrow=False),
             Column("", lambda row: _side(row.difference), narrow=False),
         ]
@@ -410,7 +408,7 @@ def _draw_lineage(review: Review) -> None:
                 "trained archive": lineage.get("model_data_url"),
                 "data version": run.get("data_version"),
                 "contract": lineage.get("contract_hash"),
-                "commit": None if review.run is None else review.run.source_commit,
+                "commit": run.get("source_commit") or (review.run and review.run.source_commit),
                 "code": run.get("code_sha256"),
                 "training job": run.get("training_job_arn"),
                 "instance type": run.get("instance_type"),

@@ -74,7 +74,10 @@ class Span:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of both models; a ``difference`` above 0 is a gain, whichever way the metric goes."""
+    """One metric of both models; a ``difference`` above 0 is a gain, whichever way the metric goes.
+
+    ``untold`` and ``difference_untold`` say why there is no value or no interval; None where there is.
+    """
 
     name: str
     greater_is_better: bool
@@ -82,6 +85,8 @@ class MetricRow:
     candidate: Span
     champion: Span | None
     difference: Span | None
+    untold: str | None = None
+    difference_untold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class SliceRow:
     is_guarded: bool = False
     verdict: str | None = None
     shortage: str | None = None
+    untold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -316,6 +322,8 @@ def _metric_row(name: str, raw: Mapping[str, Any], decides: bool) -> MetricRow:
         Span.of(raw.get("candidate")) or Span(None),
         Span.of(raw.get("champion")),
         Span.of(raw.get("difference")),
+        raw.get("shortage"),
+        raw.get("difference_shortage"),
     )
 
 
@@ -330,6 +338,7 @@ def _slice_row(raw: Mapping[str, Any]) -> SliceRow:
         bool(raw.get("guarded")),
         raw.get("verdict"),
         raw.get("shortage"),
+        raw.get("untold"),
     )
 
 

@@ -16,6 +16,7 @@ from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, ModelVersion, Run, RunStatus
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.actions.drops import drops_taken
+from dropforge_ops.console.reading.models import Judged
 from dropforge_ops.console.reading.state_graph import StateGraph, Step
 from dropforge_ops.console.reading.told_data import ToldData, read_told_data
 from dropforge_ops.errors import NotFound, code_of
@@ -105,6 +106,7 @@ class RunView:
     machines: tuple[MachineView, ...]
     timeline: tuple[Moment, ...]
     data: ToldData | None = None
+    verdict: Judged | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -124,6 +126,7 @@ class RunFollowing:
     _drops: list[SeenDrop] | None = None
     _is_forgotten: bool = False
     _data: ToldData | None = None
+    _verdict: Judged | None = None
     _looked_after: int = -1
 
     def look(self) -> RunView:
@@ -140,21 +143,27 @@ class RunFollowing:
             self._drops = seen_drops(self.target.client("s3"), self.ledger.get_drops(taken))
         follower = self._followed(run)
         model = None if run.version is None else self.ledger.get_model(run.version)
+        self._read_told(len(follower.all_visits))
         return RunView(
             run=run,
             execution_status=FORGOTTEN if self._is_forgotten else follower.status,
             machines=tuple(self._machines(follower, run)),
             timeline=tuple(timeline(run, self._drops, model, follower.all_visits)),
-            data=self._told_data(len(follower.all_visits)),
+            data=self._data,
+            verdict=self._verdict,
         )
 
-    def _told_data(self, visits: int) -> ToldData | None:
-        """What became of the data; asked for again only when another state has been entered."""
-        if self._data is None and visits != self._looked_after:
-            self._looked_after = visits
-            documents = Documents(self.target.client("s3"))
+    def _read_told(self, visits: int) -> None:
+        """Read what became of the data, and the verdict; again only when another state has been entered."""
+        if visits == self._looked_after:
+            return
+        self._looked_after = visits
+        documents = Documents(self.target.client("s3"))
+        if self._data is None:
             self._data = read_told_data(self.run_id, self.target.bucket, self.ledger, documents)
-        return self._data
+        if self._verdict is None:
+            judged = documents.content(f"s3://{self.target.bucket}/models/{self.run_id}/judgement.json")
+            self._verdict = None if judged is None else Judged.of(judged)
 
     def _followed(self, run: Run) -> Follower:
         if self._follower is None:
