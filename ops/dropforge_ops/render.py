@@ -135,6 +135,8 @@ DISPARITY: Final[Mapping[str, str]] = {
 }
 """How a judgement's measures of disparity are titled where people read them."""
 
+NO_DISPARITY: Final = "it takes two slices with enough rows"
+
 _SLICE_VERDICTS: Final[Mapping[str | None, str]] = {"cant_say": "can't say", None: ""}
 
 
@@ -161,6 +163,8 @@ def show_slices(content: Mapping[str, Any], console: Console) -> None:
         for model, values in column["disparity"].items():
             if values is not None:
                 told = ", ".join(f"{title} {number(values[each])}" for each, title in DISPARITY.items())
+                if not any(each is not None for each in values.values()):
+                    told = NO_DISPARITY
                 say(console, f"disparity by {column['name']}, {model}: {told}")
 
 

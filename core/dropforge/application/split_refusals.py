@@ -33,7 +33,8 @@ def refuse_unsplit(splits: SplitCounts, contract: Contract, boundaries: Boundari
 
 
 def _refuse_groups(splits: SplitCounts, name: str) -> None:
-    rows, groups = sum(splits.rows.values()), splits.groups or 0
+    # Rows that go to no split, because their groups are tested, belong to groups all the same.
+    rows, groups = sum(splits.rows.values()) + (splits.left_out or 0), splits.groups or 0
     if groups == 1:
         raise ConstantSplitColumn(
             f"The group column {name!r} is the same in all {rows:,} rows, so there is only one group and "

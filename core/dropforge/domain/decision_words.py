@@ -32,6 +32,11 @@ def decision_in_words(decision: Mapping[str, Any]) -> list[str]:
             f"Errors cost {ours} per 1,000 rows of the hold-out. With the likelier class as the label they "
             f"would cost {theirs}."
         )
+        if (saving := decision.get("saving_per_1000")) is not None and saving["value"]:
+            told.append(f"On the same rows that {_saved(saving)}.")
+        live = (decision.get("champion") or {}).get("cost_per_1000")
+        if live is not None:
+            told.append(f"The live model's labels cost {_spans(live)[0]} there.")
     else:
         (precision,), (recall,) = _spans(chosen["precision"]), _spans(chosen["recall"])
         likelier = (
@@ -80,6 +85,14 @@ def _chosen_in_words(choice: Mapping[str, Any], positive: str) -> str:
     rarer, what = min((positives, repr(positive)), (negatives, f"not {positive!r}"))
     counted = f"{f'{rarer:,}' if rarer else 'none'} of them {'is' if rarer < 2 else 'are'} {what}"
     return f"That was chosen on {choice['rows']:,} {_SOURCES[choice['source']]}; {counted}."
+
+
+def _saved(saving: Mapping[str, Any]) -> str:
+    if saving["value"] > 0:
+        return f"saves {_spans(saving)[0]}"
+    ends = {"value": "value", "low": "high", "high": "low"}
+    loss = {name: None if saving[end] is None else -saving[end] for name, end in ends.items()}
+    return f"costs {_spans(loss)[0]} more"
 
 
 def _spans(*intervals: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dropforge.domain import figures
 
-WHAT_HELPS: Final = "More hold-out rows of them would tell, or a column with fewer, larger slices."
+WHAT_HELPS: Final = "More hold-out rows of such a slice would tell, or a column with fewer, larger slices."
 """What those are told who wonder at a slice without a verdict, or without a figure."""
 
 _NAMED: Final = 5

@@ -10,6 +10,7 @@ from tests.unit.cli.cli_stack import CONTRACT
 
 from dropforge.domain.contract import Column
 from dropforge.domain.records import RunStatus
+from dropforge.domain.slice_words import WHAT_HELPS
 from dropforge.domain.triggers import run_id_of_execution
 from dropforge_ops.actions.replays import DATA
 from dropforge_ops.render import DISPARITY
@@ -108,6 +109,30 @@ def test_shows_the_slices_of_a_run_the_guarded_ones_with_their_verdicts(stack, o
     assert re.search(r"ward = a +1,200 +0.7 \[0.65, 0.75\] +-0.2 \[-0.3, -0.1\] +worse", printed)
     assert re.search(r"bed = x +40 +0.9 \[0.8, 1\]", printed)
     assert "disparity by ward, candidate: parity difference 0.25, parity ratio 0.25" in printed
+    assert WHAT_HELPS not in printed
+
+
+def test_says_why_a_slice_has_no_figure_or_no_verdict_and_what_would_help(stack, on_stack):
+    stack.trained(1, "the-run")
+    judged = json.loads(stack.write_judgement("the-run", champion=True))
+    gone = {"value": None, "low": None, "high": None}
+    takes = "it takes 10 rows of each class, and of 'yes' there"
+    judged["slices"] = [
+        {**gone, "slice": "ward", "label": "a", "rows": 40, "difference": gone, "guarded": True,
+         "verdict": "cant_say", "untold": "no row is 'yes'", "shortage": f"{takes} is none"},
+        {"slice": "ward", "label": "b", "rows": 60, "value": 0.7, "low": 0.65, "high": 0.75,
+         "difference": gone, "guarded": True, "verdict": "cant_say", "untold": None,
+         "shortage": f"{takes} are 7"},
+    ]  # fmt: skip
+    judged["guarded"] = {"columns": [{"name": "ward", "disparity": {"candidate": dict.fromkeys(DISPARITY)}}]}
+    stack.write("models/the-run/judgement.json", judged)
+    printed = " ".join(on_stack("runs", "the-run").stdout.split())
+    assert "undefined: no row is 'yes'" in printed
+    assert "is none" not in printed, "why there is no figure says as much"
+    assert "0.7 [0.65, 0.75]" in printed
+    assert "are 7" in printed
+    assert WHAT_HELPS in printed
+    assert "disparity by ward, candidate: it takes two slices with enough rows" in printed
 
 
 def test_tells_from_which_probability_on_a_row_gets_the_label_and_what_errors_cost(stack, on_stack):

@@ -34,6 +34,28 @@ def test_a_likelier_class_that_is_never_the_positive_one_is_told_in_words():
     assert text.endswith("With the likelier class as the label no row would be called 'yes'.")
 
 
+def test_reviewers_are_told_what_it_saves_and_what_the_live_models_labels_cost():
+    found = decision()
+    costs = {"value": 154.0, "low": 103.0, "high": 271.0}
+    found["chosen"] = {**found["chosen"], "cost_per_1000": costs}
+    found["argmax"] = {**found["argmax"], "cost_per_1000": {**costs, "value": 404.5}}
+    found["saving_per_1000"] = {"value": 250.5, "low": 98.0, "high": 451.0}
+    found["champion"] = found["chosen"]
+    said = decision_in_words(found)
+    assert said[-2:] == [
+        "On the same rows that saves 250.5 [98, 451].",
+        "The live model's labels cost 154 [103, 271] there.",
+    ]
+    found["champion"] = None
+    found["saving_per_1000"] = {"value": -26.5, "low": -151.5, "high": 106.0}
+    assert decision_in_words(found)[-1] == "On the same rows that costs 26.5 [-106, 151.5] more."
+    found["saving_per_1000"] = {"value": -26.5, "low": None, "high": None}
+    assert decision_in_words(found)[-1] == "On the same rows that costs 26.5 more."
+    assert decision_in_words({**found, "saving_per_1000": None, "champion": None})[-1].startswith(
+        "Errors cost"
+    )
+
+
 @pytest.mark.parametrize(
     ("positives", "counted"),
     [

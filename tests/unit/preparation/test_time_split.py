@@ -279,6 +279,17 @@ def test_groups_that_are_all_tested_leave_the_other_splits_empty():
     assert "newer rows" not in told
 
 
+def test_groups_that_all_occur_in_every_year_are_not_taken_for_single_rows():
+    """A panel: the test has one row of each, and all others are left out."""
+    lines = ["x,who,year,y"]
+    for who in range(60):
+        lines += [
+            f"{who * 7 % 13 + year},{who},{1980 + year},{'no' if who % 3 else 'yes'}" for year in range(8)
+        ]
+    told = refused(EmptySplit, "\n".join([*lines, ""]).encode(), time="year", group="who")
+    assert "420 older rows are left out, because their 'who' occurs in the test" in told
+
+
 def test_rows_later_than_now_are_refused_where_they_are_many_and_told_where_they_are_few():
     def run(asked_at: str) -> dict[str, Any]:
         store = InMemoryObjectStore()

@@ -16,7 +16,7 @@ from dropforge_ops.console.components.tables import Column, Table
 from dropforge_ops.console.components.text import chip
 from dropforge_ops.console.reading.models import Guard, Judged, SliceRow, Span
 from dropforge_ops.console.reading.wording import between, side_word, signed
-from dropforge_ops.render import DISPARITY
+from dropforge_ops.render import DISPARITY, NO_DISPARITY
 
 _VERDICTS: Final = {"worse": ("worse", "bad"), "holds": ("holds", "ok"), "cant_say": ("can't say", "warn")}
 
@@ -63,8 +63,13 @@ def _explained(guard: Guard, slices: Sequence[SliceRow], name: str) -> str:
     )
     return (
         f"{name} in every slice of the guarded columns. A candidate that is worse in one beyond chance "
-        f"is rejected; {small}. Intervals of gains are widened because {guard.compared} slices are compared "
-        f"(Bonferroni): each holds with {figure(100 * guard.confidence)} %, all together with 95 %."
+        f"is rejected; {small}. "
+        + (
+            f"Intervals of gains are widened because {guard.compared} slices are compared (Bonferroni): each "
+            f"holds with {figure(100 * guard.confidence)} %, all together with 95 %."
+            if guard.compared > 1
+            else "One has enough rows to compare both models in."
+        )
     )
 
 
@@ -135,8 +140,9 @@ def _draw_disparity(guard: Guard) -> None:
         "true and false positives (odds). Differences are best at 0, ratios at 1. Nothing is decided by them."
     ).classes("dim")
     rows = [each for each in told if any(value is not None for value in each[2].values())]
+    for column in dict.fromkeys(each[0] for each in told if each not in rows):
+        html.p(f"{column}: {NO_DISPARITY}.")
     if not rows:
-        html.p("It takes two slices with enough rows, and there are not.")
         return
     columns = [_Disparity("Column", lambda row: f"{row[0]}, {row[1]}")]
     columns += [
