@@ -41,6 +41,7 @@ STUDIES = {
     "splits": "bench.studies.splits",
     "thresholds": "bench.studies.thresholds",
     "guarded": "bench.studies.guarded",
+    "cycles": "bench.studies.cycles",
     "elsewhere": "bench.studies.elsewhere",
 }
 """How right its statistics are, where the truth is known."""
@@ -55,6 +56,19 @@ QUICK: Mapping[str, Sequence[str]] = {
     "splits": ("--runs", "20", "--sizes", "20", "100"),
     "thresholds": ("--rows", "5000", "--runs", "200", "--sizes", "300", "1000"),
     "guarded": ("--runs", "200", "--planted-runs", "10"),
+    "cycles": (
+        "--windows",
+        "100",
+        "--worlds",
+        "1",
+        "--others",
+        "20",
+        "--peer-windows",
+        "0",
+        "--cases",
+        "0",
+        "3",
+    ),
     "serving": ("--rounds", "2", "--seconds", "1"),
     "imports": ("--rounds", "3"),
     "predict-cpu": ("--rounds", "3", "--calls", "200"),

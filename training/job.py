@@ -26,6 +26,7 @@ from dropforge.domain.metric_registry import metric_named
 from fitting import Fitting
 from folders import Folders, clear
 from model_folder import libraries, write_model
+from phases import write_phases
 from raw_columns import COLUMNS, MATRIX, RawColumns, frame_of, wants_columns
 from report import evenly_spaced, importance, scored, slices, smoke, write_json
 from settings import read_settings
@@ -115,8 +116,8 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
     with clock.step("score"):
         guarded = guarded_slices(folders, contract)
         candidate, codes = scored(saved, holdout, guarded)
-        important = importance(saved, holdout, metric, settings.seed)
-        answers = smoke(saved, holdout)
+        important, answers = importance(saved, holdout, metric, settings.seed), smoke(saved, holdout)
+        write_phases(folders, contract, both, candidate, settings.seed)
     arrays: dict[str, Any] = {
         "row_key": holdout.row_key,
         **({} if contract.group is None else {"group": groups_of(folders.channel("test"))}),

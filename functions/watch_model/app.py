@@ -81,6 +81,7 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
         settings.training_machine_arn,
         at_once=at_once,
         salt=bootstrap.pseudonym_key(settings.ledger_table),
+        length=length,
     )
     watched = watch_model(
         request,

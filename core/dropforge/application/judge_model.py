@@ -14,6 +14,7 @@ from dropforge.domain.decision_threshold import FILE_NAME as THRESHOLD
 from dropforge.domain.diagnostics import FILE_NAME as DIAGNOSTICS
 from dropforge.domain.diagnostics import diagnostics
 from dropforge.domain.drift.scores import PREDICTION_PROFILE, prediction_profile
+from dropforge.domain.drift.training_phases import TRAINING_PHASES, TrainingPhases
 from dropforge.domain.errors import (
     InvalidEvent,
     InvalidModel,
@@ -126,6 +127,8 @@ class _Evidence:
     champion_reason: str | None
     seen: HoldOut
     """The same hold-out, with the class that is looked for as the positive one."""
+    phases: bytes | None = None
+    """``training_phases.json`` as the job wrote it; None where rows have no timestamps."""
 
 
 def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
@@ -134,9 +137,9 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     All evidence is read first, then the verdict is reached, then all documents are written.
 
     Effect: ``<models_prefix>/<run_id>/`` holds ``evaluation``, ``diagnostics``, ``judgement``, ``smoke``,
-    ``lineage`` and ``prediction_profile``, each ``.json``, and with guarded columns
-    ``guarded_slices.json``. A rerun writes the same bytes. A rejected candidate is a result: nothing is
-    raised for it.
+    ``lineage`` and ``prediction_profile``, each ``.json``, with guarded columns ``guarded_slices.json``, and
+    where rows have timestamps ``training_phases.json``. A rerun writes the same bytes. A rejected candidate
+    is a result: nothing is raised for it.
 
     Returns:
         What the next states need, small enough to travel between them: ``verdict``, ``accepted``, ``metric``,
@@ -144,6 +147,7 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
         verdict to the archive.
 
     Raises:
+        InvalidProfile: the job's ``training_phases.json`` can't be used.
         InvalidTrainingOutput: an archive lacks a file, is unsafe, or the two don't belong together.
         NotComparable: the job was not given the champion that the run was admitted with.
         InvalidSettings: the policy doesn't fit the task.
@@ -182,7 +186,10 @@ def _read_evidence(request: JudgeRequest, store: ObjectStore) -> _Evidence:
             "holdout.npz and training_report.json disagree on whether a champion was scored."
         )
     seen = holdout.with_positive(request.policy.positive_class)
-    return _Evidence(model, model_sha256, report, smoke, holdout, champion_reason, seen)
+    phases = files.get(TRAINING_PHASES)
+    if phases is not None:
+        TrainingPhases.from_json(phases)
+    return _Evidence(model, model_sha256, report, smoke, holdout, champion_reason, seen, phases)
 
 
 def _decide(request: JudgeRequest, evidence: _Evidence) -> Judgement:
@@ -221,6 +228,7 @@ def _documents(
         "lineage.json": _json(_lineage(request, evidence)),
         PREDICTION_PROFILE: _json(prediction_profile(holdout.task, holdout.classes, holdout.candidate)),
         **({GUARDED_SLICES: _json(guarded)} if slicings else {}),
+        **({} if evidence.phases is None else {TRAINING_PHASES: evidence.phases}),
         # Last, so that whoever finds a judgement finds all that it was reached by.
         "judgement.json": _json({**verdict, "diagnostics_sha256": hashlib.sha256(curves).hexdigest()}),
     }
@@ -278,7 +286,7 @@ def _read_output(uri: str, store: ObjectStore) -> dict[str, bytes]:
             for path, content in archive.files_of(packed, MAXIMUM_OUTPUT_BYTES):
                 # The archive's paths may begin with a folder, depending on what packed /opt/ml/output/data.
                 name = path.rpartition("/")[2]
-                if name in _OUTPUT_FILES:
+                if name in (*_OUTPUT_FILES, TRAINING_PHASES):
                     files[name] = content.read()
     except UnsafeArchive as error:
         raise InvalidTrainingOutput(f"{uri}: {error}") from error

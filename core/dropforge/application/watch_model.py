@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dropforge.application.phase_past import PhasePast
 from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM, Metric
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, chance_of_alarm, decide
@@ -20,12 +21,15 @@ from dropforge.domain.drift.assessment import (
     DRIFTED,
     FEATURE,
     NOT_ENOUGH_DATA,
+    PREDICTION,
     SILENCED,
     Assessed,
     Assessment,
     assess,
 )
-from dropforge.domain.drift.baseline import Baseline, hashed
+from dropforge.domain.drift.baseline import Baseline, ColumnBaseline, hashed
+from dropforge.domain.drift.features import Values
+from dropforge.domain.drift.phases import Key, PhaseReference, phase_day, phase_of
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.drift.quality import DEGRADED, STEADY, Quality, SliceQuality, measure_quality
 from dropforge.domain.drift.scores import (
@@ -36,6 +40,7 @@ from dropforge.domain.drift.scores import (
 )
 from dropforge.domain.drift.silences import NAME as SILENCES
 from dropforge.domain.drift.silences import Silence, as_told, silenced_at, silences_of
+from dropforge.domain.drift.training_phases import TRAINING_PHASES, TrainingPhases
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.guarded_slices import GUARDED_SLICES
 from dropforge.domain.ledger import Ledger
@@ -90,6 +95,7 @@ class WatchRequest:
         training_machine_arn: the state machine that answers alarms.
         files: what was scored, where the window is one of files.
         at_once: whether somebody asked for this window, instead of the schedule.
+        length: of the schedule's windows; None where this is one of them.
         salt: the key of pseudonyms, for columns with ``privacy: hash``; None leaves their values uncompared.
     """
 
@@ -101,6 +107,7 @@ class WatchRequest:
     at_once: bool = False
     files: WatchedFiles | None = None
     salt: bytes | None = field(default=None, repr=False)
+    length: timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.start.tzinfo is None or self.end.tzinfo is None or self.start >= self.end:
@@ -132,6 +139,7 @@ class WatchReport:
     silenced: Mapping[str, Silence] = field(default_factory=dict)
     is_sample: bool = False
     files: WatchedFiles | None = None
+    phase: PhaseReference | None = None
 
     @property
     def verdict(self) -> str:
@@ -174,6 +182,7 @@ class WatchReport:
             if found is None or found.classifier is None
             else {**asdict(found.classifier), "adjusted_p_value": found.classifier_adjusted},
             "unwatched": {} if found is None else dict(found.unwatched),
+            "phase": None if self.phase is None else self.phase.to_dict(),
             "silenced": as_told(self.silenced),
             "quality": None if self.quality is None else self.quality.to_dict(),
             **({} if not self.slices else {"slices": [each.to_dict() for each in self.slices]}),
@@ -285,7 +294,7 @@ def judge_window(
     """
     predicted = _prediction_baseline(live, store)
     silenced = _silenced(request, store)
-    assessment = _assess(request, contract, live, window, predicted, store, silenced)
+    assessment, phase = _assess(request, contract, live, window, predicted, store, silenced)
     quality = _quality(request, contract, live, predicted, labelled)
     slices = _slices(request, contract, live, labelled, store)
     past = _past(request, live.version, store)
@@ -322,6 +331,7 @@ def judge_window(
         silenced,
         is_sample=window.is_sample,
         files=request.files,
+        phase=phase,
     )
     uri = request.report_uri
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -366,25 +376,68 @@ def _assess(
     predicted: Baseline | None,
     store: ObjectStore,
     silenced: Collection[str],
-) -> Assessment:
+) -> tuple[Assessment, PhaseReference | None]:
     profile = Baseline.from_json(store.read(live.profile_uri))
     salt = request.salt
     pseudonyms: Callable[[str], str | None] | None = None if salt is None else lambda v: pseudonym(v, salt)
-    baselines = []
+    baselines: dict[Key, ColumnBaseline] = {}
     for column in contract.features:
         baseline = profile.columns.get(column.name)
         if baseline is not None:
-            baselines.append(hashed(baseline, pseudonyms) if column.privacy == "hash" else baseline)
+            baselines[FEATURE, column.name] = (
+                hashed(baseline, pseudonyms) if column.privacy == "hash" else baseline
+            )
+    features = list(baselines.values())
     scores = scores_of_outputs(contract.classes, window.outputs)
+    predictions = columns_of_scores(contract.task, contract.classes, scores)
+    if predicted is not None:
+        baselines |= {
+            (PREDICTION, name): predicted.columns[name] for name in predictions if name in predicted.columns
+        }
+    columns: dict[str, Mapping[str, Values]] = {FEATURE: window.columns, PREDICTION: predictions}
+    private = {column.name for column in contract.features if column.privacy}
+    phase = _phase(request, live, len(window), columns, baselines, store, private)
     return assess(
         window.columns,
-        baselines,
+        features,
         rows=len(window),
         policy=request.policy,
-        predictions=columns_of_scores(contract.task, contract.classes, scores),
+        predictions=predictions,
         prediction_baseline=predicted,
         silenced=silenced,
-    )
+        phase=phase,
+    ), phase
+
+
+def _phase(
+    request: WatchRequest,
+    live: Live,
+    rows: int,
+    columns: Mapping[str, Mapping[str, Values]],
+    baselines: Mapping[Key, ColumnBaseline],
+    store: ObjectStore,
+    private: Collection[str],
+) -> PhaseReference | None:
+    """What the window's phase was like before; the window is noted for those that come after it.
+
+    Files have no phase: they are scored whenever they come. Windows that were watched at once teach nothing,
+    because the schedule's hold their rows as well.
+
+    Args:
+        private: columns that the log holds otherwise than the training rows.
+    """
+    length = request.length or request.end - request.start
+    phase = None if request.files is not None else phase_of(request.start, request.end, length)
+    if phase is None or rows < request.policy.minimum_rows:
+        return None
+    day = phase_day(request.start, request.end, length)
+    uri = f"{live.smoke_uri.rpartition('/')[0]}/{TRAINING_PHASES}"
+    training = TrainingPhases.from_json(store.read(uri)) if store.exists(uri) else None
+    past = PhasePast(store, request.data_uri, live.version)
+    found = past.reference(phase, length, day, baselines, training, private)
+    if not request.at_once:
+        past.keep(phase, day, rows, columns, baselines, request.policy.seed)
+    return found
 
 
 def _prediction_baseline(live: Live, store: ObjectStore) -> Baseline | None:
@@ -610,6 +663,8 @@ def _summary(report: WatchReport) -> dict[str, Any]:
         "drifted_columns": assessment.drifted[:MOST_NAMED],
         "drifted_count": len(assessment.drifted),
         "silenced_columns": sorted(report.silenced),
+        "phase": None if report.phase is None else report.phase.phase.in_words(report.phase.length),
+        "compared_with": None if report.phase is None else report.phase.source,
         "domain_classifier_auc": None if assessment.classifier is None else assessment.classifier.auc,
         "label_completeness": quality.completeness,
         "quality_verdict": quality.verdict,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -14,6 +14,32 @@ PREFIX = "monitoring/"
 FORMAT = 1
 # As many as boto3's connection pool holds.
 _READERS = 10
+
+
+def phase_in_words(phase: Mapping[str, Any] | None) -> str | None:
+    """The phase that a window is in; None where it has none, or was watched before there were phases."""
+    return None if phase is None else str(phase["name"])
+
+
+def compared_in_words(phase: Mapping[str, Any]) -> str:
+    """With what a window was compared, why, and what that may hide.
+
+    >>> compared_in_words({"compared_with": "training", "why": "no phase yet: too early", "may_hide": None})
+    'all of the training rows; no phase yet: too early'
+    """
+    what = {
+        "training": "all of the training rows",
+        "training_phase": "the same phase in training",
+        "past": "training as it would be in this phase",
+    }[phase["compared_with"]]
+    hidden = phase.get("may_hide")
+    bound = (
+        ""
+        if not hidden
+        else f". What this may hide moves no column farther from training than {hidden['distance']:.3f} of 1 "
+        f"({hidden['column']})"
+    )
+    return f"{what}; {phase['why']}{bound}"
 
 
 class WatchReports:
@@ -48,6 +74,8 @@ class WatchReports:
         folders = [
             each["Prefix"] for page in self._pages(prefix, "/") for each in page.get("CommonPrefixes", [])
         ]
+        # Beside the years lie notes on files and phases.
+        folders = [folder for folder in folders if folder[:-1].rpartition("/")[2].isdigit()]
         for folder in sorted(folders, reverse=True):
             yield from self._newest_first(folder, levels - 1)
 

@@ -46,10 +46,39 @@ def test_shows_every_column_of_one_window_the_least_probable_first(watched, on_s
     outcome = on_stack("drift", "2026-11-22T11:30Z")
     assert outcome.exit_code == 0
     assert "drift alarm raised: 1 of the last" in outcome.stdout
+    told = " ".join(outcome.stdout.split())
+    assert "Sundays 11:00 to 12:00 UTC" in told
+    assert "compared with all of the training rows; no phase yet" in told
     table = outcome.stdout[outcome.stdout.index("column ") :].splitlines()
     assert table[1].startswith(("x ", "predicted score"))
     assert any(line.startswith("ward") and "quiet" in line for line in table)
     assert on_stack("drift", "latest", "--json").json["verdict"] == "not_enough_data"
+
+
+def test_says_which_phase_a_window_was_compared_with_and_what_that_may_hide(stack, on_stack, reports):
+    content = json.loads(list(reports.values())[1])
+    content["phase"] |= {
+        "compared_with": "past",
+        "why": "4 windows of the model's own past do",
+        "may_hide": {"column": "x", "distance": 0.2346},
+    }
+    stack.write("monitoring/2026/11/22/11/report.json", content)
+    stack.write("monitoring/phases/v1/11/sunday/2026-11-15.json", {"format": 1})
+    told = " ".join(on_stack("drift", "latest").stdout.split())
+    assert "training as it would be in this phase; 4 windows of the model's own past do" in told
+    assert "moves no column farther from training than 0.235 of 1 (x)" in told
+    (window,) = on_stack("drift", "--json").json["windows"]
+    assert window["compared_with"] == "past"
+
+
+def test_reports_of_before_there_were_phases_are_shown(stack, on_stack, reports):
+    content = json.loads(list(reports.values())[1])
+    del content["phase"]
+    for column in content["columns"]:
+        del column["compared_with"]
+    stack.write("monitoring/2026/11/22/11/report.json", content)
+    assert on_stack("drift", "latest").exit_code == 0
+    assert on_stack("drift", "--json").json["windows"][0]["compared_with"] == "training"
 
 
 def test_windows_that_begin_within_an_hour_follow_the_hours_first(stack, on_stack, reports):

@@ -67,14 +67,15 @@ def rows_of(rng, count, shift=0.0):
 class World:
     """A prepared data set, its live model's baselines, and a prediction log."""
 
-    def __init__(self, *, guarded=(), **settings):
+    def __init__(self, *, guarded=(), shifts=(0.0,), **settings):
         rng = np.random.default_rng(1)
-        x, ward, _, label = rows_of(rng, 3000)
+        shift = np.repeat(shifts, 3000 // len(shifts))
+        x, ward, _, label = rows_of(rng, 3000, shift)
         lines = [f"{a!r},{b},{c}" for a, b, c in zip(x.tolist(), ward, label, strict=True)]
         self.store = InMemoryObjectStore()
         outcome = prepare("\n".join(["x,ward,y", *lines]).encode(), store=self.store, guarded=guarded)
         self.contract = outcome.contract
-        chance = rows_of(rng, 600)[2]
+        chance = rows_of(rng, 600, np.repeat(shifts, 600 // len(shifts)))[2]
         profile = prediction_profile("binary", self.contract.classes, np.stack([1 - chance, chance], axis=1))
         self.pointer = replace(
             live(self.contract),
@@ -112,19 +113,26 @@ class World:
             Contract("y", None, "regression", None, (Column("x", "number"), Column("y", "number", "target")))
         )
 
-    def serve(self, count, *, hour=0, shift=0.0, labelled=True, inverted=False, inverted_ward=None):
+    def become(self, version):
+        """Promote a version that is the same model."""
+        self.pointer = replace(self.pointer, version=version)
+
+    def serve(self, count, *, hour=0, **how):
+        self.serve_at(START + hour * HOUR, count, **how)
+
+    def serve_at(self, start, count, *, shift=0.0, labelled=True, inverted=False, inverted_ward=None):
         x, ward, chance, label = rows_of(self.rng, count, shift)
         records = []
         for i in range(count):
-            at = START + hour * HOUR + timedelta(milliseconds=i)
+            at = start + timedelta(milliseconds=i)
             truth = str(label[i])
             if inverted or ward[i] == inverted_ward:
                 truth = {"yes": "no", "no": "yes"}[truth]
             records.append(
                 PredictionRecord(
-                    prediction_id(epoch_ms(at), f"r{hour}", i),
+                    prediction_id(epoch_ms(at), f"r{start:%d%H}", i),
                     iso(at),
-                    1,
+                    self.pointer.version,
                     logged_inputs(self.contract, {"x": float(x[i]), "ward": str(ward[i])}, SALT),
                     {
                         "label": "yes" if chance[i] > 0.5 else "no",

@@ -13,6 +13,7 @@ from dropforge.application.judge_model import JudgeRequest, judge_model
 from dropforge.domain import manifest
 from dropforge.domain.errors import (
     InvalidEvent,
+    InvalidProfile,
     InvalidSettings,
     InvalidTrainingOutput,
     NotComparable,
@@ -59,7 +60,7 @@ def guarded():
     return {"name": "ward", "labels": list(slicing.labels), "slicing": slicing.to_dict()}
 
 
-def output_archive(digest, champion=None, strength=2.0, drop=(), **report):
+def output_archive(digest, champion=None, strength=2.0, drop=(), more=None, **report):
     n = 200
     rng = np.random.default_rng(0)
     target = rng.permutation(np.arange(n) % 2)
@@ -91,6 +92,7 @@ def output_archive(digest, champion=None, strength=2.0, drop=(), **report):
         "holdout.npz": npz.getvalue(),
         "training_report.json": json.dumps(content).encode(),
         "smoke.json": json.dumps(smoke).encode(),
+        **(more or {}),
     }
     return tarball({name: data for name, data in files.items() if name not in drop})
 
@@ -303,6 +305,18 @@ def test_the_positive_class_of_the_stack_is_judged_and_told():
     judge_model(request(), plain)
     profile = "s3://data/models/run-1/prediction_profile.json"
     assert store.read(profile) == plain.read(profile)
+
+
+def test_what_the_job_says_of_phases_is_kept_beside_the_judgement():
+    phases = json.dumps({"format": 1, "dates_only": False, "days": {}, "columns": []}).encode()
+    store = store_with(more={"training_phases.json": phases})
+    judge_model(request(), store)
+    assert store.read("s3://data/models/run-1/training_phases.json") == phases
+    plain = store_with()
+    judge_model(request(), plain)
+    assert not plain.exists("s3://data/models/run-1/training_phases.json")
+    with pytest.raises(InvalidProfile, match="train again"):
+        judge_model(request(), store_with(more={"training_phases.json": b"{}"}))
 
 
 THRESHOLD = {

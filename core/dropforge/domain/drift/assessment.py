@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from dropforge.domain.drift.classifier import (
 )
 from dropforge.domain.drift.distributions import normal_quantile
 from dropforge.domain.drift.features import ColumnDrift, Values, compare, encoded
+from dropforge.domain.drift.phases import TRAINING, PhaseReference
 from dropforge.domain.drift.policy import WatchPolicy
 
 QUIET, DRIFTED, NOT_ENOUGH_DATA, SILENCED = "quiet", "drifted", "not_enough_data", "silenced"
@@ -31,19 +32,24 @@ Columns = Mapping[str, Values]
 
 @dataclass(frozen=True, slots=True)
 class Assessed:
-    """A column with what became of it among all others."""
+    """A column with what became of it among all others.
+
+    `compared_with` is the whole of `training`, or its phase in training or in the past.
+    """
 
     kind: str
     drift: ColumnDrift
     adjusted_p_value: float
     verdict: str
+    compared_with: str = TRAINING
 
     def to_dict(self) -> dict[str, Any]:
         drift = self.drift
         return {
             "name": drift.name, "kind": self.kind, "type": drift.type, "verdict": self.verdict,
             "p_value": drift.p_value, "adjusted_p_value": self.adjusted_p_value, "rows": drift.rows,
-            "missing": drift.missing, "statistics": [each.to_dict() for each in drift.statistics],
+            "missing": drift.missing, "compared_with": self.compared_with,
+            "statistics": [each.to_dict() for each in drift.statistics],
             "distribution": None if drift.distribution is None else drift.distribution.to_dict(),
         }  # fmt: skip
 
@@ -84,7 +90,7 @@ class Assessment:
 def assess(
     columns: Columns, baselines: Sequence[ColumnBaseline], *, rows: int, policy: WatchPolicy,
     predictions: Columns | None = None, prediction_baseline: Baseline | None = None,
-    silenced: Collection[str] = (),
+    silenced: Collection[str] = (), phase: PhaseReference | None = None,
 ) -> Assessment:  # fmt: skip
     """Judge a window. The same arguments give the same assessment.
 
@@ -101,6 +107,7 @@ def assess(
         prediction_baseline: the profile of the predictions on the hold-out.
         silenced: names of features and predictions that are compared, but have no part in the verdict; the
             domain classifier doesn't see them.
+        phase: what columns are compared with instead of their baselines, where a phase is known.
 
     Raises:
         InvalidProfile: the baseline contradicts itself.
@@ -122,14 +129,22 @@ def assess(
             unwatched[name] = "there is no profile of the predictions on the hold-out"
         else:
             tasks.append((PREDICTION, known, predictions or {}))
+    of_phase = phase if phase is not None and phase.baselines else None
     seen = drawn_columns(
         [
-            kind == FEATURE and usable(baseline) and baseline.name not in silenced
+            kind == FEATURE
+            and usable(baseline)
+            and baseline.name not in silenced
+            and (of_phase is None or baseline.name in (of_phase.sample or {}))
             for kind, baseline, _ in tasks
         ],
         policy.seed,
     )
-    compared = [baseline for (_, baseline, _), is_seen in zip(tasks, seen, strict=True) if is_seen]
+    compared = [
+        baseline if of_phase is None else replace(baseline, sample=(of_phase.sample or {})[baseline.name])
+        for (_, baseline, _), is_seen in zip(tasks, seen, strict=True)
+        if is_seen
+    ]
     counted = [baseline.name not in silenced for _, baseline, _ in tasks]
     sizes = {len(baseline.sample) for baseline in compared if baseline.sample is not None}
     hypotheses = sum(counted) + bool(compared)
@@ -139,16 +154,24 @@ def assess(
     drawn = drawn_rows(rows, policy.seed)
     drifts: list[ColumnDrift] = []
     codes: list[Codes] = []
+    effects = [1.0]
     for (kind, baseline, source), is_seen in zip(tasks, seen, strict=True):
+        if of_phase is not None:
+            effects.append(of_phase.design_effect(kind, baseline.name, rows))
         drift, levels = _looked_at(
-            baseline, source[baseline.name], drawn if is_seen else None,
-            level=level, minimum_rows=policy.minimum_rows,
+            baseline, baseline if of_phase is None else of_phase.baseline(kind, baseline),
+            source[baseline.name], drawn if is_seen else None, design_effect=effects[-1], level=level,
+            minimum_rows=policy.minimum_rows,
             seed=policy.seed + zlib.crc32(f"{kind} {baseline.name}".encode()),
         )  # fmt: skip
         drifts.append(drift)
         codes += levels
     level_z = normal_quantile(level)
-    classifier = classify(compared, codes, level_z=level_z, seed=policy.seed) if len(sizes) == 1 else None
+    classifier = (
+        classify(compared, codes, level_z=level_z, seed=policy.seed, design_effect=max(effects))
+        if len(sizes) == 1
+        else None
+    )
     p_values = [drift.p_value for drift, counts in zip(drifts, counted, strict=True) if counts]
     if classifier is not None:
         p_values.append(classifier.p_value)
@@ -158,7 +181,8 @@ def assess(
     for (kind, _, _), drift, counts in zip(tasks, drifts, counted, strict=True):
         p = next(remaining) if counts else min(1.0, drift.p_value * hypotheses)
         verdict = DRIFTED if p <= policy.false_alarm_rate else QUIET
-        assessed.append(Assessed(kind, drift, p, verdict if counts else SILENCED))
+        against = TRAINING if of_phase is None else of_phase.sources.get((kind, drift.name), TRAINING)
+        assessed.append(Assessed(kind, drift, p, verdict if counts else SILENCED, against))
     return Assessment(
         verdict=DRIFTED if min(adjusted) <= policy.false_alarm_rate else QUIET,
         rows=rows,
@@ -171,17 +195,22 @@ def assess(
 
 def _looked_at(
     baseline: ColumnBaseline,
+    reference: ColumnBaseline,
     values: Values,
     drawn: NDArray[np.int64] | None,
     *,
+    design_effect: float,
     level: float,
     minimum_rows: int,
     seed: int,
 ) -> tuple[ColumnDrift, list[Codes]]:
-    """Compare a column, and take its levels at the drawn rows if it is for the domain classifier."""
+    """Compare a column with its reference, and take its levels at the drawn rows if it is for the domain
+    classifier, by its own baseline."""
     if isinstance(baseline, CategoricalBaseline):
         values = encoded(values)
-    drift = compare(baseline, values, level=level, minimum_rows=minimum_rows, seed=seed)
+    drift = compare(
+        reference, values, level=level, minimum_rows=minimum_rows, seed=seed, design_effect=design_effect
+    )
     return drift, [] if drawn is None else [codes_at(baseline, values, drawn)]
 
 

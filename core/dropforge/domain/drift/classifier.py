@@ -92,6 +92,7 @@ def classify(
     *,
     level_z: float,
     seed: int,
+    design_effect: float = 1.0,
 ) -> DomainClassifier | None:
     """Train on half of the rows and measure on the rest; None where there are too few rows or no columns.
 
@@ -100,6 +101,7 @@ def classify(
         window: per baseline the window's levels at the same rows (`codes_at`).
         level_z: the standard normal's quantile that the threshold stands at.
         seed: of the halves.
+        design_effect: see `features.compare`.
     """
     if not baselines:
         return None
@@ -121,7 +123,7 @@ def classify(
     deviation = features[train].std(axis=0)
     features = features[:, deviation > 0] / deviation[deviation > 0]
     scores = features[~train] @ _weights(features[train], is_window[train])
-    return _measured(scores, is_window[~train], level_z)
+    return _measured(scores, is_window[~train], level_z, design_effect)
 
 
 def _sample(baseline: ColumnBaseline) -> NDArray[np.uint8]:
@@ -168,7 +170,9 @@ def _weights(features: Floats, is_window: NDArray[np.bool_]) -> Floats:
     return result
 
 
-def _measured(scores: Floats, is_window: NDArray[np.bool_], level_z: float) -> DomainClassifier:
+def _measured(
+    scores: Floats, is_window: NDArray[np.bool_], level_z: float, design_effect: float
+) -> DomainClassifier:
     """AUC and its null deviation with the correction for ties (Lehmann 1975, Nonparametrics, section 1.4)."""
     rounded = np.round(scores, 9)
     others, window = np.sort(rounded[~is_window]), rounded[is_window]
@@ -178,6 +182,6 @@ def _measured(scores: Floats, is_window: NDArray[np.bool_], level_z: float) -> D
     total = m + n
     ties = np.unique(rounded, return_counts=True)[1].astype(np.float64)
     corrected = total + 1 - float((ties**3 - ties).sum()) / (total * (total - 1))
-    deviation = math.sqrt(max(corrected, 0.0) / (12 * m * n))
+    deviation = math.sqrt(design_effect * max(corrected, 0.0) / (12 * m * n))
     p_value = normal_tail((auc - 0.5) / deviation) if deviation > 0 else 1.0
     return DomainClassifier(auc, min(1.0, 0.5 + level_z * deviation), p_value, n, m)

@@ -37,6 +37,9 @@ _TAIL = 0.02
 Knijnenburg et al. (2009), Fewer permutations, more accurate P-values. Tails of these statistics fall faster
 than that, so the extrapolation errs towards more probable."""
 
+LEAST_EXPECTED = 5.0
+"""Cochran's (1952) bound on the rows that every bin should expect."""
+
 SMOOTHING = 0.5
 """Added to every count of the PSI, so that an empty bin is finite; half a row, as in Jeffreys' prior."""
 
@@ -121,12 +124,13 @@ def calibrate(base: Counts, window: Counts, level: float, seed: int) -> dict[str
     }
 
 
-def merge_rare(base: Counts, window: Counts, least: float = 5.0, most: int = 100) -> tuple[Counts, Counts]:
+def merge_rare(
+    base: Counts, window: Counts, least: float = LEAST_EXPECTED, most: int = 100
+) -> tuple[Counts, Counts]:
     """Merge bins in which the smaller sample expects fewer than `least` rows, and all beyond the `most` - 1
     largest, into one bin at the end.
 
-    Which bins are rare depends on the pooled counts alone, which keeps the permutation test exact. The bound
-    of 5 is Cochran's (1952).
+    Which bins are rare depends on the pooled counts alone, which keeps the permutation test exact.
     """
     pooled = base + window
     smaller = min(int(base.sum()), int(window.sum())) / max(int(pooled.sum()), 1)

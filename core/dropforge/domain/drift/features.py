@@ -132,6 +132,7 @@ def compare(
     level: float,
     minimum_rows: int,
     seed: int,
+    design_effect: float = 1.0,
 ) -> ColumnDrift:
     """Compare one column of a window with its baseline.
 
@@ -142,6 +143,8 @@ def compare(
         level: chance of a false alarm that the column is given; decides the thresholds.
         minimum_rows: values below which only the missing rate is judged.
         seed: of the simulations.
+        design_effect: by how much the difference varies more than that of rows drawn at random, 1 or more:
+            what is compared counts as so many times fewer rows (Rao and Scott 1981).
     """
     counted: Mapping[str, int] = {}
     present = np.empty(0, dtype=np.float64)
@@ -161,13 +164,15 @@ def compare(
     if judged and isinstance(baseline, NumericBaseline):
         shares = NUMERIC_SHARES
         distribution = numeric_distribution(baseline, present)
-        statistics += _numeric(baseline, present, level, seed)
+        statistics += _numeric(baseline, present, level, seed, design_effect)
     elif judged and isinstance(baseline, CategoricalBaseline):
         shares = CATEGORICAL_SHARES
         distribution = categorical_distribution(baseline, counted)
-        statistics += _categorical(baseline, counted, level, seed)
+        statistics += _categorical(baseline, counted, level, seed, design_effect)
     statistics.append(
-        _missing(baseline, rows, missing, level * shares["missing_rate"], shares["missing_rate"])
+        _missing(
+            baseline, rows, missing, level * shares["missing_rate"], shares["missing_rate"], design_effect
+        )
     )
     p_value = min(min(1.0, each.p_value / each.share) for each in statistics if each.share)
     return ColumnDrift(baseline.name, baseline.type, rows, missing, tuple(statistics), p_value, distribution)
@@ -244,10 +249,14 @@ def binned(baseline: NumericBaseline, ordered: NDArray[np.float64]) -> tuple[cou
 
 
 def _numeric(
-    baseline: NumericBaseline, ordered: NDArray[np.float64], level: float, seed: int
+    baseline: NumericBaseline,
+    ordered: NDArray[np.float64],
+    level: float,
+    seed: int,
+    design_effect: float,
 ) -> list[Statistic]:
     n, m = len(ordered), baseline.count
-    effective = n * m / (n + m)
+    effective = n * m / (n + m) / design_effect
     distance = kolmogorov_distance(baseline, ordered)
     share = NUMERIC_SHARES["kolmogorov_smirnov"]
     found = [
@@ -256,7 +265,7 @@ def _numeric(
             kolmogorov_quantile(level * share, effective), kolmogorov_tail(distance, effective), share,
         )
     ]  # fmt: skip
-    found += _counted(*binned(baseline, ordered), NUMERIC_SHARES, level, seed)
+    found += _counted(*binned(baseline, ordered), NUMERIC_SHARES, level, seed, design_effect)
     ends = (
         np.searchsorted(ordered, baseline.values[0], "left"),
         np.searchsorted(ordered, baseline.values[-1], "right"),
@@ -264,18 +273,23 @@ def _numeric(
     outside = n - int(ends[1] - ends[0])
     share = NUMERIC_SHARES["out_of_domain_rate"]
     # Outside lie the window's values in two of the m + 1 gaps that m values leave, ties making them fewer.
-    null = beta_binomial(n, 2.0, max(m - 1.0, 1.0))
+    fewer = round(n / design_effect)
+    null = beta_binomial(fewer, 2.0, max(m / design_effect - 1.0, 1.0))
     found.append(
         Statistic(
-            "out_of_domain_rate", outside / n, null.upper_quantile(level * share) / n,
-            null.upper_tail(outside), share, 0.0,
+            "out_of_domain_rate", outside / n, null.upper_quantile(level * share) / fewer,
+            null.upper_tail(round(outside / design_effect)), share, 0.0,
         )
     )  # fmt: skip
     return found
 
 
 def _categorical(
-    baseline: CategoricalBaseline, counted: Mapping[str, int], level: float, seed: int
+    baseline: CategoricalBaseline,
+    counted: Mapping[str, int],
+    level: float,
+    seed: int,
+    design_effect: float,
 ) -> list[Statistic]:
     size = len(baseline.values)
     unseen = [count for label, count in counted.items() if label not in baseline.ranks]
@@ -286,7 +300,8 @@ def _categorical(
         base = np.append(baseline.counts, baseline.other)
     else:
         base = np.append(baseline.counts, np.zeros(len(unseen), dtype=np.int64))
-    found = _counted(*counts.merge_rare(base, window.astype(np.int64)), CATEGORICAL_SHARES, level, seed)
+    merged = counts.merge_rare(base, window.astype(np.int64), counts.LEAST_EXPECTED * design_effect)
+    found = _counted(*merged, CATEGORICAL_SHARES, level, seed, design_effect)
     n, m = int(window.sum()), baseline.count
     outside = sum(unseen)
     # What occurs once among m tells how much does not occur at all (Good 1953).
@@ -302,9 +317,16 @@ def _categorical(
 
 
 def _counted(
-    base: counts.Counts, window: counts.Counts, shares: Mapping[str, float], level: float, seed: int
+    base: counts.Counts,
+    window: counts.Counts,
+    shares: Mapping[str, float],
+    level: float,
+    seed: int,
+    design_effect: float,
 ) -> list[Statistic]:
-    if len(base) < 2:
+    if design_effect > 1:
+        base, window = (np.rint(each / design_effect).astype(np.int64) for each in (base, window))
+    if len(base) < 2 or not base.sum() or not window.sum():
         return [Statistic(name, 0.0, 0.0, 1.0, shares.get(name, 0.0)) for name in counts.NAMES]
     weight = max(shares.get(name, 0.0) for name in counts.NAMES)
     found = counts.calibrate(base, window, level * weight, seed)
@@ -314,16 +336,19 @@ def _counted(
     ]
 
 
-def _missing(baseline: ColumnBaseline, rows: int, missing: int, level: float, share: float) -> Statistic:
+def _missing(
+    baseline: ColumnBaseline, rows: int, missing: int, level: float, share: float, design_effect: float
+) -> Statistic:
     """Fisher's exact test on how many rows have no value, two-sided by doubling the smaller tail.
 
     Its tails are beta-binomial: the window's rows below the (k + 1)-th, or k-th, of the baseline's k missing.
     """
-    m, k = baseline.count + baseline.missing, baseline.missing
+    rate = missing / rows
+    if design_effect > 1:
+        rows, missing = max(1, round(rows / design_effect)), round(missing / design_effect)
+    m, k = (round(each / design_effect) for each in (baseline.count + baseline.missing, baseline.missing))
     above = beta_binomial(rows, k + 1.0, m - k + 0.0) if k < m else None
     upper = 1.0 if above is None else above.upper_tail(missing)
     lower = 1.0 if k == 0 else beta_binomial(rows, float(k), m - k + 1.0).lower_tail(missing)
     threshold = 1.0 if above is None else min(1.0, above.upper_quantile(level / 2) / rows)
-    return Statistic(
-        "missing_rate", missing / rows, threshold, min(1.0, 2 * min(upper, lower)), share, k / max(m, 1)
-    )
+    return Statistic("missing_rate", rate, threshold, min(1.0, 2 * min(upper, lower)), share, k / max(m, 1))

@@ -17,6 +17,11 @@ LABEL, SCORE, VALUE = "predicted label", "predicted score", "predicted value"
 _TYPES = {LABEL: "category", SCORE: "number", VALUE: "number"}
 
 
+def type_of_score(name: str) -> str:
+    """Return the type of what `columns_of_scores` names."""
+    return _TYPES[name]
+
+
 def columns_of_scores(
     task: str, classes: Sequence[str] | None, scores: NDArray[np.float64]
 ) -> dict[str, NDArray[Any]]:

@@ -18,7 +18,7 @@ from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.render import facts, interval, moment, number, say, table
 from dropforge_ops.stack.documents import Document
-from dropforge_ops.stack.watch_reports import WatchReports
+from dropforge_ops.stack.watch_reports import WatchReports, compared_in_words, phase_in_words
 
 _COLUMNS_SHOWN = 4
 _STYLE = {"drifted": "bold red", "degraded": "bold red", "quiet": "green", "steady": "green"}
@@ -96,6 +96,7 @@ def _summary(found: Document) -> dict[str, Any]:
         "rows": content["rows"],
         "verdict": content["verdict"],
         "drifted": content["drifted"],
+        "compared_with": (content.get("phase") or {}).get("compared_with", "training"),
         "quality": {
             "metric": quality.get("metric"),
             "verdict": quality.get("verdict"),
@@ -140,6 +141,7 @@ def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] =
             ("version", (content["model"] or {}).get("version")),
             ("predictions", f"{content['rows']}{' (a sample)' if content['is_sample'] else ''}"),
             ("verdict", _verdict(content["verdict"])),
+            ("phase", phase_in_words(content.get("phase"))),
             ("all columns at once", f"AUC {number(classifier.get('auc'))}" if classifier else None),
             ("quality", _verdict(quality["verdict"]) if quality else None),
             (f"live {quality.get('metric')}", interval(quality.get("live")) if quality else None),
@@ -151,6 +153,8 @@ def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] =
             ("report", found.uri),
         ],
     )
+    if content.get("phase"):
+        say(out, f"compared with {compared_in_words(content['phase'])}")
     if content.get("slices"):
         out.print(_slices(content["slices"]))
     for kind, alarm in content["alarms"].items():

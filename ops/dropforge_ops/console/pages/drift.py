@@ -193,6 +193,8 @@ def _draw_now(history: History, newest: Window) -> None:
                 "ended": lambda: moment(newest.end),
                 "predictions": f"{newest.rows:,}",
                 "version": newest.version,
+                "phase": newest.phase,
+                "compared with": newest.compared_with,
                 "together": _together(newest),
                 "drift alarm": None if alarm is None else alarm_in_words(alarm),
                 "drifted before": f"{sum(bool(each.drifted) for each in history.windows)} of "

@@ -14,7 +14,7 @@ from typing import Any, Final
 from dropforge.domain.moments import from_iso
 from dropforge_ops.errors import NotFound
 from dropforge_ops.stack.documents import Documents
-from dropforge_ops.stack.watch_reports import FORMAT, PREFIX
+from dropforge_ops.stack.watch_reports import FORMAT, PREFIX, compared_in_words, phase_in_words
 
 MOST_WINDOWS: Final = 750
 """Reports that are read for one page: a month of hourly windows. Of more, the newest are."""
@@ -117,6 +117,8 @@ class Window:
     policy: Mapping[str, Any]
     further_columns: int = 0
     all_drifted: tuple[str, ...] = ()
+    phase: str | None = None
+    compared_with: str | None = None
 
     @property
     def drifted(self) -> list[str]:
@@ -275,6 +277,8 @@ def window_of(uri: str, report: Mapping[str, Any]) -> Window | None:
         policy=dict(report.get("policy") or {}),
         further_columns=len(report.get("further_columns") or {}),
         all_drifted=tuple(report.get("drifted") or ()),
+        phase=phase_in_words(report.get("phase")),
+        compared_with=None if report.get("phase") is None else compared_in_words(report["phase"]),
     )
 
 
