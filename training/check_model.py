@@ -1,6 +1,7 @@
 """Tries ``model.py`` before it is deployed: a whole training job on a tiny table that is made up.
 
     python training/check_model.py [--contract FILE] [--task TASK] [--hyperparameters JSON]
+                                   [--tuning-trials N]
 
 With a contract the table has its columns. Without one there is a table per task (or of that task alone), and
 a model that is meant for one task passes if it does that one. Exit 1: standard error says what is wrong, with
@@ -29,7 +30,7 @@ import numpy as np
 import own_libraries
 import wheels
 from dropforge.domain.contract import GROUP_KEY, ROW_KEY, Column, Contract
-from dropforge.domain.errors import UnusableEstimator
+from dropforge.domain.errors import TuningFailed, UnusableEstimator
 from dropforge.domain.hyperparameters import parse_hyperparameters
 from folders import Folders
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 ROWS = {"train": 120, "validation": 40, "test": 40}
 ROWS_PER_CLASS = 4
+TRIALS = 2
+"""Of a search, where the stack makes one."""
+
 ROWS_PER_GROUP = 2
 MISSING = 0.1
 """Share of the values that are missing in columns that may lack some."""
@@ -144,6 +148,16 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}{where}"
 
 
+def _require_optuna(carried: list[Path]) -> None:
+    """Refuse a search that only this machine could make, whose environment may hold more than the image."""
+    image = wheels.Files().image.read_text(encoding="utf-8")
+    if "optuna" not in own_libraries.versions(carried) and "\noptuna==" not in image:
+        raise TuningFailed(
+            "TuningTrials is set, and neither training/requirements.txt nor the image has optuna. Add the "
+            "line optuna==5.0.0, or set TuningTrials to 0."
+        )
+
+
 def _failures(
     contracts: list[Contract], hyperparameters: Mapping[str, str]
 ) -> Iterator[tuple[str, BaseException]]:
@@ -161,11 +175,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--contract", type=Path)
     parser.add_argument("--task", choices=["auto", *CLASSES], default="auto")
     parser.add_argument("--hyperparameters", default="{}")
+    parser.add_argument("--tuning-trials", type=float, default=0)
     given = parser.parse_args(arguments)
     try:
         hyperparameters = parse_hyperparameters(given.hyperparameters)
-        for folder in {wheel.parent for wheel in wheels.fetched(wheels.Files())}:
+        carried = wheels.fetched(wheels.Files())
+        for folder in {wheel.parent for wheel in carried}:
             own_libraries.add(folder)
+        if given.tuning_trials:
+            _require_optuna(carried)
+            hyperparameters["tuning_trials"] = str(TRIALS)
         import model  # noqa: F401, PLC0415 - whatever is wrong with the file is told below
     except (Exception, SystemExit) as raised:
         print(told(raised), file=sys.stderr)

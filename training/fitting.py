@@ -98,9 +98,9 @@ class Fitting:
         if not callable(getattr(estimator, "fit", None)):
             raise UnusableEstimator(f"build_model must return an estimator, not {type(estimator).__name__}.")
         more: dict[str, Any] = {}
-        if _takes_validation(estimator):
+        if takes_validation(estimator):
             more = {"X_val": self._stopping_rows, "y_val": self._stopping_target}
-        if self._groups is not None and _takes(estimator, "groups"):
+        if self._groups is not None and takes(estimator, "groups"):
             more["groups"] = self._groups[self._fitted]
         return estimator.fit(self._fitted_rows, self._fitted_target, **more)
 
@@ -134,7 +134,7 @@ class Fitting:
 
     def is_refitted(self, first: Any) -> bool:
         """Whether the delivered estimator is fitted on the validation rows too, so that it isn't this one."""
-        can_be = callable(getattr(first, "fit_final", None)) or not _takes_validation(first)
+        can_be = callable(getattr(first, "fit_final", None)) or not takes_validation(first)
         return can_be and self._adds_enough
 
     @property
@@ -198,9 +198,9 @@ def _watched(target: NDArray[Any], order: NDArray[np.uint64] | None) -> NDArray[
     return watched
 
 
-def _takes_validation(estimator: Any) -> bool:
-    return _takes(estimator, "X_val", "y_val")
+def takes_validation(estimator: Any) -> bool:
+    return takes(estimator, "X_val", "y_val")
 
 
-def _takes(estimator: Any, *names: str) -> bool:
+def takes(estimator: Any, *names: str) -> bool:
     return set(names) <= inspect.signature(estimator.fit).parameters.keys()

@@ -41,6 +41,7 @@ from splits import (
     seen_until,
     times_of,
 )
+from tuning import tuned
 
 LINEAGE_VARIABLES = {
     "run_id": "DROPFORGE_RUN_ID",
@@ -86,12 +87,12 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
     with clock.step("read"):
         training, validation, holdout = read_splits(folders, contract)
     rows = {"train": len(training.target), "validation": len(validation.target), "test": len(holdout.target)}
-    known = {**settings.model, "metric": metric.name, "seed": settings.seed}
     with clock.step("fit"):
         both = (training, validation)
         groups = all_groups(folders, contract)
         target = np.concatenate([each.target for each in both])
         encoding, table = _encoded(contract, both, target, groups)
+        known, search = tuned(contract, settings, metric, table, target[: rows["train"]], groups)
         order = validation.row_key if contract.group is None and contract.time is None else None
         fitting = Fitting(
             *(lambda: build_model(contract, known), table, target, rows["train"], groups, order),
@@ -152,6 +153,7 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "slices": slices(encoding, guarded),
         "champion": next((live.outcome() for live in running), None),
         **({} if threshold is None else {"decision": threshold.to_dict()}),
+        **({} if search is None else {"tuning": search}),
         "model_digest": digest,
         "hyperparameters": settings.given,
         "seed": settings.seed,

@@ -133,6 +133,23 @@ def build_model(schema: Contract, hyperparameters: Mapping[str, Any]) -> BaseEst
     )
 
 
+def search_space(schema: Contract, hyperparameters: Mapping[str, Any]) -> Mapping[str, tuple[Any, ...]]:
+    """Return where `TuningTrials` searches: boosting, or the linear model's strength where that is set.
+
+    Args:
+        hyperparameters: what is set by hand, which is not searched.
+    """
+    if hyperparameters.get("estimator") == "linear":
+        return {"alpha": (1e-2, 1e5, "log")} if schema.task == "regression" else {"C": (1e-4, 1e3, "log")}
+    return {
+        "estimator": ("boosted",),
+        "learning_rate": (0.01, 0.3, "log"),
+        "max_leaf_nodes": (4, 128, "log"),
+        "min_samples_leaf": (2, 200, "log"),
+        "l2_regularization": (1e-3, 100.0, "log"),
+    }
+
+
 def _is_categorical(schema: Contract, column: MatrixColumn) -> bool | None:
     """Whether a column holds codes; None of a number that was learned of a text."""
     if column.kind == "numeric" and is_learned(schema.column(column.source)):

@@ -73,6 +73,20 @@ def imported(folder: Path) -> list[Path]:
     return found
 
 
+def loaded_now() -> set[str]:
+    """Return the names of all modules that are loaded."""
+    return set(sys.modules)
+
+
+def forget_since(loaded: set[str]) -> None:
+    """Let modules of wheels that were loaded since count as not `imported`; who needs one loads it again."""
+    places = {f"{place}/" for place in _added.values()}
+    for name, module in [*sys.modules.items()]:
+        file = getattr(module, "__file__", None) or ""
+        if name not in loaded and any(file.startswith(place) for place in places):
+            del sys.modules[name]
+
+
 def names_of(wheels: list[Path]) -> Iterator[str]:
     """Yield ``name version`` of each wheel, by its file's name."""
     for wheel in wheels:

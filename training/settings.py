@@ -26,6 +26,8 @@ class Settings:
     wish: Wish | None
     model: Mapping[str, Any]
     given: Mapping[str, str]
+    tuning_trials: int = 0
+    tuning_minutes: float = 0.0
 
 
 def read_settings(folders: Folders) -> Settings:
@@ -43,7 +45,12 @@ def read_settings(folders: Folders) -> Settings:
     values.pop("champion_sha256", None)
     metric = str(values.pop("metric", "auto"))
     goal = values.pop("decision_goal", None)
-    problems = []
+    trials, minutes = values.pop("tuning_trials", 0), values.pop("tuning_minutes", 0)
+    problems = [
+        f"{name} must be a number of at least 0, not {value!r}"
+        for name, value in (("tuning_trials", trials), ("tuning_minutes", minutes))
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0
+    ]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         problems.append(f"seed must be an integer from 0 to 2**32 - 1, not {seed!r}")
     if sha256 and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
@@ -57,7 +64,7 @@ def read_settings(folders: Folders) -> Settings:
     if problems:
         raise InvalidHyperparameters(f"hyperparameters: {'; '.join(problems)}.")
     wish = None if goal is None else Wish.from_json(str(goal))
-    return Settings(metric, int(seed), sha256 or None, wish, values, given)
+    return Settings(metric, int(seed), sha256 or None, wish, values, given, int(trials), float(minutes))
 
 
 def _typed_text(text: str) -> str:

@@ -25,6 +25,8 @@ class FunctionSettings(Settings):
     training_max_runtime_s: int
     training_instance_types: tuple[str, ...]
     training_spot: int
+    tuning_trials: int
+    tuning_minutes: float
     training_data: TrainingData
     training_window_days: int
     deployment_machine_arn: str
@@ -53,6 +55,7 @@ def handler(event: Json, settings: FunctionSettings) -> Admission:
         training_data=settings.training_data,
         window_days=settings.training_window_days,
         hyperparameters=settings.hyperparameters,
+        is_tuned=settings.tuning_trials > 0,
         model_name=settings.model_name,
         source_commit=settings.source_commit,
         labelled_predictions=settings.labelled_predictions == "include",
@@ -68,6 +71,7 @@ def handler(event: Json, settings: FunctionSettings) -> Admission:
             region=settings.aws_region,
             max_training_s=settings.training_max_runtime_s,
             spot_interruptions=settings.training_spot,
+            tuning_s=settings.tuning_minutes * 60 if settings.tuning_trials else 0.0,
         ),
     )
     desk = AdmissionDesk(

@@ -23,6 +23,8 @@ SUBSTITUTIONS = {
     "TrainingInstanceTypes": "ml.m5.large,ml.m4.xlarge",
     "TrainingMaxRuntimeSeconds": "3600",
     "TrainingSpot": "0",
+    "TuningTrials": "0",
+    "TuningMinutes": "30",
     "TrainingSeed": "20260101",
     "EncryptionKeyArn": "",
     "SubnetIds": "",

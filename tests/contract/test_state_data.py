@@ -322,6 +322,17 @@ def test_what_a_run_sets_reaches_its_job_and_never_replaces_what_the_workflow_se
     assert request["HyperParameters"] == {"metric": "auto", "seed": "20260101"}
 
 
+def test_a_search_is_asked_for_where_the_stack_makes_one_and_a_replay_makes_its_own():
+    tuned = {"TuningTrials": "20", "TuningMinutes": "15"}
+    (request,) = train(substitutions=tuned).requests["TrainModel"]
+    asked = {"tuning_trials": "20", "tuning_minutes": "15", "metric": "auto", "seed": "20260101"}
+    assert request["HyperParameters"] == asked
+    its_own = {"tuning_trials": "7", "tuning_minutes": "0"}
+    for stack in (tuned, {}):
+        done = train(AdmitRun=admitted(hyperparameters=its_own), substitutions=stack)
+        assert done.requests["TrainModel"][0]["HyperParameters"] == {**asked, **its_own}
+
+
 def test_a_later_model_is_trained_beside_the_champion():
     done = train(AdmitRun=admitted(champion=CHAMPION))
     (request,) = done.requests["TrainModel"]

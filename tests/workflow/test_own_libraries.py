@@ -19,6 +19,7 @@ from tests.workflow.stack import Stack
 from tests.workflow.test_batch_scoring import Batches, as_predicted
 from tests.workflow.test_main_job import rows_of
 
+OPTUNA = "optuna==5.0.0"
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "xgboost"
 WHEEL = "xgboost_cpu-3.4.1-"
@@ -128,3 +129,30 @@ def test_a_pipeline_on_the_columns_themselves_goes_live_scores_batches_and_is_re
     stack.start(trigger="manual")
     model = stack.wait_for_version(2)
     assert stack.read_json(model.judgement_uri)["champion"]["scored"]
+
+
+def test_a_search_of_hyperparameters_is_told_and_replayed_and_carries_nothing_with_the_model(
+    deploy_sample: Callable[..., Stack], product_copy: Path, samples: Mapping[str, Path]
+) -> None:
+    training = product_copy.parent / "training"
+    (training / "requirements.txt").write_text(f"{OPTUNA}\n")
+    subprocess.run([sys.executable, str(training / "wheels.py"), "lock"], check=True)
+    stack = deploy_sample("wine", template=product_copy, TuningTrials="3")
+    live = stack.train_and_deploy(samples["wine"])
+
+    def document(run_id: str, name: str) -> Any:
+        return stack.read_json(f"s3://{stack.bucket}/models/{run_id}/{name}.json")
+
+    lineage, drawn = document(live.run_id, "lineage"), document(live.run_id, "diagnostics")["tuning"]
+    assert (lineage["tuning"]["asked"], lineage["tuning"]["done"]) == (3, 3)
+    assert len(drawn["trials"]) == 3
+    assert lineage["hyperparameters"]["tuning_trials"] == "3"
+    with tarfile.open(fileobj=io.BytesIO(stack.read(live.model_data_url))) as archive:
+        assert [name for name in archive.getnames() if "optuna" in name] == []
+
+    stack.update(product_copy, TuningTrials="0")
+    stack.start(trigger="replay", run_id=live.run_id)
+    replay = stack.wait_for_run(RunStatus.REPLAYED, number=2)
+    again = document(replay.run_id, "lineage")
+    assert again["tuning"] == {**lineage["tuning"], "asked": 3}
+    assert again["model_digest"] == lineage["model_digest"]

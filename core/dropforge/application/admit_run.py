@@ -15,7 +15,7 @@ from dropforge.application.settle_drops import read_manifest, read_remarks, sett
 from dropforge.application.training_lock import release_training_lock
 from dropforge.application.untrained_predictions import unlogged_features, window_since_last_training
 from dropforge.domain.drop_life import DropState, RecordedDrop, brought_back, superseded, taken
-from dropforge.domain.errors import InvalidEvent, InvalidHyperparameters, PermanentError
+from dropforge.domain.errors import InvalidEvent, InvalidHyperparameters, ObjectMissing, PermanentError
 from dropforge.domain.hyperparameters import (
     carried,
     declared_in,
@@ -65,6 +65,7 @@ class AdmitPolicy:
         alarms: how alarms about the live model are answered.
         cost: what a run may cost.
         hyperparameters: those of every run, as JSON.
+        is_tuned: whether runs search hyperparameters.
         model_name: what notifications call the model.
         source_commit: what was deployed; None where nobody said.
     """
@@ -78,6 +79,7 @@ class AdmitPolicy:
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
     cost: CostCap = field(default_factory=CostCap)
     hyperparameters: str = "{}"
+    is_tuned: bool = False
     model_name: str = "model"
     source_commit: str | None = None
 
@@ -302,12 +304,23 @@ class AdmissionDesk:
         What is wrong with the stack's is told once the run is open, so that its drops aren't lost.
         """
         if trigger.replay_of is not None:
-            return self._run(trigger.replay_of).hyperparameters
+            replayed = self._run(trigger.replay_of)
+            return {**replayed.hyperparameters, **self._trials_of(replayed)}
         try:
             of_stack = parse_hyperparameters(self.policy.hyperparameters)
         except InvalidHyperparameters:
             of_stack = {}
         return {**of_stack, **carried(trigger.hyperparameters)}
+
+    def _trials_of(self, run: Run) -> dict[str, str]:
+        """How many trials a replay makes: as many as the run had made when it was out of time, or all."""
+        uri = f"s3://{self.policy.data_bucket}/models/{run.run_id}/lineage.json"
+        try:
+            lineage = json.loads(self.store.read(uri))
+        except ObjectMissing:
+            return {}
+        done = int((lineage.get("tuning") or {}).get("done", 0))
+        return {"tuning_trials": str(done), "tuning_minutes": "0"} if done or self.policy.is_tuned else {}
 
     def _take(self, run: Run) -> RunManifest:
         """Take the drops that the run's manifest names; the manifest without those that can't be taken.

@@ -378,8 +378,14 @@ def _lineage(request: JudgeRequest, evidence: _Evidence) -> dict[str, Any]:
         "seed": model.get("seed"),
         "fitted": model.get("fitted"),
         "training": report["lineage"],
+        **({"tuning": _search(report["tuning"])} if report.get("tuning") else {}),
         "run": dict(request.lineage),
     }
+
+
+def _search(tuning: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a search is worth keeping; ``diagnostics.json`` has its trials."""
+    return {name: tuning.get(name) for name in ("asked", "done", "stopped_by", "best", "parameters")}
 
 
 def _object(data: bytes, name: str) -> dict[str, Any]:

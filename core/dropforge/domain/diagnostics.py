@@ -49,7 +49,8 @@ def diagnostics(holdout: HoldOut, report: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         holdout: both models' predictions; without rows, or where some are not finite, there are no curves.
-        report: ``training_report.json``, of which the importance of the features is taken.
+        report: ``training_report.json``, of which the importance of the features and the search of
+            hyperparameters are taken.
     """
     champion = holdout.of_champion()
     return {
@@ -60,6 +61,7 @@ def diagnostics(holdout: HoldOut, report: Mapping[str, Any]) -> dict[str, Any]:
         "candidate": _curves(holdout, holdout.of_candidate(), holdout.threshold),
         "champion": None if champion is None else _curves(holdout, champion, holdout.champion_threshold),
         "importance": _importance(report),
+        **({"tuning": report["tuning"]} if report.get("tuning") else {}),
     }
 
 

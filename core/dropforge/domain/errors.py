@@ -204,6 +204,10 @@ class InvalidHyperparameters(PermanentError):
     """A hyperparameter is unknown or has a value that can't be used; all problems are named at once."""
 
 
+class TuningFailed(PermanentError):
+    """Hyperparameters can't be searched: optuna isn't carried, or no trial could be fitted."""
+
+
 class UnusableEstimator(PermanentError):
     """What ``build_model`` returned can't be trained, or doesn't predict what its task needs."""
 

@@ -17,6 +17,8 @@ RESERVED: Mapping[str, str] = {
     "metric": "the parameter QualityMetric sets it",
     "seed": "the parameter TrainingSeed sets it",
     "champion_sha256": "each run sets it",
+    "tuning_trials": "the parameter TuningTrials sets it",
+    "tuning_minutes": "the parameter TuningMinutes sets it",
     "decision_goal": "the parameters FalsePositiveCost and FalseNegativeCost, or MinimumPrecision and "
     "MinimumRecall, set it",
 }

@@ -101,6 +101,7 @@ def estimate_run(
     transitions: int | None = None,
     preparation_vcpus: float = 1.0,
     spot_interruptions: int = 0,
+    tuning_s: float = 0.0,
 ) -> RunEstimate:
     """Estimate a run that trains on these objects and is deployed.
 
@@ -110,6 +111,7 @@ def estimate_run(
         transitions: of the state machines; by default no fewer than it has without a detour.
         preparation_vcpus: how many vCPUs the preparation has; changes its time, not its price.
         spot_interruptions: `TrainingSpot`; 0 is on demand.
+        tuning_s: what searching hyperparameters takes at most.
 
     Raises:
         UnknownPrice: the instance type's price is not known.
@@ -119,7 +121,7 @@ def estimate_run(
     prepare_gb_s = cpu_s * LAMBDA_VCPU_GB
     others_gb_s = rates["run.functions_s"] * LAMBDA_VCPU_GB
     reads, writes = object_requests(mb, rates)
-    training_s = training_seconds(mb, rates)
+    training_s = training_seconds(mb, rates) + tuning_s
     undisturbed_s = min(training_s, max_training_s)
     billed_s, least_share = billed_training(undisturbed_s, max_training_s, spot_interruptions)
     volume = TRAINING_VOLUME_GB * billed_s / 3600 / HOURS_A_MONTH
@@ -215,6 +217,7 @@ class CostCap:
         instance_type: the first that training tries.
         max_training_s: training is stopped there.
         spot_interruptions: `TrainingSpot`; 0 is on demand.
+        tuning_s: what searching hyperparameters takes at most.
     """
 
     maximum_usd: float = 0.0
@@ -222,6 +225,7 @@ class CostCap:
     region: str = DEFAULT_REGION
     max_training_s: float = math.inf
     spot_interruptions: int = 0
+    tuning_s: float = 0.0
 
     def refusal(self, objects: Sequence[ObjectRef]) -> PermanentError | None:
         """Why a run on these objects is not to start; None where it may. Labelled predictions don't count."""
@@ -235,6 +239,7 @@ class CostCap:
                 rates=load_rates(),
                 max_training_s=self.max_training_s,
                 spot_interruptions=self.spot_interruptions,
+                tuning_s=self.tuning_s,
             )
             refuse_above(estimate, self.maximum_usd)
         except (RunTooExpensive, UnknownPrice) as error:

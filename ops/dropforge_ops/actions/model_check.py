@@ -28,14 +28,16 @@ def check_model(root: Path, *, contract: bytes | None, parameters: Mapping[str, 
     Args:
         root: the project's folder.
         contract: the pinned contract, whose columns the table gets; None where there is none yet.
-        parameters: the stack's, of which TaskType counts where there is no contract, and Hyperparameters.
+        parameters: the stack's, of which TaskType counts where there is no contract, Hyperparameters
+            and TuningTrials.
 
     Raises:
         OperationFailed: it can't be used; the message names file and line where they are known.
     """
     task, hyperparameters = parameters.get("TaskType", "auto"), parameters.get("Hyperparameters", "{}")
     digest = hashlib.sha256(contract or task.encode())
-    digest.update(hyperparameters.encode())
+    trials = parameters.get("TuningTrials", "0")
+    digest.update(f"{hyperparameters} {trials}".encode())
     for path in code_files(root):
         digest.update(path.read_bytes())
     passed = root / _PASSED
@@ -49,7 +51,10 @@ def check_model(root: Path, *, contract: bytes | None, parameters: Mapping[str, 
             arguments = ["--contract", str(place)]
         try:
             ended = subprocess.run(
-                [sys.executable, str(root / _PROGRAM), *arguments, "--hyperparameters", hyperparameters],
+                [
+                    *(sys.executable, str(root / _PROGRAM), *arguments),
+                    *("--hyperparameters", hyperparameters, "--tuning-trials", trials),
+                ],
                 capture_output=True,
                 text=True,
                 timeout=_WITHIN_S,

@@ -19,6 +19,7 @@ from dropforge.pricing.run import (
     object_requests,
     training_seconds,
 )
+from dropforge_ops.cost.scale import tuning_seconds
 from dropforge_ops.cost.schedules import times_a_month
 from dropforge_ops.cost.stack_template import StackTemplate
 from dropforge_ops.cost.usage import Usage
@@ -293,7 +294,7 @@ class _Stack:
         """How long a training job takes."""
         megabytes = self.usage.gb_per_drop * self._drops_a_run * _MB_A_GB
         limit_s = self.template.number("TrainingMaxRuntimeSeconds")
-        return min(training_seconds(megabytes, self.rates), limit_s)
+        return min(training_seconds(megabytes, self.rates) + tuning_seconds(self.template), limit_s)
 
     @property
     def _batch_s(self) -> float:

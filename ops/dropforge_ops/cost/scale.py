@@ -85,6 +85,11 @@ def simulate(
     return [_step(size, template, prices, rates, transitions) for size in sizes_gb]
 
 
+def tuning_seconds(template: StackTemplate) -> float:
+    """What searching hyperparameters takes of each training job at most."""
+    return template.number("TuningMinutes") * 60 if template.number("TuningTrials") else 0.0
+
+
 def preparation_vcpus(template: StackTemplate) -> float:
     """What the memory of the preparation's function gives it of processors."""
     return float(template.functions()["PrepareDataFunction"]["MemorySize"]) / LAMBDA_VCPU_MB
@@ -106,6 +111,7 @@ def estimate_and_limits(
         rates=rates,
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
         spot_interruptions=int(template.number("TrainingSpot")),
+        tuning_s=tuning_seconds(template),
         transitions=Ways.of(template).run_transitions(rates),
         preparation_vcpus=preparation_vcpus(template),
     )
@@ -128,6 +134,7 @@ def _step(
         rates=rates,
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
         spot_interruptions=int(template.number("TrainingSpot")),
+        tuning_s=tuning_seconds(template),
         transitions=transitions + (shape.functions - 1) * _TRANSITIONS_A_CHUNK,
     )
     limits = [

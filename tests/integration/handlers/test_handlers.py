@@ -51,6 +51,8 @@ ENVIRONMENT = {
     "MODEL_NAME": "model",
     "TRAINING_MAX_RUNTIME_S": "3600",
     "TRAINING_SPOT": "0",
+    "TUNING_TRIALS": "0",
+    "TUNING_MINUTES": "30",
     "TRAINING_INSTANCE_TYPES": "ml.m5.large,ml.m4.xlarge",
     "TRAINING_DATA": "new-drops",
     "TRAINING_WINDOW_DAYS": "0",

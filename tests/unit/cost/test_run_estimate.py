@@ -12,7 +12,7 @@ from dropforge.domain.errors import RunTooExpensive
 from dropforge.pricing.prices import load_prices
 from dropforge.pricing.rates import load_rates
 from dropforge.pricing.run import RunEstimate, estimate_run, refuse_above
-from dropforge_ops.cost.scale import INSTANCE_MB, simulate
+from dropforge_ops.cost.scale import INSTANCE_MB, estimate_and_limits, simulate
 from dropforge_ops.cost.stack_template import StackTemplate, read_stack_template
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -71,6 +71,20 @@ def test_spot_capacity_is_priced_as_a_range_and_capped_by_its_dearer_end() -> No
     refuse_above(spot, spot.usd)
     with pytest.raises(RunTooExpensive, match="TrainingSpot"):
         refuse_above(spot, (spot.usd + on_demand.usd) / 2)
+
+
+def test_the_minutes_of_a_search_are_counted_in_full() -> None:
+    objects = [("drop.csv", 10**9)]
+    tuned = StackTemplate(
+        TEMPLATE.document,
+        TEMPLATE.machines,
+        {**TEMPLATE.parameters, "TuningTrials": "5", "TuningMinutes": "10"},
+    )
+    (plain, _), (searching, _) = (
+        estimate_and_limits(each, load_prices(), load_rates(), objects) for each in (TEMPLATE, tuned)
+    )
+    assert searching.seconds == pytest.approx(plain.seconds + 600)
+    assert searching.usd - plain.usd >= load_prices().instance("ml.m5.large").of(600 / 3600)
 
 
 def test_a_cap_refuses_what_is_above_it_and_names_one_that_is_enough() -> None:

@@ -151,6 +151,31 @@ def test_lineage_ties_run_training_and_model_together():
     assert lineage["libraries"] == {"numpy": "2"}
 
 
+def test_lineage_says_how_many_trials_a_search_made_and_diagnostics_each_of_them():
+    search = {
+        "metric": "auc",
+        "greater_is_better": True,
+        "asked": 20,
+        "done": 7,
+        "stopped_by": "minutes",
+        "default": 0.8,
+        "best": 3,
+        "parameters": {"max_iter": 5},
+        "importance": {},
+        "trials": [{"number": 3, "value": 0.9}],
+    }
+    store = store_with(tuning=search)
+    answer = judge_model(request(), store)
+    lineage = json.loads(store.read(answer["lineage_uri"]))
+    assert lineage["tuning"] == {
+        name: search[name] for name in ("asked", "done", "stopped_by", "best", "parameters")
+    }
+    assert json.loads(store.read(answer["diagnostics_uri"]))["tuning"] == search
+    store = store_with()
+    answer = judge_model(request(), store)
+    assert "tuning" not in json.loads(store.read(answer["lineage_uri"]))
+
+
 def test_a_rerun_writes_the_same_bytes():
     store = store_with()
     first = judge_model(request(), store)

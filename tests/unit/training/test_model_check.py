@@ -148,6 +148,21 @@ def test_the_stacks_hyperparameters_are_tried_too(tmp_path):
             check_model(tmp_path, contract=None, parameters={**parameters, "Hyperparameters": wrong})
 
 
+def test_a_search_needs_optuna_among_the_carried_libraries_whatever_this_machine_has(tmp_path):
+    shutil.copytree(REPOSITORY / "training", tmp_path / "training")
+    parameters = {"TaskType": "binary", "TuningTrials": "20"}
+    with pytest.raises(OperationFailed, match=r"TuningFailed: .*Add the line optuna==5\.0\.0"):
+        check_model(tmp_path, contract=None, parameters=parameters)
+    # An image of one's own that has it.
+    with (tmp_path / "training" / "image.txt").open("a") as file:
+        file.write("optuna==5.0.0\n")
+    check_model(tmp_path, contract=None, parameters=parameters)
+    model = tmp_path / "training" / "model.py"
+    model.write_text(model.read_text().replace('"max_leaf_nodes": (4, 128', '"max_leaf_node": (4, 128'))
+    with pytest.raises(OperationFailed, match="search_space: 'max_leaf_node' is none of"):
+        check_model(tmp_path, contract=None, parameters=parameters)
+
+
 def test_is_a_program_of_its_own(project):
     root = project(FOREST)
     ended = subprocess.run(

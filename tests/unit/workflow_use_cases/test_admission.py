@@ -368,6 +368,24 @@ def test_a_replay_trains_on_the_same_objects_and_claims_nothing():
     ]
 
 
+def test_a_replay_makes_as_many_trials_as_its_run_had_made():
+    world = World()
+    original = finished(world, 1)
+    event = {"trigger": "replay", "run_id": original.run.run_id, "requested_by": "ann"}
+    uri = f"s3://{BUCKET}/models/{original.run.run_id}/lineage.json"
+
+    def trials(content: bytes | None) -> dict[str, str]:
+        if content is not None:
+            world.store.write(uri, content)
+        admission = world.admit(event, world.running(f"replay-{len(content or b'')}"), now=at(100))
+        world.close(admission, RunStatus.REPLAYED, now=at(110))
+        return admission.run.hyperparameters
+
+    assert trials(None) == {}
+    assert trials(b'{"hyperparameters": {}}') == {}
+    assert trials(b'{"tuning": {"asked": 20, "done": 7}}') == {"tuning_trials": "7", "tuning_minutes": "0"}
+
+
 def test_a_replay_of_an_unknown_run_is_refused_without_taking_the_lock():
     world = World()
     with pytest.raises(InvalidEvent, match="no run 'none'"):

@@ -36,6 +36,7 @@ from dropforge_ops.console.components.tables import Column, Table
 from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip, verdict_chip
 from dropforge_ops.console.components.thresholds import Explorer
 from dropforge_ops.console.components.told_data import draw_told_data
+from dropforge_ops.console.components.tuning_charts import draw_tuning
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.pages.deciding import Outcome, decide, offer_rollback, roll_back
@@ -320,6 +321,9 @@ def _draw_curves(review: Review) -> None:
                     "are shuffled. Features that say the same share it; one near 0 could be left out."
                 ).classes("dim")
                 importance_table(found["importance"])
+        if found.get("tuning"):
+            with card("How hyperparameters were searched"):
+                draw_tuning(found["tuning"])
 
 
 def _draw_errors(task: str, models: Mapping[str, Mapping[str, Any]]) -> None:
