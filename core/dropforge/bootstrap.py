@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dropforge.domain.preparing import Tables
     from dropforge.domain.services import Endpoints, Jobs, Registry, Workflows
     from dropforge.domain.training_code import TrainingCode
+    from dropforge.tracking.tracker import Tracker
 
 # Throttling and 5xx are retried with jitter by the SDK first, then by the state machine's Retry.
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=60)
@@ -116,6 +117,12 @@ def endpoints() -> Endpoints:
         functools.partial(_client, "sagemaker-runtime"),
         functools.partial(_client, "cloudwatch"),
     )
+
+
+def tracker(tracking: str) -> Tracker:
+    from dropforge.adapters.mlflow_tracker import MlflowTracker
+
+    return MlflowTracker.of(tracking, os.environ, object_store())
 
 
 def jobs() -> Jobs:

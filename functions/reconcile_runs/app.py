@@ -10,6 +10,7 @@ from datetime import timedelta
 from dropforge import bootstrap
 from dropforge.application.reconcile import Repairs, reconcile
 from dropforge.config import Settings
+from dropforge.domain.errors import DropforgeError
 from dropforge.function import Json, function, logger, plain
 
 
@@ -20,6 +21,8 @@ class FunctionSettings(Settings):
     batch_machine_arn: str
     model_name: str
     endpoint_idle_hours: float
+    data_bucket: str
+    mlflow_tracking: str = ""
 
 
 @function(FunctionSettings)
@@ -39,4 +42,27 @@ def handler(event: Json, settings: FunctionSettings) -> Repairs:
         idle=timedelta(hours=settings.endpoint_idle_hours) if settings.endpoint_idle_hours else None,
     )
     logger.info("reconciled", repairs=plain(repairs))
+    if settings.mlflow_tracking:
+        _tell_tracker(settings)
     return repairs
+
+
+def _tell_tracker(settings: FunctionSettings) -> None:
+    """Tell the tracker what has changed. One that is down is told at the next call: nothing waits for it."""
+    from dropforge.application.tell_tracker import tell_tracker  # noqa: PLC0415 - few stacks have a tracker
+
+    try:
+        telling = tell_tracker(
+            tracking=settings.mlflow_tracking,
+            model_name=settings.model_name,
+            bucket=settings.data_bucket,
+            ledger=bootstrap.ledger(settings.ledger_table),
+            store=bootstrap.object_store(),
+            registry=bootstrap.registry(settings.model_name),
+            tracker=lambda: bootstrap.tracker(settings.mlflow_tracking),
+        )
+    except DropforgeError as error:
+        logger.warning("tracker not told", error=type(error).__name__, why=str(error))
+    else:
+        if telling is not None:
+            logger.info("tracker told", telling=plain(telling))

@@ -46,6 +46,7 @@ class FakeLedger:
         self.pointer: Live | None = None
         self.asleep: int | None = None
         self.sourced: dict[tuple[str, str], SourceFile] = {}
+        self.tracked: str | None = None
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is stored, as plain values, but the tokens' counter: it may skip."""
@@ -65,6 +66,7 @@ class FakeLedger:
             },
             "live": self.pointer.to_dict() if self.pointer else None,
             "asleep": self.asleep,
+            "tracked": self.tracked,
         }
 
     # --- drops ----------------------------------------------------------------------------------
@@ -316,6 +318,13 @@ class FakeLedger:
     def fall_asleep(self, token: int, *, now: datetime) -> None:
         with self._guard:
             self.asleep = token
+
+    def tracked_state(self) -> str | None:
+        return self.tracked
+
+    def note_tracked(self, state: str) -> None:
+        with self._guard:
+            self.tracked = state
 
     def promote(self, live: Live, *, by: str, now: datetime, settles_run: str | None) -> Live:
         with self._guard:

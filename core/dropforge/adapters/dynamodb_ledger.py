@@ -459,6 +459,9 @@ class DynamoDbLedger(LedgerReader):
             names={"#token": "token"},
         )
 
+    def note_tracked(self, state: str) -> None:
+        self._update(keys.TRACKED, "SET #state = :state", {":state": state}, names={"#state": "state"})
+
     def promote(self, live: Live, *, by: str, now: datetime, settles_run: str | None) -> Live:
         current = self.live()
         if current is not None and current.token == live.token and current.version == live.version:

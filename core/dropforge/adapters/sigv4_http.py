@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from dropforge.adapters.aws_error_codes import error_of, is_transient
@@ -88,10 +88,11 @@ class Signer:
         """Return the headers to send, the signature among them.
 
         Args:
-            path: the path as it is sent, percent-encoded, without a query.
+            path: the path as it is sent, percent-encoded; a query's fields are sorted and encoded as well.
             given: headers in lower case; all of them are signed.
             now: seconds since 1970-01-01 UTC.
         """
+        path, _, query = path.partition("?")
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         payload = hashlib.sha256(body).hexdigest()
         sent = {**given, "host": host, "x-amz-date": stamp}
@@ -105,7 +106,7 @@ class Signer:
         names = sorted(sent)
         canonical_headers = "".join(f"{name}:{' '.join(sent[name].split())}\n" for name in names)
         signed = ";".join(names)
-        canonical = f"{method}\n{path}\n\n{canonical_headers}\n{signed}\n{payload}"
+        canonical = f"{method}\n{path}\n{query}\n{canonical_headers}\n{signed}\n{payload}"
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
@@ -126,6 +127,14 @@ class Signer:
         return key
 
 
+class Headers(Protocol):
+    """What makes the headers of a request, see `Signer`."""
+
+    def headers(
+        self, method: str, host: str, path: str, given: Mapping[str, str], body: bytes, now: float
+    ) -> dict[str, str]: ...
+
+
 class SignedHttp:
     """One service's endpoint: signed requests over connections that are kept. Safe for threads.
 
@@ -138,7 +147,7 @@ class SignedHttp:
     def __init__(
         self,
         url: str,
-        signer: Signer,
+        signer: Headers,
         *,
         timeout_s: float = 10.0,
         attempts: int = _ATTEMPTS,
@@ -169,7 +178,7 @@ class SignedHttp:
         """Send a request that may safely be sent twice; throttling, 5xx and broken connections are retried.
 
         Args:
-            path: percent-encoded, without a query.
+            path: percent-encoded; a query's fields are sorted and encoded as well.
             headers: names in lower case.
             read_error: takes AWS's error code and message out of a refusal.
 

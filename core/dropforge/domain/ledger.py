@@ -234,6 +234,14 @@ class Ledger(Protocol):
         """Note that the endpoint of the promotion with this token is put to sleep."""
         ...
 
+    def tracked_state(self) -> str | None:
+        """What the tracker of experiments was told last; None if it never was told all of something."""
+        ...
+
+    def note_tracked(self, state: str) -> None:
+        """Note that the tracker was told all of that state of runs and versions."""
+        ...
+
     def promote(self, live: Live, *, by: str, now: datetime, settles_run: str | None) -> Live:
         """Flip the live pointer, the stages of both versions and the run record in one transaction.
 

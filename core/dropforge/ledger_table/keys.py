@@ -82,5 +82,8 @@ DROP_FORMAT: Final[Key] = {"pk": "FORMAT", "sk": "DROPS"}
 ASLEEP: Final[Key] = {"pk": "ASLEEP", "sk": "ASLEEP"}
 """Under which promotion's token the endpoint was put to sleep."""
 
+TRACKED: Final[Key] = {"pk": "TRACKED", "sk": "TRACKED"}
+"""What runs and versions looked like when the tracker of experiments was told of all of them."""
+
 PRIVACY_SALT: Final[Key] = {"pk": "PRIVACY", "sk": "SALT"}
 """The random key of the pseudonyms in the prediction log; made once, by whoever needs it first."""

@@ -140,6 +140,11 @@ class LedgerReader:
             return None
         return str(item["since"])
 
+    def tracked_state(self) -> str | None:
+        """What the tracker was told last, see `note_tracked`; None if it never was."""
+        item = self._get(keys.TRACKED)
+        return None if item is None else str(item["state"])
+
     def privacy_salt(self) -> bytes | None:
         """The key of the pseudonyms in the prediction log; None where none was made yet."""
         item = self._get(keys.PRIVACY_SALT)

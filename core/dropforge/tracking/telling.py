@@ -43,7 +43,7 @@ class Source:
         stack: its name, for people.
         model: the name of experiment and registered model.
         content: returns the JSON object at a URI, None where there is none.
-        download: writes the object at a URI to a file. Raises ObjectMissing.
+        download: writes the object at a URI to a file. Raises ObjectMissing, also where it is too large.
         card: a version's model card, as files by name.
     """
 
@@ -83,7 +83,7 @@ def tell(runs: Iterable[Run], models: Iterable[ModelVersion], source: Source, tr
     experiment = tracker.experiment(source.model)
     known = {each.tags[RUN_TAG]: each for each in tracker.runs(experiment) if RUN_TAG in each.tags}
     telling = Telling(experiment, source.model)
-    tracked: dict[str, TrackedRun] = {}
+    tracked = dict(known)
     for run in sorted(runs, key=lambda each: (each.started_at, each.run_id)):
         if not is_told(run):
             telling.under_way += 1
@@ -153,14 +153,15 @@ def _tell_model(
     )
     with tempfile.TemporaryFile() as local:
         archive = cast(BinaryIO, local)
+        why = ""
         for place in places:
             try:
                 source.download(place, archive)
                 break
-            except ObjectMissing:
-                continue
+            except ObjectMissing as error:
+                why = why or str(error)
         else:
-            return {_MODEL_TAG: f"gone from {places[0]}"}
+            return {_MODEL_TAG: f"not here: {why}"}
         digest = hashlib.sha256()
         archive.seek(0)
         while block := archive.read(_BLOCK):

@@ -95,6 +95,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "stack_name": "the deployed stack",
         "outputs": "its outputs",
         "parameters": "its parameters",
+        "mlflow_url": "where MLflow's server answers; only with --mlflow",
         "state_dir": "where its state survives",
         "log": "its log file",
     },

@@ -34,7 +34,15 @@ def signed_by_botocore(service, token, method, host, path, headers, body, now):
 @given(
     st.sampled_from(["dynamodb", "sagemaker", "s3"]),
     st.sampled_from([None, "token+/="]),
-    st.sampled_from(["/", "/endpoints/my-model/invocations", "/endpoints/a%20b/invocations", "/b/k%2Bx/y~z"]),
+    st.sampled_from(
+        [
+            "/",
+            "/endpoints/my-model/invocations",
+            "/endpoints/a%20b/invocations",
+            "/b/k%2Bx/y~z",
+            "/api/versions?filter=name%3D%27a%20b%27&page_token=x%2F%2B",
+        ]
+    ),
     st.dictionaries(NAMES, VALUES, max_size=4),
     st.binary(max_size=200),
     st.integers(1_000_000_000, 4_000_000_000),

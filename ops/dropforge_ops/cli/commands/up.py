@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # How often to look whether the host process still lives.
 _LOOK_S = 0.5
+# Of these runs and versions a change is seen at once.
+_NEWEST = 20
 
 
 def up(
@@ -68,6 +70,10 @@ def up(
         bool,
         typer.Option("--keep-state/--fresh", help="Go on with what is there, or delete it and start over."),
     ] = True,
+    mlflow: Annotated[
+        bool,
+        typer.Option("--mlflow", help="Also run MLflow's own server, and show all runs and models there."),
+    ] = False,
     model_check: Annotated[
         bool,
         typer.Option(
@@ -76,9 +82,15 @@ def up(
     ] = True,
 ) -> None:
     """Run everything on this machine until Ctrl-C. What happened survives and is there the next time."""
-    require("up", "local", "console")
+    require("up", "local", "console", *(["mlflow"] if mlflow else []))
     from dropforge_local.host import LocalHost  # noqa: PLC0415 - only here is there a host to start
     from dropforge_ops.stack.local_host import WAIT_SCALE, running, target_of  # noqa: PLC0415
+    from dropforge_ops.stack.mlflow_server import (  # noqa: PLC0415
+        TRACKING,
+        free_port,
+        is_of_this_machine,
+        mlflow_server,
+    )
 
     _refuse_options(invocation)
     asked = asked_parameters(sample=sample, target=target, key=key, task=task, pairs=parameter or [])
@@ -93,6 +105,12 @@ def up(
     with stop_signals() as stop, running(host), ExitStack() as started:
         deployed = deployed_parameters(host.client("cloudformation"), stack)
         lock_libraries(root)
+        if mlflow:
+            invocation.note("Starting MLflow's server …")
+            server = mlflow_server(state / "mlflow", free_port(), is_wanted=lambda: not stop.is_set())
+            asked = {TRACKING: started.enter_context(server), **asked}
+        elif is_of_this_machine((deployed or {}).get(TRACKING, "")):
+            asked = {TRACKING: "", **asked}  # that server has ended
         # After that: it may write a file that is deployed.
         parameters = merged_parameters(deployed, {PARAMETER: source_commit(root), **asked}, declared)
         if model_check:
@@ -102,7 +120,8 @@ def up(
             return
         invocation.note(f"Local host on {host.endpoint_url}; deploying {stack} …")
         outputs = host.deploy(stack, parameters)
-        console = _console_of(target_of(host, stack, outputs), console_port)
+        stack_target = target_of(host, stack, outputs)
+        console = _console_of(stack_target, console_port)
         url = started.enter_context(console).url
         host.announce_console(url)
         document = {
@@ -112,13 +131,17 @@ def up(
             "stack_name": stack,
             "outputs": outputs,
             "parameters": parameters,
+            **({"mlflow_url": parameters[TRACKING]} if mlflow else {}),
             "state_dir": str(state),
             "log": str(host.log_path),
         }
         _note_new_target(invocation, deployed, parameters)
         invocation.emit(document, lambda out: _show(out, document))
         code = _stand_of(root)
+        told = None
         while not stop.wait(_LOOK_S):
+            if mlflow:
+                told = _told(stack_target, told)
             if _stand_of(root) != code:
                 code = _stand_of(root)
                 invocation.note(
@@ -129,6 +152,16 @@ def up(
                 raise OperationFailed(f"The local host has ended unexpectedly. Its log: {host.log_path}")
         invocation.note("Stopping …")
     invocation.note(f"Stopped. 'dropforge up' goes on from {state}.")
+
+
+def _told(target: Target, told: object) -> object:
+    """Have the tracker told of what has changed, rather than within a quarter of an hour as on AWS."""
+    runs, models = target.ledger.list_runs(_NEWEST), target.ledger.list_models(_NEWEST)
+    if (runs, models) != told:
+        target.client("lambda").invoke(
+            FunctionName=target.resource("ReconcileRunsFunction"), InvocationType="Event", Payload=b"{}"
+        )
+    return runs, models
 
 
 def _stand_of(root: Path) -> dict[Path, tuple[int, int]]:
@@ -206,6 +239,7 @@ def _show(out: Console, document: dict[str, Any]) -> None:
         out,
         [
             ("console", document["console_url"]),
+            ("mlflow", document.get("mlflow_url")),
             ("endpoint", document["endpoint_url"]),
             ("stack", document["stack_name"]),
             ("predicts", target),
