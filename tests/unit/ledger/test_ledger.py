@@ -577,3 +577,10 @@ def test_retiring_forgets_the_names_that_were_deleted(ledger):
     model = ledger.get_model(1)
     assert (model.endpoint_config, model.model_name, model.retired_at) == (None, None, iso(at(50)))
     assert model.approval is Approval.APPROVED
+
+
+def test_what_the_tracker_was_told_is_kept(ledger):
+    assert ledger.tracked_state() is None
+    for state in ("first", "second"):
+        ledger.note_tracked(state)
+        assert ledger.tracked_state() == state
