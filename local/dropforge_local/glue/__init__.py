@@ -7,7 +7,7 @@ another version fails at once and says where.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 class Installed:
     """What runs once the services' state is restored, before the host stops serving, and at its end.
 
-    The last two run in reverse order.
+    The last two run in reverse order. ``saved`` hears, by service, which state has come to the disk.
     """
 
     starting: list[Callable[[], None]] = field(default_factory=list)
     suspending: list[Callable[[], None]] = field(default_factory=list)
     closing: list[Callable[[], None]] = field(default_factory=list)
+    saved: dict[str, Callable[[Any], None]] = field(default_factory=dict)
 
     def start(self) -> None:
         """Run everything that waited for the restored state."""
@@ -104,6 +105,6 @@ def install(settings: HostSettings) -> Installed:
     sam_transform.install()
     workflow_mount.install(settings, journal, sagemaker, roles, installed)
     dynamodb_expressions.install()
-    dynamodb_log.install(journal)
+    dynamodb_log.install(journal, installed)
     snapshots.install(settings, installed)
     return installed

@@ -14,6 +14,7 @@ from dropforge_local.glue.seams import dynamodb, responses
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dropforge_local.glue import Installed
     from dropforge_local.glue.journal import Journal
 
 # Every operation that changes items; tables change through CloudFormation and are saved with snapshots.
@@ -40,8 +41,11 @@ class WriteLog:
         self.depth = 0
 
 
-def install(journal: Journal) -> None:
-    """Log successful writes, stamp snapshots with the log's position, and replay the rest on restore."""
+def install(journal: Journal, installed: Installed) -> None:
+    """Log successful writes, stamp snapshots with the log's position, and replay the rest on restore.
+
+    What a snapshot on disk holds leaves the log, which would grow for as long as the state is kept.
+    """
 
     log = WriteLog()
     get_state, restore_state = dynamodb.get_state, dynamodb._restore_state
@@ -89,3 +93,4 @@ def install(journal: Journal) -> None:
     dynamodb.get_state = snapshot
     dynamodb._restore_state = restore
     dynamodb.load_persisted_state = restore
+    installed.saved["dynamodb"] = lambda state: journal.forget_writes(state[_POSITION])

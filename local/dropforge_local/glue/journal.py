@@ -107,6 +107,10 @@ class Journal:
         rows = self._rows("SELECT * FROM writes WHERE id > ? ORDER BY id", number)
         return [(*row[:4], json.loads(row[4])) for row in rows]
 
+    def forget_writes(self, number: int) -> None:
+        """Remove the writes that a snapshot taken at ``number`` holds; numbers count on."""
+        self._run("DELETE FROM writes WHERE id <= ?", number)
+
 
 class EmptyJournal(Journal):
     """Keeps nothing, for a host of which nothing is ever restored."""

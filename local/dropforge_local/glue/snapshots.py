@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from dropforge_local.glue.seams import app, persistence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from dropforge_local.glue import Installed
     from dropforge_local.settings import HostSettings
 
@@ -36,10 +39,15 @@ _READS = ("Get", "List", "Describe", "Head", "BatchGet", "Query", "Scan", "Filte
 
 
 class Snapshots:
-    """A thread that saves what requests have marked as changed."""
+    """A thread that saves what requests have marked as changed.
 
-    def __init__(self, folder: Path, app: Any, persistence: Any) -> None:
-        self._app, self._persistence = app, persistence
+    Whoever is named for a service in ``saved`` is told what is on the disk, even after a power cut.
+    """
+
+    def __init__(
+        self, folder: Path, app: Any, persistence: Any, saved: Mapping[str, Callable[[Any], None]]
+    ) -> None:
+        self._app, self._persistence, self._saved = app, persistence, saved
         self._folder = folder
         self._digests: dict[str, bytes] = {}
         self._changed: set[str] = set()
@@ -124,9 +132,15 @@ class Snapshots:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         scratch = self._folder / f".{name}.tmp"
-        scratch.write_bytes(text)
+        tell = self._saved.get(name)
+        with scratch.open("wb") as file:
+            file.write(text)
+            if tell is not None:
+                os.fsync(file.fileno())
         scratch.replace(self._folder / f"{name}.json")
         self._digests[name] = digest
+        if tell is not None:
+            tell(state)
 
 
 def install(settings: HostSettings, installed: Installed) -> None:
@@ -135,7 +149,7 @@ def install(settings: HostSettings, installed: Installed) -> None:
     if settings.temporary:
         app.save_all = lambda services: None
         return
-    snapshots = Snapshots(settings.state_dir / "services", app, persistence)
+    snapshots = Snapshots(settings.state_dir / "services", app, persistence, installed.saved)
     state_keys = {
         service: entry.get("state_key", entry["module"]) for service, entry in app.SERVICE_REGISTRY.items()
     }

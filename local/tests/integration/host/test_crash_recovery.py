@@ -6,7 +6,9 @@ become of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -201,3 +203,27 @@ def test_a_clean_restart_keeps_a_task_that_was_running(own_host: Deployed) -> No
     own_host.host.restart()
     assert own_host.ended(execution)["status"] == "SUCCEEDED"
     assert own_host.calls(key) == 2
+
+
+def test_the_log_of_writes_does_not_grow_with_what_a_snapshot_holds(own_host: Deployed) -> None:
+    name = own_host.outputs["Table"]
+    journal = own_host.host.state_dir / "journal.sqlite"
+
+    def logged() -> int:
+        with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as opened:
+            found: int = opened.execute("SELECT count(*) FROM writes").fetchone()[0]
+            return found
+
+    key = f"kept-{uuid.uuid4()}"
+    for number in range(20):
+        own_host.host.client("dynamodb").put_item(
+            TableName=name, Item={"id": {"S": key}, "value": {"N": str(number)}}
+        )
+    assert logged() >= 20
+    own_host.host.restart()
+    assert logged() < 20
+    own_host.host.kill()
+    own_host.host.start()
+    item = own_host.item(key)
+    assert item is not None
+    assert item["value"]["N"] == "19"

@@ -14,10 +14,14 @@ from dropforge_local.glue.snapshots import Snapshots
 from dropforge_local.testing.waiting import looked_for
 
 
-def _snapshots(folder: Path, states: dict[str, Callable[[], Any]]) -> Snapshots:
+def _snapshots(
+    folder: Path,
+    states: dict[str, Callable[[], Any]],
+    saved: dict[str, Callable[[Any], None]] | None = None,
+) -> Snapshots:
     app = SimpleNamespace(_build_persistence_save_dict=lambda: states)
     persistence = SimpleNamespace(_state_format_version=lambda name: 2, _json_default=None)
-    return Snapshots(folder, app, persistence)
+    return Snapshots(folder, app, persistence, saved or {})
 
 
 def _comes(look: Callable[[], bool]) -> bool:
@@ -67,3 +71,19 @@ def test_what_could_not_be_saved_is_tried_again(tmp_path: Path) -> None:
         assert _comes(lambda: _saved(tmp_path, "sns") == ["a topic"])
     finally:
         snapshots.close()
+
+
+def test_what_is_told_as_saved_is_on_the_disk(tmp_path: Path) -> None:
+    position = [3]
+    told: list[tuple[int, Any]] = []
+    snapshots = _snapshots(
+        tmp_path,
+        {"dynamodb": lambda: {"position": position[0]}, "sqs": list},
+        {"dynamodb": lambda state: told.append((state["position"], _saved(tmp_path, "dynamodb")))},
+    )
+    snapshots.save(None)
+    snapshots.save(None)  # nothing new
+    position[0] = 5
+    snapshots.save({"sqs"})
+    snapshots.save({"dynamodb"})
+    assert told == [(3, {"position": 3}), (5, {"position": 5})]

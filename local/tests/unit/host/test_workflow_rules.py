@@ -152,6 +152,9 @@ def test_the_journal_gives_back_what_was_committed_and_no_more(tmp_path: Path) -
     )
     assert [row[1:] for row in again.invocations()] == [("g", None)]
     assert [row[3:] for row in again.writes_after(number)] == [("DeleteItem", {"x": 2})]
+    journal.forget_writes(number + 1)
+    assert again.writes_after(0) == []
+    assert journal.log_write("1", "r", "PutItem", {"x": 3}) == number + 2
     journal.close()
     journal.save_event("arn", {"id": 2})  # a thread that outlives the host's end
     again.close()
