@@ -4,6 +4,7 @@ python -m scripts.rooms [COMMIT]
 
 Every tracked text file counts, with comments and blank lines, except what is generated: the state machines'
 JSON where it has a source, docs/reference, recordings and lock files. Without COMMIT: what is committed last.
+The last column counts those in files that came since (moved ones aside), most of which are features.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,23 +68,27 @@ def tracked(root: Path = ROOT) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in paths if path.is_file()}
 
 
-def table(before: Counter[str], after: Counter[str]) -> str:
-    """Rooms, then sums, with the lines before and after and their ratio."""
+def came_since(commit: str, root: Path = ROOT) -> set[str]:
+    """The paths of tracked files that the commit lacks, but for those that were moved."""
+    listed = _git(root, "diff", "-z", "--name-only", "--find-renames", "--diff-filter=A", commit)
+    return set(filter(None, listed.decode().split("\0")))
+
+
+def table(before: Counter[str], after: Counter[str], new: Counter[str]) -> str:
+    """Rooms, then sums, with the lines before and after, their ratio, and those in new files."""
     rest = sorted((before.keys() | after.keys()) - {*PRODUCT, *TOOLS, "tests", "docs"})
     groups = {"product": PRODUCT, "tools": TOOLS, "tests": ("tests",), "docs": ("docs",), "the rest": rest}
-    rows = []
+    rows: list[tuple[str, Sequence[str]]] = []
     for name, rooms in groups.items():
         if len(rooms) > 1:
-            rows += [(room, before[room], after[room]) for room in rooms if before[room] or after[room]]
-        rows.append((f"= {name}", sum(before[each] for each in rooms), sum(after[each] for each in rooms)))
-    both = (*PRODUCT, *TOOLS)
-    rows.append(
-        ("= product and tools", sum(before[each] for each in both), sum(after[each] for each in both))
-    )
-    shown = [
-        f"{name:<22}{old:>8,}{new:>8,}  {f'{new / old:.2f}' if old else 'new':>5}" for name, old, new in rows
-    ]
-    return "\n".join([f"{'room':<22}{'before':>8}{'now':>8}  ratio", *shown])
+            rows += [(room, [room]) for room in rooms if before[room] or after[room]]
+        rows.append((f"= {name}", rooms))
+    rows.append(("= product and tools", (*PRODUCT, *TOOLS)))
+    shown = []
+    for name, rooms in rows:
+        old, now, added = (sum(lines[each] for each in rooms) for lines in (before, after, new))
+        shown.append(f"{name:<24}{old:>8,}{now:>8,}  {f'{now / old:.2f}' if old else 'new':>5}{added:>14,}")
+    return "\n".join([f"{'room':<24}{'before':>8}{'now':>8}  ratio  in new files", *shown])
 
 
 def _git(root: Path, *arguments: str, given: bytes | None = None) -> bytes:
@@ -96,11 +101,13 @@ def main(arguments: list[str]) -> int:
         return 2
     commit = arguments[0] if arguments else "HEAD"
     try:
-        before = lines_by_room(committed(commit))
+        before, since = lines_by_room(committed(commit)), came_since(commit)
     except subprocess.CalledProcessError as error:
         print(f"{commit}: {error.stderr.decode().strip()}", file=sys.stderr)
         return 1
-    print(table(before, lines_by_room(tracked())))
+    files = tracked()
+    new = lines_by_room({path: content for path, content in files.items() if path in since})
+    print(table(before, lines_by_room(files), new))
     return 0
 
 

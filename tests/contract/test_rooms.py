@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from scripts.rooms import committed, lines_by_room, table, tracked
+from scripts.rooms import came_since, committed, lines_by_room, table, tracked
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -27,9 +27,23 @@ def test_before_and_now_are_told_apart(tmp_path: Path) -> None:
     before, after = lines_by_room(committed("HEAD", tmp_path)), lines_by_room(tracked(tmp_path))
     assert before == {"core": 4, "statemachine": 2}
     assert after == {"core": 1, "statemachine": 1}
-    printed = {line.split("  ")[0].strip(): line.split()[-3:] for line in table(before, after).splitlines()}
-    assert printed["core"] == ["4", "1", "0.25"]
-    assert printed["= product and tools"] == ["6", "2", "0.33"]
+    new = lines_by_room(dict.fromkeys(came_since("HEAD", tmp_path), b"x\n"))
+    lines = table(before, after, new).splitlines()
+    printed = {line.split("  ")[0].strip(): line.split()[-4:] for line in lines}
+    assert printed["core"] == ["4", "1", "0.25", "0"]
+    assert printed["= product and tools"] == ["6", "2", "0.33", "0"]
+
+
+def test_files_that_came_since_are_told_from_moved_ones(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "a.py").write_text("".join(f"{number}\n" for number in range(50)))
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "first")
+    (tmp_path / "core").mkdir()
+    (tmp_path / "a.py").rename(tmp_path / "core" / "b.py")
+    (tmp_path / "core" / "new one.py").write_text("1\n")
+    git(tmp_path, "add", "-A")
+    assert came_since("HEAD", tmp_path) == {"core/new one.py"}
 
 
 def test_reference_recordings_and_pictures_do_not_count() -> None:

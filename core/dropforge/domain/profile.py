@@ -94,19 +94,8 @@ def median_of(entry: Mapping[str, Any]) -> float | None:
     return float(values[bisect_left(cumulative, cumulative[-1] / 2)])
 
 
-def exact_sum(shares: Float64) -> int:
-    """Add numbers in [-1, 1], float64 (n,), each cut to 2^-62; return the sum in these units.
-
-    Integers have no rounding, so any order and any grouping gives the same.
-
-    Example:
-        >>> exact_sum(np.array([0.5, 0.25])) == 3 << 60
-        True
-    """
-    return sum(_exact_sum(shares[start : start + _SUMMED]) for start in range(0, len(shares), _SUMMED))
-
-
 def _exact_sum(shares: Float64) -> int:
+    """Add numbers in [-1, 1], each cut to 2^-62, in these units; integers know no order."""
     units = shares * 2.0**_UNIT_BITS
     near = int(units.sum())
     # The sum of the integers wraps around at 2^64, and the sum of the floats says how often.

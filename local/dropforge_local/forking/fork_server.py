@@ -253,7 +253,6 @@ def main() -> tuple[types.CodeType, list[str]] | None:
     functions["die_with"](start["parent_pid"])
     python_path = list(sys.path)
     sys.path[:0] = start["search_path"]
-    gc.disable()  # imports leave next to nothing to collect, and looking for it takes a tenth of their time
     with variables_read() as names:
         load(start["modules"])
         functions.get("load_ahead", lambda: None)()
@@ -270,7 +269,6 @@ def main() -> tuple[types.CodeType, list[str]] | None:
     # Otherwise each forked process's first collection would write to all the pages that it shares.
     gc.collect()
     gc.freeze()
-    gc.enable()
     control.send(json.dumps(answer).encode())
     arguments = serve(control, kept)
     if arguments is None:
