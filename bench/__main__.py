@@ -31,8 +31,8 @@ BENCHMARKS = {
     "rates": "bench.rates",
 }
 """What the product takes, beside its peers in the same run."""
-BESIDE_A_COMMIT = {"releases": "bench.releases"}
-"""What the product takes beside an earlier one: names a commit, so it is none of `all`."""
+APART = {"releases": "bench.releases", "host-start": "bench.host_start"}
+"""None of `all`: the product beside a commit that is named; each piece of the local host's start-up."""
 STUDIES = {
     "agreement": "bench.studies.agreement",
     "false-alarms": "bench.studies.false_alarms",
@@ -94,7 +94,7 @@ def run_all(names: Iterable[str], arguments: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    known = {**BENCHMARKS, **BESIDE_A_COMMIT, **STUDIES}
+    known = {**BENCHMARKS, **APART, **STUDIES}
     groups = {"all": {**BENCHMARKS, **STUDIES}, "benchmarks": BENCHMARKS, "studies": STUDIES}
     name, *options = arguments or [""]
     if name in groups:

@@ -25,6 +25,12 @@ _DROP = """([content, name]) => {
   for (const kind of ["dragenter", "dragover", "drop"])
     zone.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
 }"""
+_DRAG = """([kind, place]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([""], "nothing.csv"));
+  const event = new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true });
+  return !document.querySelector(place).dispatchEvent(event);
+}"""
 # What follows a change of size is done before the next frame, and drawn in it.
 _DRAWN = "() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
 
@@ -100,6 +106,12 @@ def drop(page: Page, file: Path | bytes, name: str) -> None:
     content = file if isinstance(file, bytes) else file.read_bytes()
     page.wait_for_selector(".drop-zone")
     page.evaluate(_DROP, [content.decode(), name])
+
+
+def drag(page: Page, kind: str, place: str) -> bool:
+    """Drag an empty file over, into or off an element; returns whether the browser is kept from its own."""
+    prevented: bool = page.evaluate(_DRAG, [kind, place])
+    return prevented
 
 
 def assert_fit_and_free_of_barriers(

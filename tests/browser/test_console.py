@@ -14,6 +14,7 @@ from tests.browser.desk import (
     WIDE,
     Desk,
     assert_fit_and_free_of_barriers,
+    drag,
     drop,
 )
 from tests.workflow.stack import Stack
@@ -28,7 +29,7 @@ def test_an_empty_console_says_what_to_do(desk: Desk):
     expect(page.get_by_text("No model is live")).to_be_visible()
     page.get_by_role("link", name="Runs").click()
     expect(page.get_by_text("No run yet")).to_be_visible()
-    expect(page.get_by_text("Drop files here")).to_be_visible()
+    expect(page.get_by_text("Drop files anywhere")).to_be_visible()
 
 
 def test_an_empty_file_is_refused_with_the_reason(desk: Desk, stack: Stack):
@@ -39,6 +40,29 @@ def test_an_empty_file_is_refused_with_the_reason(desk: Desk, stack: Stack):
     assert stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix="incoming/").get("KeyCount", 0) == 0
     # The browser notes every answer that isn't 2XX as an error of the page.
     assert [each for each in desk.complaints if "413" not in each] == []
+    desk.complaints.clear()
+
+
+def test_a_file_is_taken_by_the_whole_window_on_a_page_without_a_place_for_it(desk: Desk, stack: Stack):
+    page = desk.open("/drift")
+    zone = page.locator(".drop-zone")
+    expect(zone).to_be_hidden()
+    assert drag(page, "dragover", "h1")  # what nobody prevents, the browser opens in place of the page
+    drag(page, "dragenter", "h1")
+    expect(zone).to_contain_text("Drop files to train on them")
+    drag(page, "dragleave", "html")
+    expect(zone).to_be_hidden()
+    drag(page, "dragenter", "h1")
+    assert drag(page, "drop", "h1")
+    expect(page.get_by_role("alert")).to_have_text("The file is empty.")
+    expect(zone).to_contain_text("nothing.csv")
+    desk.complaints.clear()
+
+
+def test_a_page_of_one_record_has_its_name_in_the_title(desk: Desk):
+    desk.open("/runs")
+    page = desk.open("/models/7")
+    expect(page).to_have_title("Version 7 · dropforge")
     desk.complaints.clear()
 
 

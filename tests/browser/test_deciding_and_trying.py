@@ -148,9 +148,13 @@ def test_rejecting_the_live_version_rolls_back_to_the_one_before(desk: Desk, sta
     live = live_with_one_before(stack, data)
     page = desk.open(f"/models/{live.version}")
     choose(page, "Reject")
-    expect(page.get_by_role("dialog")).to_contain_text("This version is LIVE")
+    expect(page.get_by_role("dialog")).to_contain_text(
+        f"is LIVE: rejecting it rolls back to version {live.previous_version}"
+    )
     confirm(page, "Reject", "wrong on the newest patients")
-    expect(page.get_by_text("It was live: the rollback starts.")).to_be_visible()
+    expect(
+        page.get_by_text(f"It was live: the rollback to version {live.previous_version} starts.")
+    ).to_be_visible()
     back = wait_for(
         "rollback", lambda: found if (found := stack.ledger.live()).version != live.version else None
     )

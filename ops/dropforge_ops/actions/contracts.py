@@ -68,8 +68,7 @@ class Contracts:
             OperationFailed: the pinned contract is no longer the one that was read. Nothing was changed.
         """
         if instead_of is not None:
-            key = f"{HISTORY}{instead_of.contract.hash}.json"
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=instead_of.content, ContentType=_JSON)
+            self._keep(instead_of)
         condition = {"IfNoneMatch": "*"} if instead_of is None else {"IfMatch": instead_of.etag}
         try:
             self._s3.put_object(
@@ -82,6 +81,27 @@ class Contracts:
                     "accepted. Look at it with 'dropforge contract diff' and accept again."
                 ) from error
             raise
+
+    def unpin(self, pinned: Stored) -> str:
+        """Let the next good run pin a contract of its own; returns where the pinned one is kept.
+
+        Raises:
+            OperationFailed: another contract is pinned than the one that was read. Nothing was changed.
+        """
+        now = self.pinned()
+        if now is None or now.etag != pinned.etag:
+            raise OperationFailed(
+                f"s3://{self._bucket}/{PINNED} was changed by somebody else in this moment; nothing was "
+                "reset. Look at it with 'dropforge contract show'."
+            )
+        kept = self._keep(pinned)
+        self._s3.delete_object(Bucket=self._bucket, Key=PINNED)
+        return kept
+
+    def _keep(self, replaced: Stored) -> str:
+        key = f"{HISTORY}{replaced.contract.hash}.json"
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=replaced.content, ContentType=_JSON)
+        return f"s3://{self._bucket}/{key}"
 
     def _read(self, key: str) -> Stored | None:
         uri = f"s3://{self._bucket}/{key}"

@@ -199,6 +199,30 @@ def check_rejectable(shown: Candidate) -> str | None:
     return None
 
 
+def consequence_of_rejecting_live(version: int, back_to: int | None) -> str:
+    """What a rejection of the live version does, given the version that would be rolled back to.
+
+    >>> consequence_of_rejecting_live(2, 1)
+    'Version 2 is LIVE: rejecting it rolls back to version 1.'
+    """
+    if back_to is not None:
+        return f"Version {version} is LIVE: rejecting it rolls back to version {back_to}."
+    return (
+        f"Version {version} is LIVE, and nothing can be rolled back to: no earlier version is approved. "
+        "Rejected, it goes on serving until another version is live."
+    )
+
+
+def still_serves(model: ModelVersion | None, live: Live | None) -> bool:
+    """Whether this version is rejected and answers predictions all the same."""
+    return (
+        model is not None
+        and live is not None
+        and model.version == live.version
+        and model.approval is Approval.REJECTED
+    )
+
+
 def clean_reason(text: str | None, default: str) -> str:
     """The reason as SageMaker keeps it: one line.
 

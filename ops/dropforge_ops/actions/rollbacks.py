@@ -26,6 +26,17 @@ def check(model: ModelVersion, live: Live | None) -> str | None:
     return None
 
 
+def earlier(live: Live | None, models: list[ModelVersion]) -> list[ModelVersion]:
+    """Versions that were live before and, still approved, can be again; the last one first."""
+    version = None if live is None else live.version
+    found = [
+        each
+        for each in models
+        if each.promoted_at and each.version != version and each.approval is Approval.APPROVED
+    ]
+    return sorted(found, key=lambda each: each.promoted_at or "", reverse=True)
+
+
 def expected(live: Live | None, models: list[ModelVersion]) -> ModelVersion:
     """The version that a rollback without a version goes to, unless its archive turns out to be broken.
 
@@ -36,17 +47,13 @@ def expected(live: Live | None, models: list[ModelVersion]) -> ModelVersion:
         raise NotFound(
             "No model is live, so there is nothing to roll back. 'dropforge models' lists versions."
         )
-    earlier = [
-        each
-        for each in models
-        if each.promoted_at and each.version != live.version and each.approval is Approval.APPROVED
-    ]
-    if not earlier:
+    before = earlier(live, models)
+    if not before:
         raise NotFound(
             f"No version but {live.version} was ever live and is still approved. Name one to deploy, or "
             "approve another: 'dropforge models' lists them."
         )
-    return max(earlier, key=lambda each: each.promoted_at or "")
+    return before[0]
 
 
 def start(target: Target, wanted: ModelVersion | None, reason: str) -> str:

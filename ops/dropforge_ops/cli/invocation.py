@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from dropforge.ledger_table.reader import LedgerReader
+from dropforge_ops.actions.waiting import Deadline
 from dropforge_ops.errors import CommandError, ExitCode, Interrupted, OperationFailed, UsageError, from_aws
 from dropforge_ops.render import say
 from dropforge_ops.stack.documents import Documents
@@ -23,6 +24,7 @@ from dropforge_ops.stack.target import Options, Target, resolve
 
 # Without a terminal nothing is cut off at 80 columns: whoever reads a log or pipes it wants the whole line.
 _WIDTH_WITHOUT_TERMINAL = 200
+MORE_TIME = "--timeout allows more time."
 
 
 class Invocation:
@@ -37,6 +39,8 @@ class Invocation:
         self.options = options or Options()
         self.out = _console(sys.stdout)
         self.err = _console(sys.stderr)
+        # What goes on without this command, where it waits for something.
+        self.goes_on = ""
         # While progress is shown, what stands in for stderr says that it is no terminal.
         self._has_terminal = sys.stdin.isatty() and sys.stderr.isatty()
 
@@ -74,6 +78,17 @@ class Invocation:
         if not typer.confirm(question, err=True):
             raise OperationFailed(no)
         return True
+
+    def deadline(self, seconds: float, goes_on: str, more: str = "") -> Deadline:
+        """The bound of a wait for something that goes on without this command.
+
+        Args:
+            seconds: how long to wait.
+            goes_on: what goes on and where to look; said where the time is up, and at Ctrl-C.
+            more: what to do for more time.
+        """
+        self.goes_on = goes_on
+        return Deadline(seconds, f"{goes_on} {more}".strip())
 
     def note(self, text: str) -> None:
         """Say something on the way."""
@@ -174,7 +189,7 @@ def call(invocation: Invocation, action: Callable[[], None], *, debug: bool = Fa
     except (ClientError, BotoCoreError) as error:
         return _end(invocation, from_aws(error, invocation.where()), debug)
     except KeyboardInterrupt:
-        return _end(invocation, Interrupted("Interrupted."), debug)
+        return _end(invocation, Interrupted(f"Interrupted. {invocation.goes_on}".strip()), debug)
     except BrokenPipeError:
         # The reader of stdout has gone, as 'head' does; the interpreter's own flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -184,7 +199,8 @@ def call(invocation: Invocation, action: Callable[[], None], *, debug: bool = Fa
 def _end(invocation: Invocation, error: CommandError, debug: bool) -> ExitCode:
     if debug:
         traceback.print_exc(file=sys.stderr)
-    invocation.note(f"{'Wrong usage' if isinstance(error, UsageError) else 'Error'}: {error}")
+    kind = "Wrong usage: " if isinstance(error, UsageError) else "Error: "
+    invocation.note(f"{'' if isinstance(error, Interrupted) else kind}{error}")
     if invocation.as_json:
         problem = {"class": type(error).__name__, "message": str(error), "exit_code": int(error.exit_code)}
         invocation.write_json({"error": problem, **error.facts})

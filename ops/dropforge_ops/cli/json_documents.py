@@ -297,6 +297,10 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "differences": "one line each",
         "dropped_again": "keys that were dropped again",
     },
+    "contract reset": {
+        "unpinned": "hash of the contract that is no longer pinned, or null",
+        "kept_as": "where it is kept, or null",
+    },
     "cost month": {"usage": "the profile or file", **_PRICED, **_BILL},
     "cost estimate": {
         **_PRICED,

@@ -16,7 +16,7 @@ from dropforge_ops.cli.commands.batch import batch
 from dropforge_ops.cli.commands.batches import list_files, look_now, retry_files
 from dropforge_ops.cli.commands.card import card
 from dropforge_ops.cli.commands.console import console
-from dropforge_ops.cli.commands.contract import accept_contract, diff_contract, show_contract
+from dropforge_ops.cli.commands.contract import accept_contract, diff_contract, reset_contract, show_contract
 from dropforge_ops.cli.commands.decide import approve, reject
 from dropforge_ops.cli.commands.demo import demo
 from dropforge_ops.cli.commands.doctor import doctor
@@ -119,7 +119,12 @@ _GROUPS: dict[str, tuple[type[TyperGroup], str, dict[str, Callable[..., None]]]]
     "contract": (
         TyperGroup,
         "What drops have to look like, and accepting that they look different now.",
-        {"show": show_contract, "diff": diff_contract, "accept": accept_contract},
+        {
+            "show": show_contract,
+            "diff": diff_contract,
+            "accept": accept_contract,
+            "reset": reset_contract,
+        },
     ),
     "export": (
         TyperGroup,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from dropforge_ops.console.context import Context
@@ -14,7 +14,7 @@ class Page:
 
     ``build`` draws it into the shell, given the context and the path's parameters by name as text.
     ``icon`` (of Material Icons) puts it into the navigation; a page without one is reached from another,
-    whose path is ``within``.
+    whose path is ``within``. ``takes_drops`` says that it draws a drop zone itself.
     """
 
     path: str
@@ -22,6 +22,11 @@ class Page:
     build: Callable[..., Awaitable[None]]
     icon: str | None = None
     within: str | None = None
+    takes_drops: bool = False
+
+    def named(self, parameters: Mapping[str, str]) -> str:
+        """The title with what the path names: "Run breast-cancer-1", "Version 3"."""
+        return " ".join([self.title, *parameters.values()])
 
     @property
     def section(self) -> str:

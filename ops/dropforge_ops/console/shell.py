@@ -8,6 +8,7 @@ from typing import Final
 from nicegui import html, ui
 from nicegui.element import Element
 
+from dropforge_ops.console.components.drop_zone import drop_zone
 from dropforge_ops.console.components.feedback import error_banner
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
@@ -24,11 +25,15 @@ async def draw(context: Context, page: Page, pages: Sequence[Page], **parameters
     """Draw the whole page: the frame, then its content, or in its place what went wrong."""
     ui.add_head_html(_HEAD)
     ui.dark_mode(_theme())
+    ui.page_title(f"{page.named(parameters)} · dropforge")
     html.a("Skip to content").props('href="#content"').classes("skip")
     with html.div().classes("frame"):
         _navigation(context, page, pages)
         with html.div().classes("content").props('id="content" tabindex="-1"') as content:
             await _draw_content(context, page, content, parameters)
+        if not page.takes_drops:
+            with html.div().classes("apart-drops"):
+                drop_zone(context, apart=True)
 
 
 def draw_unexpected(error: Exception) -> None:

@@ -15,7 +15,7 @@ from dropforge.pricing.rates import load_rates
 from dropforge_ops.cost.monthly import Bill, monthly_bill
 from dropforge_ops.cost.stack_template import read_stack_template
 from dropforge_ops.cost.usage import Usage
-from dropforge_ops.stack.project import deployed_parameters, find_root
+from dropforge_ops.stack.project import created_at, deployed_parameters, find_root
 from dropforge_ops.stack.target import Target
 
 _DAY_S = 86_400
@@ -24,10 +24,11 @@ _RUNS = 1000
 
 @dataclass(frozen=True)
 class MonthToDate:
-    """What has been used since the month began, and what it comes to at list price.
+    """What has been used since the month or the stack began, and what it comes to at list price.
 
     Attributes:
-        share: of the month that has passed, in (0, 1].
+        start: the first of the month, or the stack's creation where that was later.
+        share: of the month that has passed since then, in (0, 1].
         is_simulated: the stack is on a local host, where nothing is paid: this is what AWS would take.
     """
 
@@ -50,21 +51,24 @@ class MonthToDate:
 
 
 def month_to_date(target: Target, ledger: LedgerReader, *, now: datetime | None = None) -> MonthToDate:
-    """Estimate what the stack has cost since the first of the month (UTC), without asking AWS for a bill.
+    """Estimate what the stack has cost this month (UTC), without asking AWS for a bill.
 
-    Reads the ledger's runs and drops, and the API's count of requests in CloudWatch. Needs the project's
-    folder for its template.
+    It counts from the first of the month, or from the stack's creation where that was later. Reads the
+    ledger's runs and drops, and the API's count of requests in CloudWatch. Needs the project's folder for its
+    template.
 
     Raises:
         NotFound: the current folder is not in the project.
     """
     now = now or datetime.now(UTC)
-    start = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    days = calendar.monthrange(start.year, start.month)[1]
+    cloudformation = target.client("cloudformation")
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    start = max(first, created_at(cloudformation, target.stack) or first)
+    days = calendar.monthrange(first.year, first.month)[1]
     share = max((now - start).total_seconds(), 1.0) / (days * _DAY_S)
     runs = ledger.list_runs(_RUNS, since=start)
     usage = usage_of_runs(runs, _dropped_bytes(runs, ledger), _requests(target, start, now))
-    parameters = deployed_parameters(target.client("cloudformation"), target.stack) or {}
+    parameters = deployed_parameters(cloudformation, target.stack) or {}
     template = read_stack_template(find_root(), parameters)
     prices = load_prices(target.session.region_name)
     bill = monthly_bill(template, usage, prices, load_rates(), share=share)

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import InvalidContract
 from dropforge.ledger_table.reader import LedgerReader
+from dropforge_ops.actions.decisions import still_serves
 from dropforge_ops.errors import code_of, message_of
 from dropforge_ops.health import api
 from dropforge_ops.health.findings import Check, Finding, Status
@@ -135,7 +136,8 @@ def _contract(target: Target, parameters: Mapping[str, str], documents: Document
             "contract",
             Status.FAIL,
             "; ".join(different),
-            f"Deploy with the contract's parameters, or delete {uri}: the next drop's contract is inferred.",
+            "Deploy with the contract's parameters, or run 'dropforge contract reset': the next drop's "
+            "contract is inferred.",
         )
     return Finding("contract", Status.OK, f"{contract.task}, {len(contract.features)} features, as deployed")
 
@@ -198,6 +200,13 @@ def _endpoint(target: Target, ledger: LedgerReader) -> Finding:
             Status.FAIL,
             f"{live.endpoint_name} serves {configuration}, and {live.endpoint_config} is live",
             "A repair runs every quarter of an hour; 'dropforge rollback VERSION --wait' does it now.",
+        )
+    if still_serves(ledger.get_model(live.version), live):
+        return Finding(
+            "endpoint",
+            Status.WARN,
+            f"version {live.version} is rejected, still serving",
+            "Unless a rollback is under way, approve another version: 'dropforge models' lists them.",
         )
     return Finding("endpoint", Status.OK, f"{live.endpoint_name} serves version {live.version}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,26 @@ def refuse_unknown_parameters(given: Iterable[str], declared: Iterable[str]) -> 
 
 def deployed_parameters(cloudformation: Any, stack: str) -> dict[str, str] | None:
     """The parameters of the stack as it stands; None where there is no such stack."""
+    found = _described(cloudformation, stack)
+    if found is None:
+        return None
+    return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
+
+
+def created_at(cloudformation: Any, stack: str) -> datetime | None:
+    """When the stack was made; None where there is no such stack."""
+    found = _described(cloudformation, stack)
+    return None if found is None else found["CreationTime"]
+
+
+def _described(cloudformation: Any, stack: str) -> dict[str, Any] | None:
     try:
-        found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+        found: dict[str, Any] = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         if "does not exist" in message_of(error):
             return None
         raise
-    return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
+    return found
 
 
 def merged_parameters(

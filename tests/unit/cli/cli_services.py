@@ -62,6 +62,7 @@ class FakeCloudFormation:
 
     def __init__(self) -> None:
         self.status: str | None = "CREATE_COMPLETE"
+        self.created_at = datetime(2026, 1, 1, tzinfo=UTC)
         self.parameters = {"TargetColumn": "diagnosis", "IdColumn": "id", "TaskType": "binary"}
 
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:
@@ -70,6 +71,7 @@ class FakeCloudFormation:
         parameters = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()]
         arn = f"arn:aws:cloudformation:us-east-1:123456789012:stack/{StackName}/1"
         described = {"StackName": StackName, "StackId": arn, "StackStatus": self.status}
+        described["CreationTime"] = self.created_at
         return {"Stacks": [{**described, "Parameters": parameters}]}
 
     def get_template(self, *, StackName: str, TemplateStage: str) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from botocore.exceptions import ClientError
 from cli_stack import CONTRACT, PINNED, WIDER, contract_of
 
 from dropforge.domain.contract import Contract
+from dropforge_ops.actions.contracts import Contracts
+from dropforge_ops.errors import OperationFailed
 
 
 def test_shows_the_pinned_contract_and_that_of_a_run(stack, failed, on_stack):
@@ -114,4 +116,32 @@ def test_asks_before_it_accepts(stack, failed, on_stack):
     assert on_stack("contract", "accept", failed, stdin="n\n").exit_code == 1
     assert contract_of(stack) == CONTRACT
     assert on_stack("contract", "accept", failed, stdin="y\n").exit_code == 0
+    assert contract_of(stack) == WIDER
+
+
+def test_reset_unpins_and_keeps_the_old_contract(stack, failed, on_stack):
+    outcome = on_stack("contract", "reset", "--yes")
+    assert outcome.exit_code == 0
+    assert CONTRACT.hash[:12] in outcome.stdout
+    assert "Its contract is inferred" in outcome.stdout
+    assert on_stack("contract", "show").exit_code == 3
+    kept = stack.s3.get_object(Bucket=stack.bucket, Key=f"contract/history/{CONTRACT.hash}.json")
+    assert Contract.from_json(kept["Body"].read()) == CONTRACT
+    again = on_stack("contract", "reset", "--json", "--yes")
+    assert (again.exit_code, again.json) == (0, {"unpinned": None, "kept_as": None})
+
+
+def test_reset_asks_and_takes_no_for_an_answer(stack, failed, on_stack, asked):
+    outcome = on_stack("contract", "reset", stdin="n\n")
+    assert outcome.exit_code == 1
+    assert "diagnosis" in outcome.stderr
+    assert contract_of(stack) == CONTRACT
+
+
+def test_reset_leaves_a_contract_alone_that_changed_meanwhile(stack, failed):
+    stored = Contracts(stack.s3, stack.bucket)
+    seen = stored.pinned()
+    stack.write(PINNED, WIDER.to_json().encode())
+    with pytest.raises(OperationFailed, match="nothing was reset"):
+        stored.unpin(seen)
     assert contract_of(stack) == WIDER

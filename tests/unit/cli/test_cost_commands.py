@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import types
+from datetime import UTC, datetime
+
 import pytest
+from cli_services import FakeCloudWatch, complete
+
+from dropforge_ops.cost.so_far import month_to_date
 
 
 def test_the_month_is_shown_line_by_line_with_and_without_the_free_tier(dropforge):
@@ -82,3 +88,28 @@ def test_prices_and_rates_are_shown_with_their_sources(dropforge):
     outcome = dropforge("cost", "prices")
     assert "https://aws.amazon.com/lambda/pricing/" in outcome.stdout
     assert "measured" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("created", "since", "days"),
+    [
+        (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC), 15),
+        (datetime(2026, 4, 10, 12, tzinfo=UTC), datetime(2026, 4, 10, 12, tzinfo=UTC), 5.5),
+    ],
+)
+def test_the_month_counts_from_its_first_or_from_the_stacks_creation(
+    stack, monkeypatch, created, since, days
+):
+    complete(stack)
+    object.__setattr__(stack.target, "session", types.SimpleNamespace(region_name="us-east-1"))
+    stack.target.client("cloudformation").created_at = created
+    asked = []
+
+    def counted(self, **request):
+        asked.append(request["StartTime"])
+        return {"Datapoints": []}
+
+    monkeypatch.setattr(FakeCloudWatch, "get_metric_statistics", counted, raising=False)
+    found = month_to_date(stack.target, stack.ledger, now=datetime(2026, 4, 16, tzinfo=UTC))
+    assert (found.start, asked) == (since, [since])
+    assert found.share == pytest.approx(days / 30)

@@ -205,12 +205,34 @@ def test_rejects_with_the_reason(stack, on_stack):
     assert json.loads(outcome.stdout)["decision_reason"] == "too good to be true"
 
 
-def test_says_that_rejecting_the_live_version_rolls_back(stack, on_stack):
+def test_says_which_version_rejecting_the_live_one_rolls_back_to(stack, on_stack, asked):
+    stack.lives(1)
+    stack.lives(2)
+    stack.apply_decisions()
+    assert "rejecting it rolls back to version 1" in on_stack("reject", "2", stdin="n\n").stderr
+    outcome = on_stack("reject", "2", "--yes")
+    assert outcome.exit_code == 0
+    assert "the rollback to version 1 starts" in outcome.stdout
+
+
+def test_says_beforehand_that_rejecting_the_only_live_version_leaves_it_serving(stack, on_stack, asked):
     stack.lives(1)
     stack.apply_decisions()
+    outcome = on_stack("reject", "1", stdin="n\n")
+    assert "nothing can be rolled back to" in outcome.stderr
+    assert stack.sagemaker.updates == []
     outcome = on_stack("reject", "1", "--yes")
     assert outcome.exit_code == 0
-    assert "a rollback starts" in outcome.stdout
+    assert "still serves" in outcome.stdout
+    assert "rollback" not in outcome.stdout
+
+
+def test_an_earlier_version_that_was_rejected_is_nothing_to_roll_back_to(stack, on_stack):
+    stack.lives(1)
+    stack.lives(2)
+    stack.decide(1, Approval.REJECTED)
+    stack.apply_decisions()
+    assert "nothing can be rolled back to" in on_stack("reject", "2", "--yes").stdout
 
 
 def test_rejecting_twice_changes_nothing(stack, on_stack):

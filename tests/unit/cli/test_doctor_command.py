@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from cli_services import ALARMS, TOPIC, complete
@@ -8,6 +10,8 @@ from tests.command_line import invoke
 from urllib3.exceptions import NewConnectionError
 
 from dropforge.application.predict_refusals import unknown_caller
+from dropforge.domain.records import Approval
+from dropforge.ledger_table.reader import LedgerReader
 from dropforge_local.sagemaker import container
 from dropforge_ops.health import api as api_health
 from dropforge_ops.health import machine
@@ -370,3 +374,12 @@ def test_an_api_that_is_broken_or_does_not_answer_fails(whole, on_stack, monkeyp
 
 def test_the_functions_own_refusal_is_the_one_that_is_known():
     assert unknown_caller("iam").kind == api_health.FUNCTION_REFUSED
+
+
+def test_a_rejected_version_that_still_serves_is_a_warning(whole, on_stack, monkeypatch):
+    live = whole.ledger.live()
+    rejected = replace(whole.ledger.get_model(live.version), approval=Approval.REJECTED)
+    monkeypatch.setattr(LedgerReader, "get_model", lambda self, version: rejected)
+    found = findings(on_stack("doctor", "--json"))["endpoint"]
+    assert (found["status"], found["detail"]) == ("warn", "version 1 is rejected, still serving")
+    assert "approve another version" in found["remedy"]

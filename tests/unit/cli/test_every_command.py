@@ -378,6 +378,13 @@ CASES = {
         proposal,
         code=3,
     ),
+    "contract reset": Case(
+        ("contract", "reset", "--yes"),
+        "is no longer pinned",
+        ("contract", "reset", "x"),
+        "x",
+        proposal,
+    ),
     "cost month": Case(("cost",), "free tier", ("cost", "nowhere.toml"), "nowhere.toml", in_project, code=3),
     "cost estimate": Case(
         ("cost", "estimate", "--size", "1GB"),

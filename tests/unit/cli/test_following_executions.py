@@ -12,7 +12,8 @@ from tests.fakes.records import DEPLOYMENT, TRAINING
 from dropforge_ops.actions.progress_view import MILESTONES, ProgressView, cause_message, milestones_passed
 from dropforge_ops.actions.waiting import Deadline, until
 from dropforge_ops.cli.groups import with_verb
-from dropforge_ops.errors import TimedOut
+from dropforge_ops.cli.invocation import MORE_TIME, Invocation, call
+from dropforge_ops.errors import ExitCode, TimedOut
 from dropforge_ops.stack.progress import Follower, seconds_by_state
 
 VERBS = ["list", "replay", "show", "start"]
@@ -152,3 +153,30 @@ def test_a_terminal_shows_how_far_a_run_has_come():
         view.show(follower.look(), follower)
     assert "━━━━────────────────" in written.getvalue()
     assert "1/5 PrepareData" in written.getvalue()
+
+
+@pytest.mark.parametrize("where", ["between looks", "in a look"])
+def test_ctrl_c_in_a_wait_says_what_goes_on(capsys, where):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    invocation = Invocation()
+
+    def wait():
+        deadline = invocation.deadline(
+            60, "The run goes on; 'dropforge runs' shows how it stands.", MORE_TIME
+        )
+        deadline.sleep = interrupt
+        until(interrupt if where == "in a look" else lambda: None, deadline, 1, "It isn't there")
+
+    assert call(invocation, wait) is ExitCode.INTERRUPTED
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "Interrupted. The run goes on; 'dropforge runs' shows how it stands."
+
+
+def test_ctrl_c_before_anything_goes_on_says_no_more(capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    assert call(Invocation(), interrupt) is ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "Interrupted.\n"

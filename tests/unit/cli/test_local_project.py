@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
@@ -70,6 +71,27 @@ def test_up_refuses_a_parameter_that_the_template_does_not_have(dropforge):
     outcome = dropforge("up", "--fresh", "--parameter", "EndpointMod=real-time", "--json")
     assert outcome.exit_code == 2
     assert "no parameter EndpointMod; is it EndpointMode?" in outcome.stdout
+
+
+@pytest.mark.parametrize("option", ["--port", "--console-port"])
+def test_up_names_the_option_of_a_used_port_before_anything_starts(dropforge, option, monkeypatch):
+    def start(*_, **__):
+        raise AssertionError("a host was started")
+
+    monkeypatch.setattr("dropforge_local.host.LocalHost", start)
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        outcome = dropforge("up", option, str(port), "--json")
+    assert outcome.exit_code == 2
+    assert outcome.json["error"]["message"].startswith(f"{option} {port}: Address already in use")
+
+
+def test_up_refuses_one_port_for_both(dropforge):
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = str(used.getsockname()[1])
+    outcome = dropforge("up", "--port", port, "--console-port", port, "--json")
+    assert outcome.exit_code == 2
+    assert "--console-port" in outcome.json["error"]["message"]
 
 
 def test_up_is_of_this_machine_only(dropforge):

@@ -149,3 +149,11 @@ def test_asks_before_it_rolls_back(stack, on_stack, asked):
     assert outcome.exit_code == 1
     assert "Roll back to version 1?" in outcome.stderr
     assert not any("rollback" in arn for arn in stack.sfn.executions)
+
+
+def test_a_live_version_that_was_rejected_is_shown_as_such(stack, on_stack):
+    stack.lives(1)
+    stack.decide(1, Approval.REJECTED)
+    assert "* rejected, still serving" in on_stack("models").stdout
+    assert "rejected, still serving" in on_stack("models", "1").stdout
+    assert on_stack("models", "--json").json["live_version"] == 1

@@ -16,12 +16,12 @@ from dropforge_ops.actions.drops import Upload, keys_of
 from dropforge_ops.actions.progress_view import ProgressView, byte_bars, cause_message
 from dropforge_ops.actions.waiting import Deadline
 from dropforge_ops.cli.commands.drop import upload_all
-from dropforge_ops.cli.invocation import Invocation
+from dropforge_ops.cli.invocation import MORE_TIME, Invocation
 from dropforge_ops.errors import NotFound, OperationFailed
 from dropforge_ops.render import say
 from dropforge_ops.stack.progress import Follower
 
-_REMEDY = "It goes on; its result will lie under batch/out/ in the data bucket. --timeout allows more time."
+_GOES_ON = "The batch goes on; its result will lie under batch/out/ in the data bucket."
 _REASONS_SHOWN = 3
 
 
@@ -59,7 +59,7 @@ def batch(
     if wait:
         machine = invocation.target.outputs["BatchStateMachine"]
         executions = BatchExecutions(invocation.target.client("stepfunctions"), machine)
-        deadline = Deadline(timeout, _REMEDY)
+        deadline = invocation.deadline(timeout, _GOES_ON, MORE_TIME)
         for each in uploads:
             try:
                 scored.append(_score(invocation, executions, each, targets[Path(each.path)], deadline))

@@ -138,6 +138,34 @@ def accept_contract(
     invocation.emit(document, show)
 
 
+def reset_contract(
+    invocation: Invocation,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; needed without a terminal.")] = False,
+) -> None:
+    """Unpin the contract: the next drop's is inferred from its data. The old one is kept."""
+    stored = _contracts(invocation)
+    pinned = stored.pinned()
+    kept = None
+    if pinned is not None:
+        names = ", ".join(column.name for column in pinned.contract.columns)
+        invocation.note(
+            f"Pinned is {pinned.contract.hash[:12]}: {names}. The live model keeps the contract it has."
+        )
+        invocation.confirm("Unpin this contract?", yes=yes, no="Nothing was reset.")
+        kept = stored.unpin(pinned)
+    document = {"unpinned": pinned.contract.hash if pinned else None, "kept_as": kept}
+
+    def show(out: Console) -> None:
+        if pinned is None:
+            say(out, _NOTHING_PINNED)
+            return
+        say(out, f"Contract {pinned.contract.hash[:12]} is no longer pinned; it is kept as {kept}.")
+        say(out, "Next: drop a file. Its contract is inferred, and pinned if the data can be used.")
+
+    invocation.emit(document, show)
+
+
 def _contracts(invocation: Invocation) -> contracts.Contracts:
     return contracts.Contracts(invocation.target.client("s3"), invocation.target.bucket)
 

@@ -173,7 +173,7 @@ def scale(
 
 
 def so_far(invocation: Invocation) -> None:
-    """What the stack has cost since the first of the month, estimated from what ran."""
+    """What the stack has cost this month, estimated from what ran; a new one from its creation on."""
     found = _priced(lambda: month_to_date(invocation.target, invocation.ledger))
 
     def show(out: Console) -> None:

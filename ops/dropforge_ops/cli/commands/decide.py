@@ -9,10 +9,10 @@ from rich.console import Console
 
 from dropforge.domain.records import Approval, Live, ModelVersion
 from dropforge.domain.verdicts import UNDECIDED, Verdict
-from dropforge_ops.actions import decisions
+from dropforge_ops.actions import decisions, rollbacks
 from dropforge_ops.actions.deployments import DeploymentWatch
 from dropforge_ops.actions.progress_view import ProgressView
-from dropforge_ops.actions.waiting import Deadline, until
+from dropforge_ops.actions.waiting import until
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.render import facts, judged, number, say, show_slices, title
@@ -23,7 +23,7 @@ _SAID = {
     Verdict.REJECTED: "Rejected:",
     Verdict.UNDECIDED: UNDECIDED,
 }
-_REMEDY = "The decision stands and is acted on; 'dropforge models' shows how it stands."
+_GOES_ON = "The decision stands and is acted on; 'dropforge models' shows how it stands."
 # The registry's event, and the function that acts on it, take seconds even when cold.
 _HEARD_WITHIN_S = 120.0
 
@@ -68,7 +68,7 @@ def approve(
             model = _recorded(invocation, model, Approval.APPROVED)
         message = nothing or f"Version {model.version} is approved; it will be deployed."
         if wait:
-            deadline = Deadline(timeout, _REMEDY)
+            deadline = invocation.deadline(timeout, _GOES_ON)
             live = watch.to_live(invocation.ledger, view, target.poll_s, deadline)
             message = f"Version {model.version} is live."
     _emit(invocation, shown, model, live, changed=nothing is None, message=message)
@@ -83,7 +83,7 @@ def reject(
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept with the decision.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; needed without a terminal.")] = False,
 ) -> None:
-    """Reject a version. Rejecting the live one rolls back to the previous version."""
+    """Reject a version. Rejecting the live one rolls back to the previous version, where there is one."""
     model = decisions.parse_version(version, invocation.ledger)
     shown = _shown(invocation, model)
     text = decisions.clean_reason(reason, "rejected with dropforge reject")
@@ -92,7 +92,14 @@ def reject(
     message = nothing or f"Version {model.version} is rejected."
     if nothing is None:
         if shown.is_live:
-            message += " It was live: a rollback starts."
+            before = rollbacks.earlier(shown.live, invocation.ledger.list_models())
+            back_to = next((each.version for each in before), None)
+            invocation.note(decisions.consequence_of_rejecting_live(model.version, back_to))
+            message += (
+                f" It was live: the rollback to version {back_to} starts."
+                if back_to is not None
+                else " It still serves: nothing can be rolled back to. Approve another version to replace it."
+            )
         question = f"Reject version {model.version}{', which is LIVE' if shown.is_live else ''}?"
         _confirm(invocation, shown, question, yes)
         with ProgressView(invocation.err):
@@ -163,7 +170,7 @@ def _recorded(invocation: Invocation, model: ModelVersion, wanted: Approval) -> 
             _check_not_taken_back(invocation, model)
         return None
 
-    deadline = Deadline(
+    deadline = invocation.deadline(
         _HEARD_WITHIN_S,
         "SageMaker has it; 'dropforge models' shows when it was acted on. If it never is, look at the log of "
         "the function that applies decisions.",

@@ -15,13 +15,13 @@ from dropforge_ops.actions.advice import next_steps
 from dropforge_ops.actions.drops import Coverage, Upload, keys_of, upload
 from dropforge_ops.actions.progress_view import ProgressView, byte_bars, cause_message
 from dropforge_ops.actions.waiting import Deadline, RunWatch
-from dropforge_ops.cli.invocation import Invocation
+from dropforge_ops.cli.invocation import MORE_TIME, Invocation
 from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.render import metric, say, size
 from dropforge_ops.stack.data_reports import read_data_report, show_data_report
 from dropforge_ops.stack.progress import Follower
 
-_REMEDY = "It goes on; 'dropforge runs' shows how it stands, --timeout allows more time."
+_GOES_ON = "The run goes on; 'dropforge runs' shows how it stands."
 # An execution that fails before it records a run is rare; not every look need search for one.
 _LOOKS_PER_SEARCH = 20
 
@@ -48,7 +48,7 @@ def drop(
     notes: list[str] = []
     reports: dict[str, DataReport | None] = {}
     if wait or approve:
-        deadline = Deadline(timeout, _REMEDY)
+        deadline = invocation.deadline(timeout, _GOES_ON, MORE_TIME)
         runs, notes = follow(invocation, uploads, approve=approve, deadline=deadline)
         document["runs"] = [run.to_dict() for run in runs]
         document["notes"] = notes

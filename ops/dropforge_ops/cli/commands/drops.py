@@ -11,13 +11,12 @@ from rich.console import Console
 from dropforge.domain.drop_life import DropState, RecordedDrop
 from dropforge.domain.drop_names import why_no_data
 from dropforge_ops.actions import replays
-from dropforge_ops.actions.waiting import Deadline
-from dropforge_ops.cli.invocation import Invocation
+from dropforge_ops.cli.invocation import MORE_TIME, Invocation
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.render import moment, say, size, table, what_became
 
 _STATES = tuple(state.replace("_", "-") for state in DropState)
-_REMEDY = "It goes on; 'dropforge runs' shows how it stands, --timeout allows more time."
+_GOES_ON = "The run goes on; 'dropforge runs' shows how it stands."
 _INCOMING = "incoming/"
 
 
@@ -82,7 +81,7 @@ def retry_drops(
     started = replays.start(
         invocation.target, "manual", {"data": "new", "bring_back": ["*"] if every else keys}
     )
-    deadline = Deadline(timeout, _REMEDY)
+    deadline = invocation.deadline(timeout, _GOES_ON, MORE_TIME)
     admission = replays.admission(started, invocation.ledger, invocation.target.poll_s, deadline)
     document = {"execution_arn": started.execution_arn, **admission.to_dict()}
     message = admission.message

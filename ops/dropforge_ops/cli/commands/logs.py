@@ -12,11 +12,11 @@ from dropforge.domain.records import Run, RunStatus
 from dropforge_ops.actions.compared_runs import find_run
 from dropforge_ops.actions.job_logs import GROUP, JobLogs, Line
 from dropforge_ops.actions.waiting import Deadline
-from dropforge_ops.cli.invocation import Invocation
+from dropforge_ops.cli.invocation import MORE_TIME, Invocation
 from dropforge_ops.errors import UsageError
 from dropforge_ops.render import moment, say
 
-_REMEDY = "The run goes on; --timeout allows more time."
+_GOES_ON = "The run goes on; 'dropforge runs' shows how it stands."
 
 
 def logs(
@@ -37,7 +37,7 @@ def logs(
     target = invocation.target
     job_logs = JobLogs(target.client("logs"), f"{target.outputs['ModelName']}-{found.run_id}-a")
     if follow:
-        _follow(invocation, found, job_logs, Deadline(timeout, _REMEDY))
+        _follow(invocation, found, job_logs, invocation.deadline(timeout, _GOES_ON, MORE_TIME))
         return
     lines = list(job_logs.new_lines())
     document = {"run_id": found.run_id, "log_group": GROUP, "lines": [asdict(each) for each in lines]}

@@ -69,7 +69,7 @@ def _show_one(invocation: Invocation, model: ModelVersion, live: Live | None) ->
             out,
             [
                 ("package", model.model_package_arn),
-                ("live", "yes" if _is_live(model, live) else "no"),
+                ("live", _said_of_live(model, live)),
                 ("stage", str(model.stage)),
                 ("approval", approval(model.approval)),
                 ("archive", model.model_data_url),
@@ -85,6 +85,12 @@ def _show_one(invocation: Invocation, model: ModelVersion, live: Live | None) ->
         out.print(_history(changes))
 
     invocation.emit(document, show)
+
+
+def _said_of_live(model: ModelVersion, live: Live | None) -> str:
+    if decisions.still_serves(model, live):
+        return "yes: rejected, still serving, until another version is live"
+    return "yes" if _is_live(model, live) else "no"
 
 
 def _document(model: ModelVersion, live: Live | None, changes: list[StageChange] | None) -> dict[str, Any]:
@@ -103,7 +109,7 @@ def _is_live(model: ModelVersion, live: Live | None) -> bool:
 def _table(found: list[ModelVersion], live: Live | None) -> Any:
     rows = [
         [
-            Text("* live", style="bold green") if _is_live(each, live) else "",
+            _standing(each, live),
             each.version,
             str(each.stage),
             approval(each.approval),
@@ -115,6 +121,12 @@ def _table(found: list[ModelVersion], live: Live | None) -> Any:
         for each in found
     ]
     return table(["", "version", "stage", "approval", "metric", "run", "registered", "decision"], rows)
+
+
+def _standing(model: ModelVersion, live: Live | None) -> Text:
+    if decisions.still_serves(model, live):
+        return Text("* rejected, still serving", style="bold red")
+    return Text("* live" if _is_live(model, live) else "", style="bold green")
 
 
 def _decision(model: ModelVersion) -> str:

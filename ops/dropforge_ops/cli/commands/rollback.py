@@ -10,13 +10,12 @@ from dropforge.domain.records import Live, ModelVersion
 from dropforge_ops.actions import decisions, rollbacks
 from dropforge_ops.actions.deployments import follow_to_end
 from dropforge_ops.actions.progress_view import ProgressView
-from dropforge_ops.actions.waiting import Deadline
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.render import facts, metric, moment, say
 from dropforge_ops.stack.progress import Follower
 
-_REMEDY = "It goes on; 'dropforge models' shows what is live."
+_GOES_ON = "The rollback goes on; 'dropforge models' shows what is live."
 
 
 def rollback(
@@ -80,7 +79,7 @@ def _follow(invocation: Invocation, execution_arn: str, timeout: float) -> Live:
     target = invocation.target
     follower = Follower(target.client("stepfunctions"), execution_arn)
     with ProgressView(invocation.err) as view:
-        follow_to_end(follower, view, target.poll_s, Deadline(timeout, _REMEDY), "The rollback")
+        follow_to_end(follower, view, target.poll_s, invocation.deadline(timeout, _GOES_ON), "The rollback")
     live = invocation.ledger.live()
     if live is None:
         raise OperationFailed("The rollback succeeded, but nothing is live. Look at 'dropforge models'.")

@@ -16,7 +16,7 @@ from dropforge_ops.actions.advice import next_steps
 from dropforge_ops.actions.compared_runs import find_run
 from dropforge_ops.actions.progress_view import ProgressView
 from dropforge_ops.actions.waiting import Deadline, RunWatch
-from dropforge_ops.cli.invocation import Invocation
+from dropforge_ops.cli.invocation import MORE_TIME, Invocation
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError
 from dropforge_ops.render import metric, run_seconds, runs_table, say
 from dropforge_ops.stack.progress import Follower
@@ -25,7 +25,7 @@ DATA_HELP = (
     "; ".join(f"{name}: {text}" for name, text in replays.DATA.items()) + ". By default as TrainingData says."
 )
 _SIDE_HELP = "A run's id, a version's number or ARN, or 'latest' for the newest run."
-_REMEDY = "It goes on; 'dropforge runs' shows how it stands, --timeout allows more time."
+_GOES_ON = "The run goes on; 'dropforge runs' shows how it stands."
 _TimeoutOption = Annotated[
     float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait.")
 ]
@@ -67,7 +67,7 @@ def show_run(
     """One run in detail: its states, its rows, its metrics, its reasons, and what to do."""
     found = find_run(invocation.ledger, run)
     if follow:
-        found = _follow_run(invocation, found, Deadline(timeout, _REMEDY))
+        found = _follow_run(invocation, found, invocation.deadline(timeout, _GOES_ON, MORE_TIME))
     sfn = invocation.target.client("stepfunctions")
     details = run_details.read(found, invocation.target.bucket, invocation.ledger, invocation.documents, sfn)
     invocation.emit(details.to_dict(), lambda out: run_details.show(details, out))
@@ -91,7 +91,7 @@ def start_run(
     """Train now, also on what waits because its run has failed."""
     if data not in (None, *replays.DATA):
         raise UsageError(f"--data is {data!r}; it is one of {', '.join(replays.DATA)}.")
-    deadline = Deadline(timeout, _REMEDY)
+    deadline = invocation.deadline(timeout, _GOES_ON, MORE_TIME)
     fields: dict[str, Any] = {} if data is None else {"data": data}
     if set_:
         fields["hyperparameters"] = _hyperparameters(set_)
@@ -150,7 +150,7 @@ def replay_run(
             "model to compare a replay with. What it was to be trained on waits or was set aside: 'dropforge "
             "drops' lists it, 'dropforge runs start' trains on it."
         )
-    deadline = Deadline(timeout, _REMEDY)
+    deadline = invocation.deadline(timeout, _GOES_ON, MORE_TIME)
     started = replays.start(target, "replay", {"run_id": original.run_id})
     admission = replays.admission(started, invocation.ledger, target.poll_s, deadline)
     if admission.run is None:

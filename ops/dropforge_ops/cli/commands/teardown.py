@@ -11,7 +11,6 @@ from rich.console import Console
 from dropforge.domain.instance_rules import listed
 from dropforge_ops.actions.teardown.names import names_of
 from dropforge_ops.actions.teardown.tear_down import Teardown, tear_down, what_there_is
-from dropforge_ops.actions.waiting import Deadline
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.render import say
@@ -55,7 +54,7 @@ def teardown(
         invocation.note("Nothing tells its model's name; with --model, things of that name are looked for.")
     if not yes:
         _confirm(invocation, what_there_is(target, names), keep_data)
-    deadline = Deadline(timeout, "Run the teardown again; it goes on where it is.")
+    deadline = invocation.deadline(timeout, "Run the teardown again; it goes on where it is.")
     done = tear_down(target, names, keep_data=keep_data, deadline=deadline, say=invocation.note)
     document: dict[str, Any] = {"stack": names.stack, "model": names.model, **asdict(done)}
     if done.left:

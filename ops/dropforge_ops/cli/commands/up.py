@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,6 +94,7 @@ def up(
     )
 
     _refuse_options(invocation)
+    _refuse_used_ports({"--port": port, "--console-port": console_port})
     asked = asked_parameters(sample=sample, target=target, key=key, task=task, pairs=parameter or [])
     root = find_root()
     declared = declared_parameters(root)
@@ -194,6 +196,19 @@ def _refuse_options(invocation: Invocation) -> None:
         )
 
 
+def _refuse_used_ports(ports: dict[str, int]) -> None:
+    """Raise before anything starts where a port can't be listened on; 0 is always free."""
+    with ExitStack() as held:
+        for option, port in ports.items():
+            try:
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError as error:
+                raise UsageError(
+                    f"{option} {port}: {error.strerror} on this machine. Take another port, or leave the "
+                    "option out, which finds a free one."
+                ) from error
+
+
 def _delete_state(state: Path) -> None:
     from dropforge_local.errors import HostAlreadyRunning  # noqa: PLC0415
     from dropforge_local.state_lock import StateLock  # noqa: PLC0415
@@ -227,8 +242,8 @@ def _note_new_target(
     before = None if deployed is None else deployed.get("TargetColumn")
     if before is not None and before != parameters.get("TargetColumn"):
         invocation.note(
-            f"The target was {before!r}. If contract/schema.json was pinned for it, delete that object, or "
-            "start with --fresh."
+            f"The target was {before!r}. If a contract was pinned for it, unpin that with "
+            "'dropforge contract reset', or start with --fresh."
         )
 
 

@@ -11,13 +11,12 @@ import typer
 from dropforge.domain.records import Live
 from dropforge_ops.actions.deployments import follow_to_end
 from dropforge_ops.actions.progress_view import ProgressView
-from dropforge_ops.actions.waiting import Deadline
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import NotFound
 from dropforge_ops.render import say
 from dropforge_ops.stack.progress import Follower
 
-_REMEDY = "It goes on; 'dropforge doctor' shows whether the endpoint serves."
+_GOES_ON = "The deployment goes on; 'dropforge doctor' shows whether the endpoint serves."
 
 
 def wake(
@@ -43,7 +42,7 @@ def wake(
     if wait:
         follower = Follower(invocation.target.client("stepfunctions"), started)
         with ProgressView(invocation.err) as view:
-            poll_s, deadline = invocation.target.poll_s, Deadline(timeout, _REMEDY)
+            poll_s, deadline = invocation.target.poll_s, invocation.deadline(timeout, _GOES_ON)
             follow_to_end(follower, view, poll_s, deadline, "Waking the endpoint")
         message = f"The endpoint of version {live.version} serves again."
     document = {

@@ -1,10 +1,10 @@
-// Takes files by dragging, by clicking and by keyboard, and tells how far each has come.
+// Takes files by dragging them anywhere onto the window, by clicking and by keyboard, and tells how far each has
+// come. One that stands `apart` is seen only while files are dragged, and from then on with those it was given.
 export default {
   template: `
-    <div class="drop-zone" :class="{over}" @dragenter.prevent="over = true" @dragover.prevent="over = true"
-         @dragleave.self="over = false" @drop.prevent="dropped">
+    <div class="drop-zone" :class="{over, apart, idle: apart && !over && !files.length}">
       <label class="drop-label" :for="inputId">
-        <span class="drop-title">Drop files here, or <span class="drop-choose">choose them</span></span>
+        <span class="drop-title">{{ apart ? "Drop files to train on them" : "Drop files anywhere" }}, or <span class="drop-choose">choose them</span></span>
         <span class="dim">CSV, JSON lines or Parquet; plain or compressed, up to {{ told(largest) }} each. A run starts by itself.</span>
       </label>
       <input :id="inputId" class="drop-input" type="file" multiple @change="chosen" />
@@ -17,14 +17,29 @@ export default {
         </li>
       </ul>
     </div>`,
-  props: { url: String, largest: Number },
+  props: { url: String, largest: Number, apart: Boolean },
   data: () => ({ over: false, files: [], busy: false, next: 0 }),
   computed: {
     inputId() {
       return `drop-input-${this.$.uid}`;
     },
   },
+  mounted() {
+    this.listeners = {
+      dragenter: (event) => (this.over = this.carries(event)),
+      // Left is the window, not one of its parts, where nothing is entered.
+      dragleave: (event) => event.relatedTarget === null && (this.over = false),
+      drop: this.dropped,
+    };
+    for (const [kind, listen] of Object.entries(this.listeners)) window.addEventListener(kind, listen);
+  },
+  unmounted() {
+    for (const [kind, listen] of Object.entries(this.listeners)) window.removeEventListener(kind, listen);
+  },
   methods: {
+    carries(event) {
+      return Boolean(event.dataTransfer?.types.includes("Files"));
+    },
     told(bytes) {
       const units = ["B", "KiB", "MiB", "GiB"];
       let unit = 0;
@@ -33,7 +48,7 @@ export default {
     },
     dropped(event) {
       this.over = false;
-      this.add(event.dataTransfer.files);
+      if (this.carries(event)) this.add(event.dataTransfer.files);
     },
     chosen(event) {
       this.add(event.target.files);

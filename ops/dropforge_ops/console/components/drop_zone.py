@@ -21,14 +21,18 @@ _LOOKS_PER_SEARCH = 5
 
 
 class _Zone(Element, component="drop_zone.js"):
-    def __init__(self) -> None:
+    def __init__(self, *, apart: bool) -> None:
         super().__init__()
-        self._props.update(url=dropping.PATH, largest=dropping.LARGEST_BYTES)
+        self._props.update(url=dropping.PATH, largest=dropping.LARGEST_BYTES, apart=apart)
 
 
-def drop_zone(context: Context) -> None:
-    """A place to drop files. Once all of them are covered by one run, the browser goes to that run."""
-    zone = _Zone()
+def drop_zone(context: Context, *, apart: bool = False) -> None:
+    """A place to drop files, which takes them from the whole window.
+
+    Once all of them are covered by one run, the browser goes to that run. One that stands ``apart`` is seen
+    only where files come; a page has one or the other.
+    """
+    zone = _Zone(apart=apart)
     zone.props["aria-label"] = "Drop files"
     following = html.div().classes("live").props("aria-live=polite")
 

@@ -66,13 +66,15 @@ async def decide(
     """Ask, look again whether all is as shown, tell the registry, and say in ``outcome`` what came of it."""
     version = shown.model.version
     approving = approval is Approval.APPROVED
+    models = await context.read(context.ledger.list_models)
+    back_to = next((each.version for each in rollbacks.earlier(shown.live, models)), None)
     # The button may be drawn anew while the question stands, so the question belongs to what stays.
     with outcome.place:
         answer = await confirm(
             f"{'Approve' if approving else 'Reject'} version {version}?",
             action="Approve and deploy" if approving else "Reject",
             tone="primary" if approving else "danger",
-            describe=partial(_describe, shown, approval, data),
+            describe=partial(_describe, shown, approval, data, back_to),
             reason="Why? It is kept with the decision.",
             longest_reason=_LONGEST_REASON,
         )
@@ -80,7 +82,7 @@ async def decide(
         return
     with outcome.failing():
         nothing = await context.read(_decide, context, shown, approval, answer)
-        outcome.say(nothing or _consequence(shown, approval))
+        outcome.say(nothing or _consequence(shown, approval, back_to))
 
 
 def offer_rollback(context: Context, outcome: Outcome, live: Live, back_to: ModelVersion) -> None:
@@ -183,7 +185,9 @@ def _follow(context: Context, outcome: Outcome, arn: str, version: int) -> None:
         timer = ui.timer(context.look_s, look)
 
 
-def _describe(shown: decisions.Candidate, approval: Approval, data: DataReport | None) -> None:
+def _describe(
+    shown: decisions.Candidate, approval: Approval, data: DataReport | None, back_to: int | None
+) -> None:
     content = shown.judgement.content
     if shown.verdict is Verdict.UNDECIDED:
         notice(f"{UNDECIDED} {' '.join(decisions.told(shown))}", tone="warn")
@@ -199,10 +203,10 @@ def _describe(shown: decisions.Candidate, approval: Approval, data: DataReport |
         }
     )
     draw_left_out(data)
-    html.p(_consequence_before(shown, approval)).classes("dim")
+    html.p(_consequence_before(shown, approval, back_to)).classes("dim")
 
 
-def _consequence_before(shown: decisions.Candidate, approval: Approval) -> str:
+def _consequence_before(shown: decisions.Candidate, approval: Approval, back_to: int | None) -> str:
     if approval is Approval.APPROVED:
         return (
             "It is deployed, tested with rows of its hold-out, and then answers predictions. If a "
@@ -210,16 +214,18 @@ def _consequence_before(shown: decisions.Candidate, approval: Approval) -> str:
             "what is live now stays."
         )
     if shown.is_live:
-        return "This version is LIVE: rejecting it rolls back to the last version that was live before."
+        return decisions.consequence_of_rejecting_live(shown.model.version, back_to)
     return "It will not be deployed. What is live stays."
 
 
-def _consequence(shown: decisions.Candidate, approval: Approval) -> str:
+def _consequence(shown: decisions.Candidate, approval: Approval, back_to: int | None) -> str:
     version = shown.model.version
     if approval is Approval.APPROVED:
         return f"Version {version} is approved; it will be deployed and tested."
+    if shown.is_live and back_to is None:
+        return f"Version {version} is rejected and still serves: nothing can be rolled back to."
     if shown.is_live:
-        return f"Version {version} is rejected. It was live: the rollback starts."
+        return f"Version {version} is rejected. It was live: the rollback to version {back_to} starts."
     return f"Version {version} is rejected. What is live stays."
 
 

@@ -111,4 +111,4 @@ def _show_drops(found: DropsFound) -> None:
                 html.code("dropforge drops retry FILE")
 
 
-PAGE: Final = Page("/drops", "Drops", build, within="/runs")
+PAGE: Final = Page("/drops", "Drops", build, within="/runs", takes_drops=True)

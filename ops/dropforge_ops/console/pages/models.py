@@ -108,7 +108,9 @@ def _columns(live_version: int | None) -> tuple[Column[ModelVersion], ...]:
     def version(model: ModelVersion) -> None:
         with html.div().classes("inline"):
             link(f"Version {model.version}", f"/models/{model.version}")
-            if model.version == live_version:
+            if model.version == live_version and model.approval is Approval.REJECTED:
+                chip("rejected, still serving", "bad", title="It answers until another version is live.")
+            elif model.version == live_version:
                 chip("live", "ok", title="This version answers predictions now.")
 
     return (

@@ -95,6 +95,8 @@ def _show_standing(found: Standing) -> None:
         _show_waiting(model)
     if found.runs and found.runs[0].status is RunStatus.FAILED:
         _show_failure(found.runs[0])
+    if found.live is not None and found.is_rejected:
+        _show_rejected(found.live)
     with card():
         _show_live(found.live)
     if found.runs:
@@ -117,6 +119,15 @@ def _show_failure(run: Run) -> None:
         ui.icon("error_outline").props("aria-hidden=true")
         html.span(f"The last run failed: {error.get('class')}. {remedy(error.get('class')) or ''}".strip())
         link("See where", f"/runs/{quote(run.run_id)}")
+
+
+def _show_rejected(live: Live) -> None:
+    with html.div().classes("banner bad").props("role=status"):
+        ui.icon("block").props("aria-hidden=true")
+        html.span(
+            f"Version {live.version} is rejected, still serving. Approve another version to replace it."
+        )
+        link("All versions", "/models")
 
 
 def _show_live(found: Live | None) -> None:
@@ -228,4 +239,4 @@ def _show_cost(found: Cost) -> None:
                 html.span(f"${usd:,.2f}").classes("number")
 
 
-PAGE: Final = Page("/", "Overview", build, icon="speed")
+PAGE: Final = Page("/", "Overview", build, icon="speed", takes_drops=True)

@@ -106,4 +106,4 @@ class _Pages:
                 error_banner(str(error))
 
 
-PAGE: Final = Page("/runs", "Runs", build, icon="list")
+PAGE: Final = Page("/runs", "Runs", build, icon="list", takes_drops=True)

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from dropforge.domain.records import Live, ModelVersion, Run, RunStatus, StageChange
 from dropforge.domain.verdicts import Verdict
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops.actions import decisions
+from dropforge_ops.actions import decisions, rollbacks
 from dropforge_ops.console.reading.told_data import ToldData, read_told_data
 from dropforge_ops.errors import NO_PACKAGE, NotFound, code_of
 from dropforge_ops.stack.documents import Document, Documents
@@ -33,14 +33,8 @@ class Versions:
 
     @property
     def earlier(self) -> list[ModelVersion]:
-        """Versions that were live before and, still approved, can be again; the last one first."""
-        live = None if self.live is None else self.live.version
-        found = [
-            each
-            for each in self.models
-            if each.promoted_at and each.version != live and each.approval == "approved"
-        ]
-        return sorted(found, key=lambda each: each.promoted_at or "", reverse=True)
+        """What can be rolled back to; see `rollbacks.earlier`."""
+        return rollbacks.earlier(self.live, self.models)
 
 
 def read_versions(ledger: LedgerReader) -> Versions:

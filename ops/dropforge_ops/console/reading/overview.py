@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from dropforge.domain.errors import UnknownPrice
 from dropforge.domain.records import Approval, Live, ModelVersion, Run
 from dropforge.ledger_table.reader import LedgerReader
+from dropforge_ops.actions.decisions import still_serves
 from dropforge_ops.console.reading.drift import AlarmState, Window, read_alarms, window_of
 from dropforge_ops.cost.so_far import month_to_date
 from dropforge_ops.errors import NotFound, code_of, message_of
@@ -29,17 +30,24 @@ class Standing:
     live: Live | None
     waiting: tuple[ModelVersion, ...]
     runs: tuple[Run, ...]
+    is_rejected: bool = False
+    """Whether what is live was rejected, and serves all the same."""
 
 
 def read_standing(ledger: LedgerReader) -> Standing:
-    """Three requests to DynamoDB, however long the ledger is."""
+    """Three requests to DynamoDB, however long the ledger is; a fourth for what is live if that is old."""
+    live, newest = ledger.live(), ledger.list_models(_VERSIONS_LOOKED_AT)
     return Standing(
-        live=ledger.live(),
-        waiting=tuple(
-            each for each in ledger.list_models(_VERSIONS_LOOKED_AT) if each.approval is Approval.PENDING
-        ),
+        live=live,
+        is_rejected=live is not None and still_serves(_model_of(live, newest, ledger), live),
+        waiting=tuple(each for each in newest if each.approval is Approval.PENDING),
         runs=tuple(ledger.list_runs(_RUNS_SHOWN)),
     )
+
+
+def _model_of(live: Live, newest: list[ModelVersion], ledger: LedgerReader) -> ModelVersion | None:
+    found = next((each for each in newest if each.version == live.version), None)
+    return found or ledger.get_model(live.version)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ const dropforge = {
 };
 globalThis.dropforge = dropforge;
 
+// A file that misses every place for it must not replace the page in the browser's window.
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
+
 addEventListener("DOMContentLoaded", () => {
   dropforge.tellTimes();
   new MutationObserver(dropforge.tellTimes).observe(document.body, { childList: true, subtree: true });
