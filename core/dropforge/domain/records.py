@@ -233,3 +233,7 @@ class Live(_Record):
     promoted_at: str
     token: int
     previous_version: int | None = None
+
+    def was_rejected(self, model: ModelVersion | None) -> bool:
+        """Whether ``model`` is the version that serves, and was rejected."""
+        return model is not None and (model.version, model.approval) == (self.version, Approval.REJECTED)

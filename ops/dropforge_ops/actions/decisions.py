@@ -213,16 +213,6 @@ def consequence_of_rejecting_live(version: int, back_to: int | None) -> str:
     )
 
 
-def still_serves(model: ModelVersion | None, live: Live | None) -> bool:
-    """Whether this version is rejected and answers predictions all the same."""
-    return (
-        model is not None
-        and live is not None
-        and model.version == live.version
-        and model.approval is Approval.REJECTED
-    )
-
-
 def clean_reason(text: str | None, default: str) -> str:
     """The reason as SageMaker keeps it: one line.
 

@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import InvalidContract
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops.actions.decisions import still_serves
 from dropforge_ops.errors import code_of, message_of
 from dropforge_ops.health import api
 from dropforge_ops.health.findings import Check, Finding, Status
@@ -201,7 +200,7 @@ def _endpoint(target: Target, ledger: LedgerReader) -> Finding:
             f"{live.endpoint_name} serves {configuration}, and {live.endpoint_config} is live",
             "A repair runs every quarter of an hour; 'dropforge rollback VERSION --wait' does it now.",
         )
-    if still_serves(ledger.get_model(live.version), live):
+    if live.was_rejected(ledger.get_model(live.version)):
         return Finding(
             "endpoint",
             Status.WARN,

@@ -88,7 +88,7 @@ def _show_one(invocation: Invocation, model: ModelVersion, live: Live | None) ->
 
 
 def _said_of_live(model: ModelVersion, live: Live | None) -> str:
-    if decisions.still_serves(model, live):
+    if live is not None and live.was_rejected(model):
         return "yes: rejected, still serving, until another version is live"
     return "yes" if _is_live(model, live) else "no"
 
@@ -124,7 +124,7 @@ def _table(found: list[ModelVersion], live: Live | None) -> Any:
 
 
 def _standing(model: ModelVersion, live: Live | None) -> Text:
-    if decisions.still_serves(model, live):
+    if live is not None and live.was_rejected(model):
         return Text("* rejected, still serving", style="bold red")
     return Text("* live" if _is_live(model, live) else "", style="bold green")
 

@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 from dropforge.domain.errors import UnknownPrice
 from dropforge.domain.records import Approval, Live, ModelVersion, Run
 from dropforge.ledger_table.reader import LedgerReader
-from dropforge_ops.actions.decisions import still_serves
 from dropforge_ops.console.reading.drift import AlarmState, Window, read_alarms, window_of
 from dropforge_ops.cost.so_far import month_to_date
 from dropforge_ops.errors import NotFound, code_of, message_of
@@ -39,7 +38,7 @@ def read_standing(ledger: LedgerReader) -> Standing:
     live, newest = ledger.live(), ledger.list_models(_VERSIONS_LOOKED_AT)
     return Standing(
         live=live,
-        is_rejected=live is not None and still_serves(_model_of(live, newest, ledger), live),
+        is_rejected=live is not None and live.was_rejected(_model_of(live, newest, ledger)),
         waiting=tuple(each for each in newest if each.approval is Approval.PENDING),
         runs=tuple(ledger.list_runs(_RUNS_SHOWN)),
     )
