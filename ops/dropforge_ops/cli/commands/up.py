@@ -93,8 +93,7 @@ def up(
         mlflow_server,
     )
 
-    _refuse_options(invocation)
-    _refuse_used_ports({"--port": port, "--console-port": console_port})
+    _refuse_options(invocation, {"--port": port, "--console-port": console_port})
     asked = asked_parameters(sample=sample, target=target, key=key, task=task, pairs=parameter or [])
     root = find_root()
     declared = declared_parameters(root)
@@ -187,17 +186,14 @@ def _console_of(target: Target, port: int) -> ConsoleServer:
     return ConsoleServer(Context(target), Settings.of(port=port))
 
 
-def _refuse_options(invocation: Invocation) -> None:
+def _refuse_options(invocation: Invocation, ports: dict[str, int]) -> None:
+    """Raise before anything starts where options make no sense here, or a port can't be listened on."""
     options = invocation.options
     if options.endpoint_url or options.profile or options.region:
         raise UsageError(
             "The local host has its own endpoint, region and credentials: leave out --endpoint-url, "
             "--profile and --region."
         )
-
-
-def _refuse_used_ports(ports: dict[str, int]) -> None:
-    """Raise before anything starts where a port can't be listened on; 0 is always free."""
     with ExitStack() as held:
         for option, port in ports.items():
             try:
