@@ -239,7 +239,7 @@ def shortage_of(
     """Return what is missing for an interval that holds; None where nothing is."""
     noun, known = ("rows", len(target)) if groups is None else ("groups of rows", len(np.unique(groups)))
     if known < FEWEST_ROWS and (groups is not None or classes is None):
-        return f"it takes {FEWEST_ROWS} {noun}, and there are {known}"
+        return f"it takes {FEWEST_ROWS} {noun}, and there {'is' if known == 1 else 'are'} {known}"
     if classes is None or metric.name == "accuracy":
         return None
     needed = {Method.EXACT: 1, Method.RANKS: FEWEST_RANKED}.get(method, FEWEST_OF_A_CLASS)

@@ -542,7 +542,8 @@ def _slice_rows(
     if holdout.classes is not None:
         rarest = int(np.bincount(target.astype(np.int64), minlength=len(holdout.classes)).min())
     if len(places) < least:
-        shortage: str | None = f"it takes {least} rows, and there are {len(places)}"
+        there = "is" if len(places) == 1 else "are"
+        shortage: str | None = f"it takes {least} rows, and there {there} {len(places)}"
     else:
         shortage = shortage_of(metric, Method.BOOTSTRAP, target, holdout.classes, groups)
     known = None if groups is None else len(np.unique(groups))

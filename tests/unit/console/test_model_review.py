@@ -126,6 +126,7 @@ def test_a_first_model_has_nothing_to_be_compared_with():
     assert all(row.difference is None for row in found.verdict.metrics)
     assert "first model" in headline(found.verdict)
     assert difference_in_words(found.verdict.deciding, None) == ""
+    assert "rows that the model has not learned from" in interval_in_words(found.verdict)
 
 
 def test_rows_and_columns_are_told_as_they_were_prepared():
@@ -166,7 +167,7 @@ def test_a_refused_candidate_is_reviewed_by_its_run():
     found = read_refused("run-1", "data", ReadLedger(), StoredS3(store).documents)
     assert found.verdict.verdict == "rejected"
     assert found.model is None
-    assert "refused" in headline(found.verdict)
+    assert headline(found.verdict) == f"The gate refused this candidate: {' '.join(found.verdict.reasons)}"
     assert "Worse than version" in difference_in_words(found.verdict.deciding, found.verdict.champion_version)
     with pytest.raises(NotFound, match="left no judgement"):
         read_refused("run-9", "data", ReadLedger(), StoredS3(store).documents)

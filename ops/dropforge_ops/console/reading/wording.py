@@ -40,7 +40,7 @@ def _with_minus(text: str) -> str:
 def headline(verdict: Judged) -> str:
     """The verdict in a sentence."""
     if verdict.verdict is Verdict.REJECTED:
-        return "The gate refused this candidate."
+        return " ".join(["The gate refused this candidate:", *verdict.reasons])
     if verdict.verdict is Verdict.UNDECIDED:
         return f"{UNDECIDED} {' '.join(verdict.reasons)} You decide: approving it takes a reason."
     if verdict.champion_version is None:
@@ -89,7 +89,8 @@ def interval_in_words(verdict: Judged) -> str:
     edge = span.low if row.greater_is_better else span.high
     holds = edge >= threshold if row.greater_is_better else edge <= threshold
     wanted = told_apart(threshold, span.value)[0]
-    judged = f"Measured on {verdict.rows:,} rows that neither model has learned from. "
+    unseen = "the model has not" if row.champion is None else "neither model has"
+    judged = f"Measured on {verdict.rows:,} rows that {unseen} learned from. "
     if holds:
         return judged + f"The whole 95 % interval meets the threshold {wanted}."
     return judged + (
