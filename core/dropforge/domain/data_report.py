@@ -57,6 +57,7 @@ class ColumnReport:
         spellings: how often each text was read as missing.
         distinct: different values; of a category column only.
         rejected: rows that were rejected because of it.
+        decides: whether it decides on this run's split; the contract keeps the role that it was pinned with.
     """
 
     name: str
@@ -70,10 +71,11 @@ class ColumnReport:
     distinct: int | None = None
     rejected: int = 0
     encoding: str | None = None
+    decides: bool = False
 
     @property
     def is_used(self) -> bool:
-        return self.role != "ignored"
+        return self.role != "ignored" and (self.role != "split" or self.decides)
 
     @property
     def is_left_out(self) -> bool:
@@ -83,7 +85,10 @@ class ColumnReport:
     @property
     def use(self) -> str:
         """What it is used for."""
-        return _ROLES.get(self.role, self.role)
+        if not self.is_used:
+            return _ROLES["ignored"]
+        said = _ROLES.get(self.role, self.role)
+        return f"{said}, {_ROLES['split']}" if self.decides and self.role != "split" else said
 
     @property
     def read_as(self) -> str:
@@ -114,6 +119,11 @@ class ColumnReport:
     @property
     def remark(self) -> str:
         """Why it is not used; or what else there is to know of it. Empty where there is nothing."""
+        if self.role == "split" and not self.decides:
+            return (
+                "it decided on the split until GroupColumn or SplitColumn was changed; give it the role "
+                "feature in the contract to learn from it"
+            )
         if not self.is_used:
             return self.note or "the contract says so"
         said = []
@@ -240,8 +250,12 @@ class DataReport:
             name = str(each.get("column"))
             rejects[name] = rejects.get(name, 0) + int(each.get("count") or 0)
         spellings = report.get("missing") or {}
+        deciding = _deciding(report.get("split") or {})
         columns = tuple(
-            _column_report(column, profiled.get(column.name), spellings.get(column.name) or {}, rejects)
+            replace(
+                _column_report(column, profiled.get(column.name), spellings.get(column.name) or {}, rejects),
+                decides=column.name in deciding,
+            )
             for column in _columns_of(contract, profiled.values())
         )
         return cls(
@@ -335,6 +349,13 @@ class DataReport:
             "differences": list(self.differences),
             "summary": self.told(),
         }
+
+
+def _deciding(split: Mapping[str, Any]) -> set[str]:
+    """The columns that decide on the split, but for the key and where all columns do."""
+    by = str(split.get("by"))
+    time = {by.removeprefix("time ")} if by.startswith("time ") else set()
+    return time | ({str(split["group"])} if split.get("group") else set())
 
 
 def _column_report(

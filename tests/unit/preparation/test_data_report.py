@@ -163,6 +163,30 @@ def test_columns_that_differ_from_the_live_version_are_told(before, after, count
     assert said in changed(before, after, **counts)
 
 
+def visits(numbers: range) -> bytes:
+    lines = ["x,who,year,y"]
+    lines += [f"{n * 7 % 13},{n % 40},{1980 + n % 20},{'no' if n % 3 else 'yes'}" for n in numbers]
+    return "\n".join([*lines, ""]).encode()
+
+
+def test_columns_that_decide_on_this_runs_split_are_told_whatever_the_contract_was_pinned_with():
+    first = prepare(("a.csv", visits(range(400))), group="who")
+    told = told_of(report_of(first))
+    assert told["who"][0] == "decides on the split"
+    assert told["year"][0] == "learned from"
+    second = prepare(("a.csv", visits(range(400))), store=first.store, run_id="b", time="year")
+    told = told_of(report_of(second))
+    assert told["year"][0] == "learned from, decides on the split"
+    assert told["who"][0] == "not used"
+    [line] = report_of(second).left_out_in_words
+    assert line.startswith("'who' is not used: it decided on the split until GroupColumn or SplitColumn was")
+    both = prepare(("a.csv", visits(range(400))), group="who", time="year", run_id="c")
+    assert {name: each[0] for name, each in told_of(report_of(both)).items() if name in ("who", "year")} == {
+        "who": "decides on the split",
+        "year": "decides on the split",
+    }
+
+
 def test_reports_of_earlier_releases_are_told_as_far_as_they_go():
     contract = Contract(
         "y",
