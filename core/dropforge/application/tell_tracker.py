@@ -46,7 +46,6 @@ def tell_tracker(
 
     Raises:
         ServiceUnavailable, ServiceRejected, AccessDenied: the tracker, or what a run left, can't be reached.
-        ArtifactChanged: an archive is not the one that was judged.
     """
     runs, models = ledger.list_runs(_RUNS), ledger.list_models()
     state = hashlib.sha256(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, cast
 
-from dropforge.domain.errors import ArtifactChanged, ObjectMissing
+from dropforge.domain.errors import ArtifactChanged, InvalidModel, ObjectMissing, UnsafeArchive
+from dropforge.domain.manifest import sha256_of
 from dropforge.domain.model_card import RunDocuments
 from dropforge.domain.records import ModelVersion, Run, Stage
 from dropforge.tracking.model_files import ARCHIVE, FOLDER, Packed, model_files
@@ -28,7 +29,6 @@ from dropforge.tracking.runs import (
 )
 from dropforge.tracking.tracker import TrackedRun, Tracker
 
-_BLOCK = 1 << 20
 _CARD_TAG: Final = "dropforge.card_sha256"
 _MODEL_TAG: Final = "dropforge.model"
 
@@ -75,9 +75,6 @@ def tell(runs: Iterable[Run], models: Iterable[ModelVersion], source: Source, tr
 
     Effect: an experiment and a registered model of the name; a run for each run that has ended or became
     a version; each version, labelled by its stage. What a run left is put once, what may change is compared.
-
-    Raises:
-        ArtifactChanged: an archive is not the one that was judged.
     """
     by_run = {each.run_id: each for each in models}
     experiment = tracker.experiment(source.model)
@@ -144,40 +141,49 @@ def _tell_all(
 def _tell_model(
     run: Run, model: ModelVersion | None, lineage: Json, found: TrackedRun, source: Source, tracker: Tracker
 ) -> dict[str, str]:
-    """Put the model that a run trained: the very archive that was judged."""
+    """Put the model that a run trained: the very archive that was judged.
+
+    One that is gone or is another one by now is said in a tag: it must not keep other runs from being told.
+    """
     wanted = str(lineage["model_sha256"])
-    places = (
-        [str(lineage["model_data_url"])]
-        if model is None
-        else [model.model_data_url, lineage["model_data_url"]]
-    )
+    copies = [] if model is None else [model.model_data_url]
     with tempfile.TemporaryFile() as local:
         archive = cast(BinaryIO, local)
-        why = ""
-        for place in places:
-            try:
-                source.download(place, archive)
-                break
-            except ObjectMissing as error:
-                why = why or str(error)
-        else:
-            return {_MODEL_TAG: f"not here: {why}"}
-        digest = hashlib.sha256()
-        archive.seek(0)
-        while block := archive.read(_BLOCK):
-            digest.update(block)
-        if digest.hexdigest() != wanted:
-            raise ArtifactChanged(
-                f"{place} has the SHA-256 {digest.hexdigest()}, but the one that was judged has {wanted}. "
-                "Restore that version of the object in S3."
-            )
-        archive.seek(0)
-        packed = Packed.read(archive)
+        try:
+            _read_judged([*copies, str(lineage["model_data_url"])], wanted, source, archive)
+            packed = Packed.read(archive)
+        except (ObjectMissing, ArtifactChanged, UnsafeArchive, InvalidModel) as error:
+            return {_MODEL_TAG: f"not here: {error}"}
         for path, content in model_files(packed, wanted, end_of(run, model), found.id).items():
             tracker.put_file(found, f"{FOLDER}/{path}", content)
         archive.seek(0)
         tracker.put_file(found, f"{FOLDER}/{ARCHIVE}", archive)
     return {_MODEL_TAG: FOLDER}
+
+
+def _read_judged(places: Sequence[str], wanted: str, source: Source, archive: BinaryIO) -> None:
+    """Download the archive with the SHA-256 that was judged, from the first place that has one.
+
+    Raises:
+        ObjectMissing: none has.
+        ArtifactChanged: it is another one.
+    """
+    for place in places:
+        try:
+            source.download(place, archive)
+        except ObjectMissing:
+            if place == places[-1]:
+                raise
+            continue
+        archive.seek(0)
+        found = sha256_of(archive)
+        archive.seek(0)
+        if found != wanted:
+            raise ArtifactChanged(
+                f"{place} has the SHA-256 {found}, but the one that was judged has {wanted}. Restore that "
+                "version of the object in S3."
+            )
+        return
 
 
 def _tell_card(

@@ -8,24 +8,20 @@ from typing import BinaryIO
 
 from botocore.exceptions import ClientError
 
-from dropforge.domain.errors import DropforgeError, ObjectMissing
+from dropforge.domain.errors import ObjectMissing
 from dropforge.domain.ports import ObjectRef
 from dropforge.domain.records import ModelVersion
 from dropforge.tracking.telling import Source, Telling, tell
 from dropforge.tracking.tracker import Tracker
 from dropforge_ops.actions import model_cards
-from dropforge_ops.errors import OperationFailed, code_of
+from dropforge_ops.errors import code_of
 from dropforge_ops.stack.target import Target
 
 _GONE = ("NoSuchKey", "404", "NotFound")
 
 
 def export_to(tracker: Tracker, target: Target) -> Telling:
-    """Bring a tracker up to what the stack's ledger and bucket say.
-
-    Raises:
-        OperationFailed: a model's archive is damaged, or not the one that was judged.
-    """
+    """Bring a tracker up to what the stack's ledger and bucket say."""
     source = Source(
         stack=target.stack,
         model=target.outputs.get("ModelName") or target.stack,
@@ -35,10 +31,7 @@ def export_to(tracker: Tracker, target: Target) -> Telling:
         card=lambda model: _card(target, model),
     )
     ledger = target.ledger
-    try:
-        return tell(ledger.list_runs(None), ledger.list_models(), source, tracker)
-    except DropforgeError as error:
-        raise OperationFailed(str(error)) from error
+    return tell(ledger.list_runs(None), ledger.list_models(), source, tracker)
 
 
 def _download(target: Target, uri: str, file: BinaryIO) -> None:

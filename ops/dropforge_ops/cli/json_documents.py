@@ -95,7 +95,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "stack_name": "the deployed stack",
         "outputs": "its outputs",
         "parameters": "its parameters",
-        "mlflow_url": "where MLflow's server answers; only with --mlflow",
+        "mlflow_url": "where MLflow's server answers; null without --mlflow",
         "state_dir": "where its state survives",
         "log": "its log file",
     },
@@ -138,7 +138,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "under_way": "runs that are not there yet, since they have neither ended nor become a version",
         "versions": "how many versions are registered there now",
         "new_versions": "how many of them were added",
-        "models_gone": "versions whose archives were deleted, and which are therefore not registered there",
+        "models_gone": "versions that are not registered there: their archives are gone or changed",
     },
     "samples": {"samples": "name, path, target, id, task, rows and description of each file"},
     "drop": {

@@ -13,7 +13,6 @@ from tests.fakes.records import BUCKET
 from tests.fakes.tracker import FakeTracker
 from tracked_stack import TrackedStack
 
-from dropforge.domain.errors import ArtifactChanged
 from dropforge.domain.records import Approval, RunStatus, Stage
 from dropforge.tracking.telling import Telling, tell
 from dropforge_ops.actions.mlflow_store import ARTIFACTS, DATABASE, MlflowStore
@@ -130,12 +129,16 @@ def test_runs_under_way_are_left_until_they_end(stack: TrackedStack, tracker: Fa
     assert (telling.runs, telling.under_way) == (3, 1)
 
 
-def test_an_archive_that_is_not_the_judged_one_is_not_told(stack: TrackedStack, tracker: FakeTracker) -> None:
+def test_an_archive_that_is_not_the_judged_one_is_not_told_and_holds_nothing_up(
+    stack: TrackedStack, tracker: FakeTracker
+) -> None:
     place = f"s3://{BUCKET}/registered/run-2/model.tar.gz"
     stack.objects[place] = stack.objects[place] + b"more"
-    with pytest.raises(ArtifactChanged, match=r"registered/run-2.*Restore"):
-        told(stack, tracker)
-    assert not any("model/MLmodel" in files for files in tracker.files.values())
+    telling = told(stack, tracker)
+    assert (telling.versions, telling.models_gone) == (1, 1)
+    run = run_of(tracker, "run-2")
+    assert "model/MLmodel" not in tracker.files[run]
+    assert f"{place} has the SHA-256" in tracker.runs_by_id[run].tags["dropforge.model"]
 
 
 def test_a_copy_that_was_deleted_is_taken_from_where_training_left_it(

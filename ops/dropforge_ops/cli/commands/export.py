@@ -84,7 +84,7 @@ def mlflow(
         if telling.under_way:
             say(out, f"{telling.under_way} under way: export again once they have ended.")
         if telling.models_gone:
-            say(out, f"{telling.models_gone} versions are not registered there: their archives were deleted.")
+            say(out, f"Not registered: {telling.models_gone}. The tag dropforge.model of a run says why.")
         say(out, f"Look at it: mlflow server --backend-store-uri {document['tracking_uri']}")
 
     invocation.emit(document, show)

@@ -132,7 +132,7 @@ def up(
             "stack_name": stack,
             "outputs": outputs,
             "parameters": parameters,
-            **({"mlflow_url": parameters[TRACKING]} if mlflow else {}),
+            "mlflow_url": parameters[TRACKING] if mlflow else None,
             "state_dir": str(state),
             "log": str(host.log_path),
         }
