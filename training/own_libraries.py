@@ -74,16 +74,16 @@ def imported(folder: Path) -> list[Path]:
 
 
 def loaded_now() -> set[str]:
-    """Return the names of all modules that are loaded."""
-    return set(sys.modules)
+    """Return the names of the packages, and of modules outside of any, that are loaded."""
+    return {name.partition(".")[0] for name in sys.modules}
 
 
-def forget_since(loaded: set[str]) -> None:
-    """Let modules of wheels that were loaded since count as not `imported`; who needs one loads it again."""
+def forget(packages: set[str]) -> None:
+    """Let packages of wheels count as not `imported`; who needs one loads it again."""
     places = {f"{place}/" for place in _added.values()}
     for name, module in [*sys.modules.items()]:
         file = getattr(module, "__file__", None) or ""
-        if name not in loaded and any(file.startswith(place) for place in places):
+        if name.partition(".")[0] in packages and any(file.startswith(place) for place in places):
             del sys.modules[name]
 
 

@@ -85,6 +85,7 @@ class Search:
     default: float | None
     trials: list[dict[str, Any]] = field(default_factory=list)
     stopped_by: str = "trials"
+    seconds: float = 0.0
     importance: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -107,6 +108,7 @@ class Search:
             "asked": self.asked,
             "done": len(self.trials),
             "stopped_by": self.stopped_by,
+            "seconds": round(self.seconds, 3),
             "default": self.default,
             "best": None if best is None else best["number"],
             "parameters": {} if best is None else {**self.fixed, **best["parameters"]},
@@ -155,14 +157,18 @@ def tuned(
     print(f"tuning: {metric.name} {default:.6g} before", flush=True)
     search = Search(metric, settings.tuning_trials, fixed, default if np.isfinite(default) else None)
     if space:
-        loaded = own_libraries.loaded_now()
+        loaded, began = own_libraries.loaded_now(), clock()
+        optuna = _optuna()
+        brought = own_libraries.loaded_now() - loaded
         _Trials(search, measured, until, clock).run(
+            optuna,
             lambda parameters: model.build_model(contract, {**known, **fixed, **parameters}),
             space,
             settings.seed,
         )
+        search.seconds = clock() - began
         # What only chose the hyperparameters is not carried with the model.
-        own_libraries.forget_since(loaded)
+        own_libraries.forget(brought)
     else:
         search.stopped_by = "nothing to search"
     best = search.best
@@ -219,9 +225,8 @@ class _Trials:
     def __init__(self, search: Search, measured: Measured, until: float, clock: Callable[[], float]) -> None:
         self.search, self.measured, self.until, self.clock = search, measured, until, clock
 
-    def run(self, build: Callable[[Mapping[str, Any]], Any], space: Space, seed: int) -> None:
+    def run(self, optuna: Any, build: Callable[[Mapping[str, Any]], Any], space: Space, seed: int) -> None:
         """Run as many as are asked for, or as there is time for."""
-        optuna = _optuna()
         study = optuna.create_study(
             direction="maximize" if self.search.metric.greater_is_better else "minimize",
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS),

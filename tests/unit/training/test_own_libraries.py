@@ -70,18 +70,24 @@ def test_carried_wheels_are_imported_before_the_images_and_added_once(tmp_path: 
 
 def test_what_is_forgotten_counts_as_imported_only_when_somebody_imports_it_again(tmp_path: Path) -> None:
     for name in ("forest", "search"):
-        wheel(tmp_path / "wheels", f"{name}-1.2", **{f"{name}.py": ""})
+        members = {f"{name}/__init__.py": "", f"{name}/late.py": ""}
+        wheel(tmp_path / "wheels", f"{name}-1.2", **members)
+    (tmp_path / "this_is_not_of_a_wheel.py").touch()
     ran = python(
         """
 from pathlib import Path
 import own_libraries
 folder = Path(sys.argv[1])
 own_libraries.add(folder)
+sys.path.append(str(folder.parent))
 import forest
 loaded = own_libraries.loaded_now()
-import search, json.tool
-own_libraries.forget_since(loaded)
-print([each.name for each in own_libraries.imported(folder)], "json.tool" in sys.modules)
+import search, this_is_not_of_a_wheel
+brought = own_libraries.loaded_now() - loaded
+import forest.late
+own_libraries.forget(brought)
+print([each.name for each in own_libraries.imported(folder)], *sorted(sys.modules.keys() & {
+    "search", "forest.late", "this_is_not_of_a_wheel"}))
 import search
 print([each.name for each in own_libraries.imported(folder)])
 """,
@@ -89,7 +95,10 @@ print([each.name for each in own_libraries.imported(folder)])
     )
     assert ran.returncode == 0, ran.stderr
     first, second = "forest-1.2-py3-none-any.whl", "search-1.2-py3-none-any.whl"
-    assert ran.stdout.splitlines()[1:] == [f"{[first]} True", f"{[first, second]}"]
+    assert ran.stdout.splitlines()[1:] == [
+        f"{[first]} forest.late this_is_not_of_a_wheel",
+        f"{[first, second]}",
+    ]
 
 
 def test_without_wheels_nothing_changes(tmp_path: Path) -> None:
