@@ -16,6 +16,11 @@ FORMAT = 1
 _READERS = 10
 
 
+BIASED_OUTCOMES = (
+    "Predictions with an outcome are scored unlike the others, so this speaks for such predictions alone."
+)
+
+
 def phase_in_words(phase: Mapping[str, Any] | None) -> str | None:
     """The phase that a window is in; None where it has none, or was watched before there were phases."""
     return None if phase is None else str(phase["name"])

@@ -71,6 +71,15 @@ def test_says_which_phase_a_window_was_compared_with_and_what_that_may_hide(stac
     assert window["compared_with"] == "past"
 
 
+def test_says_where_outcomes_come_for_some_predictions_alone(stack, on_stack, reports):
+    content = json.loads(list(reports.values())[1])
+    stack.write("monitoring/2026/11/22/10/report.json", content)
+    assert "such predictions alone" not in " ".join(on_stack("drift", "latest").stdout.split())
+    content["quality"]["is_biased"] = True
+    stack.write("monitoring/2026/11/22/11/report.json", content)
+    assert "so this speaks for such predictions alone" in " ".join(on_stack("drift", "latest").stdout.split())
+
+
 def test_reports_of_before_there_were_phases_are_shown(stack, on_stack, reports):
     content = json.loads(list(reports.values())[1])
     del content["phase"]

@@ -288,3 +288,32 @@ def test_predictions_are_profiled_as_columns(task, classes, scores, names):
     profile = prediction_profile(task, classes, scores)
     assert [column["name"] for column in profile["columns"]] == names
     assert profile["rows"] == len(scores)
+
+
+def test_outcomes_of_some_kind_of_prediction_alone_are_called_biased(binary):
+    scores, outcomes = binary
+    judged = {"name": "auc", "value": 0.75, "low": 0.7, "high": 0.8, "positive_class": "yes"}
+    everywhere = [each if row % 3 else None for row, each in enumerate(outcomes)]
+    assert not quality(everywhere, scores, judged).is_biased
+    only_high = [each if scores[row, 1] > 0.5 else None for row, each in enumerate(outcomes)]
+    found = quality(only_high, scores, judged)
+    assert found.is_biased
+    assert found.to_dict()["is_biased"]
+    assert found.unlike_rest < 1e-6
+    all_known = quality(outcomes, scores, judged)
+    assert (all_known.is_biased, all_known.to_dict()["unlike_rest"]) == (False, None)
+
+
+def test_unbiased_outcomes_are_called_biased_no_more_often_than_asked_for():
+    judged = {"name": "accuracy", "value": 0.7, "low": 0.6, "high": 0.8}
+    hits = 0
+    for seed in range(300):
+        rng = np.random.default_rng([8, seed])
+        raw = rng.dirichlet([1, 1, 1], 200)
+        outcomes = [str(each) if rng.random() < 0.5 else None for each in rng.choice(3, 200)]
+        found = measure_quality(
+            "multiclass", ("0", "1", "2"), raw, outcomes, judged, holdout_rows=400, rate=0.05, tolerance=0.0,
+            minimum_rows=50, resamples=20, seed=1,
+        )  # fmt: skip
+        hits += found.is_biased
+    assert hits <= 300 * 0.05 + 3 * (300 * 0.05 * 0.95) ** 0.5

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropforge.domain.comparison import compare
-from dropforge.domain.drift.distributions import normal_quantile, normal_tail
+from dropforge.domain.drift.distributions import kolmogorov_tail, normal_quantile, normal_tail
 from dropforge.domain.intervals import QUANTILE, Interval
 from dropforge.domain.metric_registry import Metric, metric_named
 from dropforge.domain.metrics import Scored
@@ -32,6 +32,9 @@ class Quality:
         holdout: likewise as the model was judged.
         threshold: the value at which the verdict turns.
         p_value: chance of a value as bad as this if quality were the hold-out's, less the tolerance.
+        unlike_rest: chance that the scores of predictions with an outcome differ from the others' as much as
+            they do, if outcomes came for any prediction alike; NaN with too few of either.
+        is_biased: whether that is so small that the live value speaks for those predictions alone.
     """
 
     metric: str
@@ -43,6 +46,8 @@ class Quality:
     holdout: Interval
     threshold: float = math.nan
     p_value: float = math.nan
+    unlike_rest: float = math.nan
+    is_biased: bool = False
 
     @property
     def completeness(self) -> float:
@@ -52,12 +57,14 @@ class Quality:
     def to_dict(self) -> dict[str, Any]:
         finite = {
             name: value if math.isfinite(value) else None
-            for name, value in (("threshold", self.threshold), ("p_value", self.p_value))
-        }
+            for name, value in (
+                ("threshold", self.threshold), ("p_value", self.p_value), ("unlike_rest", self.unlike_rest)
+            )
+        }  # fmt: skip
         return {
             "metric": self.metric, "verdict": self.verdict, "predictions": self.predictions,
             "labelled": self.labelled, "ignored_outcomes": self.ignored,
-            "label_completeness": self.completeness, "live": self.live.to_dict(),
+            "label_completeness": self.completeness, "is_biased": self.is_biased, "live": self.live.to_dict(),
             "holdout": self.holdout.to_dict(), **finite,
         }  # fmt: skip
 
@@ -113,7 +120,11 @@ def measure_quality(
     known = [i for i, outcome in enumerate(outcomes) if outcome is not None]
     targets = [codes.get(str(outcomes[i])) if classes is not None else outcomes[i] for i in known]
     usable = [i for i, target in zip(known, targets, strict=True) if target is not None]
-    found = {"predictions": len(outcomes), "labelled": len(usable), "ignored": len(known) - len(usable)}
+    found: dict[str, Any] = {
+        "predictions": len(outcomes), "labelled": len(usable), "ignored": len(known) - len(usable),
+    }  # fmt: skip
+    unlike = _unlike_rest(scores, usable, minimum_rows)
+    found |= {"unlike_rest": unlike, "is_biased": unlike <= rate}
     nothing = Interval(math.nan)
     if len(usable) < minimum_rows:
         return Quality(metric.name, NOT_ENOUGH_DATA, **found, live=nothing, holdout=holdout)
@@ -148,6 +159,27 @@ def measure_quality(
     return Quality(
         metric.name, verdict, **found, live=live, holdout=holdout, threshold=threshold, p_value=p_value
     )
+
+
+def _unlike_rest(scores: NDArray[np.float64], labelled: Sequence[int], minimum_rows: int) -> float:
+    """Compare what was predicted of rows with an outcome with what was of the others (Kolmogorov-Smirnov).
+
+    Of several classes each one's probability is compared, corrected for how many they are.
+    """
+    has_outcome = np.zeros(len(scores), dtype=bool)
+    has_outcome[list(labelled)] = True
+    n, m = int(has_outcome.sum()), int((~has_outcome).sum())
+    if min(n, m) < minimum_rows:
+        return math.nan
+    compared = scores.reshape(len(scores), -1)
+    columns = range(1, 2) if compared.shape[1] == 2 else range(compared.shape[1])
+    farthest = 0.0
+    for column in columns:
+        with_outcome, without = (np.sort(compared[rows, column]) for rows in (has_outcome, ~has_outcome))
+        at = np.concatenate([with_outcome, without])
+        shares = (np.searchsorted(each, at, "right") / len(each) for each in (with_outcome, without))
+        farthest = max(farthest, float(np.abs(np.subtract(*shares)).max()))
+    return min(1.0, kolmogorov_tail(farthest, n * m / (n + m)) * len(columns))
 
 
 def _towards(interval: Interval, *, better: bool) -> float:

@@ -18,7 +18,7 @@ from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.render import facts, interval, moment, number, say, table
 from dropforge_ops.stack.documents import Document
-from dropforge_ops.stack.watch_reports import WatchReports, compared_in_words, phase_in_words
+from dropforge_ops.stack.watch_reports import BIASED_OUTCOMES, WatchReports, compared_in_words, phase_in_words
 
 _COLUMNS_SHOWN = 4
 _STYLE = {"drifted": "bold red", "degraded": "bold red", "quiet": "green", "steady": "green"}
@@ -153,6 +153,8 @@ def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] =
             ("report", found.uri),
         ],
     )
+    if quality.get("is_biased"):
+        say(out, BIASED_OUTCOMES)
     if content.get("phase"):
         say(out, f"compared with {compared_in_words(content['phase'])}")
     if content.get("slices"):

@@ -78,6 +78,7 @@ class Quality:
     high: float | None
     holdout: float | None
     threshold: float | None
+    is_biased: bool = False
 
 
 @dataclass(frozen=True)
@@ -372,6 +373,7 @@ def _quality(raw: Mapping[str, Any]) -> Quality:
         live.get("high"),
         holdout.get("value"),
         raw.get("threshold"),
+        bool(raw.get("is_biased")),
     )
 
 

@@ -11,6 +11,7 @@ from dropforge.domain.moments import from_iso
 from dropforge.domain.verdicts import UNDECIDED, Verdict
 from dropforge_ops.console.reading.drift import AlarmWord, Quality, false_alarm_windows
 from dropforge_ops.console.reading.models import BETTER, EVEN, WORSE, Judged, MetricRow, Span
+from dropforge_ops.stack.watch_reports import BIASED_OUTCOMES
 
 
 def signed(value: float | None) -> str:
@@ -148,7 +149,8 @@ def quality_in_words(quality: Quality | None) -> str:
         "steady": "That is no loss beyond chance.",
         "degraded": "That is a loss beyond chance.",
     }.get(quality.verdict, "")
-    return f"{known}. On them {quality.metric} is {now}{compared}. {verdict}".strip()
+    biased = f" {BIASED_OUTCOMES}" if quality.is_biased else ""
+    return f"{known}. On them {quality.metric} is {now}{compared}. {verdict}".strip() + biased
 
 
 def alarm_in_words(alarm: AlarmWord) -> str:
