@@ -35,15 +35,8 @@ PACKAGES = {
         "protobuf==6.33.6",
         "treelite==4.8.1",
     ),
-    # It imports statsmodels, which it doesn't ask for, and which doesn't ask for patsy any more.
-    "nannyml": (
-        "nannyml==0.13.1",
-        "statsmodels==0.14.6",
-        "patsy==1.0.2",
-        "numpy<2.4",
-        "pandas<3",
-        "pyarrow==22.0.0",
-    ),
+    # NannyML imports statsmodels, which it doesn't ask for.
+    "nannyml": ("nannyml==0.13.1", "statsmodels==0.14.6", "numpy<2.4", "pandas<3", "pyarrow==22.0.0"),
     "duckdb": ("duckdb==1.4.2", "numpy==2.3.5"),
 }
 
