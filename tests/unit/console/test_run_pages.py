@@ -129,6 +129,12 @@ def test_an_error_that_was_caught_is_told_from_the_failure_of_the_execution():
     assert shown.current == "Failed"
 
 
+@pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED"])
+def test_an_error_that_the_execution_gets_over_is_no_failure(status):
+    shown = machine([stay("Admit", 0, 1), stay("Train", 1, 2, errors=1), stay("Close", 2, 3)], status)
+    assert shown.states["Train"].progress is Progress.WENT_ON
+
+
 def test_stays_that_repeat_are_counted_and_add_up():
     shown = machine([stay("Train", 0, 2), stay("Train", 5, 6), stay("Train", 8)])
     train = shown.states["Train"]
@@ -174,6 +180,7 @@ def test_the_time_line_goes_from_the_drop_to_the_decision_and_on():
     ]
     wait = told[3]
     assert (wait.at, wait.ended_at, wait.detail) == (at(10), at(13), "2 times, 1 failed attempt")
+    assert wait.tone == "run"
 
 
 def test_a_drop_is_told_from_its_upload_or_where_the_object_is_gone_from_its_receipt():

@@ -18,6 +18,7 @@ _TONES: Final[Mapping[Progress, str]] = {
     Progress.NOW: "run",
     Progress.WAITING: "warn",
     Progress.DONE: "ok",
+    Progress.WENT_ON: "went-on",
     Progress.CAUGHT: "caught",
     Progress.FAILED: "bad",
 }

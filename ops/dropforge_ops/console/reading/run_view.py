@@ -38,6 +38,7 @@ class Progress(StrEnum):
     NOW = "running"
     WAITING = "waiting for a decision"
     DONE = "done"
+    WENT_ON = "done, went on after an error"
     CAUGHT = "failed, was caught"
     FAILED = "failed"
 
@@ -253,7 +254,8 @@ def _progress(visits: Sequence[Visit], status: str, graph: StateGraph) -> dict[s
         elif following is None and status not in ("RUNNING", "SUCCEEDED"):
             progress = Progress.FAILED
         elif visit.errors and step in caught and step not in ordinary:
-            progress = Progress.CAUGHT
+            # What an execution gets over was expected, such as an endpoint that isn't there yet.
+            progress = Progress.WENT_ON if status in ("RUNNING", "SUCCEEDED") else Progress.CAUGHT
         else:
             progress = Progress.DONE
         before = found.pop(visit.name, StateProgress(progress, 0, 0, None))
@@ -280,7 +282,8 @@ def timeline(
     if len(drops) > _DROPS_SHOWN:
         found.append(Moment(f"{len(drops) - _DROPS_SHOWN} more drops", drops[_DROPS_SHOWN].at))
     found.append(Moment("Run started", from_iso(run.started_at), detail=run.trigger))
-    found += _stays(visits)
+    failed = run.status in (RunStatus.FAILED, RunStatus.STOPPED)
+    found += _stays(visits, error_tone="bad" if failed else "run")
     if model is not None and model.decided_at:
         found.append(_decision(model))
     if run.ended_at:
@@ -288,13 +291,13 @@ def timeline(
             Moment(
                 f"Run {run.status.replace('_', ' ')}",
                 from_iso(run.ended_at),
-                tone="bad" if run.status in (RunStatus.FAILED, RunStatus.STOPPED) else "ok",
+                tone="bad" if failed else "ok",
             )
         )
     return sorted(found, key=lambda each: each.at)
 
 
-def _stays(visits: Sequence[Visit]) -> Iterator[Moment]:
+def _stays(visits: Sequence[Visit], *, error_tone: str) -> Iterator[Moment]:
     """One entry a state: stays that repeat, as in polling, are one entry from the first to the last."""
     by_state: dict[tuple[int, str], list[Visit]] = {}
     for visit in visits:
@@ -309,7 +312,7 @@ def _stays(visits: Sequence[Visit]) -> Iterator[Moment]:
             stays[-1].left_at,
             lasts=stays[-1].left_at is None,
             detail=", ".join(filter(None, (times, _attempts(errors)))),
-            tone="bad" if errors else "run",
+            tone=error_tone if errors else "run",
             depth=depth,
         )
 
