@@ -64,6 +64,7 @@ def test_four_weeks_teach_a_weekday_and_before_that_four_days_teach_an_hour():
     monday = Phase.at(9, MONDAY.date())
     assert known_past(monday, at(0, 1, 2)) == []
     assert known_past(monday, at(0, 1, 2, 3)) == at(0, 1, 2, 3)
+    assert known_past(monday, at(0, 1, 7, 8, 14, 15)) == at(0, 7, 14), "a month end may be one of four"
     weeks = at(0, 1, 7, 8, 14, 15, 21)
     assert known_past(monday, weeks) == at(0, 7, 14, 21)
     assert known_past(monday, [*weeks, *at(35)]) == at(0, 7, 14, 21), "later windows teach nothing"

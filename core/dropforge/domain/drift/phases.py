@@ -29,6 +29,8 @@ MONTH_END: Final = "month_end"
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 WINDOWS_NEEDED: Final = {**dict.fromkeys(WEEKDAYS, 4), MONTH_END: 3}
 """Windows on so many different days teach a phase: four weeks, three month ends. Later ones teach nothing."""
+KNOWN_FROM: Final = 3
+"""Windows from which on a phase is known: of four weeks' windows of a weekday one may be a month end."""
 DAYS_NEEDED: Final = 4
 """Days of any weekday that teach an hour, until its weekday is known."""
 TRAINING, TRAINING_PHASE, PAST = "training", "training_phase", "past"
@@ -393,7 +395,7 @@ def known_past(phase: Phase, noted: Sequence[tuple[Phase, date]]) -> list[tuple[
     ordered = sorted(noted, key=lambda each: each[1])
     for day in (phase.day, phase.weekday):
         same = [each for each in ordered if each[0].day == day]
-        if len(same) >= WINDOWS_NEEDED[day]:
+        if len(same) >= KNOWN_FROM:
             return same[: WINDOWS_NEEDED[day]]
     weekdays = [each for each in ordered if each[0].day != MONTH_END]
     return weekdays if len(weekdays) >= DAYS_NEEDED else []
