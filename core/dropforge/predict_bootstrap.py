@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dropforge.adapters.prediction_log import DynamoDbPredictionLog
 from dropforge.adapters.sigv4_http_live_model import LedgerLiveModels
 from dropforge.adapters.sigv4_http_services import DynamoDbHttp, EndpointHttp, ObjectsHttp
 from dropforge.application.predict import PredictionService
+
+if TYPE_CHECKING:
+    from dropforge.application.predict_records import Deliveries
 
 
 def prediction_service(
@@ -23,3 +27,10 @@ def prediction_service(
         log=DynamoDbPredictionLog(dynamodb, predictions_table, retention_days=retention_days),
         clock=time.monotonic,
     )
+
+
+def deliveries(env: Mapping[str, str], queue_url: str) -> Deliveries:
+    """Where answers to records of a stream go. Loaded when the first such record comes."""
+    from dropforge.adapters.sigv4_http_deliveries import DeliveriesHttp  # noqa: PLC0415 - the API needs none of it
+
+    return DeliveriesHttp(env, queue_url)

@@ -1,6 +1,7 @@
 """The prediction API: predict, look predictions up, take outcomes, describe the live model.
 
-Example event: ``events/predict.json``.
+Example event: ``events/predict.json``. Records of ``PredictionStream`` and ``PredictionQueue`` come as
+``events/predict_records.json``.
 
 This is the one function that callers wait for. So it logs by itself: the logging library's import costs as
 much as everything else here.
@@ -20,7 +21,7 @@ from dropforge.application.predict_http import exchange
 from dropforge.config import Settings
 from dropforge.domain.cloudwatch_metrics import BY_VERSION, SERVER_ERRORS, Metric
 from dropforge.metrics import embedded
-from dropforge.predict_bootstrap import prediction_service
+from dropforge.predict_bootstrap import deliveries, prediction_service
 
 
 class FunctionSettings(Settings):
@@ -28,6 +29,7 @@ class FunctionSettings(Settings):
     predictions_table: str
     prediction_retention_days: int
     metrics_namespace: str
+    undelivered_queue_url: str
 
 
 @functools.cache
@@ -46,8 +48,15 @@ def _service() -> PredictionService:
     )
 
 
+@functools.cache
+def _deliveries() -> Any:
+    return deliveries(os.environ, _settings().undelivered_queue_url)
+
+
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     started = time.perf_counter()
+    if "Records" in event:
+        return _answer_records(event, context, started)
     done = exchange(event, _service, now=datetime.now(UTC))
     entry = {
         "level": "ERROR" if done.log["status"] >= 500 else "INFO",
@@ -62,5 +71,28 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         # Lambda itself counts no error, since the caller gets an answer.
         version = dict(zip(BY_VERSION, (context.function_name, context.function_version), strict=True))
         entry |= embedded(_settings().metrics_namespace, version, [Metric(SERVER_ERRORS)])
+    print(json.dumps(entry))
+    return done.response
+
+
+def _answer_records(event: dict[str, Any], context: Any, started: float) -> dict[str, Any]:
+    """A batch of ``PredictionStream`` or ``PredictionQueue``: what fails is named, and comes again."""
+    from dropforge.application.predict_records import answer_records  # noqa: PLC0415 - the API needs none of it
+
+    model_name = os.environ.get("POWERTOOLS_SERVICE_NAME", "")
+    done = answer_records(event, _service(), _deliveries(), model_name=model_name)
+    entry = {
+        "level": "ERROR" if done.failed else "INFO",
+        "message": "records answered",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "service": model_name,
+        "function_request_id": context.aws_request_id,
+        "duration_ms": round((time.perf_counter() - started) * 1000, 3),
+        "records": len(event["Records"]),
+        "answered": done.answered,
+        "poison": done.poison,
+        "failed": len(done.failed),
+        "errors": sorted(done.errors),
+    }
     print(json.dumps(entry))
     return done.response

@@ -16,6 +16,8 @@ DEPLOYMENTS: tuple[Mapping[str, str], ...] = (
     {},
     {"EndpointMode": "real-time", "EncryptionKey": "create", "BatchSource": "exports/"},
     {
+        "PredictionStream": "arn:aws:kinesis:us-east-1:123456789012:stream/to-predict",
+        "PredictionQueue": "arn:aws:sqs:us-east-1:123456789012:to-predict",
         "BatchSource": "daily/",
         "BatchSourceBucket": "lake",
         "EndpointMode": "real-time",

@@ -127,6 +127,14 @@ class FakePredictionLog:
             raise self.error
         self.records |= {record.prediction_id: record for record in records}
 
+    def write_once(self, records: Sequence[PredictionRecord]) -> list[PredictionRecord]:
+        self.write([each for each in records if self.get(each.prediction_id) is None])
+        return [self.get(each.prediction_id) or each for each in records]
+
+    def find(self, prediction_ids: Sequence[str]) -> dict[str, PredictionRecord]:
+        found = [self.get(each) for each in prediction_ids]
+        return {each.prediction_id: each for each in found if each is not None}
+
     def get(self, prediction_id: str) -> PredictionRecord | None:
         return self.records.get(prediction_id)
 

@@ -69,6 +69,13 @@ class DynamoDbPredictionLog:
         for _ in _in_parallel(self._write_batch, batches, _WRITERS):
             pass
 
+    def write_once(self, records: Sequence[PredictionRecord]) -> list[PredictionRecord]:
+        return list(_in_parallel(self._write_once, records, _READERS))
+
+    def find(self, prediction_ids: Sequence[str]) -> dict[str, PredictionRecord]:
+        found = _in_parallel(self.get, prediction_ids, _READERS)
+        return {record.prediction_id: record for record in found if record is not None}
+
     def get(self, prediction_id: str) -> PredictionRecord | None:
         if not is_prediction_id(prediction_id):
             return None
@@ -157,6 +164,16 @@ class DynamoDbPredictionLog:
         raise ServiceUnavailable(
             f"DynamoDB left {len(waiting)} of {len(items)} predictions unprocessed after {_ATTEMPTS} tries."
         )
+
+    def _write_once(self, record: PredictionRecord) -> PredictionRecord:
+        condition = "attribute_not_exists(pk)"
+        request = {"TableName": self._table, "Item": self._item(record), "ConditionExpression": condition}
+        try:
+            self._dynamodb.call("PutItem", request)
+        except ConditionFailed:
+            # Another delivery was faster; or this very call, whose first answer was lost on its way.
+            return self.get(record.prediction_id) or record
+        return record
 
     def _record_outcome(self, prediction_id: str, outcome: Label, at: str) -> OutcomeStatus:
         if not is_prediction_id(prediction_id):

@@ -48,7 +48,7 @@ class DynamoDbHttp:
         }
         body = json.dumps(request, separators=(",", ":"), allow_nan=False).encode()
         try:
-            answer = self._http.send("POST", "/", headers, body, _json_error)
+            answer = self._http.send("POST", "/", headers, body, json_error)
         except CallRefused as refused:
             if refused.code == "ConditionalCheckFailedException":
                 raise ConditionFailed from refused
@@ -90,7 +90,7 @@ class EndpointHttp:
         path = f"/endpoints/{quote(endpoint_name, safe='')}/invocations"
         headers = {"content-type": "application/json", "accept": "application/json"}
         try:
-            return self._http.send("POST", path, headers, body, _json_error).body
+            return self._http.send("POST", path, headers, body, json_error).body
         except CallRefused as refused:
             if refused.code == "ModelError":
                 said = json.loads(refused.answer.body)
@@ -132,7 +132,8 @@ class ObjectsHttp:
             http.close()
 
 
-def _json_error(answer: Answer) -> tuple[str, str]:
+def json_error(answer: Answer) -> tuple[str, str]:
+    """The code and the message of a refusal of a service that answers with JSON."""
     try:
         said = json.loads(answer.body)
         said = said if isinstance(said, dict) else {}

@@ -18,6 +18,7 @@ from dropforge.domain.predictions import (
     OutcomeStatus,
     PredictionLog,
     PredictionRecord,
+    id_time_ms,
     logged_inputs,
     prediction_id,
 )
@@ -62,21 +63,7 @@ class PredictionService:
         """
         if len(instances) > MAXIMUM_INSTANCES:
             raise too_many("instances", len(instances), MAXIMUM_INSTANCES)
-        model = self._live_model()
-        started = self.clock()
-        try:
-            kept, predictions = self._ask(model, instances)
-        except (InvalidInstances, _RefusedByModel) as refusal:
-            # The model may have changed within the cache's few seconds.
-            newer = self._live_model(fresh=True)
-            if newer.live.version == model.live.version:
-                raise _invalid_instances(refusal) from refusal
-            model, started = newer, self.clock()
-            try:
-                kept, predictions = self._ask(model, instances)
-            except (InvalidInstances, _RefusedByModel) as again:
-                raise _invalid_instances(again) from again
-        latency_ms = (self.clock() - started) * 1000
+        model, kept, predictions, latency_ms = self._asked(instances)
         at = iso(datetime.fromtimestamp(stamp.at_ms / 1000, UTC))
         records = [
             PredictionRecord(
@@ -94,6 +81,42 @@ class PredictionService:
             "predictions": [{"id": record.prediction_id, **record.output} for record in records],
             "model_version": model.live.version,
         }
+
+    def predict_once(self, instances: Mapping[str, Any]) -> dict[str, PredictionRecord]:
+        """Predict instances whose predictions have their ids already: each id keeps its first prediction.
+
+        Args:
+            instances: up to 500, by prediction id.
+
+        Returns:
+            What the log holds of each id, however often and by whomever it was asked for.
+
+        Raises:
+            Refusal: instances break the contract of the live model, or nothing is live. Its problems count
+                the instances of `instances` that have no prediction yet, which are its ``names``.
+            ModelError, ServiceUnavailable: the endpoint or the log failed.
+        """
+        found = self.log.find(list(instances))
+        missing = [each for each in instances if each not in found]
+        if not missing:
+            return found
+        try:
+            model, kept, predictions, latency_ms = self._asked([instances[each] for each in missing])
+        except Refusal as refusal:
+            refusal.names = tuple(missing)
+            raise
+        made = [
+            PredictionRecord(
+                each,
+                iso(datetime.fromtimestamp(id_time_ms(each) / 1000, UTC)),
+                model.live.version,
+                inputs,
+                output,
+                latency_ms,
+            )
+            for each, inputs, output in zip(missing, kept, predictions, strict=True)
+        ]
+        return found | {record.prediction_id: record for record in self.log.write_once(made)}
 
     def find_prediction(self, identifier: str) -> dict[str, Any]:
         """Return a logged prediction, with its outcome where it is known.
@@ -182,6 +205,30 @@ class PredictionService:
         if model is None:
             raise no_live_model()
         return model
+
+    def _asked(
+        self, instances: Sequence[Any]
+    ) -> tuple[LiveModel, list[dict[str, Any]], list[dict[str, Any]], float]:
+        """The model that answered, what is to be logged of each instance, its prediction, and the time taken.
+
+        Raises:
+            Refusal: the instances break the contract of the live model, or nothing is live.
+        """
+        model = self._live_model()
+        started = self.clock()
+        try:
+            kept, predictions = self._ask(model, instances)
+        except (InvalidInstances, _RefusedByModel) as refusal:
+            # The model may have changed within the cache's few seconds.
+            newer = self._live_model(fresh=True)
+            if newer.live.version == model.live.version:
+                raise _invalid_instances(refusal) from refusal
+            model, started = newer, self.clock()
+            try:
+                kept, predictions = self._ask(model, instances)
+            except (InvalidInstances, _RefusedByModel) as again:
+                raise _invalid_instances(again) from again
+        return model, kept, predictions, (self.clock() - started) * 1000
 
     def _ask(
         self, model: LiveModel, instances: Sequence[Any]

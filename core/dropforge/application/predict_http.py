@@ -118,8 +118,7 @@ def _routed(
 ) -> dict[str, Any]:
     match route:
         case "POST /predict":
-            instances = _listed(_document(event), "instance", "instances")
-            return service().predict(instances, stamp)
+            return service().predict(instances_of(_document(event)), stamp)
         case "GET /predictions/{id}":
             return service().find_prediction((event.get("pathParameters") or {}).get("id") or "")
         case "POST /outcomes":
@@ -130,6 +129,15 @@ def _routed(
         case "GET /health":
             return service().health()
     raise Refusal(404, "UnknownRoute", f"There is no {route}; see the API's OpenAPI document.")
+
+
+def instances_of(document: Any) -> list[Any]:
+    """The instances that a document asks predictions for.
+
+    Raises:
+        Refusal: it has another form.
+    """
+    return _listed(document, "instance", "instances")
 
 
 def _document(event: Mapping[str, Any]) -> Any:

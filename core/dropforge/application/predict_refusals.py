@@ -16,7 +16,12 @@ class Refusal(InvalidRequest):
         kind: ``error.type`` of the answer; part of the API's contract.
         problems: what is wrong, one by one, as JSON objects.
         beside: further members of the answer's body.
+
+    Attributes:
+        names: the instances that the problems count, where they have names.
     """
+
+    names: tuple[str, ...] = ()
 
     def __init__(
         self,

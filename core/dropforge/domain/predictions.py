@@ -101,6 +101,14 @@ class PredictionLog(Protocol):
         """
         ...
 
+    def write_once(self, records: Sequence[PredictionRecord]) -> list[PredictionRecord]:
+        """Log each record unless there is one of its id; returns what is stored of each, in order."""
+        ...
+
+    def find(self, prediction_ids: Sequence[str]) -> dict[str, PredictionRecord]:
+        """Those of the predictions that there are, by id."""
+        ...
+
     def get(self, prediction_id: str) -> PredictionRecord | None:
         """The prediction with its outcome, or None where there is none (or it has expired)."""
         ...

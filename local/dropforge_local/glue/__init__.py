@@ -73,6 +73,7 @@ def install(settings: HostSettings) -> Installed:
         seams,
         service_metrics,
         snapshots,
+        stream_failures,
         web_firewall,
     )
     from dropforge_local.glue.journal import EmptyJournal, Journal  # noqa: PLC0415
@@ -89,6 +90,7 @@ def install(settings: HostSettings) -> Installed:
     lambda_blobs.install(settings)
     lambda_execution.install(settings, installed)
     lambda_queue.install(settings, journal, installed)
+    stream_failures.install()
     metrics = metric_data.install()
     emf.install(metrics)
     service_metrics.install(metrics, installed)

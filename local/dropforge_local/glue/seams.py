@@ -329,10 +329,12 @@ iam = Seam(
     "ministack.services.iam",
     reads=["_roles"],
 )
+kinesis = Seam("ministack.services.kinesis", reads=["_streams"])
 lambda_svc = Seam(
     "ministack.services.lambda_svc",
     reads=[
         "_dynamodb_stream_positions",
+        "_esm_backoff_until",
         "_ensure_reaper_thread",
         "_esms",
         "_execute_function_with_config_scope(func, event)",
@@ -356,7 +358,9 @@ lambda_svc = Seam(
         "_effective_func_record_for_qualifier(func, qualifier)",
         "_emit_lambda_logs(func, request_id, log_text, error, duration_ms)",
         "_emit_lambda_metrics(function_name, duration_ms, error, throttle)",
+        "_execute_function(func, event)",
         "_execute_function_warm(func, event, request_id)",
+        "_poll_kinesis()",
         "get_state()",
         "invalidate_worker(func_name)",
         "invoke_async_with_retry(func, event)",

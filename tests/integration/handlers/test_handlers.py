@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[3]
 TEMPLATE = load_template(ROOT / "template.yaml")
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
 TRIGGERS = (
+    "predict_records",
     "s3_object_created",
     "s3_object_created_batch",
     "schedule",
@@ -48,6 +49,8 @@ ENVIRONMENT = {
     "TRAINING_MACHINE_ARN": f"{_MACHINE}-training",
     "DEPLOYMENT_MACHINE_ARN": f"{_MACHINE}-deployment",
     "BATCH_MACHINE_ARN": f"{_MACHINE}-batch",
+    "BATCH_FILES_AT_ONCE": "10",
+    "UNDELIVERED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/undelivered",
     "MODEL_NAME": "model",
     "TRAINING_MAX_RUNTIME_S": "3600",
     "TRAINING_SPOT": "0",

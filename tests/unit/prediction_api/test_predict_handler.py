@@ -55,6 +55,7 @@ def lines():
         "PREDICTION_RETENTION_DAYS": "90",
         "POWERTOOLS_SERVICE_NAME": "model",
         "METRICS_NAMESPACE": "Dropforge",
+        "UNDELIVERED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/undelivered",
     }
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -73,6 +74,9 @@ def test_counts_an_answer_that_speaks_against_the_version_and_no_other(monkeypat
             raise RuntimeError("what a release breaks")
 
     monkeypatch.setenv("METRICS_NAMESPACE", "Dropforge")
+    monkeypatch.setenv(
+        "UNDELIVERED_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/undelivered"
+    )
     for name, value in (("LEDGER_TABLE", "l"), ("PREDICTIONS_TABLE", "p")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PREDICTION_RETENTION_DAYS", "90")

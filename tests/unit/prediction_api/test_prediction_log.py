@@ -83,6 +83,19 @@ def test_writing_twice_is_writing_once(log):
     assert len(log.window(NOON, NOON + timedelta(hours=1))) == 3
 
 
+def test_an_id_that_is_written_once_keeps_its_first_record_and_its_outcome(log):
+    first, other = record(), record(index=1)
+    assert log.write_once([first]) == [first]
+    log.record_outcomes({first.prediction_id: "yes"}, now=NOW)
+    kept, written = log.write_once([record(version=2), other])
+    assert (kept.model_version, kept.outcome) == (1, "yes")
+    assert written == other
+    assert log.find([first.prediction_id, other.prediction_id, "0" * 32]) == {
+        first.prediction_id: kept,
+        other.prediction_id: other,
+    }
+
+
 def test_writes_as_many_as_a_request_may_have(log):
     written = [record(index=index, x=index) for index in range(500)]
     log.write(written)
