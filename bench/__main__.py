@@ -43,6 +43,7 @@ STUDIES = {
     "guarded": "bench.studies.guarded",
     "cycles": "bench.studies.cycles",
     "elsewhere": "bench.studies.elsewhere",
+    "failing": "bench.studies.failing",
 }
 """How right its statistics are, where the truth is known."""
 QUICK: Mapping[str, Sequence[str]] = {
@@ -69,6 +70,7 @@ QUICK: Mapping[str, Sequence[str]] = {
         "0",
         "3",
     ),
+    "failing": ("--runs", "50"),
     "serving": ("--rounds", "2", "--seconds", "1"),
     "imports": ("--rounds", "3"),
     "predict-cpu": ("--rounds", "3", "--calls", "200"),

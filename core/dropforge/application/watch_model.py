@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dropforge.application.phase_past import PhasePast
 from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM, Metric
-from dropforge.domain.contract import Contract
+from dropforge.domain.contract import SLICED_TYPES, Column, Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, chance_of_alarm, decide
 from dropforge.domain.drift.assessment import (
     DRIFTED,
@@ -28,6 +28,15 @@ from dropforge.domain.drift.assessment import (
     assess,
 )
 from dropforge.domain.drift.baseline import Baseline, ColumnBaseline, hashed
+from dropforge.domain.drift.failing import (
+    MOST_ROWS,
+    MOST_SLICES,
+    Errors,
+    Failing,
+    SlicedColumn,
+    find_failing,
+    most_in_words,
+)
 from dropforge.domain.drift.features import Values
 from dropforge.domain.drift.phases import Key, PhaseReference, phase_day, phase_of
 from dropforge.domain.drift.policy import WatchPolicy
@@ -65,6 +74,8 @@ MOST_DETAILED = 200
 takes some 2 kB of a report, and the console holds a month of reports."""
 MOST_NAMED = 100
 """Drifted columns that a line of the log names: an event of CloudWatch Logs takes 256 kB."""
+_SEARCHED: Final = ("feature", "guarded")
+"""Roles of the columns whose slices are searched for errors."""
 MAXIMUM_PAST_REPORTS = 200
 """Earlier reports that are read: more than a week of hourly windows."""
 
@@ -135,6 +146,7 @@ class WatchReport:
     assessment: Assessment | None = None
     quality: Quality | None = None
     slices: tuple[SliceQuality, ...] = ()
+    failing: Failing | None = None
     alarms: Mapping[AlarmKind, Alarm] = field(default_factory=dict)
     silenced: Mapping[str, Silence] = field(default_factory=dict)
     is_sample: bool = False
@@ -186,6 +198,7 @@ class WatchReport:
             "silenced": as_told(self.silenced),
             "quality": None if self.quality is None else self.quality.to_dict(),
             **({} if not self.slices else {"slices": [each.to_dict() for each in self.slices]}),
+            "failing": None if self.failing is None else self.failing.to_dict(),
             "alarms": {kind: alarm.to_dict() for kind, alarm in self.alarms.items()},
             "policy": {name: getattr(self.policy, name) for name in self.policy.__slots__},
         }
@@ -297,6 +310,7 @@ def judge_window(
     assessment, phase = _assess(request, contract, live, window, predicted, store, silenced)
     quality = _quality(request, contract, live, predicted, labelled)
     slices = _slices(request, contract, live, labelled, store)
+    failing = _failing(request, contract, labelled)
     past = _past(request, live.version, store)
     found: dict[AlarmKind, bool | None] = {
         DRIFT: None if assessment.verdict == NOT_ENOUGH_DATA else assessment.verdict == DRIFTED,
@@ -319,6 +333,9 @@ def judge_window(
         )
         for kind in (DRIFT, QUALITY)
     }
+    where = None if failing is None else most_in_words(failing.to_dict())
+    if alarms[QUALITY].raised and where is not None:
+        alarms[QUALITY] = replace(alarms[QUALITY], reason=f"{alarms[QUALITY].reason}. {where}")
     report = WatchReport(
         request.start,
         request.end,
@@ -327,6 +344,7 @@ def judge_window(
         assessment,
         quality,
         slices,
+        failing,
         alarms,
         silenced,
         is_sample=window.is_sample,
@@ -500,6 +518,61 @@ def _rows_of_slices(
         rows = np.flatnonzero(codes == slicing.labels.index(held["label"]))
         if len(rows):
             yield held, rows
+
+
+def _failing(request: WatchRequest, contract: Contract, window: Window) -> Failing | None:
+    """Where errors concentrate among the predictions with an outcome; None of too few.
+
+    A class that the model doesn't know is no error of any slice: live quality leaves it out as well.
+    """
+    known = _known_outcomes(contract, window)
+    if len(known) < request.policy.minimum_rows:
+        return None
+    if len(known) > MOST_ROWS:
+        drawn = np.random.default_rng([request.policy.seed, len(known)])
+        known = np.sort(drawn.choice(known, MOST_ROWS, replace=False))
+    rows = known.tolist()
+    outputs = [window.outputs[row] for row in rows]
+    scores = scores_of_outputs(contract.classes, outputs)
+    truth = [window.outcomes[row] for row in rows]
+    if contract.classes is None:
+        errors = Errors.of_values(np.array(truth, dtype=np.float64), scores)
+    else:
+        target = np.array([contract.classes.index(str(each)) for each in truth], dtype=np.int64)
+        labels = labels_of_outputs(contract.classes, outputs)
+        errors = Errors.of_labels(target, scores, labels)
+    columns = (
+        _sliced(column, contract.reader(column.name), [window.columns[column.name][row] for row in rows])
+        for column in contract.columns
+        if column.name in window.columns and column.type in SLICED_TYPES and column.role in _SEARCHED
+    )
+    ids = [window.ids[row] for row in rows]
+    policy = request.policy
+    return find_failing(columns, errors, ids, rate=policy.false_alarm_rate, minimum_rows=policy.minimum_rows)
+
+
+def _known_outcomes(contract: Contract, window: Window) -> NDArray[np.intp]:
+    """The places of the predictions whose outcome is known, and one of the model's classes."""
+    classes = None if contract.classes is None else frozenset(contract.classes)
+    return np.array(
+        [
+            row
+            for row, outcome in enumerate(window.outcomes)
+            if outcome is not None and (classes is None or str(outcome) in classes)
+        ],
+        dtype=np.intp,
+    )
+
+
+def _sliced(column: Column, reader: ColumnReader, logged: Sequence[Any]) -> SlicedColumn:
+    """Slice a column by what was logged of it. Equal values have equal pseudonyms: these are categories."""
+    if column.privacy is not None:
+        return SlicedColumn.of(column.name, "category", np.array(logged, dtype=object), is_private=True)
+    read = [_read(reader, value) for value in logged]
+    if column.type == "category":
+        return SlicedColumn.of(column.name, column.type, np.array(read, dtype=object))
+    numbers = np.array([math.nan if each is None else float(each) for each in read], dtype=np.float64)
+    return SlicedColumn.of(column.name, column.type, numbers)
 
 
 def _read(reader: ColumnReader, logged: Any) -> Any:
@@ -680,10 +753,16 @@ def _summary(report: WatchReport) -> dict[str, Any]:
             if report.slices
             else {}
         ),
+        **_failing_told(report),
         "live_quality": quality.live.value if math.isfinite(quality.live.value) else None,
         "drift_alarm": report.alarms[DRIFT].to_dict(),
         "quality_alarm": report.alarms[QUALITY].to_dict(),
     }
+
+
+def _failing_told(report: WatchReport) -> dict[str, Any]:
+    where = None if report.failing is None else most_in_words(report.failing.to_dict(), MOST_SLICES)
+    return {} if where is None else {"failing": where}
 
 
 def _drifts(report: WatchReport) -> list[dict[str, Any]]:

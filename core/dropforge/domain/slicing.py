@@ -53,12 +53,15 @@ class Slicing:
     others_count: int = 0
 
     @classmethod
-    def learn(cls, name: str, kind: str, values: NDArray[Any]) -> Self:
+    def learn(
+        cls, name: str, kind: str, values: NDArray[Any], quantiles: Sequence[float] = QUARTILES
+    ) -> Self:
         """Learn the slices of a column from its training rows.
 
         Args:
             kind: one of the contract's SLICED_TYPES.
             values: (n,) as in `dropforge.domain.encoding`: strings and None, or numbers and NaN.
+            quantiles: where the ranges of a number end.
         """
         if kind == "boolean":
             return cls(name, (0.0, 1.0), (), ("false", "true", OTHERS, MISSING))
@@ -66,7 +69,7 @@ class Slicing:
             known = values[~np.isnan(values)]
             if len(np.unique(known)) > FEW_NUMBERS:
                 edges = tuple(
-                    float(edge) for edge in np.unique(np.quantile(known, QUARTILES, method="lower"))
+                    float(edge) for edge in np.unique(np.quantile(known, quantiles, method="lower"))
                 )
                 return cls(name, (), edges, (*_range_labels(edges), MISSING))
         counts = Counter(value for value in values.tolist() if not _is_missing(value))

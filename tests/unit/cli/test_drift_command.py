@@ -90,6 +90,18 @@ def test_reports_of_before_there_were_phases_are_shown(stack, on_stack, reports)
     assert on_stack("drift", "--json").json["windows"][0]["compared_with"] == "training"
 
 
+def test_shows_where_errors_concentrate_with_examples(stack, on_stack):
+    world = World()
+    world.serve(900, inverted_ward="b")
+    uri = world.watch().report_uri
+    stack.write(uri.split("/", 3)[3], world.store.read(uri))
+    outcome = on_stack("drift", "latest")
+    assert "errors concentrate where" in outcome.stdout
+    assert "ward is 'b'" in outcome.stdout
+    first = on_stack("drift", "latest", "--json").json["failing"]["slices"][0]
+    assert first["examples"][0] in outcome.stdout
+
+
 def test_windows_that_begin_within_an_hour_follow_the_hours_first(stack, on_stack, reports):
     content = json.loads(next(iter(reports.values())))
     for name in ("report-3000.json", "report.json", "report-1500.json"):

@@ -79,6 +79,17 @@ def test_windows_without_a_model_or_of_another_format_are_passed_over():
     assert window_of("s3://b/k", {"format": 1, "model": None}) is None
 
 
+def test_where_errors_concentrate_comes_with_its_window():
+    world = World()
+    world.serve(900, inverted_ward="b")
+    world.watch()
+    _, reports = history(world)
+    failing = reports.between(START, START + timedelta(hours=1)).latest.failing
+    assert failing.slices[0].where == "ward is 'b'"
+    assert failing.slices[0].error > failing.slices[0].elsewhere
+    assert len(failing.slices[0].examples) == 5
+
+
 def test_without_reports_there_is_nothing(world):
     _, reports = history(world)
     found = reports.between(datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 3, tzinfo=UTC))

@@ -36,7 +36,7 @@ from dropforge.domain.drift.silences import Silence, to_json
 from dropforge.domain.errors import ArtifactChanged, InvalidEvent, InvalidSettings
 from dropforge.domain.guarded_slices import GUARDED_SLICES, guarded_document
 from dropforge.domain.moments import iso
-from dropforge.domain.predictions import PredictionRecord, epoch_ms, logged_inputs, prediction_id
+from dropforge.domain.predictions import PredictionRecord, epoch_ms, logged_inputs, prediction_id, pseudonym
 from dropforge.domain.records import Live, RunStatus
 from dropforge.domain.slicing import Slicing
 from dropforge.domain.triggers import RaisedAlarm
@@ -265,6 +265,60 @@ def test_live_quality_is_measured_in_the_slices_that_the_model_was_judged_in():
     assert found["b"]["holdout"] == {"value": 0.89, "low": 0.84, "high": 0.93}
     assert sum(each["labelled"] for each in found.values()) == 600
     assert dict(watched.lines)["watched"]["degraded_slices"] == ["ward is 'b'"]
+
+
+def test_errors_that_concentrate_are_named_with_examples_in_report_log_and_alarm():
+    world = World(windows_to_alarm=1, windows_considered=1)
+    world.serve(900, inverted_ward="b")
+    watched = world.watch()
+    found = json.loads(world.store.read(watched.report_uri))["failing"]
+    assert (found["measure"], found["rows"]) == ("share_of_wrong_labels", 900)
+    first = found["slices"][0]
+    assert first["where"] == [{"column": "ward", "says": "ward is 'b'", "value": "b"}]
+    assert first["error"] > 0.6
+    assert first["elsewhere"] < 0.3
+    assert first["expected"] < 0.3, "the model didn't know"
+    assert len(first["examples"]) == 5
+    for each in map(world.log.get, first["examples"]):
+        assert each.inputs["ward"] == "b"
+        assert each.output["label"] != each.outcome
+        assert max(each.output["probabilities"].values()) > 0.9, "the surest of the wrong"
+    assert dict(watched.lines)["watched"]["failing"].startswith("Errors concentrate where ward is 'b': ")
+    (answer,) = (each for each in world.answers() if each["kind"] == "quality")
+    assert "Errors concentrate where ward is 'b': " in answer["reason"]
+
+
+def test_where_the_model_itself_expects_errors_that_stands_beside_them():
+    world = World()
+    world.serve(4000)
+    found = json.loads(world.store.read(world.watch().report_uri))["failing"]["slices"]
+    assert [each["column"] for each in found[0]["where"]] == ["x"], "it is unsure where x is about 0"
+    assert found[0]["expected"] == pytest.approx(found[0]["error"], abs=0.05)
+
+
+def test_of_too_few_outcomes_nothing_is_said_of_where_it_fails():
+    world = World()
+    world.serve(600, labelled=False)
+    watched = world.watch()
+    assert json.loads(world.store.read(watched.report_uri))["failing"] is None
+    assert "failing" not in dict(watched.lines)["watched"]
+
+
+def test_of_private_columns_no_value_is_told():
+    world = World(windows_to_alarm=1, windows_considered=1)
+    columns = tuple(
+        replace(each, privacy="hash") if each.name == "ward" else each for each in world.contract.columns
+    )
+    world.contract = replace(world.contract, columns=columns)
+    world.store.write(world.pointer.contract_uri, world.contract.to_json().encode())
+    world.pointer = replace(world.pointer, contract_hash=world.contract.hash)
+    world.serve(900, inverted_ward="b")
+    watched = world.watch()
+    found = json.loads(world.store.read(watched.report_uri))["failing"]
+    assert found["slices"][0]["where"] == [{"column": "ward", "says": "ward has one value, which is private"}]
+    told = json.dumps([found, watched.lines[0], world.answers()], default=str)
+    assert pseudonym("b", SALT) not in told
+    assert "'b'" not in told
 
 
 def test_a_judgement_without_its_slices_stops_no_watch():

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from dropforge.domain.figures import told_apart
+from dropforge.domain.drift.failing import WRONG_LABELS
+from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.instance_rules import listed
 from dropforge.domain.moments import from_iso
 from dropforge_ops.actions.watching import AnsweredAlarm, answered_alarms
@@ -159,6 +160,8 @@ def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] =
         say(out, f"compared with {compared_in_words(content['phase'])}")
     if content.get("slices"):
         out.print(_slices(content["slices"]))
+    if (content.get("failing") or {}).get("slices"):
+        out.print(_failing(content["failing"]))
     for kind, alarm in content["alarms"].items():
         said = "raised" if alarm["raised"] else "not raised"
         say(out, f"{kind} alarm {said}: {alarm['reason']}")
@@ -189,6 +192,31 @@ def _slices(slices: Sequence[Mapping[str, Any]]) -> Any:
         for each in slices
     ]
     return table(["slice", "outcomes", "live", "on the hold-out", "verdict"], rows)
+
+
+def _failing(failing: Mapping[str, Any]) -> Any:
+    """Slices in which errors concentrate, with the ids of the worst rows."""
+    is_share = failing["measure"] == WRONG_LABELS
+
+    def error(value: float | None) -> str:
+        return f"{figure(100 * value, digits=3)} %" if is_share and value is not None else figure(value)
+
+    rows = [
+        [
+            " and ".join(where["says"] for where in each["where"]),
+            each["rows"],
+            error(each["error"]),
+            error(each["elsewhere"]),
+            *([error(each["expected"])] if is_share else []),
+            f"{each['p_value']:.2g}",
+            "\n".join(each["examples"]),
+        ]
+        for each in failing["slices"]
+    ]
+    measured = "wrong labels" if is_share else "mean absolute error"
+    expected = ["the model expected"] if is_share else []
+    heads = ["errors concentrate where", "rows", measured, "elsewhere", *expected, "corrected p", "examples"]
+    return table(heads, rows)
 
 
 def _columns(columns: Sequence[Mapping[str, Any]]) -> Any:

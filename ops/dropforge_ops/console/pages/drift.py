@@ -11,6 +11,7 @@ from typing import Final
 
 from nicegui import html, ui
 
+from dropforge.domain.drift.failing import WRONG_LABELS
 from dropforge.domain.drift.silences import Silence
 from dropforge.domain.figures import figure, told_apart
 from dropforge.domain.instance_rules import listed
@@ -37,6 +38,8 @@ from dropforge_ops.console.reading.drift import (
     SPANS,
     AlarmState,
     ColumnWindow,
+    Failing,
+    FailingSlice,
     History,
     SliceQuality,
     Statistic,
@@ -178,6 +181,8 @@ def _show(view: _View, found: _Found) -> None:
                 "points near each other share predictions."
             ).classes("dim")
             quality_chart(measured)
+    if newest.failing is not None:
+        _draw_failing(newest.failing)
     _draw_raised(found.raised)
     _draw_alarms(alarms)
 
@@ -254,6 +259,53 @@ _SLICES: Final[tuple[Column[SliceQuality], ...]] = (
     Column("Hold-out", lambda each: figure(each.quality.holdout), kind="number"),
     Column("", lambda each: chip(*_QUALITY.get(each.quality.verdict, ("can't say", "warn")))),
 )
+
+
+def _draw_failing(failing: Failing) -> None:
+    with card("Where errors concentrate"):
+        searched = f"{failing.searched:,} slices of {failing.rows:,} predictions with an outcome"
+        if not failing.slices:
+            html.p(f"Nowhere: of {searched} none has more errors than chance explains.").classes("dim")
+            return
+        html.p(
+            f"Of {searched}, these have more errors than chance explains, the search itself considered. A "
+            "slice may have been hard in training as well; compare it with what the model expected of itself."
+            if failing.measure == WRONG_LABELS
+            else f"Of {searched}, these have more large errors than chance explains, the search itself "
+            "considered."
+        ).classes("dim")
+        Table(_failing_columns(failing.measure), lambda each: each.where, label="Failing slices").show(
+            failing.slices
+        )
+
+
+def _failing_columns(measure: str) -> tuple[Column[FailingSlice], ...]:
+    is_share = measure == WRONG_LABELS
+
+    def error(value: float | None) -> str:
+        return f"{figure(100 * value, digits=3)} %" if is_share and value is not None else figure(value)
+
+    expected = Column[FailingSlice](
+        "Expected", lambda each: error(each.expected), kind="number", narrow=False
+    )
+    return (
+        Column("Slice", lambda each: each.where),
+        Column("Rows", lambda each: f"{each.rows:,}", kind="number", narrow=False),
+        Column(
+            "Wrong labels" if is_share else "Mean absolute error",
+            lambda each: error(each.error),
+            kind="number",
+        ),
+        Column("Elsewhere", lambda each: error(each.elsewhere), kind="number"),
+        *([expected] if is_share else []),
+        Column("By chance", lambda each: f"{each.p_value:.2g}", kind="number", narrow=False),
+        Column("Examples", _draw_examples, narrow=False),
+    )
+
+
+def _draw_examples(each: FailingSlice) -> None:
+    for identifier in each.examples:
+        html.div(identifier).classes("hint")
 
 
 def _draw_setting(newest: Window) -> None:

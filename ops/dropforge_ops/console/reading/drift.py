@@ -91,6 +91,29 @@ class SliceQuality:
 
 
 @dataclass(frozen=True)
+class FailingSlice:
+    """A slice in which errors concentrate, and what they are elsewhere; ``expected`` by the model itself."""
+
+    where: str
+    rows: int
+    error: float
+    elsewhere: float
+    expected: float | None
+    p_value: float
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Where the live model fails. ``measure`` says what an error is; ``rows`` had an outcome."""
+
+    measure: str
+    rows: int
+    searched: int
+    slices: tuple[FailingSlice, ...]
+
+
+@dataclass(frozen=True)
 class AlarmWord:
     """What a window's report says of one kind of alarm."""
 
@@ -116,6 +139,7 @@ class Window:
     slices: tuple[SliceQuality, ...]
     alarms: Mapping[str, AlarmWord]
     policy: Mapping[str, Any]
+    failing: Failing | None = None
     further_columns: int = 0
     all_drifted: tuple[str, ...] = ()
     phase: str | None = None
@@ -276,6 +300,7 @@ def window_of(uri: str, report: Mapping[str, Any]) -> Window | None:
             for kind, each in (report.get("alarms") or {}).items()
         },
         policy=dict(report.get("policy") or {}),
+        failing=None if report.get("failing") is None else _failing(report["failing"]),
         further_columns=len(report.get("further_columns") or {}),
         all_drifted=tuple(report.get("drifted") or ()),
         phase=phase_in_words(report.get("phase")),
@@ -375,6 +400,22 @@ def _quality(raw: Mapping[str, Any]) -> Quality:
         raw.get("threshold"),
         bool(raw.get("is_biased")),
     )
+
+
+def _failing(raw: Mapping[str, Any]) -> Failing:
+    slices = (
+        FailingSlice(
+            " and ".join(str(where["says"]) for where in each["where"]),
+            int(each["rows"]),
+            float(each["error"]),
+            float(each["elsewhere"]),
+            each["expected"],
+            float(each["p_value"]),
+            tuple(each["examples"]),
+        )
+        for each in raw["slices"]
+    )
+    return Failing(str(raw["measure"]), int(raw["rows"]), int(raw["searched"]), tuple(slices))
 
 
 def _order(key: str) -> str:
