@@ -12,6 +12,7 @@ from dropforge.adapters.tables.staging.outline import SAMPLE_ROWS
 from dropforge.domain.drift import counts
 from dropforge.domain.drift.baseline import NumericBaseline
 from dropforge.domain.drift.features import binned, kolmogorov_distance
+from dropforge.domain.drift.ranked import Ordered
 from dropforge.domain.profile import NumericProfile, Ruler, TableProfile
 
 GOALS = {"KS": 2e-4, "PSI": 5e-4}
@@ -42,8 +43,8 @@ def differences(name: str, rows: int, baseline_rows: int, scale: float, seed: in
     edges = edges[edges < ordered[-1]]
     sides = [np.bincount(np.searchsorted(edges, v, "left"), minlength=len(edges) + 1) for v in (base, window)]
     return {
-        "KS": abs(kolmogorov_distance(stored, window) - float(np.abs(above[0] - above[1]).max())),
-        "PSI": abs(float(counts.psi(*binned(stored, window))) - float(counts.psi(*sides))),
+        "KS": abs(kolmogorov_distance(stored, Ordered(window)) - float(np.abs(above[0] - above[1]).max())),
+        "PSI": abs(float(counts.psi(*binned(stored, Ordered(window)))) - float(counts.psi(*sides))),
     }
 
 

@@ -7,6 +7,7 @@ from tests.unit.drift.drift_data import categorical, drawn, numeric
 
 from dropforge.domain.drift.baseline import Baseline, column_of, hashed
 from dropforge.domain.drift.features import binned, compare, kolmogorov_distance
+from dropforge.domain.drift.ranked import Ordered
 from dropforge.domain.errors import InvalidProfile
 
 LEVEL = 5e-4
@@ -21,13 +22,13 @@ def test_binned_kolmogorov_smirnov_agrees_with_the_exact_one(rows):
     rng = np.random.default_rng(rows)
     base, window = rng.normal(size=rows), rng.normal(0.1, 1.2, size=10_000)
     exact = stats.ks_2samp(base, window).statistic
-    assert kolmogorov_distance(numeric(base), np.sort(window)) == pytest.approx(
+    assert kolmogorov_distance(numeric(base), Ordered(np.sort(window))) == pytest.approx(
         exact, abs=0.005 if rows > 1024 else 1 / rows
     )
 
 
 def test_bins_hold_equal_shares_of_the_baseline():
-    base, window = binned(numeric(np.arange(5000.0)), np.arange(0, 5000, 5.0))
+    base, window = binned(numeric(np.arange(5000.0)), Ordered(np.arange(0, 5000, 5.0)))
     assert base.sum() == 5000
     assert base.min() >= 490
     assert window.sum() == 1000
@@ -35,7 +36,7 @@ def test_bins_hold_equal_shares_of_the_baseline():
 
 def test_a_value_that_many_rows_share_lies_in_one_bin():
     baseline = numeric([0.0] * 700 + list(range(1, 301)))
-    base, _ = binned(baseline, np.zeros(200))
+    base, _ = binned(baseline, Ordered(np.zeros(200)))
     assert base.max() == 700
     assert base.sum() == 1000
 

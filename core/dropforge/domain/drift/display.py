@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropforge.domain.drift.baseline import CategoricalBaseline, NumericBaseline
+from dropforge.domain.drift.ranked import Ranked
 
 MOST_BARS = 20
 SHOWN_CATEGORIES = 12
@@ -44,23 +45,23 @@ class Distribution:
         return {"labels": list(self.labels or ()), **found}
 
 
-def numeric_distribution(baseline: NumericBaseline, ordered: NDArray[np.float64]) -> Distribution | None:
+def numeric_distribution(baseline: NumericBaseline, values: Ranked) -> Distribution | None:
     """Return bars of equal width over the middle 99 % of baseline and window together, or None without any.
 
     Args:
         baseline: of the column.
-        ordered: the window's values that are there, float64 (n,), ascending; infinite ones count in the end
-            bars.
+        values: the window's; infinite ones count in the end bars.
     """
-    finite = ordered[np.searchsorted(ordered, -np.inf, "right") : np.searchsorted(ordered, np.inf, "left")]
-    if not baseline.count or not len(finite):
+    least, greatest = values.infinite()
+    finite = len(values) - least - greatest
+    if not baseline.count or not finite:
         return None
     ends = _ends(baseline)
-    seen = _at_ranks(finite, np.array([_TAIL, 1 - _TAIL]) * (len(finite) - 1))
+    seen = _at_ranks(values, least, finite, np.array([_TAIL, 1 - _TAIL]) * (finite - 1))
     edges = _edges(float(min(ends[0], seen[0])), float(max(ends[1], seen[1])), baseline)
     base = _counted(baseline, edges)
-    seen_below = np.searchsorted(ordered, edges[1:-1], "left")
-    window = np.diff(np.concatenate([[0], seen_below, [len(ordered)]]))
+    seen_below = values.below(edges[1:-1])
+    window = np.diff(np.concatenate([[0], seen_below, [len(values)]]))
     return Distribution(tuple(edges.tolist()), None, tuple(base.tolist()), tuple(window.tolist()))
 
 
@@ -96,10 +97,11 @@ def _counted(baseline: NumericBaseline, edges: NDArray[np.float64]) -> NDArray[n
     return np.diff(np.concatenate([[0], below, [baseline.count]]))
 
 
-def _at_ranks(ordered: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the values at ranks counted from 0, which may lie between two: then on the line through both."""
+def _at_ranks(values: Ranked, first: int, count: int, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values at ranks counted from `first`, which may lie between two: then on the line through
+    both. Of `count` values the last one has no next."""
     below = np.floor(ranks).astype(np.int64)
-    low, high = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
+    low, high = np.split(values.at(first + np.concatenate([below, np.minimum(below + 1, count - 1)])), 2)
     return low + (high - low) * (ranks - below)
 
 

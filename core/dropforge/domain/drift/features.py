@@ -25,6 +25,7 @@ from dropforge.domain.drift.distributions import (
     kolmogorov_quantile,
     kolmogorov_tail,
 )
+from dropforge.domain.drift.ranked import Ordered, Ranked, ranked
 
 MOST_BINS = 10
 ROWS_PER_BIN = 10
@@ -147,7 +148,7 @@ def compare(
             what is compared counts as so many times fewer rows (Rao and Scott 1981).
     """
     counted: Mapping[str, int] = {}
-    present = np.empty(0, dtype=np.float64)
+    present: Ranked = Ordered(np.empty(0, dtype=np.float64))
     rows = len(values)
     if isinstance(baseline, CategoricalBaseline):
         counted = encoded(values).counted()
@@ -155,7 +156,7 @@ def compare(
     elif baseline.type in UNJUDGED_TYPES:
         missing = missing_values(values)
     else:
-        present = present_numbers(values)
+        present = ranked(as_numbers(values), baseline.values)
         missing = rows - len(present)
     enough = rows - missing >= minimum_rows and baseline.count >= minimum_rows
     judged = enough and baseline.type not in UNJUDGED_TYPES
@@ -195,12 +196,6 @@ def as_numbers(values: Values) -> NDArray[np.float64]:
     return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
 
 
-def present_numbers(values: Values) -> NDArray[np.float64]:
-    """Return the numbers that are there, ascending."""
-    ordered = np.sort(as_numbers(values))
-    return ordered[: np.searchsorted(ordered, np.nan)]  # NaN comes last
-
-
 def missing_values(values: Values) -> int:
     """Count None and NaN."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
@@ -216,18 +211,15 @@ def as_texts(values: Values) -> list[str | None]:
     ]
 
 
-def kolmogorov_distance(baseline: NumericBaseline, ordered: NDArray[np.float64]) -> float:
+def kolmogorov_distance(baseline: NumericBaseline, window: Ranked) -> float:
     """The greatest distance of the two distribution functions at the stored values and just below them.
 
     Just below a stored value the baseline's function is known where every value is stored; else it is taken
     to be where it is nearest to the window's. So this is never more than the exact two-sample distance, and
     less by what happens between two stored values.
-
-    Args:
-        ordered: the window's values that are there, float64 (n,), ascending.
     """
-    at = np.searchsorted(ordered, baseline.values, "right") / len(ordered)
-    below = np.searchsorted(ordered, baseline.values, "left") / len(ordered)
+    at = window.upto(baseline.values) / len(window)
+    below = window.below(baseline.values) / len(window)
     share = baseline.cumulative / baseline.count
     lower = np.append(0.0, share[:-1])
     upper = lower if baseline.complete else np.append(0.0, share[1:])
@@ -235,29 +227,20 @@ def kolmogorov_distance(baseline: NumericBaseline, ordered: NDArray[np.float64])
     return float(max(np.abs(at - share).max(), left.max()))
 
 
-def binned(baseline: NumericBaseline, ordered: NDArray[np.float64]) -> tuple[counts.Counts, counts.Counts]:
-    """Count baseline and window over bins of about equal counts in the baseline; int64 (n_bins,) each.
-
-    Args:
-        ordered: the window's values that are there, float64 (n,), ascending.
-    """
-    smaller = min(len(ordered), baseline.count)
+def binned(baseline: NumericBaseline, window: Ranked) -> tuple[counts.Counts, counts.Counts]:
+    """Count baseline and window over bins of about equal counts in the baseline; int64 (n_bins,) each."""
+    smaller = min(len(window), baseline.count)
     bounds, base = baseline.bins(max(2, min(MOST_BINS, smaller // ROWS_PER_BIN)))
-    upto = np.searchsorted(ordered, bounds, "right")
-    window = np.diff(np.concatenate([[0], upto, [len(ordered)]]))
-    return base.astype(np.int64), window.astype(np.int64)
+    upto = window.upto(baseline.values)[np.searchsorted(baseline.values, bounds)]
+    return base.astype(np.int64), np.diff(np.concatenate([[0], upto, [len(window)]]))
 
 
 def _numeric(
-    baseline: NumericBaseline,
-    ordered: NDArray[np.float64],
-    level: float,
-    seed: int,
-    design_effect: float,
+    baseline: NumericBaseline, window: Ranked, level: float, seed: int, design_effect: float
 ) -> list[Statistic]:
-    n, m = len(ordered), baseline.count
+    n, m = len(window), baseline.count
     effective = n * m / (n + m) / design_effect
-    distance = kolmogorov_distance(baseline, ordered)
+    distance = kolmogorov_distance(baseline, window)
     share = NUMERIC_SHARES["kolmogorov_smirnov"]
     found = [
         Statistic(
@@ -265,12 +248,8 @@ def _numeric(
             kolmogorov_quantile(level * share, effective), kolmogorov_tail(distance, effective), share,
         )
     ]  # fmt: skip
-    found += _counted(*binned(baseline, ordered), NUMERIC_SHARES, level, seed, design_effect)
-    ends = (
-        np.searchsorted(ordered, baseline.values[0], "left"),
-        np.searchsorted(ordered, baseline.values[-1], "right"),
-    )
-    outside = n - int(ends[1] - ends[0])
+    found += _counted(*binned(baseline, window), NUMERIC_SHARES, level, seed, design_effect)
+    outside = n - int(window.upto(baseline.values)[-1] - window.below(baseline.values)[0])
     share = NUMERIC_SHARES["out_of_domain_rate"]
     # Outside lie the window's values in two of the m + 1 gaps that m values leave, ties making them fewer.
     fewer = round(n / design_effect)
