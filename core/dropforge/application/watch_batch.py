@@ -90,26 +90,33 @@ def watch_batch(
         )
     contract = read_live_contract(live, store.read)
     rows = _read(batch, plan, contract, store)
-    mine = {"key": plan["drop"]["key"], "batch_id": plan["batch_id"], "rows": plan["rows"]["to_score"]}
+    mine = _file(plan)
     folder = batches_uri(batch.data_uri, live.version)
     note_uri = f"{folder}{rows.digest}.json"
     note = {**mine, "planned_at": plan["planned_at"], "window": None}
     if not store.write_if_absent(note_uri, _text(note), _JSON):
         note = json.loads(store.read(note_uri))
         if note["batch_id"] != mine["batch_id"]:
-            if batch.outcomes_uri is None or note["rows"] < batch.policy.minimum_rows:
+            is_alone = note["rows"] >= batch.policy.minimum_rows
+            if batch.outcomes_uri is None or not (is_alone or note.get("joined")):
                 return NotWatched(
                     WATCHED_BEFORE, f"The same rows were watched as {note['key']} (batch {note['batch_id']})."
                 )
             # What is known of the rows now belongs to the window that they made then.
             mine = {name: note[name] for name in mine}
     if mine["rows"] >= batch.policy.minimum_rows:
-        watched = _judge(batch, live, contract, note["planned_at"], [rows], (mine,), store, workflows)
+        parts = [_Part(rows, mine, batch.outcomes_uri)]
+        watched = _judge(batch, live, contract, note["planned_at"], parts, store, workflows)
         store.write(note_uri, _text({**note, "window": watched.report_uri}), _JSON)
         return watched
+    if batch.outcomes_uri is not None and note.get("joined"):
+        parts = _joined_before(batch, note["joined"], rows.digest, contract, store)
+        return _judge(batch, live, contract, note["joined_at"], parts, store, workflows)
     if note["window"] is not None:
         return NotWatched(WATCHED_BEFORE, f"The file is part of the window {note['window']}.")
-    waiting = {**note, "digest": rows.digest, "inputs": rows.inputs, "outputs": rows.outputs, "ids": rows.ids}
+    read_from = {"plan_uri": batch.plan_uri, "output_uri": batch.output_uri}
+    held = {"inputs": rows.inputs, "outputs": rows.outputs, "ids": rows.ids}
+    waiting = {**note, **read_from, "digest": rows.digest, **held}
     store.write(f"{folder}waiting/{rows.digest}.json", _text(waiting), _JSON)
     return _joined(batch, live, contract, folder, store, workflows)
 
@@ -130,14 +137,58 @@ def _joined(
         return NotWatched(
             WAITS, f"{count} rows of {len(waiting)} files wait for {batch.policy.minimum_rows} together."
         )
-    parts = [_Rows(each["digest"], each["ids"], each["inputs"], each["outputs"]) for each in waiting]
-    files = tuple({name: each[name] for name in ("key", "batch_id", "rows")} for each in waiting)
-    watched = _judge(batch, live, contract, waiting[-1]["planned_at"], parts, files, store, workflows)
+    parts = [
+        _Part(
+            _Rows(each["digest"], each["ids"], each["inputs"], each["outputs"]),
+            {name: each[name] for name in ("key", "batch_id", "rows")},
+        )
+        for each in waiting
+    ]
+    joined_at = waiting[-1]["planned_at"]
+    watched = _judge(batch, live, contract, joined_at, parts, store, workflows)
+    again = {"joined_at": joined_at, "joined": [_place(each) for each in waiting if "plan_uri" in each]}
     for each in waiting:
         note = {name: each[name] for name in ("key", "batch_id", "rows", "planned_at")}
-        store.write(f"{folder}{each['digest']}.json", _text({**note, "window": watched.report_uri}), _JSON)
+        note |= {"window": watched.report_uri, **(again if len(again["joined"]) == len(waiting) else {})}
+        store.write(f"{folder}{each['digest']}.json", _text(note), _JSON)
         store.delete_prefix(f"{folder}waiting/{each['digest']}.json")
     return watched
+
+
+def _place(waiting: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a file that joined others is read again, once something is known of any of them. An older release
+    noted none of those that waited."""
+    return {name: waiting[name] for name in ("digest", "plan_uri", "output_uri")}
+
+
+def _joined_before(
+    batch: BatchToWatch,
+    joined: Sequence[Mapping[str, Any]],
+    mine: str,
+    contract: Contract,
+    store: ObjectStore,
+) -> list[_Part]:
+    """Read the files of a window again, each with what is known of its rows.
+
+    Args:
+        mine: the digest of the file whose outcomes were just told.
+    """
+    parts = []
+    for each in joined:
+        plan = json.loads(store.read(each["plan_uri"]))
+        file = replace(batch, plan_uri=each["plan_uri"], output_uri=each["output_uri"])
+        told = _places(plan, each["plan_uri"]).outcomes_uri
+        known = batch.outcomes_uri if each["digest"] == mine else told if store.exists(told) else None
+        parts.append(_Part(_read(file, plan, contract, store), _file(plan), known))
+    return parts
+
+
+def _places(plan: Mapping[str, Any], plan_uri: str) -> BatchPlaces:
+    return BatchPlaces(Drop.from_dict(plan["drop"]), ObjectRef.from_uri(plan_uri).bucket)
+
+
+def _file(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {"key": plan["drop"]["key"], "batch_id": plan["batch_id"], "rows": plan["rows"]["to_score"]}
 
 
 def _judge(
@@ -145,12 +196,12 @@ def _judge(
     live: Live,
     contract: Contract,
     planned_at: str,
-    parts: Sequence[_Rows],
-    files: tuple[Mapping[str, Any], ...],
+    parts: Sequence[_Part],
     store: ObjectStore,
     workflows: Workflows,
 ) -> Watched:
-    digests = sorted(part.digest for part in parts)
+    files = tuple(part.file for part in parts)
+    digests = sorted(part.rows.digest for part in parts)
     digest = digests[0] if len(parts) == 1 else _short("\n".join(digests).encode())
     start = from_iso(planned_at).replace(microsecond=0)
     request = WatchRequest(
@@ -162,20 +213,24 @@ def _judge(
         files=WatchedFiles(digest, files, sum(each["rows"] for each in files)),
         salt=batch.salt,
     )
-    inputs = [each for part in parts for each in part.inputs]
-    ids = [str(each) for part in parts for each in part.ids]
+    inputs = [each for part in parts for each in part.rows.inputs]
+    # Ids of one file's rows may be another's as well.
+    ids = [
+        str(each) if len(parts) == 1 else f"{part.file['key']} {each}"
+        for part in parts
+        for each in part.rows.ids
+    ]
     names = [column.name for column in contract.features if any(column.name in each for each in inputs)]
     window = Window(
         request.start,
         request.end,
         ids=ids,
         columns={name: [each.get(name) for each in inputs] for name in names},
-        outputs=[each for part in parts for each in part.outputs],
+        outputs=[each for part in parts for each in part.rows.outputs],
         outcomes=[None] * len(ids),
         is_sample=len(ids) < request.files.rows if request.files is not None else False,
     )
-    known = {} if batch.outcomes_uri is None else _outcomes(batch.outcomes_uri, frozenset(ids), store)
-    labelled = replace(window, outcomes=[known.get(each) for each in ids])
+    labelled = replace(window, outcomes=[each for part in parts for each in _known(part, store)])
     return judge_window(request, live, contract, window, labelled, store, workflows)
 
 
@@ -192,11 +247,27 @@ class _Rows:
     outputs: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A file of a window: its rows, its ``key``, ``batch_id`` and ``rows``, and where its outcomes are."""
+
+    rows: _Rows
+    file: Mapping[str, Any]
+    outcomes_uri: str | None = None
+
+
+def _known(part: _Part, store: ObjectStore) -> list[Label | None]:
+    """The outcome of each row, None where it is not known."""
+    ids = [str(each) for each in part.rows.ids]
+    known = {} if part.outcomes_uri is None else _outcomes(part.outcomes_uri, frozenset(ids), store)
+    return [known.get(each) for each in ids]
+
+
 def _read(batch: BatchToWatch, plan: Mapping[str, Any], contract: Contract, store: ObjectStore) -> _Rows:
     count = int(plan["rows"]["to_score"])
     most = batch.policy.rows_of(len(contract.features))
     drawn = _drawn(count, most, batch.policy.seed)
-    places = BatchPlaces(Drop.from_dict(plan["drop"]), ObjectRef.from_uri(batch.plan_uri).bucket)
+    places = _places(plan, batch.plan_uri)
     # Without a key no pseudonym was ever logged, so of such columns only what is missing can be compared.
     salt = batch.salt or b""
     private = [column.name for column in contract.features if column.privacy == "hash" and not batch.salt]

@@ -143,6 +143,11 @@ class BatchPlaces:
         return f"{self.work_uri}plan.json"
 
     @property
+    def outcomes_uri(self) -> str:
+        """JSON lines of what turned out to be true, ``id`` and ``outcome`` by row; missing until then."""
+        return f"{self.work_uri}outcomes.jsonl"
+
+    @property
     def requests_uri(self) -> str:
         return f"{self.work_uri}input/requests.jsonl"
 

@@ -37,7 +37,7 @@ def report_outcomes(
         raise NotFound(f"No file {name!r} was scored; names are those below batch/in/.")
     places = BatchPlaces(Drop.from_dict(manifest.content["drop"]), target.bucket)
     output = _last_output(target, places)
-    uri = f"{places.work_uri}outcomes.jsonl"
+    uri = places.outcomes_uri
     _add(target, ObjectRef.from_uri(uri), ({"id": each["id"], "outcome": each[field]} for each in outcomes))
     batch = {"plan_uri": places.plan_uri, "output_uri": output, "outcomes_uri": uri}
     answer = target.client("lambda").invoke(

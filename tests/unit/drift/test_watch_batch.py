@@ -14,9 +14,11 @@ from tests.unit.drift.test_watch_model import SALT, START, TRAINING, OnlyLive, W
 from dropforge.adapters.tables.batch_tables import StreamedBatchTables
 from dropforge.application.plan_batch import plan_batch
 from dropforge.application.watch_batch import BatchToWatch, NotWatched, watch_batch
+from dropforge.domain.batch import BatchPlaces
 from dropforge.domain.drift.policy import WatchPolicy
 from dropforge.domain.errors import InvalidBatchOutput
 from dropforge.domain.moments import iso
+from dropforge.domain.triggers import Drop
 
 DAY = timedelta(days=1)
 
@@ -188,6 +190,52 @@ def test_outcomes_by_row_id_make_the_quality_of_the_files_window():
     # The same rows, scored once more under another name: what is known of them belongs to their first window.
     again = batches.score(content, day=3, outcomes_uri=uri)
     assert batches.report(again) == report
+
+
+def test_outcomes_of_files_that_joined_make_the_quality_of_their_window_file_by_file():
+    batches = Batches(windows_to_alarm=1, windows_considered=1)
+    contents, places = [], []
+    for _ in range(3):
+        contents.append(batches.file(40))
+        watched = batches.score(contents[-1], policy=WatchPolicy(minimum_rows=100, cooldown_s=0))
+        places.append((batches.plan_uri, batches.output_uri))
+    policy = WatchPolicy(minimum_rows=100, cooldown_s=0, windows_to_alarm=1, windows_considered=1)
+    assert batches.report(watched)["quality"]["verdict"] == "not_enough_data"
+    found = []
+    for number, (content, (batches.plan_uri, batches.output_uri)) in enumerate(
+        zip(contents, places, strict=True)
+    ):
+        truth = [
+            {"id": row, "outcome": "no" if float(line.split(",")[0]) > 0 else "yes"}
+            for row, line in enumerate(content.decode().splitlines()[1:], 1)
+        ]
+        drop = json.loads(batches.store.read(batches.plan_uri))["drop"]
+        uri = BatchPlaces(Drop.from_dict(drop), "data").outcomes_uri
+        batches.store.write(uri, "".join(f"{json.dumps(each)}\n" for each in truth).encode())
+        again = batches.watch_again(policy, outcomes_uri=uri)
+        assert again.report_uri == watched.report_uri
+        found.append(batches.report(again)["quality"])
+        files = sorted(each["key"] for each in batches.report(again)["batch"]["files"])
+        assert files == [f"batch/in/file-{each}.csv" for each in (1, 2, 3)]
+        assert found[-1]["labelled"] == 40 * (number + 1), "what was told of the others still counts"
+    assert found[-1]["verdict"] == "degraded"
+    assert [each["kind"] for each in batches.world.answers()] == ["quality"]
+
+
+def test_outcomes_of_a_file_that_joined_under_an_older_release_change_nothing():
+    batches = Batches()
+    for _ in range(3):
+        batches.score(batches.file(20))
+    notes = [
+        uri for uri in batches.store.objects if "/monitoring/batches/v1/" in uri and "windows" not in uri
+    ]
+    for uri in notes:
+        note = json.loads(batches.store.read(uri))
+        kept = {name: value for name, value in note.items() if not name.startswith("joined")}
+        batches.store.write(uri, json.dumps(kept).encode())
+    uri = "s3://data/batch/work/outcomes.jsonl"
+    batches.store.write(uri, b'{"id": 1, "outcome": "yes"}\n')
+    assert batches.watch_again(outcomes_uri=uri).reason == "watched_before"
 
 
 def test_output_that_is_not_one_prediction_a_row_is_refused_by_name():
