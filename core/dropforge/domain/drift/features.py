@@ -196,6 +196,12 @@ def as_numbers(values: Values) -> NDArray[np.float64]:
     return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
 
 
+def present_numbers(values: Values) -> NDArray[np.float64]:
+    """Return the numbers that are there, ascending."""
+    ordered = np.sort(as_numbers(values))
+    return ordered[: np.searchsorted(ordered, np.nan)]  # NaN comes last
+
+
 def missing_values(values: Values) -> int:
     """Count None and NaN."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
