@@ -24,6 +24,7 @@ from dropforge.domain.drift.phases import (
     phase_of,
     reference_of,
 )
+from dropforge.domain.drift.ranked import Ordered
 from dropforge.domain.drift.training_phases import TRAINING_PHASES, TrainingPhases, training_phases
 from dropforge.domain.errors import InvalidProfile
 
@@ -120,7 +121,7 @@ def test_the_reference_is_training_as_it_would_be_in_the_phase():
     reference = reference_of(
         column, Shares(cells, cells.counts(in_phase), cells.counts(everything).astype(float))
     )
-    expected = np.sort(rng.normal(0.5, 1, 20_000))
+    expected = Ordered(np.sort(rng.normal(0.5, 1, 20_000)))
     assert kolmogorov_distance(reference, expected) < 0.03
     assert 2000 < reference.count < 4000, "no more certain than the rows of the phase"
 
