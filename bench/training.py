@@ -30,7 +30,7 @@ from bench.environments import ROOT, run
 from bench.record import Result, at_most, kept
 from dropforge.domain.contract import ROW_KEY, Column, Contract
 
-RELEASE_BEFORE = "5fde9701030e5a7ade0e830a9de03a783fe8240c"
+RELEASE_BEFORE = "1e3675a0506d8e15dfe54cad0bc8b50ad7aecb05"
 BEFORE, BARE = f"dropforge {RELEASE_BEFORE[:7]}", "the engine's call alone"
 OURS = "dropforge"
 BLOCK_ROWS = 250_000

@@ -67,6 +67,9 @@ PARQUET_TYPES: dict[str, tuple[str, ...]] = {
 BATCH_ROWS, BATCH_CELLS = 1 << 16, 1 << 21
 """Rows and values of prepared Parquet that are in memory at once: 16 MiB as float64."""
 
+FETCH_BYTES = 1 << 16
+"""What is read at once of each column of a file."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -241,7 +244,8 @@ def batches_of(folder: Path, names: Sequence[str]) -> Iterator[pyarrow.RecordBat
     empty = True
     for part in _parts(folder):
         try:
-            with pyarrow.parquet.ParquetFile(part) as file:
+            # Read ahead, Arrow keeps all that it has read of a file until the last piece.
+            with pyarrow.parquet.ParquetFile(part, pre_buffer=False, buffer_size=FETCH_BYTES) as file:
                 empty = empty and not file.metadata.num_rows
                 yield from file.iter_batches(rows, columns=list(names))
         except (pyarrow.ArrowInvalid, OSError) as error:

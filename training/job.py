@@ -37,6 +37,7 @@ from splits import (
     features_of,
     groups_of,
     guarded_slices,
+    joined,
     read_splits,
     seen_until,
     times_of,
@@ -88,12 +89,12 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         training, validation, holdout = read_splits(folders, contract)
     rows = {"train": len(training.target), "validation": len(validation.target), "test": len(holdout.target)}
     with clock.step("fit"):
-        both = (training, validation)
+        order = validation.row_key if contract.group is None and contract.time is None else None
+        both, target = joined(training, validation)
+        del training, validation
         groups = all_groups(folders, contract)
-        target = np.concatenate([each.target for each in both])
         encoding, table = _encoded(contract, both, target, groups)
         known, search = tuned(contract, settings, metric, table, target[: rows["train"]], groups)
-        order = validation.row_key if contract.group is None and contract.time is None else None
         fitting = Fitting(
             *(lambda: build_model(contract, known), table, target, rows["train"], groups, order),
         )

@@ -334,6 +334,8 @@ class Boosted:
         return boosted_form(self.estimator, self.columns)
 
     def _kept(self, matrix: Table) -> Matrix:
+        if len(self.columns) == matrix.shape[1]:
+            return matrix
         return matrix[:, self.columns] if len(self.columns) else np.zeros((len(matrix), 1))
 
 
@@ -392,6 +394,7 @@ class _Best(BaseEstimator):
         rows = self._selection_rows(y)
         sample = X[rows] if isinstance(X, np.ndarray) else X.take(rows)
         scores = self._cross_validate(sample, y[rows], validation, None if groups is None else groups[rows])
+        del sample
         self.scores_: dict[str, dict[str, Any]] = {
             name: {
                 "mean": _mean([metric for metric, _ in folds]),
@@ -499,7 +502,7 @@ class _Best(BaseEstimator):
         X_val, y_val = validation
         if self.task != "regression":
             known = np.isin(y_val, y)  # boosting can't rate a class that it has no training row of
-            X_val, y_val = X_val[known], y_val[known]
+            X_val, y_val = _of(X_val, known), y_val[known]
         return self._boosted(kind).fit(X, y, X_val, y_val)
 
     def _boosted(self, kind: str, **settings: Any) -> Boosted:
@@ -561,7 +564,7 @@ class BestClassifier(ClassifierMixin, _Best):
         validation = None
         if X_val is not None and y_val is not None:
             known = np.isin(y_val, self.classes_)
-            validation = X_val[known], np.searchsorted(self.classes_, np.asarray(y_val)[known])
+            validation = _of(X_val, known), np.searchsorted(self.classes_, np.asarray(y_val)[known])
         self._fit(_table(X), codes, validation, groups)
         return self
 
@@ -611,12 +614,18 @@ def _table(X: Any) -> Table:
     return X if hasattr(X, "batches") else np.asarray(X, dtype=np.float64)
 
 
+def _of(matrix: Matrix, kept: NDArray[np.bool_]) -> Matrix:
+    return matrix if kept.all() else matrix[kept]
+
+
 def _coded(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the labels that occur, and each row's place among them."""
     if np.asarray(y).dtype != np.uint8:
         return np.unique(y, return_inverse=True)
     # A large table's: to sort them would take several times the memory of its bins.
     labels = np.flatnonzero(np.bincount(y, minlength=256))
+    if len(labels) == labels[-1] + 1:
+        return labels, y
     places = np.zeros(256, dtype=np.uint8)
     places[labels] = np.arange(len(labels))
     return labels, places[y]

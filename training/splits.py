@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -247,3 +247,14 @@ def seen_until(folders: Folders, contract: Contract) -> int | float | None:
         return None
     newest = max(times_of(folders.channel(name), contract).max() for name in ("train", "validation"))
     return newest.item()
+
+
+def joined(first: Split, second: Split) -> tuple[tuple[Split, Split], NDArray[Any]]:
+    """Return both splits, without the keys of their rows, and the targets of both, which they share."""
+    target = np.concatenate([first.target, second.target])
+    parts = np.split(target, [len(first)])
+    none = np.empty(0, dtype=np.uint64)
+    one, other = (
+        replace(each, target=part, row_key=none) for each, part in zip((first, second), parts, strict=True)
+    )
+    return (one, other), target

@@ -2,11 +2,11 @@
 
 scikit-learn bins a float64 matrix itself, so that matrix, its copy with categories first, and the bins are in
 memory together. Here the bins are made of pieces of the table, by scikit-learn's own mapper and of the sample
-that it would have drawn; the rest of the fit is its own. The result is the same estimator, bit for bit, but
-for ``train_score_``, which is empty.
+that it would have drawn, and its own growers grow the trees on them. The result is the same estimator, bit
+for bit, but for ``train_score_``, which is empty.
 
-It overrides four private steps of scikit-learn 1.9 (``sklearn/ensemble/_hist_gradient_boosting``), on which
-the compiled form rests already; a test holds both ways together.
+It calls private parts of scikit-learn 1.9 (``sklearn/ensemble/_hist_gradient_boosting``), on which the
+compiled form rests already; a test holds both ways together.
 """
 
 from __future__ import annotations
@@ -17,10 +17,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import BaseHistGradientBoosting
+from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
+from sklearn.ensemble._hist_gradient_boosting.common import G_H_DTYPE
+from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import (
+    BaseHistGradientBoosting,
+    _update_raw_predictions,
+)
+from sklearn.ensemble._hist_gradient_boosting.grower import TreeGrower
 from sklearn.utils import check_random_state
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 Matrix = NDArray[np.float64]
+
+DERIVED_ROWS = 1 << 18
+"""Rows whose targets are float64 at once."""
 
 CODES = 256
 """Category codes lie below: scikit-learn's limit."""
@@ -66,40 +76,151 @@ class Columns:
 
 
 class _OnBatches(BaseHistGradientBoosting):
-    """The steps at which scikit-learn's boosting touches the training rows, done on pieces of them."""
+    """scikit-learn's boosting, whose loop is run here, on rows that are read in pieces.
 
-    def _preprocess_X(self, X: Any, *, reset: bool) -> Any:  # noqa: N802 - scikit-learn's name
-        if not reset:
-            return super()._preprocess_X(X, reset=False)
-        _, known_categories = super()._preprocess_X(X.prototype(), reset=True)
-        return X, known_categories
+    Its own holds the targets as float64, and what a tree was grown with until the next one has as much: 20 of
+    the 62 bytes that a row takes.
+    """
 
-    def _bin_data(self, X: Any, sample_weight: None, is_training_data: bool) -> NDArray[np.uint8]:
-        if not is_training_data:
-            return super()._bin_data(X, sample_weight, False)
+    def fit_batches(
+        self,
+        rows: Columns,
+        target: NDArray[Any],
+        X_val: Matrix | None = None,
+        y_val: NDArray[Any] | None = None,
+    ) -> None:
+        """Do what scikit-learn's ``fit`` does where there are no weights and no constraints."""
+        self._validate_params()
+        _, known_categories = self._preprocess_X(rows.prototype(), reset=True)
+        codes = self._codes_of(target)
+        random = check_random_state(self.random_state)
+        self._random_seed, seed = (random.randint(np.iinfo(np.uint32).max, dtype="u8") for _ in range(2))
+        self._feature_subsample_rng = np.random.default_rng(seed)
+        self._n_features = rows.shape[1]
+        self._loss = self._get_loss(sample_weight=None)
+        self.do_early_stopping_, self._use_validation_data = y_val is not None, True
+        self._bin_mapper = _BinMapper(
+            n_bins=self.max_bins + 1,
+            is_categorical=self._is_categorical_remapped,
+            known_categories=known_categories,
+            random_state=self._random_seed,
+            n_threads=_openmp_effective_n_threads(),
+        )
+        bins = self._binned(rows)
+        encoded = target if codes is None else codes[target]
+        self._baseline_prediction = self._loss.fit_intercept_only(y_true=encoded).reshape((1, -1))
+        del encoded
+        self._predictors: list[list[Any]] = []
+        self._scorer = None
+        self.train_score_ = np.empty(0)
+        stopping = None
+        if X_val is not None and y_val is not None:
+            binned = self._bin_mapper.transform(self._preprocess_X(X_val, reset=False))
+            stopping = np.ascontiguousarray(binned), y_val if codes is None else codes[y_val]
+        self.validation_score_ = np.asarray(self._boosted(bins, target, codes, stopping))
+
+    def _codes_of(self, target: NDArray[Any]) -> Matrix | None:
+        """Note what the targets are; return what each class code is encoded as, None of a number."""
+        self._encode_y(target)
+        return None
+
+    def _binned(self, rows: Columns) -> NDArray[np.uint8]:
         mapper = self._bin_mapper
-        if len(X) > mapper.subsample:
+        if len(rows) > mapper.subsample:
             random = check_random_state(mapper.random_state)
-            rows = random.choice(len(X), mapper.subsample, replace=True)
+            sampled = random.choice(len(rows), mapper.subsample, replace=True)
         else:
-            rows = np.arange(len(X))
-        mapper.fit(self._prepared(X.take(rows)))
-        bins = np.empty(X.shape, dtype=np.uint8, order="F")
+            sampled = np.arange(len(rows))
+        mapper.fit(self._prepared(rows.take(sampled)))
+        bins = np.empty(rows.shape, dtype=np.uint8, order="F")
         start = 0
-        for batch in X.batches():
+        for batch in rows.batches():
             if len(batch):
                 bins[start : start + len(batch)] = mapper.transform(self._prepared(batch))
                 start += len(batch)
         return bins
 
-    def _check_early_stopping_loss(self, *, raw_predictions: Matrix, y_train: Matrix, **given: Any) -> bool:
-        # The loss of the training rows decides nothing and takes 8 bytes a row: that of one stands for it.
-        return super()._check_early_stopping_loss(
-            raw_predictions=raw_predictions[:1], y_train=y_train[:1], **given
-        )
-
     def _prepared(self, matrix: Matrix) -> Matrix:
         return matrix if self._preprocessor is None else self._preprocessor.transform(matrix)
+
+    def _boosted(
+        self,
+        bins: NDArray[np.uint8],
+        target: NDArray[Any],
+        codes: Matrix | None,
+        stopping: tuple[NDArray[np.uint8], Matrix] | None,
+    ) -> list[float]:
+        """Grow the trees; return the scores of the rows that stop it, before the first and after each."""
+        n_threads, missing_bin = _openmp_effective_n_threads(), self._bin_mapper.missing_values_bin_idx_
+        raw = np.empty((len(bins), self.n_trees_per_iteration_), order="F")
+        raw[:] = self._baseline_prediction
+        gradient, hessian = self._loss.init_gradient_and_hessian(len(bins), dtype=G_H_DTYPE, order="F")
+        has_missing = np.array([(column == missing_bin).any() for column in bins.T], dtype=np.uint8)
+        scores: list[float] = []
+        if stopping is not None:
+            stopping_bins, stopping_target = stopping
+            stopping_raw = np.empty((len(stopping_bins), raw.shape[1]), order="F")
+            stopping_raw[:] = self._baseline_prediction
+            scores.append(-self._loss(stopping_target, stopping_raw, n_threads=n_threads))
+        for _ in range(self.max_iter):
+            for start in range(0, len(bins), DERIVED_ROWS):
+                part = slice(start, start + DERIVED_ROWS)
+                given: dict[str, Any] = {
+                    "y_true": target[part] if codes is None else codes[target[part]],
+                    "raw_prediction": raw[part],
+                    "gradient_out": gradient[part],
+                    "n_threads": n_threads,
+                }
+                if self._loss.constant_hessian:
+                    self._loss.gradient(**given)
+                else:
+                    self._loss.gradient_hessian(**given, hessian_out=hessian[part])
+            derivatives = zip(_columns(gradient), _columns(hessian), raw.T, strict=True)
+            self._predictors.append([self._tree(bins, has_missing, *each) for each in derivatives])
+            if stopping is None:
+                continue
+            for place, tree in enumerate(self._predictors[-1]):
+                stopping_raw[:, place] += tree.predict_binned(stopping_bins, missing_bin, n_threads)
+            scores.append(-self._loss(stopping_target, stopping_raw, n_threads=n_threads))
+            if self._should_stop(scores):
+                break
+        return scores
+
+    def _tree(
+        self,
+        bins: NDArray[np.uint8],
+        has_missing: NDArray[np.uint8],
+        gradient: NDArray[np.float32],
+        hessian: NDArray[np.float32],
+        raw: Matrix,
+    ) -> Any:
+        """Grow a tree, and add what it says of each row to `raw`."""
+        n_threads = _openmp_effective_n_threads()
+        grower = TreeGrower(
+            X_binned=bins,
+            gradients=gradient,
+            hessians=hessian,
+            n_bins=self.max_bins + 1,
+            n_bins_non_missing=self._bin_mapper.n_bins_non_missing_,
+            has_missing_values=has_missing,
+            is_categorical=self._is_categorical_remapped,
+            max_leaf_nodes=self.max_leaf_nodes,
+            max_depth=self.max_depth,
+            min_samples_leaf=self.min_samples_leaf,
+            l2_regularization=self.l2_regularization,
+            feature_fraction_per_split=self.max_features,
+            rng=self._feature_subsample_rng,
+            shrinkage=self.learning_rate,
+            n_threads=n_threads,
+        )
+        grower.grow()
+        _update_raw_predictions(raw, grower, n_threads)
+        return grower.make_predictor(binning_thresholds=self._bin_mapper.bin_thresholds_)
+
+
+def _columns(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a row per tree of a round."""
+    return values[np.newaxis] if values.ndim == 1 else values.T
 
 
 class _Regressor(_OnBatches, HistGradientBoostingRegressor):
@@ -107,12 +228,12 @@ class _Regressor(_OnBatches, HistGradientBoostingRegressor):
 
 
 class _Classifier(_OnBatches, HistGradientBoostingClassifier):
-    def _encode_y(self, y: NDArray[np.integer[Any]]) -> Matrix:
+    def _codes_of(self, target: NDArray[np.integer[Any]]) -> Matrix:
         # scikit-learn's way sorts all labels, for which it holds several copies of them.
-        known = np.flatnonzero(np.bincount(y))
-        table = np.zeros(known[-1] + 1)
-        table[known] = super()._encode_y(known)
-        return table[y]
+        known = np.flatnonzero(np.bincount(target))
+        codes = np.zeros(known[-1] + 1)
+        codes[known] = self._encode_y(known)
+        return codes
 
 
 _ON_BATCHES = {
@@ -146,6 +267,5 @@ def fit(estimator: Any, rows: Columns, target: NDArray[Any], **stopping_rows: An
         stopping_rows: X_val and y_val, of the same columns.
     """
     fitting = _ON_BATCHES[type(estimator)](**estimator.get_params(deep=False))
-    fitting.fit(rows, target, **stopping_rows)
-    fitting.train_score_ = np.empty(0)
+    fitting.fit_batches(rows, target, **stopping_rows)
     estimator.__dict__.update(vars(fitting))

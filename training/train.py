@@ -27,6 +27,7 @@ if __name__ == "__main__":
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 import contextlib
+import ctypes
 import shutil
 import signal
 import sys
@@ -40,6 +41,24 @@ if TYPE_CHECKING:
 
 FAILURE_CHARACTERS = 900
 """SageMaker shows 1024 characters of the file `failure`, of which the class's name takes some."""
+
+
+MAPPED_BYTES = 1 << 20
+"""Arrays of this size and more have memory of their own, which goes back to the system with them."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def free_at_once() -> None:
+    """Have the C library give back what large arrays took.
+
+    glibc's bounds grow with what was freed before, and what it then keeps between arrays that last was a
+    quarter of the memory of a large table's job.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library has no such bounds
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, MAPPED_BYTES)
 
 
 def main() -> int:
@@ -103,4 +122,5 @@ def tell(error: BaseException, failure: Path) -> None:
 
 
 if __name__ == "__main__":
+    free_at_once()
     sys.exit(main())

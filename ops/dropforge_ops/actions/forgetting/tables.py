@@ -60,7 +60,7 @@ def rows_of(file: BinaryIO, subject: Subject, column: str | None = None) -> list
 
 
 def _parquet_column(file: BinaryIO, name: str) -> Iterator[Any]:
-    parquet = pq.ParquetFile(file)
+    parquet = pq.ParquetFile(file, pre_buffer=False)  # else all that was read of it is kept
     if name not in parquet.schema_arrow.names:
         raise Unreadable(f"there is no column {name!r}")
     for batch in parquet.iter_batches(columns=[name]):
