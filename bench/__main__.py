@@ -43,6 +43,7 @@ STUDIES = {
     "guarded": "bench.studies.guarded",
     "cycles": "bench.studies.cycles",
     "elsewhere": "bench.studies.elsewhere",
+    "choices": "bench.studies.choices",
     "failing": "bench.studies.failing",
 }
 """How right its statistics are, where the truth is known."""
@@ -57,6 +58,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     "splits": ("--runs", "20", "--sizes", "20", "100"),
     "thresholds": ("--rows", "5000", "--runs", "200", "--sizes", "300", "1000"),
     "guarded": ("--runs", "200", "--planted-runs", "10"),
+    "choices": ("--runs", "200"),
     "cycles": (
         "--windows",
         "100",

@@ -19,6 +19,7 @@ PACKAGES = {
     "polars": ("polars==1.35.2", "numpy==2.3.5"),
     "evidently": ("evidently==0.7.15", "numpy<2.2", "pandas<3", "scipy<1.16", "pyarrow==22.0.0"),
     "scipy": ("scipy==1.16.3", "pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
+    "river": ("river==0.26.1", "narwhals==2.29.0", "scipy==1.16.3", "numpy==2.3.5"),
     "mlflow": ("mlflow==3.17.2", "scikit-learn==1.9.0", "pandas==2.2.3", "joblib==1.5.3"),
     "fairlearn": ("fairlearn==0.15.0", "scikit-learn==1.9.0", "numpy==2.3.5", "pandas==2.3.3"),
     "numpy-alone": ("numpy==2.3.5",),
@@ -36,7 +37,14 @@ PACKAGES = {
         "treelite==4.8.1",
     ),
     # NannyML imports statsmodels, which it doesn't ask for.
-    "nannyml": ("nannyml==0.13.1", "statsmodels==0.14.6", "numpy<2.4", "pandas<3", "pyarrow==22.0.0"),
+    "nannyml": (
+        "nannyml==0.13.1",
+        "statsmodels==0.14.6",
+        "patsy==1.0.3",
+        "numpy<2.4",
+        "pandas<3",
+        "pyarrow==22.0.0",
+    ),
     "duckdb": ("duckdb==1.4.2", "numpy==2.3.5"),
 }
 

@@ -203,7 +203,8 @@ def test_owners_are_told_that_a_batch_was_stopped():
 
 def test_owners_are_told_why_a_batch_could_not_be_scored():
     error = {"class": "UnscorableBatch", "message": "column 'dose' is missing."}
-    told = batch_failed("churn", FILE, error, execution_arn="arn:x")
+    remedy = "The file is unchanged. Once the cause is fixed, drop it again."
+    told = batch_failed("churn", FILE, error, execution_arn="arn:x", remedy=remedy)
     assert (told.kind, told.subject) == ("batch-failed", "A batch of churn failed: UnscorableBatch")
     assert (
         told.message
