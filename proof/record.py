@@ -21,6 +21,9 @@ from proof.recordings import HOST, WALK, Entry, Recording, distinct, distinct_er
 
 VARIABLE = "DROPFORGE_RECORDINGS"
 _SUITES = ("tests/contract", "tests/workflow")
+_ADDING_GRANTS = ("BatchSource", "MlflowTracking", "PredictionQueue", "PredictionStream")
+"""Parameters with which functions may do more. declared.yaml says with ``when`` what for; calls are recorded of
+stacks without them."""
 _MOST_INPUTS, _MOST_RESULTS, _MOST_ERRORS = 12, 12, 12
 Entries = dict[str, dict[str, list[Entry]]]
 
@@ -166,9 +169,10 @@ class _Names:
         }
         pairs: dict[str, str] = {}
         for stack, described in stacks.items():
+            adds_grants = any(described["parameters"].get(name) for name in _ADDING_GRANTS)
             for logical_id, physical in described["resources"].items():
                 name = physical.rpartition("/")[2] if ":role/" in physical else physical
-                if logical_id in functions:
+                if logical_id in functions and not adds_grants:
                     self._roles[name] = logical_id
                 if logical_id in known and not physical.startswith("arn:"):
                     pairs[physical] = values.name(logical_id)
