@@ -22,8 +22,10 @@ from proof.recordings import HOST, WALK, Entry, Recording, distinct, distinct_er
 VARIABLE = "DROPFORGE_RECORDINGS"
 _SUITES = ("tests/contract", "tests/workflow")
 _ADDING_GRANTS = ("BatchSource", "MlflowTracking", "PredictionQueue", "PredictionStream")
-"""Parameters with which functions may do more. declared.yaml says with ``when`` what for; calls are recorded of
-stacks without them."""
+"""Parameters with which functions may do more: declared.yaml says what for.
+
+Of stacks that have them no calls are recorded.
+"""
 _MOST_INPUTS, _MOST_RESULTS, _MOST_ERRORS = 12, 12, 12
 Entries = dict[str, dict[str, list[Entry]]]
 
