@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dropforge_local.template import load_template
-from dropforge_ops.stack.project import refuse_unknown_parameters
+from dropforge_ops.stack.project import refuse_impossible_values, refuse_unknown_parameters
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def read_stack_template(root: Path, parameters: Mapping[str, str]) -> StackTempl
     """The project's template under parameters.
 
     Raises:
-        UsageError: a parameter is not one of the template's.
+        UsageError: a parameter is not one of the template's, or a deployment would refuse its value.
     """
     document = load_template(root / "template.yaml")
     machines = {}
@@ -95,4 +95,6 @@ def read_stack_template(root: Path, parameters: Mapping[str, str]) -> StackTempl
         if resource["Type"] == "AWS::StepFunctions::StateMachine":
             path = root / resource["Properties"]["DefinitionS3Location"]
             machines[name] = json.loads(path.read_text(encoding="utf-8"))
-    return StackTemplate(document, machines, parameters)
+    template = StackTemplate(document, machines, parameters)
+    refuse_impossible_values(parameters, document.get("Parameters", {}))
+    return template

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dropforge_ops.errors import NotFound, UsageError, message_of
 from dropforge_ops.stack.samples import SAMPLES
 
 DEFAULT_SAMPLE = "breast-cancer"
+_BOUNDS = (("MinValue", -inf), ("MaxValue", inf))
 
 
 def find_root(folder: Path | None = None) -> Path:
@@ -89,6 +91,30 @@ def refuse_unknown_parameters(given: Iterable[str], declared: Iterable[str]) -> 
                 f"template.yaml has no parameter {name}{f'; is it {near[0]}?' if near else '.'} "
                 f"All are in docs/reference/parameters.md."
             )
+
+
+def refuse_impossible_values(given: Mapping[str, str], declared: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse values that CloudFormation would refuse at a deployment.
+
+    Raises:
+        UsageError: one is no number, is out of its bounds, or is none of those that are allowed.
+    """
+    for name, value in given.items():
+        allowed = declared[name].get("AllowedValues")
+        if allowed is not None and value not in map(str, allowed):
+            raise UsageError(f"{name} is {value!r}; it is one of {', '.join(map(str, allowed))}.")
+        if declared[name]["Type"] != "Number":
+            continue
+        low, high = (float(declared[name].get(bound, end)) for bound, end in _BOUNDS)
+        try:
+            fits = low <= float(value) <= high
+        except ValueError:
+            fits = False
+        if not fits:
+            bounds = [
+                f"{word} {end:g}" for word, end in (("at least", low), ("at most", high)) if isfinite(end)
+            ]
+            raise UsageError(f"{name} is {value!r}; it is a number{', '.join(['', *bounds])}.")
 
 
 def deployed_parameters(cloudformation: Any, stack: str) -> dict[str, str] | None:

@@ -9,6 +9,7 @@ import pytest
 from cli_services import FakeCloudWatch, complete
 
 from dropforge_ops.cost.so_far import month_to_date
+from dropforge_ops.errors import ExitCode
 
 
 def test_the_month_is_shown_line_by_line_with_and_without_the_free_tier(dropforge):
@@ -38,6 +39,21 @@ def test_an_environments_parameters_count(dropforge):
     dev, prod = (dropforge("cost", "idle", "--env", each, "--json").json for each in ("dev", "prod"))
     whats = [{line["what"] for line in each["lines"]} for each in (dev, prod)]
     assert "dashboard" in whats[1] - whats[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("TrainingSpot=x", "TrainingSpot is 'x'; it is a number, at least 0, at most 9."),
+        ("TrainingSpot=10", "TrainingSpot is '10'; it is a number, at least 0, at most 9."),
+        ("TrainingSpot=nan", "TrainingSpot is 'nan'; it is a number, at least 0, at most 9."),
+        ("EndpointMode=fast", "EndpointMode is 'fast'; it is one of serverless, real-time."),
+    ],
+)
+def test_values_that_a_deployment_would_refuse_are_refused(dropforge, given, said):
+    refused = dropforge("cost", "estimate", "--size", "1GB", "-p", given)
+    assert refused.exit_code == ExitCode.USAGE
+    assert said in " ".join(refused.stderr.split())
 
 
 def test_an_estimate_names_the_parts_the_time_and_the_limits(dropforge, tmp_path):
