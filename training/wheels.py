@@ -54,7 +54,6 @@ GUARDED = frozenset(
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\;]+)", re.MULTILINE)
 _SYSTEM = re.compile(r"^# system: (.+)$", re.MULTILINE)
 _STAMP = re.compile(r"^# of: ([0-9a-f]{64})$", re.MULTILINE)
-_BLOCK = 1 << 20
 
 
 class LibraryError(Exception):
@@ -449,11 +448,8 @@ def _normal(name: str) -> str:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cache() -> Path:

@@ -58,15 +58,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if "Records" in event:
         return _answer_records(event, context, started)
     done = exchange(event, _service, now=datetime.now(UTC))
-    entry = {
-        "level": "ERROR" if done.log["status"] >= 500 else "INFO",
-        "message": "answered",
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "service": os.environ.get("POWERTOOLS_SERVICE_NAME", ""),
-        "function_request_id": context.aws_request_id,
-        "duration_ms": round((time.perf_counter() - started) * 1000, 3),
-        **done.log,
-    }
+    entry = {**_entry("answered", context, started, is_error=done.log["status"] >= 500), **done.log}
     if done.breaks_release:
         # Lambda itself counts no error, since the caller gets an answer.
         version = dict(zip(BY_VERSION, (context.function_name, context.function_version), strict=True))
@@ -79,15 +71,9 @@ def _answer_records(event: dict[str, Any], context: Any, started: float) -> dict
     """A batch of ``PredictionStream`` or ``PredictionQueue``: what fails is named, and comes again."""
     from dropforge.application.predict_records import answer_records  # noqa: PLC0415 - the API needs none of it
 
-    model_name = os.environ.get("POWERTOOLS_SERVICE_NAME", "")
-    done = answer_records(event, _service(), _deliveries(), model_name=model_name)
+    done = answer_records(event, _service(), _deliveries(), model_name=_model_name())
     entry = {
-        "level": "ERROR" if done.failed else "INFO",
-        "message": "records answered",
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "service": model_name,
-        "function_request_id": context.aws_request_id,
-        "duration_ms": round((time.perf_counter() - started) * 1000, 3),
+        **_entry("records answered", context, started, is_error=bool(done.failed)),
         "records": len(event["Records"]),
         "answered": done.answered,
         "poison": done.poison,
@@ -96,3 +82,19 @@ def _answer_records(event: dict[str, Any], context: Any, started: float) -> dict
     }
     print(json.dumps(entry))
     return done.response
+
+
+def _entry(message: str, context: Any, started: float, *, is_error: bool) -> dict[str, Any]:
+    """What every line of the log says, in the form that the other functions' logger gives it."""
+    return {
+        "level": "ERROR" if is_error else "INFO",
+        "message": message,
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "service": _model_name(),
+        "function_request_id": context.aws_request_id,
+        "duration_ms": round((time.perf_counter() - started) * 1000, 3),
+    }
+
+
+def _model_name() -> str:
+    return os.environ.get("POWERTOOLS_SERVICE_NAME", "")

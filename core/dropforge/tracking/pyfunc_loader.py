@@ -21,7 +21,6 @@ from types import ModuleType
 from typing import Any
 
 _LOADING = threading.Lock()
-_BLOCK = 1 << 20
 
 
 class InvalidModel(ValueError):
@@ -105,11 +104,8 @@ def _modules_apart(code: Path) -> Iterator[None]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json_of(value: Any) -> Any:

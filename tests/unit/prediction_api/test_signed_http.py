@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from tests.fakes.loopback_server import LoopbackServer, running
 
 from dropforge.adapters.sigv4_http import CallRefused, Credentials, SignedHttp, Signer
 from dropforge.adapters.sigv4_http_services import (
@@ -28,20 +28,14 @@ from dropforge.domain.errors import (
 from dropforge.ledger_table.calls import ConditionFailed
 
 
-class Server(ThreadingHTTPServer):
+class Server(LoopbackServer):
     """Answers what is scripted, in order; the last answer stays."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.answers: list[tuple[int, dict[str, str], bytes] | str] = [(200, {}, b"{}")]
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
         self.connections = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -84,10 +78,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        yield running
-        running.shutdown()
+    with running(Server()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+from tests.fakes.loopback_server import LoopbackServer, running
 from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.adapters.mlflow_tracker import MlflowTracker
@@ -20,19 +20,13 @@ ENV = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESS
 ACCOUNT = "arn:aws:sagemaker:eu-west-1:123456789012"
 
 
-class Server(ThreadingHTTPServer):
+class Server(LoopbackServer):
     """Answers with what a test says, by method and path without its query."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.answers: dict[str, tuple[int, Any]] = {}
         self.seen: list[tuple[str, str, bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -58,11 +52,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    with running(Server()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from dropforge.domain.batch_source import FileState, SourceFile
 from dropforge_ops.actions.batch_source import look_for_files, source_of
+from dropforge_ops.cli.files import Limit, files_table, refuse_unknown_state, state_option, totals
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import NotFound, UsageError
-from dropforge_ops.render import moment, say, size, table
+from dropforge_ops.render import moment, say, size
 
 _STATES = tuple(str(each) for each in FileState)
 
@@ -20,14 +21,11 @@ _STATES = tuple(str(each) for each in FileState)
 def list_files(
     invocation: Invocation,
     *,
-    state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help=f"Only these: {', '.join(_STATES)}.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 50,
+    state: Annotated[str | None, state_option(_STATES)] = None,
+    limit: Limit = 50,
 ) -> None:
     """What became of each file of BatchSource, the newest first."""
-    if state is not None and state not in _STATES:
-        raise UsageError(f"--state is {state!r}; it is one of {', '.join(_STATES)}.")
+    refuse_unknown_state(state, _STATES)
     source = source_of(invocation.target)
     found = sorted(
         invocation.ledger.source_files(source.bucket), key=lambda each: each.written_at, reverse=True
@@ -55,9 +53,8 @@ def list_files(
             for each in wanted[:limit]
         ]
         if rows:
-            out.print(table(["file", "size", "written", "state", ""], rows))
-        totals = ", ".join(f"{counts[name]} {name}" for name in _STATES if counts[name])
-        say(out, f"{len(found)} files of {source.uri}: {totals}.")
+            out.print(files_table(rows))
+        say(out, f"{len(found)} files of {source.uri}: {totals(counts, FileState)}.")
         if counts[FileState.FAILED]:
             say(out, "Once what a file failed on is mended: dropforge batches retry FILE")
 

@@ -11,9 +11,10 @@ from rich.console import Console
 from dropforge.domain.drop_life import DropState, RecordedDrop
 from dropforge.domain.drop_names import why_no_data
 from dropforge_ops.actions import replays
+from dropforge_ops.cli.files import Limit, files_table, refuse_unknown_state, state_option, totals
 from dropforge_ops.cli.invocation import MORE_TIME, Invocation
 from dropforge_ops.errors import NotFound, UsageError
-from dropforge_ops.render import moment, say, size, table, what_became
+from dropforge_ops.render import moment, say, size, what_became
 
 _STATES = tuple(state.replace("_", "-") for state in DropState)
 _GOES_ON = "The run goes on; 'dropforge runs' shows how it stands."
@@ -23,14 +24,11 @@ _INCOMING = "incoming/"
 def list_drops(
     invocation: Invocation,
     *,
-    state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help=f"Only these: {', '.join(_STATES)}.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 50,
+    state: Annotated[str | None, state_option(_STATES)] = None,
+    limit: Limit = 50,
 ) -> None:
     """What became of each dropped file, the newest first."""
-    if state is not None and state not in _STATES:
-        raise UsageError(f"--state is {state!r}; it is one of {', '.join(_STATES)}.")
+    refuse_unknown_state(state, _STATES)
     drops = sorted(invocation.ledger.list_drops(), key=lambda each: each.order, reverse=True)
     counts = Counter(str(each.state) for each in drops)
     wanted = [each for each in drops if state in (None, each.state.replace("_", "-"))]
@@ -53,9 +51,8 @@ def list_drops(
             for each in wanted[:limit]
         ]
         if rows:
-            out.print(table(["file", "size", "written", "state", ""], rows))
-        totals = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in DropState if counts[name])
-        say(out, f"{len(drops)} in all: {totals}.")
+            out.print(files_table(rows))
+        say(out, f"{len(drops)} in all: {totals(counts, DropState)}.")
         if counts[DropState.SET_ASIDE]:
             say(out, "Once a file that is set aside can be used as it is: dropforge drops retry FILE")
 
