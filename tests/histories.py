@@ -13,7 +13,6 @@ def explore(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> 
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),

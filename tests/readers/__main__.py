@@ -37,7 +37,7 @@ def _compare(dialect: str, examples: int) -> int:
     found: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
 
-        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
         @given(table=DIALECTS[dialect]())
         def read_alike(table: Written) -> None:
             for difference in compared(table, Path(folder)):

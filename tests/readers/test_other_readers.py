@@ -14,7 +14,7 @@ EXAMPLES = 250
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_table_means_what_other_readers_agree_on(dialect, tmp_path):
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(table=DIALECTS[dialect]())
     def read_alike(table: Written) -> None:
         for _ in compared(table, tmp_path):

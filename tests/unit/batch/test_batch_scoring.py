@@ -360,7 +360,7 @@ FIELD = st.sampled_from(
 TABLE = st.lists(st.lists(FIELD, min_size=5, max_size=7), min_size=1, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TABLE, st.sampled_from([1, 32, 1 << 20]))
 def test_every_row_is_scored_or_rejected_and_what_is_sent_keeps_the_serving_contract(rows, block_bytes):
     text = io.StringIO()

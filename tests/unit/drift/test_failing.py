@@ -116,7 +116,7 @@ def test_errors_of_labels_are_those_of_the_answered_ones():
 
 
 @given(st.integers(2, 60), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_tail_is_fishers(n, data):
     k, m = data.draw(st.integers(1, n - 1)), data.draw(st.integers(1, n - 1))
     x = data.draw(st.integers(max(0, k + m - n), min(k, m)))
@@ -125,7 +125,7 @@ def test_the_tail_is_fishers(n, data):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_what_is_found_depends_on_no_order_and_no_more_than_the_rate_is_found_by_chance(seed):
     rng = np.random.default_rng(seed)
     _, _, columns = columns_of(rng, 400)

@@ -41,7 +41,7 @@ def celled(values, expected):
     st.integers(1, 700),
     st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_cells_count_as_sorting_does(shape, points, n, seed):
     rng = np.random.default_rng(seed)
     values = SHAPES[shape](rng, n)

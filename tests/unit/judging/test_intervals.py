@@ -25,13 +25,12 @@ def test_the_examples_in_the_text_hold():
     assert doctest.testmod(shares).failed == 0
 
 
-@settings(deadline=None)
 @given(st.floats(0.1, 1e5), st.floats(0.1, 1e5), st.floats(0, 1))
 def test_the_incomplete_beta_function_is_scipys(a, b, x):
     assert incomplete_beta(a, b, x) == pytest.approx(special.betainc(a, b, x), rel=1e-7, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 5000), st.floats(0, 1))
 def test_limits_of_a_share_are_scipys_exact_ones(trials, share):
     hits = round(share * trials)

@@ -31,7 +31,7 @@ def probabilities(rng, n, n_classes, coarse):
     return raw / raw.sum(axis=1, keepdims=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=SEEDS, n=st.integers(4, 60), coarse=st.booleans(), weighted=st.booleans())
 def test_binary_metrics_agree_with_scikit_learn(seed, n, coarse, weighted):
     rng = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ def test_binary_metrics_agree_with_scikit_learn(seed, n, coarse, weighted):
     assert {name: value[0] for name, value in measured.items()} == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=SEEDS, n=st.integers(12, 60), k=st.integers(3, 5), coarse=st.booleans(), weighted=st.booleans())
 def test_multiclass_metrics_agree_with_scikit_learn(seed, n, k, coarse, weighted):
     rng = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ def test_multiclass_metrics_agree_with_scikit_learn(seed, n, k, coarse, weighted
     assert {name: value[0] for name, value in measured.items()} == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=SEEDS, n=st.integers(2, 60), offset=st.sampled_from([0.0, 1e6]), weighted=st.booleans())
 def test_regression_metrics_agree_with_scikit_learn(seed, n, offset, weighted):
     rng = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ def test_regression_metrics_agree_with_scikit_learn(seed, n, offset, weighted):
     assert {name: value[0] for name, value in measured.items()} == pytest.approx(expected, rel=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=SEEDS, task=st.sampled_from(["binary", "multiclass", "regression"]))
 def test_many_weightings_at_once_equal_each_alone(seed, task):
     rng = np.random.default_rng(seed)
@@ -120,7 +120,7 @@ def test_many_weightings_at_once_equal_each_alone(seed, task):
         assert {n: v[row] for n, v in together.items()} == pytest.approx({n: v[0] for n, v in alone.items()})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=SEEDS, n=st.integers(4, 50), k=st.integers(2, 5))
 def test_confusion_matrix_agrees_with_scikit_learn(seed, n, k):
     rng = np.random.default_rng(seed)
@@ -130,7 +130,7 @@ def test_confusion_matrix_agrees_with_scikit_learn(seed, n, k):
     assert confusion_matrix(scored).tolist() == expected.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=SEEDS, coarse=st.booleans())
 def test_roc_curve_agrees_with_scikit_learn(seed, coarse):
     rng = np.random.default_rng(seed)

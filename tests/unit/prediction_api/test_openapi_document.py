@@ -129,14 +129,14 @@ WHATEVER = {"body": BODIES, "headers": HEADERS, "identifier": st.just(KNOWN) | s
 
 
 @pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] == "post"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(**WHATEVER)
 def test_every_answer_to_a_body_is_documented_and_none_is_a_5xx(method, path, body, headers, identifier):
     check_whatever_is_sent(method, path, body, headers, identifier)
 
 
 @pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "post"])
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(**WHATEVER)
 def test_every_other_answer_is_documented_and_none_is_a_5xx(method, path, body, headers, identifier):
     """These operations have no body to read, so that less is to be tried."""

@@ -204,7 +204,7 @@ written_files = st.builds(
 )
 
 
-@settings(max_examples=int(os.environ.get("DROPFORGE_EXAMPLES", "25")), deadline=None)
+@settings(max_examples=int(os.environ.get("DROPFORGE_EXAMPLES", "25")))
 @given(
     files=written_files,
     key=st.booleans(),

@@ -38,7 +38,7 @@ def batches(draw) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([draw(columns(kind, rows)) for kind in KINDS], list(map(str, KINDS)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batches(), st.data())
 def test_rows_are_taken_and_left_out_as_arrow_does(batch, data):
     places = data.draw(st.lists(st.integers(0, batch.num_rows - 1), max_size=30)) if batch.num_rows else []
@@ -54,7 +54,7 @@ def test_few_rows_are_left_out_of_many():
     assert without(batch, marks).equals(batch.filter(pa.array(~marks)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batches())
 def test_masks_say_where_values_are(batch):
     for column in batch.columns:
@@ -63,7 +63,7 @@ def test_masks_say_where_values_are(batch):
     assert is_true(truth).tolist() == [value is True for value in truth.to_pylist()]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batches())
 def test_numbers_and_their_extremes_leave_out_what_is_missing(batch):
     for name in ("double", "int64"):

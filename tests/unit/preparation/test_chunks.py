@@ -97,7 +97,7 @@ def parquet(rows: int, group: int) -> bytes:
     return buffer.getvalue()
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(
     files=written_files,
     key=st.booleans(),
@@ -291,7 +291,7 @@ def row_starts(data: bytes) -> list[int]:
     return [*rows[:-1], len(data)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     text=st.text(alphabet='a,"\n\r', max_size=60),
     starts=st.sets(st.integers(1, 59), max_size=6),

@@ -211,7 +211,7 @@ def test_chunks_come_to_the_same(name, chunk_bytes):
 # --- sketches -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=60), max_size=4), st.integers(1, 30))
 def test_sketches_of_parts_are_that_of_the_whole(parts, size):
     def sketch(values):

@@ -97,7 +97,7 @@ def test_a_group_lies_in_one_split_with_an_id_as_well():
     assert len(set(keys)) == outcome.prepared.kept == 1000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_no_group_is_in_two_splits_however_the_rows_are_dropped_and_cut(data):
     """Over runs, too: a later run that reads more drops moves no group."""

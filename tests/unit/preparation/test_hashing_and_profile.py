@@ -122,7 +122,7 @@ def ruler_of(values: np.ndarray) -> Ruler:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(FINITE, FINITE, FINITE)
 def test_numeric_profiles_of_parts_are_exactly_that_of_the_whole(a, b, c):
     whole = np.array(a + b + c, dtype=np.float64)
@@ -134,7 +134,7 @@ def test_numeric_profiles_of_parts_are_exactly_that_of_the_whole(a, b, c):
     assert parts[0].merge(parts[1].merge(parts[2])).to_dict() == expected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=30), st.integers(-300, 290))
 def test_mean_and_deviation_agree_with_exact_fractions(whole, magnitude):
     values = [Fraction(value) * Fraction(10) ** magnitude for value in whole]
@@ -161,7 +161,7 @@ def test_sums_don_t_depend_on_order_where_floats_would():
 COUNTS = st.dictionaries(st.text(max_size=2), st.integers(1, 9), max_size=8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(COUNTS, COUNTS, COUNTS)
 def test_categorical_profiles_merge_in_any_grouping(a, b, c):
     parts = [CategoricalProfile.of(counts, 2, ()) for counts in (a, b, c)]

@@ -63,7 +63,7 @@ def plain(outline: Outline) -> str:
     return json.dumps(found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(ROW, max_size=40), st.integers(0, 40), st.integers(0, 40), st.randoms(use_true_random=False))
 def test_outlines_of_parts_make_that_of_the_whole(rows, first, second, random):
     with pytest.MonkeyPatch.context() as patched:

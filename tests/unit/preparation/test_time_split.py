@@ -126,7 +126,7 @@ def test_rows_of_groups_that_are_tested_train_nothing_and_are_counted():
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_splits_are_the_same_however_the_rows_are_dropped_and_cut(data):
     """Streamed and chunked, in any order of the rows and any number of drops."""

@@ -285,7 +285,7 @@ def test_all_validation_rows_stop_where_rows_belong_together(monkeypatch):
     assert fitting._watched(np.zeros(1000), None).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(size=st.integers(1, 9), piece=st.integers(1, 5), data=st.data())
 def test_rows_are_the_matrix_however_they_are_read(tmp_path_factory, size, piece, data):
     root = tmp_path_factory.mktemp("rows")

@@ -66,7 +66,7 @@ def sentences(rows: int, seed: int) -> tuple[Any, Any]:
 
 
 @given(st.lists(st.none() | st.text(max_size=90), min_size=1, max_size=12), st.integers(0, 11))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_texts_places_are_the_same_whatever_texts_come_with_it(texts: list[str | None], place: int) -> None:
     place %= len(texts)
     (together,), (alone,) = hashed(texts, True), hashed([texts[place]], True)
@@ -96,7 +96,7 @@ def test_long_inputs_are_cut_and_split_into_chunks_without_a_trace():
 
 @pytest.mark.parametrize("contract", [TEXT, MANY], ids=["text", "many categories"])
 @given(texts=st.lists(st.none() | st.sampled_from(WORDS) | st.text(max_size=40), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_stored_encoding_gives_a_request_the_bits_that_training_gave(
     contract: Contract, texts: list[str | None]
 ) -> None:

@@ -63,7 +63,7 @@ def test_a_request_is_told_why():
     assert ColumnReader(Column("x", "integer")).read("-0.0") == 0
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(
     st.lists(st.none() | st.text(st.sampled_from("0013xX -+\t.a"), max_size=5), max_size=4), st.integers(0, 4)
 )

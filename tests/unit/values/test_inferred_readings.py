@@ -40,7 +40,7 @@ def read_as(texts: list[str]) -> tuple[Reading, list[str]]:
     return reading, unread
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(texts=st.lists(written, min_size=1, max_size=3))
 @example(texts=["1887.05.12 - 1893.10.30  (Death)", "1896.01.07 - 1899.01.01  (Death)"])
 @example(texts=["30/02/2023", "29/02/2023"])

@@ -253,7 +253,7 @@ def quoted(text_: str) -> str:
     return '"' + text_.replace('"', '""') + '"'
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(texts=st.lists(text, min_size=1, max_size=2))
 @example(texts=list(TEXTS))
 def test_texts_mean_the_same_in_every_file_and_request(texts):
@@ -288,7 +288,7 @@ def test_profile_and_drift_see_what_training_saw_of_known_texts(column):
     _assert_profile_and_drift(column, list(TEXTS))
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(column=st.sampled_from(FEATURES), texts=st.lists(text, min_size=1, max_size=3))
 def test_profile_and_drift_see_what_training_saw(column, texts):
     _assert_profile_and_drift(column, texts)
@@ -347,7 +347,7 @@ def _assert_endpoint_csv(column: Column, written: str, expected: Any) -> None:
     assert same(found, as_array(column, expected)), (column.name, written, found, expected)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(values=st.lists(json_value, min_size=1, max_size=2))
 @example(values=[0.1, 5.0, -0.0, 1e22, 2**63, -999, True, None, "NA", 12, 123])
 def test_values_of_json_mean_the_same_in_lines_and_requests(values):
@@ -361,7 +361,7 @@ def test_values_of_json_mean_the_same_in_lines_and_requests(values):
             assert same(requested(column, value), as_array(column, expected)), (column.name, value, expected)
 
 
-@settings(max_examples=EXAMPLES // 4, deadline=None)
+@settings(max_examples=EXAMPLES // 4)
 @given(texts=st.lists(text, min_size=1, max_size=4))
 @example(texts=list(TEXTS))
 def test_batches_read_as_drops_do(texts):
@@ -385,7 +385,7 @@ def test_batches_read_as_drops_do(texts):
                     assert expected is ..., (column.name, each, row.problems)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=text)
 @example(text="03")
 @example(text="3.0")

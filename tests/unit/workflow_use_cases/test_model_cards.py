@@ -265,7 +265,7 @@ interval = st.fixed_dictionaries({"value": value, "low": value, "high": value})
 
 
 @pytest.mark.thorough
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     columns=st.lists(names, max_size=400),
     slices=st.lists(st.tuples(names, names, count, interval), max_size=80),
