@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -11,7 +11,7 @@ from rich.table import Table
 from dropforge_ops.errors import UsageError
 from dropforge_ops.render import table
 
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")]
+LIMIT = typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")
 
 
 def state_option(states: Sequence[str]) -> Any:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dropforge.domain.batch_source import FileState, SourceFile
 from dropforge_ops.actions.batch_source import look_for_files, source_of
-from dropforge_ops.cli.files import Limit, files_table, refuse_unknown_state, state_option, totals
+from dropforge_ops.cli.files import LIMIT, files_table, refuse_unknown_state, state_option, totals
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.render import moment, say, size
@@ -22,7 +22,7 @@ def list_files(
     invocation: Invocation,
     *,
     state: Annotated[str | None, state_option(_STATES)] = None,
-    limit: Limit = 50,
+    limit: Annotated[int, LIMIT] = 50,
 ) -> None:
     """What became of each file of BatchSource, the newest first."""
     refuse_unknown_state(state, _STATES)

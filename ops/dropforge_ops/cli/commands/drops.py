@@ -11,7 +11,7 @@ from rich.console import Console
 from dropforge.domain.drop_life import DropState, RecordedDrop
 from dropforge.domain.drop_names import why_no_data
 from dropforge_ops.actions import replays
-from dropforge_ops.cli.files import Limit, files_table, refuse_unknown_state, state_option, totals
+from dropforge_ops.cli.files import LIMIT, files_table, refuse_unknown_state, state_option, totals
 from dropforge_ops.cli.invocation import MORE_TIME, Invocation
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.render import moment, say, size, what_became
@@ -25,7 +25,7 @@ def list_drops(
     invocation: Invocation,
     *,
     state: Annotated[str | None, state_option(_STATES)] = None,
-    limit: Limit = 50,
+    limit: Annotated[int, LIMIT] = 50,
 ) -> None:
     """What became of each dropped file, the newest first."""
     refuse_unknown_state(state, _STATES)
