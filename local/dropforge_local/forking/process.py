@@ -10,6 +10,21 @@ import select
 import signal
 import socket
 import subprocess
+from pathlib import Path
+from typing import Final
+
+_TELLING_S: Final = 5.0
+# What ends without a word was killed as far as anybody can tell.
+_UNTOLD: Final = -signal.SIGKILL
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits to be reaped doesn't."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # gone, maybe between opening and reading
+        return False
+    return state not in "ZX"
 
 
 class ForkedProcess:
@@ -25,8 +40,17 @@ class ForkedProcess:
         self._told = told
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal's number; None while the process runs."""
-        return self._read(0.0)
+        """The exit code, negative for a signal's number; None while the process runs.
+
+        The kernel knows an end before the fork server tells it. Then its word is waited for, for some seconds
+        at most: a fork server that is silent for longer doesn't make the process alive.
+        """
+        code = self._read(0.0)
+        if code is None and not is_alive(self.pid):
+            code = self._read(_TELLING_S)
+            if code is None:
+                code = self.returncode = _UNTOLD
+        return code
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end, for at most ``timeout`` seconds, and return the exit code.
@@ -74,5 +98,5 @@ class ForkedProcess:
                     raise
             else:
                 # The fork server takes what it forked with it.
-                self.returncode = json.loads(message)["ended"] if message else -signal.SIGKILL
+                self.returncode = json.loads(message)["ended"] if message else _UNTOLD
         return self.returncode

@@ -1,10 +1,9 @@
-"""Waiting for what happens in other threads and processes, and a look at one that may have ended."""
+"""Waiting for what happens in other threads and processes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 
 def looked_for[T](
@@ -20,12 +19,3 @@ def looked_for[T](
         time.sleep(pause_s)
         pause_s = min(last_pause_s, pause_s * growth)
     return found
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended and waits to be reaped doesn't."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:  # gone, maybe between opening and reading
-        return False
-    return state != "Z"

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from dropforge_local.forking.process import is_alive
 from dropforge_local.host import LocalHost
-from dropforge_local.testing.waiting import is_alive, looked_for
+from dropforge_local.testing.waiting import looked_for
 
 PROJECT = Path(__file__).with_name("project")
 # Makes a minute of waiting 0.6 s.

@@ -17,9 +17,9 @@ from local_host_support import eventually
 
 from dropforge_local.announcement import announcement_path
 from dropforge_local.errors import HostAlreadyRunning, StateNotKept
+from dropforge_local.forking.process import is_alive
 from dropforge_local.host import LocalHost
 from dropforge_local.testing.forked_host import ForkedHost
-from dropforge_local.testing.waiting import is_alive
 
 if TYPE_CHECKING:
     from local_host_support import Deployed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from local_host_support import eventually
 
-from dropforge_local.testing.waiting import is_alive
+from dropforge_local.forking.process import is_alive
 
 if TYPE_CHECKING:
     from local_host_support import Deployed

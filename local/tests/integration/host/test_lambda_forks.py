@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from local_host_support import eventually
 
-from dropforge_local.testing.waiting import is_alive
+from dropforge_local.forking.process import is_alive
 
 if TYPE_CHECKING:
     from local_host_support import Deployed
@@ -104,10 +105,17 @@ def test_a_small_function_may_use_its_memory_whatever_it_was_forked_with(deploye
 
 
 def test_an_environment_that_is_killed_while_idle_is_replaced(deployed: Deployed) -> None:
-    pid = _seen(deployed, "Small")["pid"]
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not is_alive(pid))
-    assert _seen(deployed, "Small")["pid"] != pid
+    server, pid = _fork_server(deployed), _seen(deployed, "Small")["pid"]
+    # Whoever should tell the end is held up, as on a busy machine: nobody may go by its word.
+    os.kill(server, signal.SIGSTOP)
+    goes_on = threading.Timer(1.0, os.kill, (server, signal.SIGCONT))
+    goes_on.start()
+    try:
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not is_alive(pid))
+        assert _seen(deployed, "Small")["pid"] != pid
+    finally:
+        goes_on.join()
 
 
 def test_functions_go_on_when_the_process_they_were_forked_from_is_killed(deployed: Deployed) -> None:

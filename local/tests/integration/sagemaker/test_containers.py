@@ -25,10 +25,10 @@ from sagemaker_host import (
     wait_until,
 )
 
+from dropforge_local.forking.process import is_alive
 from dropforge_local.sagemaker import container as container_module
 from dropforge_local.sagemaker.container import Container, Image, Root, has_namespaces
 from dropforge_local.sagemaker.service import Limits, SageMaker
-from dropforge_local.testing.waiting import is_alive
 
 
 @pytest.fixture(scope="module")

@@ -29,10 +29,10 @@ from sagemaker_host import (
     wait_until,
 )
 
+from dropforge_local.forking.process import is_alive
 from dropforge_local.sagemaker import service as service_module
 from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.service import Limits, SageMaker
-from dropforge_local.testing.waiting import is_alive
 
 _HERE = Path(__file__).parent
 

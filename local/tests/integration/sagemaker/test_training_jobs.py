@@ -13,10 +13,10 @@ import pytest
 from botocore.exceptions import ClientError
 from sagemaker_host import ROLE, Host, put_script, training_request, wait_until
 
+from dropforge_local.forking.process import is_alive
 from dropforge_local.sagemaker.errors import ServiceError
 from dropforge_local.sagemaker.libraries import LoadedLibraries
 from dropforge_local.sagemaker.service import SageMaker
-from dropforge_local.testing.waiting import is_alive
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from dropforge_local.forking.process import is_alive
 from dropforge_local.forking.spawner import end_group
 from dropforge_local.glue.fork_servers import ForkServers
 from dropforge_local.glue.forked_environment import ForkedEnvironment
-from dropforge_local.testing.waiting import is_alive
 
 _COMMON = {"PATH": "/usr/bin:/bin", "LANG": "en_US.UTF-8", "TZ": ":UTC"}
 _BOOTSTRAP = """
