@@ -11,9 +11,11 @@ from playwright.sync_api import Browser, sync_playwright
 
 from dropforge_local.host import LocalHost
 from dropforge_local.testing.forked_host import ForkedHost
+from dropforge_ops.console.context import Context
 from dropforge_ops.stack.samples import SAMPLES, write_samples
 from tests.browser.beds import ROOT, SAMPLE, chromium, console_of
 from tests.browser.desk import Desk
+from tests.browser.long_ledger import long_stack_on
 from tests.workflow.stack import Stack
 
 WAIT_SCALE = 0.1
@@ -83,3 +85,21 @@ def desk(shared_desk: Desk) -> Iterator[Desk]:
     """Opens pages of the shared console; at the end none may have complained, or asked anybody else."""
     yield shared_desk
     assert shared_desk.leave() == []
+
+
+@pytest.fixture(scope="session")
+def long_stack(host: LocalHost) -> Context:
+    return long_stack_on(host)
+
+
+@pytest.fixture
+def long_desk(browser: Browser, long_stack: Context, long_console: str) -> Iterator[Desk]:
+    opened = Desk(browser, long_console)
+    yield opened
+    opened.close()
+    assert opened.complaints == []
+
+
+@pytest.fixture(scope="session")
+def long_console(long_stack: Context, serve: Callable[[str], str]) -> str:
+    return serve(long_stack.target.stack)

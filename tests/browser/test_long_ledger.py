@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from dropforge_local.host import LocalHost
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.reading.overview import read_standing
 from dropforge_ops.console.reading.runs import PAGE_ROWS, read_runs
 from tests.browser.desk import Desk
-from tests.browser.long_ledger import RUNS, VERSIONS, long_stack_on
+from tests.browser.long_ledger import RUNS, VERSIONS
 
 # Tests run on busy machines; `python -m bench.console_paint` measures it.
 PAINT_MS = 10_000
-
-
-@pytest.fixture(scope="module")
-def long_stack(host: LocalHost) -> Context:
-    return long_stack_on(host)
-
-
-@pytest.fixture
-def long_desk(browser: Browser, long_stack: Context, long_console: str) -> Iterator[Desk]:
-    opened = Desk(browser, long_console)
-    yield opened
-    opened.close()
-    assert opened.complaints == []
-
-
-@pytest.fixture(scope="module")
-def long_console(long_stack: Context, serve: Callable[[str], str]) -> str:
-    return serve(long_stack.target.stack)
 
 
 @pytest.fixture

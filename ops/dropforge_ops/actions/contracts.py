@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from dropforge.domain.contract import Contract
+from dropforge.domain.contract import Contract, diff
 from dropforge.domain.errors import InvalidContract
 from dropforge.domain.records import Run
 from dropforge.domain.run_manifest import RunManifest
@@ -116,6 +116,13 @@ class Contracts:
             return Stored(uri, Contract.from_json(content), content, answer["ETag"])
         except InvalidContract as error:
             raise OperationFailed(f"{uri}: {error}") from error
+
+
+def difference(pinned: Stored | None, other: Stored) -> list[str]:
+    """What another contract changes of the pinned one, a line each; none where it is the same."""
+    if pinned is None:
+        return [f"+ column {c.name!r} ({c.type}, {c.role}) is new" for c in other.contract.columns]
+    return diff(pinned.contract, other.contract).splitlines()
 
 
 def acceptable(contracts: Contracts, run: Run, wanted_hash: str | None) -> tuple[Stored, Stored | None]:

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dropforge.domain.drop_life import DropState
 from dropforge.domain.records import Run
 from dropforge.domain.triggers import TriggerKind, run_id_of_execution
 from dropforge.ledger_table.reader import LedgerReader
+from dropforge_ops.actions.drops import drops_taken
 from dropforge_ops.actions.progress_view import cause_message
 from dropforge_ops.actions.waiting import Deadline
 from dropforge_ops.errors import OperationFailed
@@ -23,6 +25,8 @@ DATA: Final = {
     "last-run": "what the last run was trained on",
 }
 """What a run by hand may train on; help, how-to and console have these words."""
+STUCK: Final = (DropState.WAITING, DropState.SET_ASIDE)
+"""Drops in these states can be brought back."""
 # What a model is made from: where these are the same, the model has to be.
 _INGREDIENTS = ("data_version", "contract_hash", "code_sha256")
 
@@ -104,6 +108,13 @@ def start(target: Target, kind: TriggerKind, fields: Mapping[str, Any]) -> Start
         stateMachineArn=target.outputs["TrainingStateMachine"], name=name, input=json.dumps(payload)
     )
     return Started(sfn, kind, name, answer["executionArn"])
+
+
+def start_again(target: Target, run: Run) -> Started:
+    """Train on what is new, and on what of a run's drops still waits or was set aside."""
+    taken = target.ledger.get_drops(drops_taken(run, target.documents))
+    keys = sorted({each.drop.key for each in taken if each.state in STUCK})
+    return start(target, "manual", {"data": "new", "bring_back": keys})
 
 
 def admission(started: Started, ledger: LedgerReader, poll_s: float, deadline: Deadline) -> Admission:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from nicegui import app as nicegui_app
 from nicegui import ui
 
-from dropforge_ops.console import shell
+from dropforge_ops.console import downloads, shell
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.console.pages import PAGES
@@ -42,6 +42,7 @@ def create_app(context: Context) -> FastAPI:
     nicegui_app.config.quasar_config["loadingBar"]["skipHijack"] = True
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     context.drops.register(application)
+    downloads.register(application, context.target)
     ui.run_with(
         application,
         root=_handler(_MISSING, context),

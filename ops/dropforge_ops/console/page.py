@@ -26,7 +26,9 @@ class Page:
 
     def named(self, parameters: Mapping[str, str]) -> str:
         """The title with what the path names: "Run breast-cancer-1", "Version 3"."""
-        return " ".join([self.title, *parameters.values()])
+        return " ".join(
+            [self.title, *(value for name, value in parameters.items() if f"{{{name}}}" in self.path)]
+        )
 
     @property
     def section(self) -> str:

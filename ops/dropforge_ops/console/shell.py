@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from nicegui import html, ui
@@ -10,6 +10,7 @@ from nicegui.element import Element
 
 from dropforge_ops.console.components.drop_zone import drop_zone
 from dropforge_ops.console.components.feedback import error_banner
+from dropforge_ops.console.components.text import link
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
 from dropforge_ops.errors import CommandError
@@ -29,8 +30,10 @@ async def draw(context: Context, page: Page, pages: Sequence[Page], **parameters
     html.a("Skip to content").props('href="#content"').classes("skip")
     with html.div().classes("frame"):
         _navigation(context, page, pages)
-        with html.div().classes("content").props('id="content" tabindex="-1"') as content:
-            await _draw_content(context, page, content, parameters)
+        with html.div().classes("content").props('id="content" tabindex="-1"'):
+            _crumbs(page, pages, parameters)
+            with html.div().classes("live") as content:
+                await _draw_content(context, page, content, parameters)
         if not page.takes_drops:
             with html.div().classes("apart-drops"):
                 drop_zone(context, apart=True)
@@ -51,6 +54,18 @@ async def _draw_content(context: Context, page: Page, content: Element, paramete
         with content:
             html.h1(page.title)
             error_banner(str(error))
+
+
+def _crumbs(page: Page, pages: Sequence[Page], parameters: Mapping[str, str]) -> None:
+    """The pages that this one lies below, the highest first."""
+    if page.within is None:
+        return
+    above = [each for each in pages if page.path.startswith(f"{each.path}/")]
+    above = above or [each for each in pages if each.path == page.within]
+    with html.nav().classes("crumbs").props('aria-label="Breadcrumb"'):
+        for each in above:
+            link(each.named(parameters), each.path.format_map(parameters))
+            html.span("/").props("aria-hidden=true")
 
 
 def _theme() -> bool | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from dropforge.domain.contract import Column, diff
+from dropforge.domain.contract import Column
 from dropforge.domain.contract_change import accept_command
 from dropforge_ops.actions import contracts
 from dropforge_ops.actions.compared_runs import find_run
@@ -65,7 +65,7 @@ def diff_contract(
     other = proposed or stored.of_run(found.run_id)
     if other is None:
         raise NotFound(f"Run {found.run_id} came to no contract: {_NOTHING_PINNED}")
-    lines = _difference(pinned, other)
+    lines = contracts.difference(pinned, other)
     command = accept_command(found.run_id, other.contract) if proposed and lines else None
     document = {
         "run_id": found.run_id,
@@ -103,7 +103,7 @@ def accept_contract(
     found = find_run(invocation.ledger, run)
     stored = _contracts(invocation)
     proposed, pinned = contracts.acceptable(stored, found, hash_)
-    lines = _difference(pinned, proposed)
+    lines = contracts.difference(pinned, proposed)
     changed = pinned is None or pinned.contract.hash != proposed.contract.hash
     if changed:
         for line in lines:
@@ -168,12 +168,6 @@ def reset_contract(
 
 def _contracts(invocation: Invocation) -> contracts.Contracts:
     return contracts.Contracts(invocation.target.client("s3"), invocation.target.bucket)
-
-
-def _difference(pinned: contracts.Stored | None, other: contracts.Stored) -> list[str]:
-    if pinned is None:
-        return [f"+ column {c.name!r} ({c.type}, {c.role}) is new" for c in other.contract.columns]
-    return diff(pinned.contract, other.contract).splitlines()
 
 
 def _row(column: Column) -> list[str]:

@@ -95,9 +95,8 @@ def _check(invocation: Invocation, keys: list[str]) -> None:
             reason = why_no_data(key)
             said = f"it is no data ({reason})" if reason else "'dropforge drops' lists those there are"
             raise NotFound(f"There is no drop {key}; {said}.")
-    stuck = (DropState.WAITING, DropState.SET_ASIDE)
     for each in invocation.ledger.get_drops(newest.values()):
-        if each.state not in stuck:
+        if each.state not in replays.STUCK:
             raise UsageError(
                 f"{each.drop.key} is {each.state.replace('_', ' ')}"
                 f"{f' ({each.run_id})' if each.run_id else ''}: there is nothing to bring back."

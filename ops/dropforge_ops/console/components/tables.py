@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,38 +28,97 @@ def folded_table[Row](
 class Column[Row]:
     """``draw`` draws a row's cell, or returns its text. ``kind`` aligns: text, number.
 
-    ``narrow`` columns stay on a small screen; the others are folded away there.
+    ``narrow`` columns stay on a small screen; the others are folded away there. ``by`` is what the rows can
+    be sorted by, where they can; rows without it stand last.
     """
 
     title: str
     draw: Callable[[Row], Any]
     kind: str = "text"
     narrow: bool = True
+    by: Callable[[Row], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Order[Row]:
+    """By which column rows are sorted, and which end comes first."""
+
+    column: Column[Row]
+    is_descending: bool
+
+    def sort(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows in this order; those that are equal in it stay as they are."""
+        by = self.column.by
+        assert by is not None  # noqa: S101 - only such a column has a button
+        known = [row for row in rows if by(row) is not None]
+        unknown = [row for row in rows if by(row) is None]
+        return [*sorted(known, key=by, reverse=self.is_descending), *unknown]
 
 
 class Table[Row]:
-    """A table of records. ``key`` names a row; two rows that are equal are not drawn twice."""
+    """A table of records. ``key`` names a row; two rows that are equal are not drawn twice.
 
-    def __init__(self, columns: Sequence[Column[Row]], key: Callable[[Row], str], *, label: str) -> None:
+    The titles of columns that have ``by`` are buttons: they sort what is shown, once more the other way
+    round, and then no more. ``on_order`` is called after each.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column[Row]],
+        key: Callable[[Row], str],
+        *,
+        label: str,
+        on_order: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._columns = columns
         self._key = key
+        self._on_order = on_order
+        self._rows: Sequence[Row] = ()
+        self._heads: dict[str, Element] = {}
         self._drawn: dict[str, tuple[Row, Element]] = {}
+        self.order: Order[Row] | None = None
         # Focusable, so that the keyboard can scroll what is wider than the screen.
-        wrap = html.div().classes("table-wrap").props("tabindex=0 role=region")
-        wrap.props["aria-label"] = label
-        with wrap, html.table().classes("table"):
+        self.element = html.div().classes("table-wrap").props("tabindex=0 role=region")
+        self.element.props["aria-label"] = label
+        with self.element, html.table().classes("table"):
             with html.thead(), html.tr():
                 for column in columns:
-                    html.th(column.title, scope="col").classes(self._classes(column))
+                    self._draw_head(column)
             self._body = html.tbody()
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Show these rows in this order."""
-        wanted = {self._key(row): row for row in rows}
+        """Show these rows, in this order unless a column's is chosen."""
+        self._rows = rows
+        wanted = {self._key(row): row for row in (rows if self.order is None else self.order.sort(rows))}
         for key in [each for each in self._drawn if each not in wanted]:
             self._drawn.pop(key)[1].delete()
         for index, (key, row) in enumerate(wanted.items()):
             self._place(index, key, row)
+
+    def _draw_head(self, column: Column[Row]) -> None:
+        head = html.th("" if column.by else column.title, scope="col").classes(self._classes(column))
+        if column.by is None:
+            return
+        self._heads[column.title] = head
+        with head:
+            choose = html.button(column.title).classes("sort").props('type="button"')
+        choose.on("click", lambda: self._choose_order(column))
+
+    async def _choose_order(self, column: Column[Row]) -> None:
+        # Of numbers and times the greatest are looked for first.
+        first = column.kind == "number"
+        if self.order is None or self.order.column is not column:
+            self.order = Order(column, first)
+        else:
+            self.order = Order(column, not first) if self.order.is_descending is first else None
+        for title, head in self._heads.items():
+            head.props.pop("aria-sort", None)
+            if self.order is not None and self.order.column.title == title:
+                head.props["aria-sort"] = "descending" if self.order.is_descending else "ascending"
+            head.update()
+        self.show(self._rows)
+        if self._on_order is not None:
+            await self._on_order()
 
     def _place(self, index: int, key: str, row: Row) -> None:
         known = self._drawn.get(key)

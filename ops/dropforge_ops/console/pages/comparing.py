@@ -32,9 +32,6 @@ async def build(context: Context, first: str, second: str) -> None:
     found = await context.read(compare_runs, first, second, context.target)
     options = await context.read(_options, context.ledger, found)
     with html.div().classes("page-head"):
-        with html.div().classes("crumbs"):
-            link("Models", "/models")
-            html.span("/").props("aria-hidden=true").classes("dim")
         html.h1("Compare")
     _choose(options, found)
     _draw_same_rows(found)

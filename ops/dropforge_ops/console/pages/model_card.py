@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 from nicegui import html
 
@@ -16,6 +17,7 @@ from dropforge_ops.console.components.tables import Column, folded_table
 from dropforge_ops.console.components.text import chip, facts, link
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
+from dropforge_ops.console.reading.run_files import CARD, PATH
 
 type _Row = tuple[int, Sequence[str]]
 
@@ -29,19 +31,14 @@ async def build(context: Context, version: str) -> None:
     model = await context.read(decisions.parse_version, version, context.ledger)
     sagemaker = target.client("sagemaker")
     found = await context.read(read_card, model, target.bucket, context.ledger, context.documents, sagemaker)
-    _head(found)
+    _head(found, model.run_id)
     for each in sections(found):
         with card(each.title):
             _draw(each)
 
 
-def _head(found: Card) -> None:
+def _head(found: Card, run_id: str) -> None:
     with html.div().classes("page-head"):
-        with html.div().classes("crumbs"):
-            link("Models", "/models")
-            html.span("/").props("aria-hidden=true").classes("dim")
-            link(f"Version {found.version}", f"/models/{found.version}")
-            html.span("/").props("aria-hidden=true").classes("dim")
         html.h1("Model card")
     with html.div().classes("inline"):
         chip(
@@ -49,7 +46,7 @@ def _head(found: Card) -> None:
             _TONES.get(found.status, "mute"),
             title="The card's status in SageMaker's registry",
         )
-        html.span(f"dropforge card {found.version} writes it as Markdown.").classes("dim")
+        link("Download as Markdown", f"{PATH}/{quote(run_id)}/{CARD}")
     if found.note:
         notice(found.note, tone="warn")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 from nicegui import html, ui
 
@@ -14,18 +15,28 @@ from dropforge_ops.console.components.feedback import empty_state, error_banner,
 from dropforge_ops.console.components.layout import card
 from dropforge_ops.console.components.live import Part, poll
 from dropforge_ops.console.components.state_graph import StateGraphView, words
+from dropforge_ops.console.components.tables import Column, Table
 from dropforge_ops.console.components.text import chip, facts, link, moment, status_chip, verdict_chip
 from dropforge_ops.console.components.timeline import draw_timeline
 from dropforge_ops.console.components.told_data import draw_told_data
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.page import Page
+from dropforge_ops.console.pages.deciding import Outcome
+from dropforge_ops.console.pages.retrying import offer_retry
 from dropforge_ops.console.reading.aws_pages import execution_page, log_group_page
 from dropforge_ops.console.reading.models import Judged
-from dropforge_ops.console.reading.run_view import FORGOTTEN, MachineView, RunFollowing, RunView
+from dropforge_ops.console.reading.run_files import CARD, PATH, RunFile
+from dropforge_ops.console.reading.run_view import (
+    FORGOTTEN,
+    MachineView,
+    Proposal,
+    RunFollowing,
+    RunView,
+)
 from dropforge_ops.console.reading.state_detail import LogLines, Stay, read_log, read_stays
 from dropforge_ops.console.reading.told_data import ToldData
 from dropforge_ops.errors import CommandError
-from dropforge_ops.render import duration, files, interval, run_seconds
+from dropforge_ops.render import duration, files, interval, run_seconds, size
 
 # A log is read whole, so less often than the run.
 _LOG_LOOKS: Final = 5
@@ -51,20 +62,27 @@ class _RunPage:
             html.h1(found.run.run_id).classes("mono-title")
             self._status: Part[RunStatus] = Part(_draw_status)
         self._head: Part[Run] = Part(lambda run: _draw_head(context, run))
+        outcome = Outcome()
+        self._retry: Part[tuple[Run, Proposal | None]] = Part(
+            lambda shown: offer_retry(context, outcome, *shown)
+        )
         self._verdict: Part[tuple[Judged | None, Run]] = Part(_draw_verdict)
         self._machines = _Machines(context, found)
         with card("From drop to decision"):
             self._timeline = Part(draw_timeline)
         self._data: Part[ToldData | None] = Part(draw_told_data)
+        self._files: Part[tuple[Run, tuple[RunFile, ...]]] = Part(_draw_files)
         self.show(found)
 
     def show(self, found: RunView) -> None:
         """Show how the run stands now."""
         self._status.show(found.run.status)
         self._head.show(found.run)
+        self._retry.show((found.run, found.proposal))
         self._verdict.show((found.verdict, found.run))
         self._timeline.show(found.timeline)
         self._data.show(found.data)
+        self._files.show((found.run, found.files))
         self._machines.show(found)
 
 
@@ -113,6 +131,21 @@ def _draw_verdict(told: tuple[Judged | None, Run]) -> None:
             html.p(" ".join(decision_in_words(verdict.decision)))
 
 
+def _draw_files(shown: tuple[Run, tuple[RunFile, ...]]) -> None:
+    run, left = shown
+    if not left:
+        return
+    with html.details().classes("card"):
+        html.summary("Downloads")
+        columns: tuple[Column[RunFile], ...] = (
+            Column("File", lambda file: link(file.name, file.path(run.run_id))),
+            Column("Size", lambda file: size(file.size), kind="number"),
+        )
+        Table(columns, lambda file: file.name, label="Files that the run left").show(left)
+        if run.version is not None:
+            link("The model card, as Markdown", f"{PATH}/{quote(run.run_id)}/{CARD}")
+
+
 def _draw_version(version: int | None) -> None:
     link(f"{version}", f"/models/{version}")
 
@@ -145,7 +178,7 @@ class _Machines:
         with html.div().classes("run-machines"):
             with html.section().classes("card machine"):
                 self._tabs = Part(self._draw_tabs)
-                self._frame = html.div().classes("graph-frame")
+                self._frame = html.div().classes("graph-place")
             with html.section().classes("card state-detail") as self._aside:
                 self._detail = _StateDetail(context)
         if not found.machines:

@@ -29,7 +29,7 @@ from dropforge_ops.console.components.intervals import (
     reach_of,
     scale_of,
 )
-from dropforge_ops.console.components.layout import card
+from dropforge_ops.console.components.layout import card, heading
 from dropforge_ops.console.components.live import live
 from dropforge_ops.console.components.slices import draw_gain, draw_slices
 from dropforge_ops.console.components.tables import Column, Table
@@ -67,7 +67,7 @@ async def build_version(context: Context, version: str) -> None:
     review = await context.read(read_review, version, context.ledger, context.documents)
     shown = review.shown
     assert shown is not None  # noqa: S101 - a registered version has what its reviewers are shown
-    _title(f"Version {shown.model.version}")
+    heading(f"Version {shown.model.version}")
     outcome = Outcome()
     await live(
         context,
@@ -82,20 +82,12 @@ async def build_refused(context: Context, run_id: str) -> None:
     review = await context.read(
         read_refused, run_id, context.target.bucket, context.ledger, context.documents
     )
-    _title(f"Candidate of {run_id}")
+    heading(f"Candidate of {run_id}")
     with html.div().classes("inline"):
         refused = review.verdict.verdict is Verdict.REJECTED
         chip("refused by the gate" if refused else "no version", "mute")
         link("Its run", f"/runs/{run_id}")
     _draw(review)
-
-
-def _title(text: str) -> None:
-    with html.div().classes("page-head"):
-        with html.div().classes("crumbs"):
-            link("Models", "/models")
-            html.span("/").props("aria-hidden=true").classes("dim")
-        html.h1(text)
 
 
 def _show_standing(context: Context, outcome: Outcome, data: DataReport | None, standing: Standing) -> None:

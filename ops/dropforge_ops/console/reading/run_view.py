@@ -15,8 +15,10 @@ from dropforge.domain.drop_life import RecordedDrop
 from dropforge.domain.moments import from_iso
 from dropforge.domain.records import Approval, ModelVersion, Run, RunStatus
 from dropforge.ledger_table.reader import LedgerReader
+from dropforge_ops.actions.contracts import Contracts, difference
 from dropforge_ops.actions.drops import drops_taken
 from dropforge_ops.console.reading.models import Judged
+from dropforge_ops.console.reading.run_files import RunFile, files_of
 from dropforge_ops.console.reading.state_graph import StateGraph, Step
 from dropforge_ops.console.reading.told_data import ToldData, read_told_data
 from dropforge_ops.errors import NotFound, code_of
@@ -99,6 +101,14 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """The contract that a run proposes in place of the pinned one: its hash, and a line for each change."""
+
+    hash: str
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunView:
     """A run with its machines (training, then the deployment that it started) and its time line."""
 
@@ -108,6 +118,8 @@ class RunView:
     timeline: tuple[Moment, ...]
     data: ToldData | None = None
     verdict: Judged | None = None
+    proposal: Proposal | None = None
+    files: tuple[RunFile, ...] = ()
 
     @property
     def is_settled(self) -> bool:
@@ -152,7 +164,18 @@ class RunFollowing:
             timeline=tuple(timeline(run, self._drops, model, follower.all_visits)),
             data=self._data,
             verdict=self._verdict,
+            proposal=self._proposal(run),
+            files=files_of(self.target, run.run_id) if run.status.is_final else (),
         )
+
+    def _proposal(self, run: Run) -> Proposal | None:
+        """What there is to accept; it is looked at once the run has ended."""
+        if not run.status.is_final:
+            return None
+        stored = Contracts(self.target.client("s3"), self.target.bucket)
+        proposed = stored.proposed_by(run.run_id)
+        changes = [] if proposed is None else difference(stored.pinned(), proposed)
+        return Proposal(proposed.contract.hash, tuple(changes)) if proposed and changes else None
 
     def _read_told(self, visits: int) -> None:
         """Read what became of the data, and the verdict; again only when another state has been entered."""
