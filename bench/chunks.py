@@ -12,7 +12,7 @@ report, profile and answer. What AWS adds to a chunk, a start and requests to S3
 from __future__ import annotations
 
 import argparse
-import statistics
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +22,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.environments import run
+from bench.environments import Measured, in_turn, median, run
 from bench.mixed_table import write_csv
+from bench.preparation import said
 from bench.record import kept, times_less
 from dropforge.domain.splitting import SPLITS
 
@@ -62,35 +63,32 @@ def difference(one: Path, many: Path) -> str | None:
     return next((name for name in names if documents[0].get(name) != documents[1].get(name)), None)
 
 
-def measure(csv: Path, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Run both once per round, in turn, the first time comparing what they leave.
+def measure(csv: Path, options: argparse.Namespace) -> Measured:
+    """Run both once per round, in turn, comparing what they leave.
 
     Raises:
         RuntimeError: they left something else.
     """
-    found: dict[str, list[dict[str, Any]]] = {ONE: [], MANY: []}
-    for number in range(options.rounds):
-        with tempfile.TemporaryDirectory(prefix="bench-", dir=csv.parent) as folder:
-            for name, runs in found.items():
-                path = Path(folder) / name.replace(" ", "-")
-                path.mkdir()
-                runs.append(run(command(name, csv, path, options), range(options.cores)))
-                _show(name, runs[-1])
-            if not number:
-                left = [Path(folder) / name.replace(" ", "-") / "data" / "runs" / "run" for name in found]
-                differs = difference(*left)
-                if differs or found[ONE][0]["answer"] != found[MANY][0]["answer"]:
-                    raise RuntimeError(f"not the same output: {differs or 'the answer'}")
+    folders = {name: csv.parent / name.replace(" ", "-") for name in (ONE, MANY)}
+
+    def prepared(name: str) -> dict[str, Any]:
+        shutil.rmtree(folders[name], ignore_errors=True)
+        folders[name].mkdir()
+        return run(command(name, csv, folders[name], options), range(options.cores))
+
+    found = in_turn(folders, options.rounds, prepared, _said)
+    differs = difference(*(folder / "data" / "runs" / "run" for folder in folders.values()))
+    if differs or found[ONE][0]["answer"] != found[MANY][0]["answer"]:
+        raise RuntimeError(f"not the same output: {differs or 'the answer'}")
     return found
 
 
-def _show(name: str, one: dict[str, Any]) -> None:
-    print(
-        f"  {name:<14} {one['seconds']:7.2f} s  {one['cpu_seconds']:7.2f} s CPU  {one['memory_mb']:7.0f} MB",
-        flush=True,
-    )
-    for phase, (wall, cpu) in one.get("phases", {}).items():
-        print(f"    {phase:<12} {wall:7.2f} s  {cpu:7.2f} s CPU", flush=True)
+def _said(name: str, one: dict[str, Any]) -> str:
+    phases = [
+        f"    {each:<12} {wall:7.2f} s  {cpu:7.2f} s CPU"
+        for each, (wall, cpu) in one.get("phases", {}).items()
+    ]
+    return "\n".join([said(name, one), *phases])
 
 
 def main(arguments: list[str]) -> int:
@@ -107,8 +105,8 @@ def main(arguments: list[str]) -> int:
         size = csv.stat().st_size / MEGABYTE
         print(f"{size:.0f} MB, {rows} rows, {options.chunks} chunks, {options.cores} cores", flush=True)
         found = measure(csv, options)
-    one, many = (statistics.median(each["seconds"] for each in found[name]) for name in (ONE, MANY))
+    one, many = (median(found, name, "seconds") for name in (ONE, MANY))
     name = f"preparation in {options.chunks} chunks, {options.cores} cores, seconds"
     result = times_less(name, many, f"{ONE}, {options.cores} cores", one, GOAL)
-    print(f"the same output, at {one / many:.2f} times the speed{'' if result.met else '  MISSED'}")
+    print(f"the same output, at {one / many:.2f} times the speed{result.missed}")
     return kept([result])

@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tests.workflow.previous_release import unpack_previous_release
 
-from bench.environments import ROOT, python_of, run
-from bench.preparation import Measured, median
+from bench.environments import ROOT, Measured, in_turn, median, python_of, run
 from bench.record import Result, at_most, kept, times_less
 from bench.studies.simulation import table
 
@@ -66,12 +65,12 @@ def measure(folder: Path, rows: int, rounds: int, peers: list[str]) -> Measured:
             name: [python_of(PEERS[name][0]), "-m", f"bench.peers.{PEERS[name][1]}", *files] for name in peers
         },
     }
-    found: Measured = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, command in commands.items():
-            found[name].append(run(command, [0], tree=before if name == BEFORE else ROOT))
-            one = found[name][-1]
-            print(f"  {name:<26} {one['cpu_seconds']:7.3f} s CPU  {one['memory_mb']:6.0f} MB", flush=True)
+    found = in_turn(
+        commands,
+        rounds,
+        lambda name: run(commands[name], [0], tree=before if name == BEFORE else ROOT),
+        lambda name, one: f"{name:<26} {one['cpu_seconds']:7.3f} s CPU  {one['memory_mb']:6.0f} MB",
+    )
     if found[OURS][0]["drifted"] != found[BEFORE][0]["drifted"]:
         raise RuntimeError(f"not the same work: {found[OURS][0]}, {found[BEFORE][0]}")
     return found
@@ -105,9 +104,6 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         results = compared(measure(Path(folder), options.rows, options.rounds, options.peers))
     for each in results:
-        said = "" if each.met else "  MISSED"
-        print(
-            f"{each.name:<28} {each.ours:8.3f}  {each.peer}: {each.peer_value:.3f}, {each.ratio:.2f} of it"
-            f"{said}"
-        )
+        theirs = f"{each.peer}: {each.peer_value:.3f}, {each.ratio:.2f} of it"
+        print(f"{each.name:<28} {each.ours:8.3f}  {theirs}{each.missed}")
     return kept(results)

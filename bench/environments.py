@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".dropforge" / "cache" / "bench"
+
+Measured = dict[str, list[dict[str, Any]]]
+"""By contestant, what each of its runs told."""
 
 PACKAGES = {
     "pandas": ("pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
@@ -76,6 +80,26 @@ def run(
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def in_turn(
+    names: Iterable[str],
+    rounds: int,
+    one: Callable[[str], dict[str, Any]],
+    say: Callable[[str, dict[str, Any]], str],
+) -> Measured:
+    """Run each once per round, and every other round the other way round, so that what else the machine does
+    meets all alike; print what `say` makes of each run."""
+    found: Measured = {name: [] for name in names}
+    for number in range(rounds):
+        for name in list(found)[:: -1 if number % 2 else 1]:
+            found[name].append(one(name))
+            print(f"  {say(name, found[name][-1])}", flush=True)
+    return found
+
+
+def median(found: Measured, name: str, key: str) -> float:
+    return statistics.median(one[key] for one in found[name])
 
 
 def python_of(peer: str) -> str:

@@ -13,7 +13,6 @@ own on the same cores, in turn, so that what else the machine does meets all; sh
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from typing import Any
 
 from tests.workflow.previous_release import BEFORE_DROPS_HAD_STATES, unpack_previous_release
 
-from bench.environments import ROOT, python_of, run
+from bench.environments import ROOT, Measured, in_turn, median, python_of, run
 from bench.mixed_table import write_csv
 from bench.record import Result, at_most, kept, times_less
 
@@ -36,8 +35,6 @@ FLOOR_SHARE, MEMORY_SHARE, MEMORY_GROWTH = 0.55, 0.08, 1.15
 SPEED_KEPT, MEMORY_KEPT = 0.97, 1.15
 """Rows per second and memory beside the release before."""
 MEGABYTE = 1 << 20
-
-Measured = dict[str, list[dict[str, Any]]]
 
 
 def command(name: str, csv: Path, folder: str, cores: int) -> list[str]:
@@ -59,6 +56,11 @@ def command(name: str, csv: Path, folder: str, cores: int) -> list[str]:
     return scripts[name]()
 
 
+def said(name: str, one: dict[str, Any]) -> str:
+    took = f"{one['seconds']:7.2f} s  {one['cpu_seconds']:7.2f} s CPU"
+    return f"{name:<22} {took}  {one['memory_mb']:7.0f} MB"
+
+
 def measure(csv: Path, names: list[str], cores: int, rounds: int, before: Path = ROOT) -> Measured:
     """Run each contestant once per round, in turn, and every other round the other way round.
 
@@ -68,22 +70,14 @@ def measure(csv: Path, names: list[str], cores: int, rounds: int, before: Path =
     Raises:
         RuntimeError: a contestant came to other counts than ours.
     """
-    found: Measured = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names[:: -1 if number % 2 else 1]:
-            with tempfile.TemporaryDirectory(prefix="bench-", dir=csv.parent) as folder:
-                one = run(
-                    command(name, csv, folder, cores),
-                    range(cores),
-                    {"POLARS_MAX_THREADS": str(cores)},
-                    before if name == BEFORE else ROOT,
-                )
-            found[name].append(one)
-            print(
-                f"  {name:<22} {one['seconds']:7.2f} s  {one['cpu_seconds']:7.2f} s CPU  "
-                f"{one['memory_mb']:7.0f} MB",
-                flush=True,
-            )
+
+    def prepared(name: str) -> dict[str, Any]:
+        tree = before if name == BEFORE else ROOT
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=csv.parent) as folder:
+            asked = command(name, csv, folder, cores)
+            return run(asked, range(cores), {"POLARS_MAX_THREADS": str(cores)}, tree)
+
+    found = in_turn(names, rounds, prepared, said)
     counts = {
         name: {key: runs[0][key] for key in ("kept", "rejected", "duplicates")}
         for name, runs in found.items()
@@ -92,10 +86,6 @@ def measure(csv: Path, names: list[str], cores: int, rounds: int, before: Path =
     if any(each != counts[OURS] for each in counts.values()):
         raise RuntimeError(f"not the same work: {counts}")
     return found
-
-
-def median(found: Measured, name: str, key: str) -> float:
-    return statistics.median(one[key] for one in found[name])
 
 
 def compared(found: Measured, cores: int, key: str) -> list[Result]:

@@ -26,6 +26,16 @@ class Result:
         # Where figures are numpy's, so is what they are compared to, which JSON doesn't know.
         object.__setattr__(self, "met", bool(self.met))
 
+    @classmethod
+    def alone(cls, name: str, ours: float, goal: str, met: bool) -> Result:
+        """A figure that has no peer."""
+        return cls(name, ours, None, None, None, goal, met)
+
+    @property
+    def missed(self) -> str:
+        """What ends the figure's line where it is printed: nothing if the goal was met."""
+        return "" if self.met else "  MISSED"
+
 
 def append(results: list[Result], path: Path = PATH) -> None:
     """Add results; one of the same name and peer is replaced. Safe beside other benchmarks."""

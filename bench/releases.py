@@ -105,6 +105,6 @@ def main(arguments: list[str]) -> int:
             if by_tree.keys() >= {ROOT, beside}:
                 now, before = (statistics.median(by_tree[tree]) for tree in (ROOT, beside))
                 results.append(at_most(what, now, given.commit, before, GOAL))
-                missed = "" if results[-1].met else "  MISSED"
-                print(f"{what:<36} {before:8.1f} {now:8.1f}  {now / before:5.2f} (goal {GOAL}){missed}")
+                ratio = f"{now / before:5.2f} (goal {GOAL}){results[-1].missed}"
+                print(f"{what:<36} {before:8.1f} {now:8.1f}  {ratio}")
     return kept(results)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 from bench.measured import report
-from bench.peers.number_profile import profile_numbers
+from bench.peers.mixed_columns import profile_numbers
 
 from dropforge.domain.row_rules import MISSING_SPELLINGS
 

@@ -13,17 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bench.measured import report
-from bench.peers.number_profile import profile_numbers
+from bench.peers.mixed_columns import PLANS, RANGES, profile_numbers
 
 WRITTEN: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "write_statistics": False}
-PLANS = ["basic", "plus", "pro", "team", "enterprise"]
-RANGES = {
-    "age": (0, 120),
-    "score": (0, 1),
-    "visits": (0, None),
-    "latitude": (-90, 90),
-    "longitude": (-180, 180),
-}
 NUMBERS = ["age", "balance", "score", "visits", "latitude", "longitude"]
 DICTIONARIES = ("plan", "city", "churned")
 TEXTS = {"plan": "category", "city": "category", "active": "category", "churned": "category"}

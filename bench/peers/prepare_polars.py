@@ -14,19 +14,11 @@ from typing import Any
 
 import polars as pl
 from bench.measured import report
-from bench.peers.number_profile import profile_numbers
+from bench.peers.mixed_columns import PLANS, RANGES, profile_numbers
 
 from dropforge.domain.row_rules import MISSING_SPELLINGS
 
 WRITTEN: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": False}
-PLANS = ["basic", "plus", "pro", "team", "enterprise"]
-RANGES = {
-    "age": (0, 120),
-    "score": (0, 1),
-    "visits": (0, None),
-    "latitude": (-90, 90),
-    "longitude": (-180, 180),
-}
 SCHEMA = {
     **{"customer_id": pl.Int64, "age": pl.Int64, "balance": pl.String, "score": pl.Float64},
     **{"visits": pl.String, "latitude": pl.Float64, "longitude": pl.Float64, "plan": pl.String},

@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     own = [ordered[way, kind] for way in list(WAYS)[:2] for kind in KINDS]
     largest = max(max(found.values()) if "raised" not in found else np.inf for found in own)
     goal = f"<= {SAME:g} by numpy alone, and by the same scikit-learn"
-    return kept([Result("elsewhere: own forms", largest, None, None, None, goal, largest <= SAME)])
+    return kept([Result.alone("elsewhere: own forms", largest, goal, largest <= SAME)])
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ three times that of the others.
 from __future__ import annotations
 
 import argparse
-import math
-import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.record import Result, kept
+from bench.studies.chance import at_most, processes, shares
 from bench.studies.simulation import NUMERIC, Rng, Table, table
 from dropforge.domain.drift.failing import WRONG_LABELS, Errors, Failing, SlicedColumn, find_failing
 from dropforge.domain.drift.policy import WatchPolicy
@@ -26,7 +24,6 @@ FALSE_GOAL, POWER_GOAL = 0.01, 0.95
 _SHARE = 0.1
 _WRONG = 0.1
 _BATCH = 25
-_Z99 = 2.326
 
 Mask = NDArray[np.bool_]
 
@@ -104,7 +101,7 @@ def searched(errors: str, planted: str, run: int, seed: int) -> tuple[Failing, M
     return found, inside
 
 
-def counted(errors: str, planted: str, runs: range, seed: int) -> tuple[int, int]:
+def counted(runs: range, errors: str, planted: str, seed: int) -> tuple[int, int]:
     """Return in how many runs anything was found, and in how many the first slice names the right columns."""
     hits = named = 0
     for run in runs:
@@ -128,22 +125,22 @@ def main(arguments: list[str]) -> int:
         f"errors that are {TIMES:g} times as large in a tenth of {ROWS:,} rows, 20 columns; of {runs:,} each"
     )
     print(f"{'errors':<48} {'planted in':<24} {'found':>7} {'named':>7}")
-    batches = [range(start, min(start + _BATCH, runs)) for start in range(0, runs, _BATCH)]
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+    with processes() as pool:
         for errors in options.errors:
             for planted in PLANTED:
-                waiting = [pool.submit(counted, errors, planted, each, options.seed) for each in batches]
-                sums = np.sum([each.result() for each in waiting], axis=0)
-                found, named = (float(each) / runs for each in sums)
+                found, named = map(float, shares(pool, counted, runs, _BATCH, errors, planted, options.seed))
                 is_false = planted == "nowhere"
-                limit = FALSE_GOAL + _Z99 * math.sqrt(FALSE_GOAL * (1 - FALSE_GOAL) / runs)
-                met = found <= limit if is_false else named >= POWER_GOAL or errors not in HELD
-                said = f"{found:>7.1%} {'' if is_false else f'{named:.1%}':>7}{'' if met else '  MISSED'}"
-                print(f"{errors:<48} {planted:<24} {said}", flush=True)
+                met = (
+                    found <= at_most(FALSE_GOAL, runs)
+                    if is_false
+                    else named >= POWER_GOAL or errors not in HELD
+                )
                 goal = f"<= {FALSE_GOAL}, binomial test" if is_false else f">= {POWER_GOAL}"
                 if errors not in HELD and not is_false:
                     goal = "none"
                 name = f"failing: {planted}, {errors}"
-                results.append(Result(name, found if is_false else named, None, None, None, goal, met))
+                results.append(Result.alone(name, found if is_false else named, goal, met))
+                said = f"{found:>7.1%} {'' if is_false else f'{named:.1%}':>7}{results[-1].missed}"
+                print(f"{errors:<48} {planted:<24} {said}", flush=True)
     print(f"took {time.perf_counter() - started:.0f} s")
     return kept(results)

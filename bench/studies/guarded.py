@@ -17,8 +17,6 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 
 from bench.environments import ROOT, python_of, run
 from bench.record import Result, kept
+from bench.studies.chance import at_most, processes, shares
 from dropforge.domain.gate import GatePolicy, guard
 from dropforge.domain.guarded_slices import disparity
 from dropforge.domain.holdout import HoldOut, Slice
@@ -36,7 +35,6 @@ from dropforge.domain.metrics import Scored
 from dropforge.domain.slicing import Slicing
 
 FALSE_GOAL, POWER_GOAL = 0.025, 0.9
-_Z99 = 2.326348
 EQUAL_ROWS, PLANTED_ROWS, PLANTED_SHARE = 1000, 10_000, 0.05
 RESAMPLES = 200
 _BATCH = 50
@@ -127,7 +125,7 @@ def _slice(name: str, codes: NDArray[Any]) -> Slice:
     return Slice(name, labels, Slicing(name, labels, (), labels))
 
 
-def refused(kind: Kind, rows: int, runs: Iterable[int], seed: int, planted: float | None = None) -> int:
+def refused(runs: range, kind: Kind, rows: int, seed: int, planted: float | None = None) -> int:
     """Count the comparisons that are refused for a slice; of planted losses those that name it."""
     policy = GatePolicy(metric=kind.metric, resamples=RESAMPLES)
     metric = metric_named("regression" if kind.positives is None else "binary", kind.metric)
@@ -176,36 +174,25 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     results: list[Result] = []
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-
-        def counted(kind: Kind, rows: int, runs: int, planted: float | None = None) -> int:
-            batches = [range(start, min(start + _BATCH, runs)) for start in range(0, runs, _BATCH)]
-            waiting = [pool.submit(refused, kind, rows, each, options.seed, planted) for each in batches]
-            return sum(each.result() for each in waiting)
-
+    with processes() as pool:
         each = options.runs // len(EQUAL)
         print(f"candidates that are as good in every slice, {EQUAL_ROWS:,} rows, 14 slices: refused for one")
         for kind in EQUAL:
-            share = counted(kind, EQUAL_ROWS, each) / each
-            met = share <= FALSE_GOAL + _Z99 * math.sqrt(FALSE_GOAL * (1 - FALSE_GOAL) / each)
-            print(f"  {kind.name:<32} {share:>6.2%} of {each:,}{'' if met else '  MISSED'}", flush=True)
-            goal = f"<= {FALSE_GOAL}, binomial test"
-            results.append(Result(f"guarded: false, {kind.name}", share, None, None, None, goal, met))
+            share = float(shares(pool, refused, each, _BATCH, kind, EQUAL_ROWS, options.seed))
+            met, goal = share <= at_most(FALSE_GOAL, each), f"<= {FALSE_GOAL}, binomial test"
+            results.append(Result.alone(f"guarded: false, {kind.name}", share, goal, met))
+            print(f"  {kind.name:<32} {share:>6.2%} of {each:,}{results[-1].missed}", flush=True)
         print(f"candidates that are worse in 5 % of {PLANTED_ROWS:,} rows, better in the others: refused")
         for kind, strength in PLANTED:
-            share = counted(kind, PLANTED_ROWS, options.planted_runs, strength) / options.planted_runs
-            met = share >= POWER_GOAL
-            print(
-                f"  {kind.name:<32} {share:>6.1%} of {options.planted_runs:,}{'' if met else '  MISSED'}",
-                flush=True,
-            )
-            results.append(
-                Result(f"guarded: found, {kind.name}", share, None, None, None, f">= {POWER_GOAL}", met)
-            )
+            runs = options.planted_runs
+            share = float(shares(pool, refused, runs, _BATCH, kind, PLANTED_ROWS, options.seed, strength))
+            label, goal = f"guarded: found, {kind.name}", f">= {POWER_GOAL}"
+            results.append(Result.alone(label, share, goal, share >= POWER_GOAL))
+            print(f"  {kind.name:<32} {share:>6.1%} of {runs:,}{results[-1].missed}", flush=True)
     largest = disparity_difference(DISPARITY_TABLES, options.seed)
     met = largest <= DISPARITY_GOAL
-    said = "" if met else "  MISSED"
-    print(f"disparity of {DISPARITY_TABLES} tables: at most {largest:.1g} from fairlearn's{said}")
     results.append(Result("guarded: disparity", largest, "fairlearn", 0.0, None, f"<= {DISPARITY_GOAL}", met))
+    said = f"at most {largest:.1g} from fairlearn's{results[-1].missed}"
+    print(f"disparity of {DISPARITY_TABLES} tables: {said}")
     print(f"took {time.perf_counter() - started:.0f} s")
     return kept(results)

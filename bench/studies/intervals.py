@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from concurrent.futures import as_completed
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
-from bench.record import Result, append
+from bench.record import Result, kept
+from bench.studies.chance import at_least, at_most, processes
 from dropforge.domain.comparison import compare
 from dropforge.domain.drift.distributions import normal_tail
 from dropforge.domain.gate import GatePolicy, weigh
@@ -52,7 +52,6 @@ LENIENT = {
 }
 """Thresholds that every model meets, so that only what is known of chance stands in a random one's way."""
 AREA = 0.85
-_Z99 = 2.326348
 _PEER_RESAMPLES = 400
 PEER = "percentile bootstrap"
 
@@ -82,16 +81,6 @@ class Cell:
     def positives(self) -> int:
         share = self.kind.removesuffix(" %")
         return int(share) if share == self.kind else round(self.rows * int(share) / 100)
-
-
-def at_least(goal: float, runs: int) -> float:
-    """The share from which on a one-sided binomial test at 1 % doesn't say that the goal is missed."""
-    return goal - _Z99 * math.sqrt(goal * (1 - goal) / runs)
-
-
-def at_most(goal: float, runs: int) -> float:
-    """Likewise the largest share that may still be the goal's."""
-    return goal + _Z99 * math.sqrt(goal * (1 - goal) / runs)
 
 
 @lru_cache(maxsize=256)
@@ -213,7 +202,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     cells = cells_of(options.sizes, options.kinds)
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+    with processes() as pool:
         waiting = [
             pool.submit(
                 *(measure, cell, options.runs, peer_runs_of(cell, options.peer_runs)),
@@ -231,8 +220,7 @@ def main(arguments: list[str]) -> int:
     measured.sort(key=lambda each: (each.rows, (*POSITIVES, *ERRORS).index(each.kind)))
     results = _report(measured, options.runs)
     print(f"took {time.perf_counter() - started:.0f} s")
-    append(results)
-    return 0 if all(result.met for result in results) else 1
+    return kept(results)
 
 
 def _report(cells: Sequence[Cell], runs: int) -> list[Result]:
@@ -258,29 +246,17 @@ def _report(cells: Sequence[Cell], runs: int) -> list[Result]:
         worst = max(shares, key=lambda name: shares[name])
         met = shares[worst] <= at_most(RANDOM_GOAL, trials)
         told = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
-        print(f"{cell.rows:>6} {cell.kind:>9}  {told}{'' if met else '  MISSED'}")
-        goal = f"<= {RANDOM_GOAL}, binomial test"
-        results.append(
-            Result(f"random accepted, n={cell.rows}, {cell.kind}", shares[worst], None, None, None, goal, met)
-        )
+        label, goal = f"random accepted, n={cell.rows}, {cell.kind}", f"<= {RANDOM_GOAL}, binomial test"
+        results.append(Result.alone(label, shares[worst], goal, met))
+        print(f"{cell.rows:>6} {cell.kind:>9}  {told}{results[-1].missed}")
     print(f"models of a true area of {AREA} that are accepted at a threshold of 0.70")
     for cell in cells:
         if cell.kind in ERRORS or min(cell.positives, cell.rows - cell.positives) < 10 or cell.rows < 1000:
             continue
         share = cell.counts["auc"].accepted / runs
-        met = share >= POWER_GOAL
-        print(f"{cell.rows:>6} {cell.kind:>9}  {share:.1%}{'' if met else '  MISSED'}")
-        results.append(
-            Result(
-                f"good model accepted, n={cell.rows}, {cell.kind}",
-                share,
-                None,
-                None,
-                None,
-                f">= {POWER_GOAL}",
-                met,
-            )
-        )
+        label = f"good model accepted, n={cell.rows}, {cell.kind}"
+        results.append(Result.alone(label, share, f">= {POWER_GOAL}", share >= POWER_GOAL))
+        print(f"{cell.rows:>6} {cell.kind:>9}  {share:.1%}{results[-1].missed}")
     return results
 
 
@@ -291,15 +267,9 @@ def _coverage(cell: Cell, name: str) -> tuple[Result | None, str]:
         return None, f"can't say {peer}"
     share = count.covered / count.told
     goal = SMALL_REGRESSION_GOAL if cell.kind in ERRORS and cell.rows <= 100 else GOAL
-    met = share >= at_least(goal, count.told)
-    theirs = count.peer_covered / count.peer_runs if count.peer_runs else None
-    result = Result(
-        f"coverage of {name}, n={cell.rows}, {cell.kind}",
-        share,
-        PEER if theirs is not None else None,
-        theirs,
-        share / theirs if theirs else None,
-        f">= {goal}, binomial test",
-        met,
-    )
-    return result, f"{share:.1%} {peer}{'' if met else ' MISSED'}"
+    label, wanted = f"coverage of {name}, n={cell.rows}, {cell.kind}", f">= {goal}, binomial test"
+    result = Result.alone(label, share, wanted, share >= at_least(goal, count.told))
+    if count.peer_runs:
+        theirs = count.peer_covered / count.peer_runs
+        result = replace(result, peer=PEER, peer_value=theirs, ratio=share / theirs if theirs else None)
+    return result, f"{share:.1%} {peer}{result.missed}"

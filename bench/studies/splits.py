@@ -172,25 +172,17 @@ def main(arguments: list[str]) -> int:
             else:
                 goal, met = f"no interval below {FEWEST_ROWS}", found.silent == found.few
             excess = found.excess / given if given else math.nan
-            print(
-                f"{groups:>15} {name:>9} {share:>7.1%} {found.silent / found.runs:>11.1%} {excess:>+16.3f}"
-                f"{'' if met else '  MISSED'}",
-                flush=True,
-            )
             label = f"splits: cover, {groups} groups, split by {name}"
-            results.append(Result(label, share if given else 0.0, None, None, None, goal, met))
+            results.append(Result.alone(label, share if given else 0.0, goal, met))
+            told = f"{share:>7.1%} {found.silent / found.runs:>11.1%} {excess:>+16.3f}{results[-1].missed}"
+            print(f"{groups:>15} {name:>9} {told}", flush=True)
     for by_time in (False, True):
         judged = [learned_the_future(by_time, options.seed + number) for number in range(LEAK_RUNS)]
         accepted = sum(each for each, _ in judged)
         met = accepted == (0 if by_time else LEAK_RUNS)
-        name = "with SplitColumn" if by_time else "without"
+        name, goal = ("with SplitColumn", "0") if by_time else ("without", "1")
+        results.append(Result.alone(f"splits: learned the future, {name}", accepted / LEAK_RUNS, goal, met))
         mean = sum(value for _, value in judged) / LEAK_RUNS
-        print(
-            f"a model that learned the future, {name:<16}: accepted in {accepted} of {LEAK_RUNS} runs, "
-            f"auc {mean:.3f}{'' if met else '  MISSED'}",
-            flush=True,
-        )
-        share = accepted / LEAK_RUNS
-        goal = "0" if by_time else "1"
-        results.append(Result(f"splits: learned the future, {name}", share, None, None, None, goal, met))
+        told = f"accepted in {accepted} of {LEAK_RUNS} runs, auc {mean:.3f}{results[-1].missed}"
+        print(f"a model that learned the future, {name:<16}: {told}", flush=True)
     return kept(results)

@@ -117,9 +117,9 @@ def on_the_sample(rows: int, seed: int) -> list[Result]:
         met = told and ours < theirs
         cells = (name, f"{threshold.value:.4f}", chosen, likelier, saving, f"{ours:.1f}", f"{theirs:.1f}")
         line = " ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
-        print(f"{line}{'' if met else '  MISSED'}", flush=True)
         label = f"thresholds: cost on new rows, {name}"
         results.append(Result(label, ours, "likelier class", theirs, ours / theirs, "< 1", met))
+        print(f"{line}{results[-1].missed}", flush=True)
     return results
 
 
@@ -147,22 +147,10 @@ def coverage(rows: int, runs: int, seed: int) -> list[Result]:
             held[name] += ours.low <= true.value <= ours.high
     for name, count in held.items():
         met = stats.binomtest(count, runs, CONFIDENCE, "less").pvalue > FALSE_ALARM
-        share, missed = count / runs, "" if met else "  MISSED"
-        print(
-            f"{rows:>7,} rows: the interval of the {name:<6} holds the truth in {share:.1%}{missed}",
-            flush=True,
-        )
-        results.append(
-            Result(
-                f"thresholds: cover of the {name}, {rows} rows",
-                count / runs,
-                None,
-                None,
-                None,
-                f">= {CONFIDENCE:.0%}",
-                met,
-            )
-        )
+        label = f"thresholds: cover of the {name}, {rows} rows"
+        results.append(Result.alone(label, count / runs, f">= {CONFIDENCE:.0%}", met))
+        said = f"holds the truth in {count / runs:.1%}{results[-1].missed}"
+        print(f"{rows:>7,} rows: the interval of the {name:<6} {said}", flush=True)
     return results
 
 

@@ -1,8 +1,20 @@
-"""The profile of numbers that every peer makes, by numpy: here several times faster than their quantiles."""
+"""What peers are told of the columns of `bench.mixed_table`, and the profile of numbers that each makes.
+
+By numpy, which is several times faster here than their own quantiles.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+
+PLANS = ["basic", "plus", "pro", "team", "enterprise"]
+RANGES = {
+    "age": (0, 120),
+    "score": (0, 1),
+    "visits": (0, None),
+    "latitude": (-90, 90),
+    "longitude": (-180, 180),
+}
 
 
 def profile_numbers(values: np.ndarray) -> dict[str, object]:
