@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,11 @@ from dropforge_local.sagemaker.libraries import LoadedLibraries, script_of
 
 _INIT = Path(__file__).with_name("container_init.py")
 _SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+_PROGRAM = (
+    "import importlib.util, sys\n"
+    "spec = importlib.util.spec_from_file_location('container_init', sys.argv[1])\n"
+    "init = importlib.util.module_from_spec(spec); spec.loader.exec_module(init)\n"
+)
 #: Where a script finds its files when the host has no namespaces to give it the real ``/opt/ml``.
 ML_ROOT_VARIABLE = "ML_ROOT"
 
@@ -43,14 +49,52 @@ def can_refuse_network(python: str) -> bool:
     return _succeeds(python, refused)
 
 
+class SharedNetwork:
+    """A network that some containers have to themselves: loopback alone, on which each is known by its name.
+
+    Args:
+        python: the interpreter that makes it.
+        names: of the containers, each of which is the address 127.0.0.1 to the others.
+
+    Raises:
+        OSError: the kernel gives no namespaces.
+    """
+
+    def __init__(self, python: str, names: list[str]) -> None:
+        self.names = names
+        # It lasts as long as there is a descriptor of it; who has made it may end.
+        made = subprocess.Popen(
+            [
+                python,
+                "-I",
+                "-S",
+                "-c",
+                _PROGRAM + "init.share_network(); print(flush=True); sys.stdin.read()",
+                str(_INIT),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with made:
+            if made.stdout is None or not made.stdout.readline():
+                raise OSError(errno.EPERM, "the kernel gives no network namespace")
+            folder = f"/proc/{made.pid}/ns"
+            self.namespaces = tuple(os.open(f"{folder}/{kind}", os.O_RDONLY) for kind in ("user", "net"))
+
+    def prepare(self, root: Root) -> None:
+        """Have a container find the others' names."""
+        (root.path / "hosts").write_text(f"127.0.0.1 localhost {' '.join(self.names)}\n")
+
+    def close(self) -> None:
+        """Let go of it; it is gone with the last container."""
+        for descriptor in self.namespaces:
+            os.close(descriptor)
+        self.namespaces = ()
+
+
 def _succeeds(python: str, statements: str, *arguments: str) -> bool:
     """Whether a new process can do this with ``init``, the module of a container's first process."""
-    program = (
-        "import importlib.util, sys\n"
-        "spec = importlib.util.spec_from_file_location('container_init', sys.argv[1])\n"
-        "init = importlib.util.module_from_spec(spec); spec.loader.exec_module(init)\n"
-    )
-    command = [python, "-I", "-S", "-c", program + statements, str(_INIT), *arguments]
+    command = [python, "-I", "-S", "-c", _PROGRAM + statements, str(_INIT), *arguments]
     return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
 
 
@@ -155,6 +199,7 @@ class Container:
         environment: dict[str, str],
         *,
         network: bool = True,
+        shared: SharedNetwork | None = None,
         keep: tuple[int, ...] = (),
     ) -> None:
         reading, self._lifeline = os.pipe()
@@ -167,6 +212,10 @@ class Container:
             "namespaces": image.namespaces,
             "network": network,
         }
+        if shared is not None:
+            shared.prepare(root)
+            spec["shared"] = shared.namespaces
+            keep = (*keep, *shared.namespaces)
         output, their_output = os.pipe()
         nothing = os.open(os.devnull, os.O_RDONLY)
         passed = (reading, *keep)

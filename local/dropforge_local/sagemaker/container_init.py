@@ -2,7 +2,9 @@
 
 Run as a script by ``container.py``, with nothing but the standard library: ``container_init.py <json>``.
 The JSON names ``root`` (the private folder, holding ``opt/ml``), ``cwd``, ``argv``, ``lifeline`` (a file
-descriptor), ``namespaces`` and ``network``. The environment is the container's. Where it names ``script``,
+descriptor), ``namespaces`` and ``network``. Where it names ``shared``, the descriptors of a user and a network
+namespace that were made before, the container joins those, and ``root`` has a file ``hosts`` in place of
+``/etc/hosts``. The environment is the container's. Where it names ``script``,
 this process was forked from one that has loaded libraries: the entrypoint is that script, ``argv`` the
 command that a new interpreter would have been given, and the child runs the script itself.
 
@@ -21,12 +23,14 @@ import atexit
 import contextlib
 import ctypes
 import errno
+import fcntl
 import gc
 import json
 import os
 import select
 import shutil
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -42,6 +46,7 @@ _SOCKET_CALL = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 _IO_URING_SETUP = 425
 _X32_CALLS = 0x40000000  # x86-64 knows each call by a second number from here on
 _AF_UNIX, _AF_NETLINK = 1, 16
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # linux/sockios.h, linux/if.h
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18  # linux/mount.h
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -87,18 +92,43 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def enter_namespaces(root: str, network: bool) -> None:
+def enter_namespaces(root: str, network: bool, shared: list[int] | None = None) -> None:
     """Make ``<root>/opt/ml`` the process's ``/opt/ml``; without ``network`` leave it no interface at all.
+
+    Args:
+        shared: the descriptors of a user and a network namespace to join, those of `share_network`.
 
     Raises:
         OSError: the kernel refuses namespaces, or there is no ``/opt``.
     """
+    if shared:
+        for namespace in shared:
+            os.setns(namespace)
+            os.close(namespace)
+        os.unshare(os.CLONE_NEWNS)
+        mount("none", "/", None, recursive=True, private=True)
+        bind(f"{root}/hosts", "/etc/hosts")
+        show_ml(root)
+        return
     user, group = os.getuid(), os.getgid()
     flags = os.CLONE_NEWUSER | os.CLONE_NEWNS
     os.unshare(flags if network else flags | os.CLONE_NEWNET)
     map_to_root(user, group)
     mount("none", "/", None, recursive=True, private=True)
     show_ml(root)
+
+
+def share_network() -> None:
+    """Enter a user and a network namespace that has no interface but its own loopback, which is up.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    user, group = os.getuid(), os.getgid()
+    os.unshare(os.CLONE_NEWUSER | os.CLONE_NEWNET)
+    map_to_root(user, group)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def map_to_root(user: int, group: int) -> None:
@@ -326,7 +356,7 @@ def main(spec: dict[str, Any]) -> int:
         signal.signal(number, lambda *_: None)
     try:
         if spec["namespaces"]:
-            enter_namespaces(spec["root"], bool(spec["network"]))
+            enter_namespaces(spec["root"], bool(spec["network"]), spec.get("shared"))
         elif not spec["network"]:
             refuse_network()
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import shutil
 import threading
 import time
 from dataclasses import dataclass, field
@@ -11,21 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from dropforge_local.sagemaker.archives import UnsafeArchive, files_below, pack
-from dropforge_local.sagemaker.container import Container, Root
+from dropforge_local.sagemaker.container import SharedNetwork
 from dropforge_local.sagemaker.context import Context
 from dropforge_local.sagemaker.libraries import script_of
-from dropforge_local.sagemaker.logs import LogPump, Metrics
+from dropforge_local.sagemaker.logs import Metrics
 from dropforge_local.sagemaker.objects import (
     FolderSync,
     Interrupted,
-    MissingObjects,
     Objects,
     StorageError,
     join_uri,
-    split_uri,
 )
+from dropforge_local.sagemaker.training_host import TrainingHost, names_of_hosts
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _FAILURE_CHARACTERS = 1024  # of output/failure; also the length of a FailureReason
 _SET_UP_FAILED = 125
 _LOOK_S = 0.1  # how often a job that waits for libraries looks whether it is to end
@@ -100,8 +98,14 @@ class Job:
     ):
         self._context = context
         self._document = document
-        self._root = Root(root, context.image.namespaces)
         self._control = control
+        names = names_of_hosts(document)
+        folders = [root] if len(names) == 1 else [root / name for name in names]
+        self._hosts = [
+            TrainingHost(context, document, folder, place, control.wake.set)
+            for place, folder in enumerate(folders)
+        ]
+        self._root = self._hosts[0].root
         self._advance = advance
         self._metrics = Metrics(document["AlgorithmSpecification"].get("MetricDefinitions", []))
         self._outputs = document["OutputDataConfig"]
@@ -164,14 +168,9 @@ class Job:
 
     def _download(self) -> None:
         objects = self._context.objects(self._control.check)
-        ml = self._root.ml
-        for folder in ("input/config", "input/data", "model", "output/data", "checkpoints"):
-            (ml / folder).mkdir(parents=True, exist_ok=True)
-        for name, content in self._configuration().items():
-            (ml / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
         try:
-            for channel in self._document.get("InputDataConfig", []):
-                self._download_channel(objects, channel)
+            for host in self._hosts:
+                host.prepare(objects)
             if checkpoint := self._document.get("CheckpointConfig"):
                 kept = self._root.outside(checkpoint.get("LocalPath", "/opt/ml/checkpoints"))
                 pushing = self._context.objects(self._check_abandoned)
@@ -180,97 +179,23 @@ class Job:
         except StorageError as error:
             raise JobFailure(f"ClientError: Data download failed:{error}") from error
 
-    def _download_channel(self, objects: Objects, channel: dict[str, Any]) -> None:
-        source = channel["DataSource"]["S3DataSource"]["S3Uri"]
-        folder = self._root.ml / "input" / "data" / channel["ChannelName"]
-        try:
-            objects.download_prefix(source, folder, decompress=channel.get("CompressionType") == "Gzip")
-        except MissingObjects as error:
-            bucket, _ = split_uri(source)
-            raise StorageError(
-                f'No S3 objects found under S3 URL "{source}" given in input data source. Please ensure that '
-                f"the bucket exists in the selected region ({self._context.arns.region}), that objects exist "
-                f'under that S3 prefix, and that the role "{self._document["RoleArn"]}" has "s3:ListBucket" '
-                f'permissions on bucket "{bucket}".'
-            ) from error
-
-    def _configuration(self) -> dict[str, Any]:
-        mode = self._document["AlgorithmSpecification"]["TrainingInputMode"]
-        instance = self._document["ResourceConfig"]["InstanceType"]
-        channels = {}
-        for channel in self._document.get("InputDataConfig", []):
-            source = channel["DataSource"]["S3DataSource"]
-            settings = {
-                "TrainingInputMode": channel.get("InputMode", mode),
-                "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
-                "RecordWrapperType": channel.get("RecordWrapperType", "None"),
-            }
-            if content_type := channel.get("ContentType"):
-                settings = {"ContentType": content_type, **settings}
-            channels[channel["ChannelName"]] = settings
-        return {
-            "hyperparameters": self._document.get("HyperParameters", {}),
-            "inputdataconfig": channels,
-            "resourceconfig": {
-                "current_host": "algo-1",
-                "current_instance_type": instance,
-                "current_group_name": "homogeneousCluster",
-                "hosts": ["algo-1"],
-                "instance_groups": [
-                    {
-                        "instance_group_name": "homogeneousCluster",
-                        "instance_type": instance,
-                        "hosts": ["algo-1"],
-                    }
-                ],
-                "network_interface_name": "eth0",
-            },
-        }
-
     # --- the container ---
-
-    def _environment(self) -> dict[str, str]:
-        environment: dict[str, str] = {}
-        if not self._document.get("EnableNetworkIsolation"):
-            environment |= self._context.ports.environment(self._document["RoleArn"])
-        environment |= self._document.get("Environment", {})
-        return environment | {
-            "TRAINING_JOB_NAME": self._document["TrainingJobName"],
-            "TRAINING_JOB_ARN": self._document["TrainingJobArn"],
-        }
 
     def _train(self) -> int:
         algorithm = self._document["AlgorithmSpecification"]
-        name = self._document["TrainingJobName"]
-        stream = f"{name}/algo-1-{int(self._context.clock())}"
         command = [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])]
         self._await_libraries(command)
-        container = Container(
-            self._context.image,
-            self._root,
-            command,
-            self._environment(),
-            network=not self._document.get("EnableNetworkIsolation"),
-        )
-        pump = LogPump(
-            container.output,
-            lambda lines: self._context.ports.put_log(LOG_GROUP, stream, lines),
-            clock=self._context.clock,
-            flush_s=self._context.limits.log_flush_s,
-            on_line=self._metrics.read,
-        )
-        pump.start()
-        if self._taken_after_s is not None:
-            self._taken_at = time.monotonic() + self._taken_after_s
-        watcher = threading.Thread(target=self._watch, args=(container,), daemon=True)
-        watcher.start()
-        try:
-            code = self._await(container)
-        finally:
-            container.kill()
-            pump.join()
-            watcher.join()
-            container.close()
+        with contextlib.ExitStack() as ending:
+            network = None
+            if len(self._hosts) > 1:
+                network = SharedNetwork(self._context.image.python, self._hosts[0].names)
+                ending.callback(network.close)
+            for host in self._hosts:
+                ending.callback(host.close)
+                host.start(command, network, self._metrics.read)
+            if self._taken_after_s is not None:
+                self._taken_at = time.monotonic() + self._taken_after_s
+            code = self._await()
         self._push_checkpoints()
         return code
 
@@ -280,40 +205,37 @@ class Job:
         while script_of(command) is not None and not self._context.image.libraries.wait(_LOOK_S):
             self._control.check()
 
-    def _watch(self, container: Container) -> None:
-        container.wait()
-        self._control.wake.set()
-
-    def _await(self, container: Container) -> int:
+    def _await(self) -> int:
+        """Wait for all hosts' ends. One that fails is the job's end, once the others had time to end too."""
         interval = self._context.limits.checkpoint_interval_s if self._checkpoints else float("inf")
         while True:
             until = min(self._control.deadline, self._taken_at)
             timeout = min(until - time.monotonic(), interval, threading.TIMEOUT_MAX)
             self._control.wake.wait(max(timeout, 0.0))
             self._control.wake.clear()
-            if (code := container.wait(0)) is not None:
-                return code
+            codes = [host.code for host in self._hosts]
+            if None not in codes or any(codes):
+                return self._end()
             if self._control.abandon.is_set():
                 raise Interrupted
             if self._control.stop.is_set() or self._control.overran:
-                return self._end(container)
+                for host in self._hosts:
+                    host.terminate()
+                return self._end()
             if time.monotonic() >= self._taken_at:
                 raise InstanceTaken
             self._push_checkpoints()
 
-    def _end(self, container: Container) -> int:
-        """SIGTERM, then SIGKILL after the grace that SageMaker gives."""
-        container.terminate()
+    def _end(self) -> int:
+        """Let hosts end within the grace that SageMaker gives, then SIGKILL. Returns the first bad code."""
         deadline = time.monotonic() + self._context.limits.stop_grace_s
-        while (code := container.wait(0)) is None and time.monotonic() < deadline:
+        while any(host.code is None for host in self._hosts) and time.monotonic() < deadline:
             self._control.wake.wait(min(deadline - time.monotonic(), 1.0))
             self._control.wake.clear()
             if self._control.abandon.is_set():
                 raise Interrupted
-        if code is None:
-            container.kill()
-            code = container.wait(None)
-        return -1 if code is None else code
+        codes = [host.kill() for host in self._hosts]
+        return next(filter(None, codes), 0)
 
     def _push_checkpoints(self) -> None:
         if self._checkpoints is None:
@@ -339,6 +261,8 @@ class Job:
 
     def _upload_folder(self, objects: Objects, folder: str, base: str) -> str | None:
         path = self._root.ml / folder
+        for other in self._hosts[1:]:
+            _gather(other.root.ml / folder, path)
         if not path.is_dir() or not any(True for _ in files_below(path)):
             return None
         name = folder.partition("/")[0]
@@ -356,12 +280,12 @@ class Job:
     def _algorithm_error(self, code: int) -> str:
         if code == _SET_UP_FAILED:
             return "InternalServerError: We encountered an internal error. The container could not be set up."
-        path = self._root.ml / "output" / "failure"
-        text = ""
-        if path.is_file() and not path.is_symlink():
-            with path.open(encoding="utf-8", errors="replace") as file:
-                text = file.read(_FAILURE_CHARACTERS)
-        return f"AlgorithmError: {text}, exit code: {code}"
+        for host in self._hosts:
+            path = host.root.ml / "output" / "failure"
+            if path.is_file() and not path.is_symlink():
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    return f"AlgorithmError: {file.read(_FAILURE_CHARACTERS)}, exit code: {code}"
+        return f"AlgorithmError: , exit code: {code}"
 
     def _finals(self, members: dict[str, Any]) -> dict[str, Any]:
         metrics = self._metrics.final()
@@ -384,3 +308,10 @@ class Job:
         secondary = f"{limit}Exceeded" if overran else "Stopped"
         message = "Training job stopped" + f" because it exceeded {limit}InSeconds" * overran
         return Outcome("Stopped", secondary, message, self._finals(members))
+
+
+def _gather(source: Path, target: Path) -> None:
+    """Add what one host left to what another did, whose files of the same name are replaced."""
+    for name, path in files_below(source) if source.is_dir() else ():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target / name)

@@ -138,11 +138,15 @@ class Objects:
         target.parent.mkdir(parents=True, exist_ok=True)
         self._retrying(fetch)
 
-    def download_prefix(self, uri: str, folder: Path, *, decompress: bool = False) -> int:
+    def download_prefix(
+        self, uri: str, folder: Path, *, decompress: bool = False, shard: tuple[int, int] = (0, 1)
+    ) -> int:
         """Copy what is below a prefix into a folder, as SageMaker lays a channel out.
 
         A file's path is its key after the prefix; an object whose key is the prefix itself keeps its file
-        name. ``decompress`` unpacks gzip objects and drops their ``.gz``. Returns the number of files.
+        name. ``decompress`` unpacks gzip objects and drops their ``.gz``. ``shard`` is which of how many
+        parts of the keys to copy, each the next in turn; the folder may then stay empty. Returns the number
+        of files.
 
         Raises:
             MissingObjects: nothing is below the prefix.
@@ -153,6 +157,7 @@ class Objects:
         if not keys:
             raise MissingObjects(f"No S3 objects found under S3 URL {uri!r}")
         folder.mkdir(parents=True, exist_ok=True)
+        keys = keys[shard[0] :: shard[1]]
         for key in keys:
             relative = _relative(key, prefix)
             if decompress and relative.name.endswith(".gz"):

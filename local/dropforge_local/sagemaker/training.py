@@ -41,7 +41,7 @@ class TrainingJobs:
 
     def create(self, request: dict[str, Any], capacity_error: str | None = None) -> dict[str, Any]:
         """CreateTrainingJob: the job runs in a thread of its own."""
-        check_executable(request)
+        check_executable(request, self._context.image)
         check_isolation(self._context, request.get("EnableNetworkIsolation"))
         name = request["TrainingJobName"]
         arn = self._context.arns.of(KIND, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.context import check_image
 from dropforge_local.sagemaker.errors import unsupported, validation
 
@@ -23,7 +24,7 @@ _REFUSED = (
 DEFAULT_MAX_RUNTIME_S = 86_400  # SageMaker's default of MaxRuntimeInSeconds
 
 
-def check_executable(request: dict[str, Any]) -> None:
+def check_executable(request: dict[str, Any], image: Image) -> None:
     """Refuse a CreateTrainingJob request that this host would have to pretend to carry out.
 
     Raises:
@@ -43,8 +44,8 @@ def check_executable(request: dict[str, Any]) -> None:
         raise unsupported("ResourceConfig.InstanceGroups")
     if resources.get("InstanceType") is None:
         raise validation("ResourceConfig.InstanceType is required.")
-    if resources.get("InstanceCount", 1) != 1:
-        raise unsupported("distributed training: ResourceConfig.InstanceCount must be 1")
+    if resources.get("InstanceCount", 1) > 1:
+        _check_several(request, image)
     names = [channel["ChannelName"] for channel in request.get("InputDataConfig", [])]
     if len(set(names)) != len(names):
         raise validation("Channel names in InputDataConfig must be unique.")
@@ -57,6 +58,17 @@ def check_executable(request: dict[str, Any]) -> None:
     for variable, value in request.get("Environment", {}).items():
         if "\0" in variable or "\0" in value:
             raise validation(f"The environment variable {variable!r} holds a null character.")
+
+
+def _check_several(request: dict[str, Any], image: Image) -> None:
+    """Several instances are containers that share a network of their own, and nothing else."""
+    several = "several training instances (ResourceConfig.InstanceCount)"
+    if not image.namespaces:
+        raise unsupported(f"{several} on a machine that gives ordinary users no namespaces")
+    if not request.get("EnableNetworkIsolation"):
+        raise unsupported(f"{several} without EnableNetworkIsolation")
+    if request.get("CheckpointConfig"):
+        raise unsupported(f"{several} with CheckpointConfig")
 
 
 def _check_spot(request: dict[str, Any]) -> None:

@@ -498,7 +498,6 @@ def test_unreachable_log_service_does_not_fail_the_job(
         ({"AlgorithmSpecification.TrainingImage": "mine:latest"}, "cannot run container images"),
         ({"AlgorithmSpecification.ContainerEntrypoint": None}, "ContainerEntrypoint"),
         ({"AlgorithmSpecification.TrainingInputMode": "Pipe"}, "TrainingInputMode Pipe"),
-        ({"ResourceConfig.InstanceCount": 2}, "InstanceCount must be 1"),
         (
             {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "("}]},
             "regular expression of metric a is invalid",
