@@ -6,7 +6,7 @@ An estimator has one if it is a HistGradientBoostingClassifier or -Regressor, or
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,7 @@ def boosted_form(
     link = LINKS.get(type(estimator._loss.link).__name__)
     if link is None:
         raise NotCompilable(f"the link {type(estimator._loss.link).__name__} is unknown")
-    ensemble = _Ensemble(estimator)
+    ensemble = _Histograms(estimator)
     form = ensemble.form(np.arange(estimator.n_features_in_) if columns is None else columns)
     classes = None
     if isinstance(estimator, HistGradientBoostingClassifier):
@@ -134,44 +134,45 @@ def boosted_form(
     return Compiled(form, link, classes)
 
 
-class _Ensemble:
-    """The trees of a fitted estimator, and where the values of its columns are split."""
+class Ensemble:
+    """The trees of a fitted estimator, and where the values of its columns are split.
 
-    def __init__(self, estimator: Any) -> None:
-        iterations = estimator._predictors
-        self.trees = [iteration[k] for k in range(len(iterations[0])) for iteration in iterations]
-        self.baseline = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(-1)
-        self.leaves = max(int(tree.nodes["is_leaf"].sum()) for tree in self.trees)
-        known_bits, self._known_row = estimator._bin_mapper.make_known_categories_bitsets()
-        self._known_bits = known_bits
-        self.sources, self.codes = _inputs(estimator)
-        used = [tree.nodes["feature_idx"][tree.nodes["is_leaf"] == 0] for tree in self.trees]
-        self.features = np.unique(np.concatenate(used)).astype(np.int64)
-        self.categorical = np.array([feature in self.codes for feature in self.features.tolist()], dtype=bool)
-        self.edges = [self._edges(feature) for feature in self.features.tolist()]
+    Attributes:
+        trees: class after class, within it in the order of boosting. Each has ``nodes``: of every node
+            ``is_leaf``, ``left``, ``right``, ``value`` and ``count``.
+        baseline: float64 (k,), what the sum starts at.
+        features: int64 (c,), the features that some node tests, numbered as its trees do.
+        sources: the estimator's column of each feature.
+        categorical: bool (c,).
+        edges: per feature, see `TreeForm`.
+    """
 
-    def _edges(self, feature: int) -> NDArray[np.float64]:
-        if feature in self.codes:
-            return np.asarray(self.codes[feature], dtype=np.float64)
-        thresholds = [
-            tree.nodes["num_threshold"][(tree.nodes["is_leaf"] == 0) & (tree.nodes["feature_idx"] == feature)]
-            for tree in self.trees
-        ]
-        return np.unique(np.concatenate(thresholds))
+    trees: Sequence[Any]
+    baseline: NDArray[np.float64]
+    features: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    categorical: NDArray[np.bool_]
+    edges: Sequence[NDArray[np.float64]]
+
+    def rows_to_the_right(self, tree: Any, node: int, first_rows: Mapping[int, int]) -> list[int]:
+        """Return the table rows from which on (numeric) or in which (others) the node goes right."""
+        raise NotImplementedError
 
     def form(self, columns: NDArray[np.intp]) -> TreeForm:
+        """Make the form, whose columns are those places of the estimator's columns."""
+        most_leaves = max(int(np.count_nonzero(tree.nodes["is_leaf"])) for tree in self.trees)
         counts = np.array([len(edges) for edges in self.edges], dtype=np.int64)
-        bits = 32 if self.leaves <= 32 else 64
-        words = -(-self.leaves // bits)
+        bits = 32 if most_leaves <= 32 else 64
+        words = -(-most_leaves // bits)
         rows = bin_counts(counts, self.categorical)
         table_bytes = int(rows.sum()) * len(self.trees) * words * bits // 8
         if table_bytes > MAXIMUM_TABLE_BYTES:
             raise NotCompilable(
-                f"{len(self.trees)} trees of up to {self.leaves} leaves would take {table_bytes >> 20} MiB "
+                f"{len(self.trees)} trees of up to {most_leaves} leaves would take {table_bytes >> 20} MiB "
                 f"as tables, more than {MAXIMUM_TABLE_BYTES >> 20}"
             )
         first_rows = dict(zip(self.features.tolist(), (np.cumsum(rows) - rows).tolist(), strict=True))
-        values = np.zeros((len(self.trees), self.leaves))
+        values = np.zeros((len(self.trees), most_leaves))
         covers = np.zeros(values.shape, dtype=np.int64)
         cuts: list[tuple[int, int, int]] = []
         for number, tree in enumerate(self.trees):
@@ -179,7 +180,7 @@ class _Ensemble:
             values[number, : len(leaves)] = tree.nodes["value"][leaves]
             covers[number, : len(leaves)] = tree.nodes["count"][leaves]
             for node, (begin, end) in spans.items():
-                right = self._rows_to_the_right(tree, node, first_rows)
+                right = self.rows_to_the_right(tree, node, first_rows)
                 masks = [(number * words + word, mask) for word, mask in _masks(begin, end, bits)]
                 cuts += [(row, word, mask) for row in right for word, mask in masks]
         return TreeForm(
@@ -195,8 +196,31 @@ class _Ensemble:
             leaf_covers=covers,
         )
 
-    def _rows_to_the_right(self, tree: Any, node: int, first_rows: dict[int, int]) -> list[int]:
-        """Return the table rows from which on (numeric) or in which (others) the node goes right."""
+
+class _Histograms(Ensemble):
+    """The trees of scikit-learn's histogram boosting."""
+
+    def __init__(self, estimator: Any) -> None:
+        iterations = estimator._predictors
+        self.trees = [iteration[k] for k in range(len(iterations[0])) for iteration in iterations]
+        self.baseline = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(-1)
+        self._known_bits, self._known_row = estimator._bin_mapper.make_known_categories_bitsets()
+        self.sources, self.codes = _inputs(estimator)
+        used = [tree.nodes["feature_idx"][tree.nodes["is_leaf"] == 0] for tree in self.trees]
+        self.features = np.unique(np.concatenate(used)).astype(np.int64)
+        self.categorical = np.array([feature in self.codes for feature in self.features.tolist()], dtype=bool)
+        self.edges = [self._edges(feature) for feature in self.features.tolist()]
+
+    def _edges(self, feature: int) -> NDArray[np.float64]:
+        if feature in self.codes:
+            return np.asarray(self.codes[feature], dtype=np.float64)
+        thresholds = [
+            tree.nodes["num_threshold"][(tree.nodes["is_leaf"] == 0) & (tree.nodes["feature_idx"] == feature)]
+            for tree in self.trees
+        ]
+        return np.unique(np.concatenate(thresholds))
+
+    def rows_to_the_right(self, tree: Any, node: int, first_rows: Mapping[int, int]) -> list[int]:
         test = tree.nodes[node]
         feature = int(test["feature_idx"])
         place = int(np.searchsorted(self.features, feature))

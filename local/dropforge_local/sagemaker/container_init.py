@@ -2,11 +2,11 @@
 
 Run as a script by ``container.py``, with nothing but the standard library: ``container_init.py <json>``.
 The JSON names ``root`` (the private folder, holding ``opt/ml``), ``cwd``, ``argv``, ``lifeline`` (a file
-descriptor), ``namespaces`` and ``network``. Where it names ``shared``, the descriptors of a user and a network
-namespace that were made before, the container joins those, and ``root`` has a file ``hosts`` in place of
-``/etc/hosts``. The environment is the container's. Where it names ``script``,
-this process was forked from one that has loaded libraries: the entrypoint is that script, ``argv`` the
-command that a new interpreter would have been given, and the child runs the script itself.
+descriptor), ``namespaces`` and ``network``. Where it names ``shared``, the descriptors of a user and a
+network namespace that were made before, the container joins those, and ``root`` has a file ``hosts`` in place
+of ``/etc/hosts``. The environment is the container's. Where it names ``script``, this process was forked from
+one that has loaded libraries: the entrypoint is that script, ``argv`` the command that a new interpreter
+would have been given, and the child runs the script itself.
 
 The process enters a user and a mount namespace of its own, where ``/opt/ml`` is the private folder and the
 rest of ``/opt`` stays visible; nothing outside ``root`` is written for it. Where the kernel refuses that (in
