@@ -69,7 +69,9 @@ def measure(folder: Path, rows: int, rounds: int, peers: list[str]) -> Measured:
         commands,
         rounds,
         lambda name: run(commands[name], [0], tree=before if name == BEFORE else ROOT),
-        lambda name, one: f"{name:<26} {one['cpu_seconds']:7.3f} s CPU  {one['memory_mb']:6.0f} MB",
+        lambda name, one: (
+            f"{name:<26} {one['cpu_seconds']:7.3f} s CPU  {one['memory_mb']:6.0f} MB  {one.get('tests', '')}"
+        ),
     )
     if found[OURS][0]["drifted"] != found[BEFORE][0]["drifted"]:
         raise RuntimeError(f"not the same work: {found[OURS][0]}, {found[BEFORE][0]}")

@@ -21,7 +21,7 @@ Measured = dict[str, list[dict[str, Any]]]
 PACKAGES = {
     "pandas": ("pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
     "polars": ("polars==1.35.2", "numpy==2.3.5"),
-    "evidently": ("evidently==0.7.15", "numpy<2.2", "pandas<3", "scipy<1.16", "pyarrow==22.0.0"),
+    "evidently": ("evidently==0.7.23", "numpy==2.3.5", "pandas==2.3.3", "scipy==1.16.3", "pyarrow==22.0.0"),
     "scipy": ("scipy==1.16.3", "pandas==2.3.3", "numpy==2.3.5", "pyarrow==22.0.0"),
     "river": ("river==0.26.1", "narwhals==2.29.0", "scipy==1.16.3", "numpy==2.3.5"),
     "mlflow": ("mlflow==3.17.2", "scikit-learn==1.9.0", "pandas==2.2.3", "joblib==1.5.3"),

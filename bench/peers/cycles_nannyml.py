@@ -15,21 +15,22 @@ ROWS = 300
 
 
 def main(folder: Path) -> None:
-    """Print ``{"any": share of windows with any alert}``."""
+    """Print ``{"any": share of windows with any alert, "tests": its methods}``."""
     base = pd.read_parquet(folder / "training.parquet")
     windows = [pd.read_parquet(path) for path in sorted(folder.glob("window-*.parquet"))]
     calculator = UnivariateDriftCalculator(
         column_names=[*NUMERIC, *CATEGORICAL], treat_as_categorical=list(CATEGORICAL), chunk_size=ROWS
     )
     calculator.fit(base)
-    drifted = 0
+    drifted, tests = 0, ""
     for window in windows:
         found = calculator.calculate(window).to_df()
         alerts = found.loc[:, [each[-1] == "alert" for each in found.columns]]
         drifted += bool(
             alerts.iloc[-len(found) :][found["chunk", "chunk", "period"] == "analysis"].to_numpy().any()
         )
-    print(json.dumps({"any": drifted / len(windows)}))
+        tests = ", ".join(sorted({each[1] for each in found.columns} - {"chunk"}))
+    print(json.dumps({"any": drifted / len(windows), "tests": tests}))
 
 
 if __name__ == "__main__":

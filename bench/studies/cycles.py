@@ -16,6 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,9 +53,10 @@ SPREAD = {"uniform": 0.289, "heavy": 1.5, "bimodal": 2.65, "count_large": 6.3}
 ROWS, TRAINED, SHIFT, POWER, PSI_LIMIT = 300, 20_000, 0.5, 0.90, 0.1
 OURS, PLAIN, PSI, FOUND = "ours", "without phases", "PSI > 0.1", "power"
 PEERS = {
-    f"Evidently {EVIDENTLY}, any column": "evidently",
-    f"NannyML {PACKAGES['nannyml'][0].partition('==')[2]}, any column": "nannyml",
+    f"Evidently {EVIDENTLY}": "evidently",
+    f"NannyML {PACKAGES['nannyml'][0].partition('==')[2]}": "nannyml",
 }
+WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -170,33 +172,42 @@ def hours_after(world: World, count: int) -> Iterator[datetime]:
         at += step
 
 
-def measure(case: Case, windows: int, worlds: int, others: int, seed: int) -> dict[str, float]:
-    """Return shares of windows called drifted: ours, and of some without phases, by the PSI rule, and with a
-    shift on top (power)."""
-    policy, each = WatchPolicy(seed=seed), windows // worlds
+def of_world(kind: int, number: int, windows: int, step: int, seed: int) -> dict[str, tuple[int, int]]:
+    """Judge windows of one world of a case; returns how many were called drifted, of how many: by ours, and
+    of every `step`-th window without phases, by the PSI rule, and with a shift on top (power)."""
+    case, policy = CASES[kind], WatchPolicy(seed=seed)
+    world = World.of(case, [seed, number])
+    hits, compared = dict.fromkeys((OURS, FOUND, PLAIN, PSI), 0), 0
+    for place, at in enumerate(hours_after(world, windows)):
+        rows = world.window(at)
+        hits[OURS] += world.judged(at, rows, policy, with_phase=True)
+        if place % step == 0:
+            compared += 1
+            hits[PLAIN] += world.judged(at, rows, policy, with_phase=False)
+            hits[PSI] += largest_psi(world.training, rows) > PSI_LIMIT
+            shifted = moved(world.rng, ROWS, case.moved(at))
+            shifted["normal_1"] = shifted["normal_1"] + SHIFT
+            hits[FOUND] += world.judged(at, shifted, policy, with_phase=True)
+    return {name: (count, windows if name == OURS else compared) for name, count in hits.items()}
+
+
+def measure(
+    kind: int, windows: int, worlds: int, others: int, seed: int, pool: ProcessPoolExecutor
+) -> dict[str, float]:
+    """Return shares of windows called drifted, over so many worlds."""
     step = max(1, windows // others)
-    hits, compared = dict.fromkeys((OURS, PLAIN, PSI, FOUND), 0), 0
-    for number in range(worlds):
-        world = World.of(case, [seed, number])
-        for place, at in enumerate(hours_after(world, each)):
-            rows = world.window(at)
-            hits[OURS] += world.judged(at, rows, policy, with_phase=True)
-            if place % step == 0:
-                compared += 1
-                hits[PLAIN] += world.judged(at, rows, policy, with_phase=False)
-                hits[PSI] += largest_psi(world.training, rows) > PSI_LIMIT
-                shifted = moved(world.rng, ROWS, case.moved(at))
-                shifted["normal_1"] = shifted["normal_1"] + SHIFT
-                hits[FOUND] += world.judged(at, shifted, policy, with_phase=True)
+    waiting = [pool.submit(of_world, kind, number, windows // worlds, step, seed) for number in range(worlds)]
+    found = [each.result() for each in waiting]
     return {
-        name: count / (worlds * each if name == OURS else max(compared, 1)) for name, count in hits.items()
+        name: sum(each[name][0] for each in found) / sum(each[name][1] for each in found) for name in found[0]
     }
 
 
-def peers(case: Case, windows: int, seed: int) -> dict[str, float | str]:
-    """Give peers windows of one world; return the share in which any column is called drifted, or why not."""
+def peers(case: Case, windows: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Give peers windows of one world; return the share in which ``any`` column is called drifted and the
+    ``tests`` that say so, or what the peer ``failed`` with."""
     world = World.of(case, [seed, 0])
-    found: dict[str, float | str] = {}
+    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         _write(Path(folder) / "training.parquet", world.training)
         for number, at in enumerate(hours_after(world, windows)):
@@ -208,9 +219,9 @@ def peers(case: Case, windows: int, seed: int) -> dict[str, float | str]:
                 command = [python_of(peer), "-m", f"bench.peers.cycles_{peer}", folder]
                 found[name] = run(
                     command, os.sched_getaffinity(0), {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
-                )["any"]
+                )
             except RuntimeError as error:
-                found[name] = str(error).splitlines()[-1]
+                found[name] = {"failed": str(error).splitlines()[-1]}
     return found
 
 
@@ -231,28 +242,33 @@ def main(arguments: list[str]) -> int:
     rate = WatchPolicy().false_alarm_rate
     bound = allowed(rate, options.windows)
     print(
-        f"windows called drifted, of {options.windows} without drift; ours may reach {bound:.2%}. Power: ",
-        end="",
+        f"windows called drifted, of {options.windows:,} without drift; ours may reach {bound:.2%}. {FOUND}: "
+        f"{SHIFT} sd in one column on top, n = {ROWS}; the other rules: of {options.others}, peers of "
+        f"{options.peer_windows}, where any column drifts"
     )
-    print(f"{SHIFT} sd in one column on top, n = {ROWS}, of {options.others}")
-    results = []
-    for case in (CASES[number] for number in options.cases):
-        started = time.perf_counter()
-        found = measure(case, options.windows, options.worlds, options.others, options.seed)
-        theirs = peers(case, options.peer_windows, options.seed) if options.peer_windows else {}
-        met = found[OURS] <= bound and found[FOUND] >= POWER
-        told = {**{name: found[name] for name in (OURS, FOUND, PLAIN, PSI)}, **theirs}
-        line = "  ".join(f"{n} {v if isinstance(v, str) else format(v, '.2%')}" for n, v in told.items())
-        print(
-            f"{case.name:<30} {line}  {'' if met else 'MISSED '}({time.perf_counter() - started:.0f} s)",
-            flush=True,
-        )
-        goals = f"ours <= {bound:.4f}", f">= {POWER}"
-        others = {peer: v for peer, v in told.items() if peer not in (OURS, FOUND) and not isinstance(v, str)}
-        for peer, value in others.items():
-            ratio, false = found[OURS] / value if value else None, found[OURS] <= bound
-            name = f"false alarms, {case.name}"
-            results.append(Result(name, found[OURS], peer, value, ratio, goals[0], false))
-        name = f"power on top of {case.name}"
-        results.append(Result(name, found[FOUND], None, None, None, goals[1], found[FOUND] >= POWER))
+    heads = [OURS, FOUND, PLAIN, PSI, *(PEERS if options.peer_windows else ())]
+    print("  ".join([f"{'traffic':<30}", *(f"{head:>{WIDTH}}" for head in heads)]))
+    results: list[Result] = []
+    tests: dict[str, str] = {}
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        for kind in options.cases:
+            case = CASES[kind]
+            started = time.perf_counter()
+            found = measure(kind, options.windows, options.worlds, options.others, options.seed, pool)
+            theirs = peers(case, options.peer_windows, options.seed) if options.peer_windows else {}
+            told = {**found, **{name: each["any"] for name, each in theirs.items() if "any" in each}}
+            tests |= {name: each.get("tests") or f"failed: {each['failed']}" for name, each in theirs.items()}
+            cells = [f"{told[head]:>{WIDTH}.2%}" if head in told else f"{'–':>{WIDTH}}" for head in heads]
+            false, power = told[OURS] <= bound, told[FOUND] >= POWER
+            missed = "" if false and power else "  MISSED"
+            took = time.perf_counter() - started
+            print("  ".join([f"{case.name:<30}", *cells]) + f"{missed}  ({took:.0f} s)", flush=True)
+            for peer in told.keys() - {OURS, FOUND}:
+                ratio = told[OURS] / told[peer] if told[peer] else None
+                name, goal = f"false alarms, {case.name}", f"ours <= {bound:.4f}"
+                results.append(Result(name, told[OURS], peer, told[peer], ratio, goal, false))
+            name = f"power on top of {case.name}"
+            results.append(Result(name, told[FOUND], None, None, None, f">= {POWER}", power))
+    for name, ran in tests.items():
+        print(f"{name}, by its own report: {ran}")
     return kept(results)

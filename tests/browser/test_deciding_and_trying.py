@@ -228,6 +228,30 @@ def test_shifted_traffic_shows_as_drift_of_its_column(desk: Desk, stack: Stack, 
     expect(page.get_by_role("row", name=re.compile("^Drift "))).to_be_visible()
 
 
+# As on a busy machine: what should happen a moment later doesn't, until it is let.
+_HOLD_MOMENTS = """() => {
+    const real = window.setTimeout, held = [];
+    window.setTimeout = (f, ms, ...given) => ms ? real(f, ms, ...given) : held.push(() => f(...given));
+    window.letGo = () => { window.setTimeout = real; held.forEach((each) => each()); };
+}"""
+
+
+def test_a_chart_that_goes_before_it_is_drawn_fails_nothing(desk: Desk, stack: Stack, data: Path):
+    stack.live_or_first(data)
+    watched_hour(stack, rows_of(data, stack, 70), 4)
+    page = desk.open("/drift", ready=".chart svg")
+    page.evaluate(_HOLD_MOMENTS)
+    choose(page, "30 days")
+    expect(page.get_by_text("30 days ago")).to_be_visible()
+    expect(page.locator(".chart > div").first).to_be_attached()
+    assert page.locator(".chart svg").count() == 0
+    choose(page, "7 days")
+    expect(page.get_by_text("7 days ago")).to_be_visible()
+    page.evaluate("() => window.letGo()")
+    expect(page.locator(".chart svg").first).to_be_visible()
+    assert desk.complaints == []
+
+
 def test_these_pages_fit_the_screen_and_have_no_serious_barrier(desk: Desk, stack: Stack, data: Path):
     live = stack.live_or_first(data)
     pages = (

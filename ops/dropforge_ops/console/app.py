@@ -40,6 +40,7 @@ def create_app(context: Context) -> FastAPI:
     nicegui_app.on_page_exception(shell.draw_unexpected)
     # What is sent shows its own progress, by name; Quasar would add a bar without one.
     nicegui_app.config.quasar_config["loadingBar"]["skipHijack"] = True
+    nicegui_app.config.vue_config_script += "app.mixin(dropforge.lateChart);"
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     context.drops.register(application)
     downloads.register(application, context.target)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -134,3 +135,12 @@ def test_false_alarms_by_chance_agree_with_counting_them():
     last_three = hit[2:].astype(int) + hit[1:-1] + hit[:-2]
     share = float((hit[2:] & (last_three >= 2)).mean())
     assert 1 / share == pytest.approx(false_alarm_windows(0.1, 2, 3), rel=0.05)
+
+
+def test_the_schedules_windows_tell_how_long_a_window_is(world):
+    _, reports = history(world)
+    found = reports.between(START, START + timedelta(hours=6))
+    assert found.scheduled_hours == 1
+    at_once = replace(found.latest, start=found.latest.end - timedelta(seconds=7))
+    assert replace(found, windows=(*found.windows, at_once)).scheduled_hours == 1
+    assert replace(found, windows=(at_once,)).scheduled_hours is None

@@ -162,7 +162,7 @@ def _show(view: _View, found: _Found) -> None:
     with grid():
         _draw_now(history, newest)
         _draw_quality_now(newest)
-        _draw_setting(newest)
+        _draw_setting(history, newest)
     if history.latest is None:
         empty_state(
             "Too few predictions to compare",
@@ -188,6 +188,7 @@ def _show(view: _View, found: _Found) -> None:
 
 
 def _draw_now(history: History, newest: Window) -> None:
+    drifted, shown = sum(each.verdict == "drifted" for each in history.windows), len(history.windows)
     with card("Newest window"):
         with html.div().classes("inline"):
             chip(newest.verdict.replace("_", " "), _VERDICTS.get(newest.verdict, "mute"))
@@ -202,9 +203,7 @@ def _draw_now(history: History, newest: Window) -> None:
                 "compared with": newest.compared_with,
                 "together": _together(newest),
                 "drift alarm": None if alarm is None else alarm_in_words(alarm),
-                "drifted before": f"{sum(bool(each.drifted) for each in history.windows)} of "
-                f"{len(history.windows)} "
-                "windows shown",
+                "drifted so far": f"{drifted} of {shown:,} window{'' if shown == 1 else 's'} shown",
             }
         )
 
@@ -308,11 +307,11 @@ def _draw_examples(each: FailingSlice) -> None:
         html.div(identifier).classes("hint")
 
 
-def _draw_setting(newest: Window) -> None:
-    hours = (newest.end - newest.start).total_seconds() / 3600
+def _draw_setting(history: History, newest: Window) -> None:
+    latest = history.latest
+    watched = 0 if latest is None else len(latest.columns) + latest.further_columns
     with card("How often it rings for nothing"):
-        watched = max(1, len(newest.columns) + newest.further_columns)
-        html.p(false_alarms_in_words(newest.policy, 24 / hours, watched))
+        html.p(false_alarms_in_words(newest.policy, history.scheduled_hours, watched))
         html.p(
             "Set by FalseAlarmRate, WindowsToAlarm and WindowsConsidered when the stack is deployed."
         ).classes("dim")

@@ -22,6 +22,8 @@ MOST_WINDOWS: Final = 750
 FARTHEST: Final = 16.0
 """Where a column's distance from chance ends: beyond it p-values are rounding errors."""
 
+_HOUR: Final = timedelta(hours=1)
+
 # As many as boto3's connection pool holds.
 _READERS: Final = 10
 # Twice what a page shows, so that those which fall out of the span make room, not those that are shown.
@@ -174,6 +176,15 @@ class History:
         """The newest window in which there was something to compare."""
         return next((each for each in reversed(self.windows) if each.columns), None)
 
+    @property
+    def scheduled_hours(self) -> float | None:
+        """How long the newest of the schedule's windows is, in hours; None where there is none.
+
+        Those of files and those that were watched at once aren't of whole hours.
+        """
+        lengths = ((each.end - each.start) / _HOUR for each in reversed(self.windows))
+        return next((hours for hours in lengths if hours >= 1 and hours.is_integer()), None)
+
     def names(self) -> list[str]:
         """Every column that was watched: those that drifted in the newest window first, then by name."""
         latest = self.latest
@@ -231,7 +242,7 @@ class WatchHistory:
             listed = [each for page in readers.map(self._listed, prefixes) for each in page]
             listed.sort(key=lambda each: _order(each[0]))
             # A day more than asked for is listed at most, so the bound is applied to what counts.
-            wanted = [each for each in listed if start <= _hour_of(each[0]) + timedelta(hours=1)]
+            wanted = [each for each in listed if start <= _hour_of(each[0]) + _HOUR]
             left_out = max(0, len(wanted) - MOST_WINDOWS)
             windows = list(readers.map(self._window, wanted[left_out:]))
         found = [each for each in windows if each is not None and start <= each.start < end]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -113,24 +114,50 @@ STATISTICS = {
 }
 
 
-def false_alarms_in_words(policy: Mapping[str, Any], windows_a_day: float, watched: int) -> str:
+def false_alarms_in_words(policy: Mapping[str, Any], window_hours: float | None, watched: int) -> str:
     """What the setting of the watch means in days.
 
+    Args:
+        window_hours: how long the schedule's windows are; None where none of them is known.
+        watched: how many columns a window compares; 0 where none was compared yet.
+
     >>> policy = {"false_alarm_rate": 0.01, "windows_to_alarm": 2, "windows_considered": 3, "cooldown_s": 60}
-    >>> false_alarms_in_words(policy, 24, 8).split(". ")[2]
+    >>> false_alarms_in_words(policy, 1, 8).split(". ")[2]
     'Were windows independent, chance alone would ring once in 5,025 windows, or 209 days'
+    >>> at_once = {**policy, "windows_to_alarm": 1, "windows_considered": 1, "cooldown_s": 0}
+    >>> false_alarms_in_words(at_once, None, 0).split(". ")[1]
+    'The alarm rings when a window has drifted'
     """
-    rate = float(policy["false_alarm_rate"])
+    rate, cooldown_s = float(policy["false_alarm_rate"]), float(policy["cooldown_s"])
     needed, considered = int(policy["windows_to_alarm"]), int(policy["windows_considered"])
     windows = false_alarm_windows(rate, needed, considered)
+    over = f", over all {watched:,} columns together" if watched > 1 else ""
+    rings = "a window has" if considered == 1 else f"{needed} of the last {considered} windows have"
+    after = f"After an alarm or a deployment it is silent for {_hours_in_words(cooldown_s / 3600)}."
     return (
-        f"A window in which nothing has changed is called drifted with a chance of {rate:.1%} at most, over "
-        f"all {watched} columns together. The alarm rings when {needed} of the last {considered} "
-        "windows have "
-        f"drifted. Were windows independent, chance alone would ring once in {windows:,.0f} windows, or "
-        f"{windows / windows_a_day:,.0f} days. After an alarm or a deployment it is silent for "
-        f"{float(policy['cooldown_s']) / 3600:.3g} hours."
+        f"A window in which nothing has changed is called drifted with a chance of {rate:.1%} at most{over}. "
+        f"The alarm rings when {rings} drifted. Were windows independent, chance alone would ring once in "
+        f"{windows:,.0f} windows"
+        + ("" if window_hours is None else f", or {_hours_in_words(windows * window_hours)}")
+        + (f". {after}" if cooldown_s else ".")
     )
+
+
+def _hours_in_words(hours: float) -> str:
+    """A length of time in the unit in which it is read at a glance.
+
+    >>> [_hours_in_words(each) for each in (1 / 60, 1, 6, 100, 5025, 40_000)]
+    ['1 minute', '1 hour', '6 hours', '4.2 days', '209 days', '4.6 years']
+    """
+    units = (
+        ("minute", 1 / 60, 1.0),
+        ("hour", 1, 48.0),
+        ("day", 24, 24 * 730.0),
+        ("year", 24 * 365.25, math.inf),
+    )
+    unit, length, _ = next(each for each in units if hours < each[2])
+    count = f"{hours / length:,.0f}" if hours >= 10 * length else f"{hours / length:.2g}"
+    return f"{count} {unit}{'' if count == '1' else 's'}"
 
 
 def quality_in_words(quality: Quality | None) -> str:

@@ -50,6 +50,22 @@ const dropforge = {
     document.querySelectorAll("time.moment").forEach(dropforge.tellTime);
     document.querySelectorAll(".lasting").forEach(dropforge.tellLasting);
   },
+
+  // A chart is made a moment after its element, also where the element has gone by then: NiceGUI 3.18 disposes
+  // of what isn't there yet, and not of what comes.
+  lateChart: {
+    beforeUnmount() {
+      if (this.update_chart) this.chart ||= { dispose() {}, isNone: true };
+    },
+    unmounted() {
+      if (!this.chart?.isNone) return;
+      this.chart = undefined;
+      setTimeout(() => {
+        this.resizeObserver?.disconnect();
+        this.chart?.dispose();
+      });
+    },
+  },
 };
 globalThis.dropforge = dropforge;
 
