@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from bench.environments import PACKAGES, python_of, run
 from bench.record import Result, kept
 from bench.studies.baselines import baselines_of
+from bench.studies.chance import processes
 from bench.studies.false_alarms import EVIDENTLY, allowed
 from bench.studies.fixed_rules import largest_psi
 from bench.studies.simulation import Rng, Table, table
@@ -250,7 +251,7 @@ def main(arguments: list[str]) -> int:
     print("  ".join([f"{'traffic':<30}", *(f"{head:>{WIDTH}}" for head in heads)]))
     results: list[Result] = []
     tests: dict[str, str] = {}
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+    with processes() as pool:
         for kind in options.cases:
             case = CASES[kind]
             started = time.perf_counter()
