@@ -48,6 +48,38 @@ if ! python=$(find_python); then
   fi
 fi
 
+# What is installed, and the copy in uv's cache where a file can't be linked.
+NEEDED_MIB=3500
+free_mib=$(df -Pm . | awk 'NR == 2 { print $4 }')
+if [ ! -d .venv ] && [ "${free_mib:-$NEEDED_MIB}" -lt "$NEEDED_MIB" ]; then
+  echo "Set-up needs about $((NEEDED_MIB / 1000)) GB of disk; $free_mib MB are free in $PWD." >&2
+  exit 1
+fi
+if [ -z "${UV_CACHE_DIR:-}" ] && ! mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}/uv" 2>/dev/null; then
+  echo "Your home can't be written, so downloads are kept in .dropforge/cache/uv." >&2
+  export UV_CACHE_DIR=$PWD/.dropforge/cache/uv
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# Run what installs; where it fails, show what it said and say in a line what to do.
+installing() {
+  "$@" 2>"$log" && return
+  cat "$log" >&2
+  if grep -qi "certificate" "$log"; then
+    echo "A proxy's certificate isn't trusted: name its authority's file, SSL_CERT_FILE=/path/to/ca.pem make setup," >&2
+    echo "or take the system's, UV_SYSTEM_CERTS=1 make setup." >&2
+  elif grep -qi "no space left" "$log"; then
+    echo "The disk is full: set-up needs about $((NEEDED_MIB / 1000)) GB, here and in ${UV_CACHE_DIR:-the cache of uv}." >&2
+  elif grep -qiE "permission denied|read-only file system" "$log"; then
+    echo "A folder can't be written: UV_CACHE_DIR=/a/folder of yours moves uv's cache; this checkout has to be yours." >&2
+  elif grep -qiE "dns|connect|timed out|resolve|unreachable|download|retries|fetch" "$log"; then
+    echo "PyPI can't be reached: set HTTPS_PROXY for a proxy, UV_DEFAULT_INDEX and PIP_INDEX_URL for a mirror." >&2
+  fi
+  exit 1
+}
+
 # `sam build` and uv want a real python3.12 first on PATH, not a shim.
 [ -x "$python" ] && PATH="$(dirname "$python"):$PATH"
 if command -v uv >/dev/null 2>&1 && uv --version 2>/dev/null | grep -q "^uv 0\.13\."; then
@@ -66,11 +98,11 @@ else
       echo "Python 3.12 at $python lacks the venv module (Debian: apt install python3.12-venv)." >&2
       exit 1
     fi
-    "${pip[@]}" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+    installing "${pip[@]}" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
   fi
   uv="$tools/bin/uv"
 fi
 
 echo "Installing what uv.lock names …" >&2
-"$uv" sync --quiet --frozen --extra all --python "$python"
+installing "$uv" sync --quiet --frozen --extra all --python "$python"
 lock_digest >"$stamp"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -192,17 +193,80 @@ def run_seconds(run: Run, now: datetime | None = None) -> float:
     return max(0.0, (end - from_iso(run.started_at)).total_seconds())
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """A plain table; cells are text, never markup."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        made.add_column(name, overflow="fold")
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    return made
+@dataclass(frozen=True)
+class FittingTable:
+    """A plain table that breaks no word, whatever room it has.
+
+    Where the columns have not enough of it, those that ``spare`` names go, the first of them first, and a
+    line says so. If that isn't enough either, each row is a paragraph.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Text]]
+    spare: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left_out: list[str] = []
+        shown = list(range(len(self.columns)))
+        while (widths := self._widths(shown, options.max_width)) is None and len(left_out) < len(self.spare):
+            left_out.append(self.spare[len(left_out)])
+            shown = [each for each in shown if self.columns[each] not in left_out]
+        if widths is None:
+            yield from self._paragraphs()
+            return
+        made = Table(box=None, pad_edge=False, header_style="bold")
+        for each, width in zip(shown, widths, strict=True):
+            made.add_column(self.columns[each], width=width, overflow="fold")
+        for row in self.rows:
+            made.add_row(*(row[each] for each in shown))
+        yield made
+        if left_out:
+            yield Text(f"The window is too narrow for: {', '.join(left_out)}.", style="dim")
+
+    def _widths(self, shown: Sequence[int], room: int) -> list[int] | None:
+        """How many characters each column gets; None where a word would have to be broken."""
+        cells = [[Text(self.columns[each]), *(row[each] for row in self.rows)] for each in shown]
+        widest = [max(cell.cell_len for cell in column) for column in cells]
+        least = [
+            max(len(word) for cell in column for word in (cell.plain.split() or [""])) for column in cells
+        ]
+        for place, index in enumerate(shown):
+            if self.columns[index] in self.spare:
+                least[place] = max(least[place], min(widest[place], _READABLE))
+        room -= _GAP * len(shown)
+        if sum(least) > room:
+            return None
+        # What is widest is narrowed first, so that short columns stay in a line.
+        for most in range(max(widest), 0, -1):
+            widths = [max(low, min(high, most)) for low, high in zip(least, widest, strict=True)]
+            if sum(widths) <= room:
+                return widths
+        return least
+
+    def _paragraphs(self) -> Iterator[Table | Text]:
+        for row in self.rows:
+            made = Table.grid(padding=(0, _GAP, 0, 0))
+            made.add_column(style="dim", no_wrap=True)
+            made.add_column(overflow="fold")
+            for name, cell in zip(self.columns, row, strict=True):
+                if cell.plain:
+                    made.add_row(name, cell)
+            yield made
+            yield Text()
 
 
-def runs_table(runs: Sequence[Run]) -> Table:
+_GAP: Final = 2
+_READABLE: Final = 20
+"""A column that can be spared is left out rather than set narrower than this."""
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], spare: Sequence[str] = ()) -> FittingTable:
+    """A plain table; cells are text, never markup. ``spare`` columns are left out where there is no room."""
+    cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    return FittingTable(columns, cells, spare)
+
+
+def runs_table(runs: Sequence[Run]) -> FittingTable:
     """Runs, a line each."""
     return table(
         ["run", "status", "trigger", "files", "metric", "started", "took", "why"],
@@ -219,6 +283,7 @@ def runs_table(runs: Sequence[Run]) -> Table:
             ]
             for run in runs
         ],
+        spare=("why", "files", "trigger", "took"),
     )
 
 

@@ -110,7 +110,7 @@ def test_a_threshold_is_tried_on_the_hold_out_and_changes_nothing(desk: Desk, st
     page.keyboard.press("Home")
     expect(tried.get_by_text("malignant from 0 on")).to_be_visible()
     rows = tried.get_by_label("Confusion of this threshold").locator("tbody tr")
-    expect(rows.nth(1).locator("td").nth(0)).to_have_text("00%")
+    expect(rows.nth(1).locator("td").nth(0)).to_have_text("00 %")
     called = tried.locator(".facts dt", has_text="called so")
     expect(called.locator("xpath=following-sibling::dd[1]")).to_have_text("1,000")
     cost = tried.locator(".facts dt", has_text="cost per 1,000 rows").locator(

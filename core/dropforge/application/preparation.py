@@ -29,6 +29,7 @@ from dropforge.domain.errors import (
     TooManyRejects,
     UnknownPositiveClass,
 )
+from dropforge.domain.figures import percent
 from dropforge.domain.leakage import find_leaks
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.preparing import CheckCounts, ObjectCounts, SplitCounts, Written
@@ -336,8 +337,8 @@ def _too_many(counts: CheckCounts, allowed: float, contract: Contract) -> str:
         reasons.append(f"rule {rule!r} in {where}{expected}: {reason.count} times, for example {examples}")
     labelled = counts.read - counts.unlabelled
     return (
-        f"{counts.rejected} of {labelled} rows ({counts.rejected / labelled:.1%}) break the contract, "
-        f"but maximum_reject_rate is {allowed:.1%}. {'; '.join(reasons)}. Correct the file and drop it "
+        f"{counts.rejected} of {labelled} rows ({percent(counts.rejected / labelled)}) break the contract, "
+        f"but maximum_reject_rate is {percent(allowed)}. {'; '.join(reasons)}. Correct the file and drop it "
         "again; or edit contract/schema.json where its rules are too narrow."
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dropforge.domain.contract import Contract
 from dropforge.domain.drift.baseline import column_of, packed
+from dropforge.domain.figures import percent
 from dropforge.domain.leakage import Leak
 from dropforge.domain.preparing import CheckCounts, Duplicates, SplitCounts, Written
 from dropforge.domain.profile import FORMAT as PROFILE_FORMAT
@@ -78,7 +79,7 @@ class Report:
         twins = None if self.splits is None else self.splits.twin_share
         if twins:
             yield (
-                f"{twins:.0%} of the test rows have an equal among the training rows, because so few "
+                f"{percent(twins)} of the test rows have an equal among the training rows, because so few "
                 "different rows exist; the metrics say how well the model knows such rows, not how it does "
                 "on others."
             )

@@ -17,6 +17,7 @@ from dropforge.domain.errors import (
     TooManyRejects,
     cut,
 )
+from dropforge.domain.figures import percent
 from dropforge.domain.inference import refuse_missing
 from dropforge.domain.instance_rules import listed
 from dropforge.domain.ports import ObjectRef, ObjectStore
@@ -169,7 +170,7 @@ def _refuse_rows(
     if isinstance(error, TooManyRejects) and counts.rejected > allowed * (counts.read - counts.unlabelled):
         raise TooManyRejects(
             f"{counts.rejected} of {counts.read} rows of {ref.uri} break the contract, but "
-            f"maximum_reject_rate is {allowed:.1%}. runs/{request.run_id}/rejected/ has the reasons."
+            f"maximum_reject_rate is {percent(allowed)}. runs/{request.run_id}/rejected/ has the reasons."
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from dropforge.domain.contract import MAXIMUM_CATEGORIES, NO_VALUES, Column, Contract
 from dropforge.domain.errors import InvalidContract
+from dropforge.domain.figures import percent
 from dropforge.domain.format_words import format_in_words
 from dropforge.domain.records import Live, ModelVersion
 
@@ -114,7 +115,7 @@ class ColumnReport:
             return f"written as {written}" if written else ""
         if not self.missing:
             return "none" if not written else f"none of the rows that were kept; written as {written}"
-        return f"{self.missing:,} ({_percent(share)})" + (f", written as {written}" if written else "")
+        return f"{self.missing:,} ({percent(share)})" + (f", written as {written}" if written else "")
 
     @property
     def remark(self) -> str:
@@ -442,7 +443,7 @@ def _differences(now: DataReport, live: DataReport, version: int) -> Iterable[st
     ):
         share, share_before = _share(now.rows, name), _share(live.rows, name)
         if share is not None and share_before is not None and abs(share - share_before) >= _FAR_ROWS:
-            yield f"{_percent(share)} {words}; {_percent(share_before)} in {before}."
+            yield f"{percent(share)} {words}; {percent(share_before)} in {before}."
     was = {each.name: each for each in live.columns}
     present = {each.name for each in now.columns}
     if not was or not present:
@@ -465,7 +466,7 @@ def _column_differences(now: ColumnReport, was: ColumnReport, before: str) -> It
         yield f"{now.name!r} holds {now.read_as}; in {before} {was.read_as}."
     share, share_before = now.missing_share, was.missing_share
     if share is not None and share_before is not None and abs(share - share_before) >= _FAR_MISSING:
-        yield f"{now.name!r} has {_percent(share)} missing values; {_percent(share_before)} in {before}."
+        yield f"{now.name!r} has {percent(share)} missing values; {percent(share_before)} in {before}."
     new = sorted(set(now.spellings) - set(was.spellings))
     if new and was.spellings:
         listed = ", ".join(f"{text!r} ({now.spellings[text]:,})" for text in new[:_SPELLINGS_SHOWN])
@@ -474,10 +475,6 @@ def _column_differences(now: ColumnReport, was: ColumnReport, before: str) -> It
 
 def _share(rows: Mapping[str, int], name: str) -> float | None:
     return rows[name] / rows["read"] if rows.get("read") and name in rows else None
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}" if share == 0 or share >= 0.001 else "less than 0.1%"
 
 
 def _rows(count: int) -> str:

@@ -25,6 +25,19 @@ def figure(value: float | None, *, digits: int = DIGITS, signed: bool = False) -
     return UNDEFINED if value is None or math.isnan(value) else _written(float(value), digits, signed)
 
 
+def percent(share: float) -> str:
+    """Write a share with three significant digits; neither nothing nor everything unless it is that.
+
+    >>> percent(0.4416), percent(0.02), percent(0.00012), percent(0.99999), percent(1)
+    ('44.2 %', '2 %', 'less than 0.1 %', 'more than 99.9 %', '100 %')
+    """
+    if 0 < share < 0.001:
+        return "less than 0.1 %"
+    if 0.9995 <= share < 1:
+        return "more than 99.9 %"
+    return f"{figure(100 * share, digits=3)} %"
+
+
 def told_apart(*values: float | None, signed: bool = False) -> tuple[str, ...]:
     """Write numbers that are read beside each other, so that those which differ look different.
 

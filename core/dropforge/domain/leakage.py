@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dropforge.domain.contract import Contract
+from dropforge.domain.figures import percent
 from dropforge.domain.metrics import Scored
 from dropforge.domain.splitting import SPLITS
 
@@ -234,6 +235,6 @@ def _of_time(name: str, values: Floats, evidence: Evidence, contract: Contract) 
             name,
             "later",
             figure,
-            f"{name!r} is later than {time!r} in {figure:.0%} of the rows: is it known when a prediction "
-            "is asked for?",
+            f"{name!r} is later than {time!r} in {percent(figure)} of the rows: is it known when a "
+            "prediction is asked for?",
         )

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
-from rich.table import Table
 
 from dropforge_ops.errors import UsageError
-from dropforge_ops.render import table
+from dropforge_ops.render import FittingTable, table
 
 LIMIT = typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")
 
@@ -29,7 +28,7 @@ def refuse_unknown_state(state: str | None, states: Sequence[str]) -> None:
         raise UsageError(f"--state is {state!r}; it is one of {', '.join(states)}.")
 
 
-def files_table(rows: Sequence[Sequence[str]]) -> Table:
+def files_table(rows: Sequence[Sequence[str]]) -> FittingTable:
     """A row per file: name, size, when it was written, state, and what there is to say of that."""
     return table(["file", "size", "written", "state", ""], rows)
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from cli_services import FakeCloudWatch, complete, has_a_source, scores_batches
 from cli_stack import CONTRACT, CliStack, keeps_predictions
+from rich.console import Console
 from tests.command_line import invoke
 from typer.main import get_command
 
@@ -24,10 +25,12 @@ from dropforge.domain.drift.silences import Silence, to_json
 from dropforge.domain.moments import iso
 from dropforge.domain.records import ModelVersion, RunStatus
 from dropforge_ops.actions.teardown.tear_down import Teardown
+from dropforge_ops.cli import invocation
 from dropforge_ops.cli.json_documents import DOCUMENTS, ERROR
 from dropforge_ops.cli.main import app
 from dropforge_ops.health import api as api_health
 from dropforge_ops.health import machine
+from dropforge_ops.render import FittingTable
 
 ROOT = Path(__file__).parents[3]
 Prepare = Callable[[CliStack, Path, pytest.MonkeyPatch], None]
@@ -533,3 +536,31 @@ def test_text_json_and_a_wrong_argument(path, call, stack, tmp_path, monkeypatch
     assert document.exit_code == 0, document.stderr
     always, possible = members(path)
     assert always <= document.json.keys() <= possible
+
+
+@pytest.mark.parametrize("path", sorted(CASES))
+def test_in_a_window_of_80_columns_tables_fit_and_no_word_is_broken(path, stack, call, tmp_path, monkeypatch):
+    case = CASES[path]
+    monkeypatch.setattr("dropforge_ops.cli.commands.up.find_root", lambda: tmp_path)
+    case.prepare(stack, tmp_path, monkeypatch)
+    monkeypatch.setattr(invocation, "_WIDTH_WITHOUT_TERMINAL", 80)
+    drawn: list[tuple[str, str]] = []
+    draw = Console.print
+
+    def keep(console: Console, *shown: Any, **options: Any) -> None:
+        if any(isinstance(each, FittingTable) for each in shown):
+            narrow, wide = (Console(width=width, file=io.StringIO()) for width in (80, 1000))
+            for each in (narrow, wide):
+                draw(each, *shown, **options)
+            drawn.append((narrow.file.getvalue(), wide.file.getvalue()))
+        draw(console, *shown, **options)
+
+    monkeypatch.setattr(Console, "print", keep)
+    assert call(case.arguments).exit_code == 0
+    for narrow, wide in drawn:
+        words = wide.split()
+        # What alone is longer than the window is a path or an address.
+        longest = "".join(each for each in words if len(each) > 55)
+        drawn_words = narrow.partition("The window is too narrow for:")[0].split()
+        assert [each for each in drawn_words if each not in words and each not in longest] == []
+        assert max(map(len, narrow.splitlines())) <= 80

@@ -138,7 +138,7 @@ def test_rows_and_columns_are_told_as_they_were_prepared():
     assert age.report.missing_share == 0.25
     assert age.spread == "1 to 9, median 1", "four of its six values are 1"
     assert (sum(age.bars), ward.bars) == (6, (6, 2))
-    assert ward.spread == "a 75%, b 25%"
+    assert ward.spread == "a 75 %, b 25 %"
 
 
 def test_curves_that_were_changed_after_judging_are_not_shown():

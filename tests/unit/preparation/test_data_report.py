@@ -62,7 +62,7 @@ def test_a_churn_table_is_told_column_by_column(name, make, index):
     assert told["comment"][2] == "learned from by its words, how long it is and how often it comes again"
     assert "the index that a tool wrote beside the data" in why[index]
     discount = next(each for each in report.columns if each.name == "discount")
-    assert discount.missing_in_words == "70 (1.0%), written as 'n/a' 70"
+    assert discount.missing_in_words == "70 (1 %), written as 'n/a' 70"
     assert report.told()[:2] == [
         "7,000 rows read, 7,000 kept.",
         "7 of 10 columns are learned from; 2 with values are not used.",
@@ -153,7 +153,7 @@ def changed(before: Column, after: Column, **counts: Any) -> tuple[str, ...]:
             Column("a", "number"),
             Column("a", "number"),
             {"was": 1, "now": 12},
-            "'a' has 12.0% missing values; 1.0% in version 3.",
+            "'a' has 12 % missing values; 1 % in version 3.",
         ),
         (Column("a", "number"), Column("b", "category"), {}, "'b' is new: learned from, categories."),
         (Column("a", "number"), Column("b", "category"), {}, "'a' is gone; it was learned from."),

@@ -323,7 +323,7 @@ def test_words_among_few_numbers_are_categories():
 def test_the_reject_rate_is_inclusive():
     store = prepare(csv_table()).store
     bad = ("bad.csv", csv_table(100, "oops,a,yes\n" * 6))
-    with pytest.raises(TooManyRejects, match=r"6 of 106 rows \(5\.7%\)"):
+    with pytest.raises(TooManyRejects, match=r"6 of 106 rows \(5\.66 %\)"):
         prepare(bad, store=store, run_id="second", maximum_reject_rate=0.056)
     assert prepare(bad, store=store, run_id="third", maximum_reject_rate=6 / 106).prepared.rejected == 6
 

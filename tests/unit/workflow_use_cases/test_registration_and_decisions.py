@@ -161,7 +161,7 @@ def test_reviewers_are_told_what_became_of_the_data_and_the_package_has_it():
         "1 of 2 columns is learned from.",
         "What differs from version 1:",
         "- 60 rows kept; 100 in version 1.",
-        "- 45.5% of the rows rejected; 9.1% in version 1.",
+        "- 45.5 % of the rows rejected; 9.09 % in version 1.",
     ]
     registered = world.registry.registered[registration.model.model_package_arn].request
     assert registered.metadata["data_rows_rejected"] == "50"

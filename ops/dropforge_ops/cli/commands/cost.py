@@ -227,7 +227,9 @@ def prices(invocation: Invocation) -> None:
             ]
             for key, price in found.prices.items()
         ]
-        out.print(table(["price", "USD", "per", "free a month", "known from", "source"], rows))
+        out.print(
+            table(["price", "USD", "per", "free a month", "known from", "source"], rows, spare=("source",))
+        )
         out.print()
         rated = [
             [key, f"{rate.value:.6g}", rate.unit, rate.kind, rate.why] for key, rate in rates.rates.items()
@@ -346,7 +348,7 @@ def _show_bill(bill: Bill, out: Console) -> None:
             "",
         ]
     )
-    out.print(table(["service", "", "quantity", "list", "free tier", ""], rows))
+    out.print(table(["service", "", "quantity", "list", "free tier", "how"], rows, spare=("how",)))
     least, most = bill.usd_range
     if least < most:
         out.print()
@@ -404,7 +406,7 @@ def _gigabytes(value: float) -> str:
 
 
 def _usd(value: float, *, bold: bool = False) -> Text:
-    return Text(f"{_plain_usd(value):>9}", style="bold" if bold else "")
+    return Text(_plain_usd(value), style="bold" if bold else "", justify="right")
 
 
 def _plain_usd(value: float) -> str:

@@ -120,7 +120,8 @@ def _table(found: list[ModelVersion], live: Live | None) -> Any:
         ]
         for each in found
     ]
-    return table(["", "version", "stage", "approval", "metric", "run", "registered", "decision"], rows)
+    columns = ["", "version", "stage", "approval", "metric", "run", "registered", "decision"]
+    return table(columns, rows, spare=("decision", "run", "stage"))
 
 
 def _standing(model: ModelVersion, live: Live | None) -> Text:

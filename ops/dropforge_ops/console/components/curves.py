@@ -8,7 +8,7 @@ from typing import Any, Final
 from nicegui import html
 
 from dropforge.domain.diagnostics import unhelpful
-from dropforge.domain.figures import figure
+from dropforge.domain.figures import figure, percent
 from dropforge_ops.console.components.charts import LEGEND, SERIES, axis, chart, colour
 from dropforge_ops.console.components.intervals import share_bar
 from dropforge_ops.console.reading.wording import signed
@@ -106,7 +106,7 @@ def confusion_table(name: str, confusion: Mapping[str, Any]) -> None:
                             with cell:
                                 html.span(f"{count:,}")
                                 if len(labels) <= _CELLS:
-                                    html.span(f"{share:.0%}").classes("cell-share")
+                                    html.span(percent(share)).classes("cell-share")
 
 
 def residual_charts(residuals: Mapping[str, Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nicegui import html
 
-from dropforge.domain.figures import figure
+from dropforge.domain.figures import figure, percent
 from dropforge_ops.console.components.charts import LEGEND, SERIES, chart, colour
 from dropforge_ops.console.components.curves import line, plane
 from dropforge_ops.console.components.intervals import share_bar
@@ -61,7 +61,7 @@ def draw_tuning(tuning: Mapping[str, Any]) -> None:
             for name, share in sorted(shares.items(), key=lambda each: -each[1]):
                 html.span(name).classes("bars-name")
                 share_bar(share / reach if reach > 0 else 0.0)
-                html.span(f"{share:.0%}").classes("bars-value")
+                html.span(percent(share)).classes("bars-value")
 
 
 def told(tuning: Mapping[str, Any]) -> str:

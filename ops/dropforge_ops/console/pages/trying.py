@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from nicegui import html, ui
 
-from dropforge.domain.figures import figure
+from dropforge.domain.figures import figure, percent
 from dropforge_ops.actions.prediction_api import PredictionApi
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.feedback import empty_state, error_banner, notice
@@ -241,13 +241,13 @@ def _draw_label(form: Form, found: Mapping[str, Any]) -> None:
         for name, share in shares[:10]:
             html.span(str(name)).classes("bars-name")
             share_bar(share)
-            html.span(f"{share:.1%}").classes("bars-value")
+            html.span(percent(share)).classes("bars-value")
     if len(shares) > 10:
         html.p(f"and {len(shares) - 10} more classes").classes("dim")
     base = form.base_rate(label)
-    sentence = f"The model gives {label!r} {found['probabilities'][label]:.1%}"
+    sentence = f"The model gives {label!r} {percent(found['probabilities'][label])}"
     if base is not None:
-        share = f"{base:.1%}"
+        share = percent(base)
         sentence += f"; in training {share} of the rows were {label!r}"
     reason = "The label is the class of the highest probability."
     if found["probabilities"][label] < shares[0][1]:
@@ -260,7 +260,7 @@ def _draw_value(form: Form, value: float) -> None:
     rank = form.rank(value)
     if rank is not None:
         html.p(
-            f"That is at least as much as {form.contract.target} was in {rank:.0%} of the training "
+            f"That is at least as much as {form.contract.target} was in {percent(rank)} of the training "
             "rows, which went "
             f"from {figure(form.target.get('minimum'))} to {figure(form.target.get('maximum'))}."
         ).classes("dim")

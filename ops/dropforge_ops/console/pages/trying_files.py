@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from nicegui import events, html, ui
 
+from dropforge.domain.figures import percent
 from dropforge_ops.console.components.actions import button
 from dropforge_ops.console.components.feedback import error_banner, notice
 from dropforge_ops.console.components.layout import card
@@ -150,7 +151,7 @@ def _answer_columns(form: Form, upload: Upload, answers: Answers) -> list[Column
         columns.append(
             Column(
                 "How sure",
-                lambda row: f"{said(row)['probabilities'][said(row)['label']]:.1%}",
+                lambda row: percent(said(row)["probabilities"][said(row)["label"]]),
                 kind="number",
             )
         )

@@ -11,7 +11,7 @@ from dropforge.domain.data_report import ColumnReport, DataReport
 from dropforge.domain.drift.baseline import column_of
 from dropforge.domain.drift.display import bars_of
 from dropforge.domain.errors import InvalidProfile
-from dropforge.domain.figures import figure
+from dropforge.domain.figures import figure, percent
 from dropforge.domain.profile import median_of
 from dropforge.domain.values import EPOCH, MICROSECOND
 from dropforge.ledger_table.reader import LedgerReader
@@ -89,7 +89,7 @@ def _spread(raw: Mapping[str, Any], count: int) -> str:
         return "no values"
     categories: Sequence[Mapping[str, Any]] = raw.get("categories") or []
     if categories:
-        shown = [f"{each['value']} {_share(each['count'] / count)}" for each in categories[:3]]
+        shown = [f"{each['value']} {percent(each['count'] / count)}" for each in categories[:3]]
         more = int(raw.get("distinct") or 0) - len(shown)
         return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
     if raw.get("minimum") is None or raw.get("mean") is None:
@@ -101,7 +101,3 @@ def _spread(raw: Mapping[str, Any], count: int) -> str:
     return f"{figure(raw['minimum'])} to {figure(raw['maximum'])}" + (
         "" if middle is None else f", median {figure(middle)}"
     )
-
-
-def _share(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.005 else "<1%"

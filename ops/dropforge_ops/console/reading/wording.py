@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dropforge.domain.figures import figure, told_apart
+from dropforge.domain.figures import figure, percent, told_apart
 from dropforge.domain.moments import from_iso
 from dropforge.domain.verdicts import UNDECIDED, Verdict
 from dropforge_ops.console.reading.drift import AlarmWord, Quality, false_alarm_windows
@@ -135,7 +135,7 @@ def false_alarms_in_words(policy: Mapping[str, Any], window_hours: float | None,
     rings = "a window has" if considered == 1 else f"{needed} of the last {considered} windows have"
     after = f"After an alarm or a deployment it is silent for {_hours_in_words(cooldown_s / 3600)}."
     return (
-        f"A window in which nothing has changed is called drifted with a chance of {rate:.1%} at most{over}. "
+        f"A window in which nothing has changed is called drifted with a chance of {percent(rate)} at most{over}. "
         f"The alarm rings when {rings} drifted. Were windows independent, chance alone would ring once in "
         f"{windows:,.0f} windows"
         + ("" if window_hours is None else f", or {_hours_in_words(windows * window_hours)}")
