@@ -135,9 +135,9 @@ def false_alarms_in_words(policy: Mapping[str, Any], window_hours: float | None,
     rings = "a window has" if considered == 1 else f"{needed} of the last {considered} windows have"
     after = f"After an alarm or a deployment it is silent for {_hours_in_words(cooldown_s / 3600)}."
     return (
-        f"A window in which nothing has changed is called drifted with a chance of {percent(rate)} at most{over}. "
-        f"The alarm rings when {rings} drifted. Were windows independent, chance alone would ring once in "
-        f"{windows:,.0f} windows"
+        f"A window in which nothing has changed is called drifted with a chance of {percent(rate)} at "
+        f"most{over}. The alarm rings when {rings} drifted. Were windows independent, chance alone would "
+        f"ring once in {windows:,.0f} windows"
         + ("" if window_hours is None else f", or {_hours_in_words(windows * window_hours)}")
         + (f". {after}" if cooldown_s else ".")
     )
