@@ -18,7 +18,7 @@ WORKERS ?= 4
 # Of the unit tests those that start no process and train nothing; of these those that search no large spaces.
 UNIT := judging handlers workflow_use_cases contract cost console service_adapters
 
-.PHONY: help setup demo up unit test rooms ordinary-user screenshots faults realworld readers bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written newest-ministack
+.PHONY: help setup demo up example unit test rooms ordinary-user screenshots faults realworld readers bench check audit scan sam-local serving-stack record docs format lock build deploy changes smoke stack-drift teardown clean machines machines-are-written newest-ministack
 
 ON_LINUX := demo up test screenshots faults realworld readers bench sam-local serving-stack record ordinary-user
 ifneq ($(filter $(ON_LINUX),$(MAKECMDGOALS)),)
@@ -38,6 +38,10 @@ demo: setup machines-are-written ## go from a dropped file to a prediction on th
 
 up: setup machines-are-written ## keep the same host running; Ctrl-C stops it, its state survives
 	@dropforge up $(ARGS)
+
+example: setup ## write the real table of an example and say how to train on it: make example NAME=text
+	@UV_PROJECT_ENVIRONMENT=.dropforge/examples uv sync --quiet --frozen --only-group examples --no-install-project --python $(BIN)/python
+	@python -m examples $(NAME)
 
 unit: setup ## run the fast tests, in seconds
 	@pytest -q -n 2 -m "not thorough" $(addprefix tests/unit/,$(UNIT))
