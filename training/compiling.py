@@ -6,6 +6,7 @@ An estimator has one if it is a HistGradientBoostingClassifier or -Regressor, or
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +135,7 @@ def boosted_form(
     return Compiled(form, link, classes)
 
 
-class Ensemble:
+class Ensemble(ABC):
     """The trees of a fitted estimator, and where the values of its columns are split.
 
     Attributes:
@@ -154,9 +155,9 @@ class Ensemble:
     categorical: NDArray[np.bool_]
     edges: Sequence[NDArray[np.float64]]
 
+    @abstractmethod
     def rows_to_the_right(self, tree: Any, node: int, first_rows: Mapping[int, int]) -> list[int]:
         """Return the table rows from which on (numeric) or in which (others) the node goes right."""
-        raise NotImplementedError
 
     def form(self, columns: NDArray[np.intp]) -> TreeForm:
         """Make the form, whose columns are those places of the estimator's columns."""
