@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -286,7 +287,8 @@ def _record(item: Item) -> PredictionRecord:
         prediction_id=identifier,
         at=iso(datetime.fromtimestamp(id_time_ms(identifier) / 1000, UTC)),
         model_version=int(item["model_version"]["N"]),
-        inputs=json.loads(item["inputs"]["S"]),
+        # Thousands of records name the same columns: each name is held once.
+        inputs={sys.intern(name): value for name, value in json.loads(item["inputs"]["S"]).items()},
         output=json.loads(item["output"]["S"]),
         latency_ms=float(item["latency_ms"]["N"]),
         outcome=None if outcome is None else json.loads(outcome["S"]),

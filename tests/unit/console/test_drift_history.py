@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +9,7 @@ import pytest
 from tests.unit.console.stored import StoredS3
 from tests.unit.drift.test_watch_model import START, World
 
+from dropforge.domain.moments import iso
 from dropforge_ops.console.reading import drift
 from dropforge_ops.console.reading.drift import WatchHistory, false_alarm_windows, read_alarms, window_of
 
@@ -144,3 +147,59 @@ def test_the_schedules_windows_tell_how_long_a_window_is(world):
     at_once = replace(found.latest, start=found.latest.end - timedelta(seconds=7))
     assert replace(found, windows=(*found.windows, at_once)).scheduled_hours == 1
     assert replace(found, windows=(at_once,)).scheduled_hours is None
+
+
+def wide_report(hour, moved=()):
+    """A report of 2,000 columns: those that moved and some others, other ones each hour, are told in full."""
+    names = [f"a rather long name of a column, number {number:04}" for number in range(2000)]
+    told = [*moved, *names[hour : hour + 200 - len(moved)]]
+    statistics = [
+        {"name": test, "value": 0.1, "baseline": None, "threshold": 0.2, "p_value": 0.5, "share": 0.2}
+        for test in ("kolmogorov_smirnov", "psi", "jensen_shannon", "missing_rate", "out_of_domain_rate")
+    ]
+    columns = [
+        {
+            "name": name,
+            "kind": "feature",
+            "verdict": "drifted" if name in moved else "quiet",
+            "adjusted_p_value": 1e-9 if name in moved else 1.0,
+            "rows": 300,
+            "missing": 0,
+            "statistics": statistics,
+        }
+        for name in told
+    ]
+    start = START + timedelta(hours=hour)
+    return {
+        "format": 1,
+        "window": {"start": iso(start), "end": iso(start + timedelta(hours=1))},
+        "verdict": "drifted" if moved else "quiet",
+        "model": {"version": 1},
+        "rows": 300,
+        "drifted": list(moved),
+        "columns": columns,
+        "further_columns": dict.fromkeys(set(names) - set(told), 1.0),
+        "policy": {"false_alarm_rate": 0.01},
+    }
+
+
+def test_a_month_of_windows_of_two_thousand_columns_is_held_in_bounded_memory():
+    texts = [json.dumps(wide_report(hour)) for hour in range(21)]
+    kept = [window_of("s3://b/k", json.loads(texts[0]))]
+    tracemalloc.start()
+    kept += [window_of("s3://b/k", json.loads(text)) for text in texts[1:]]
+    held = tracemalloc.get_traced_memory()[0] / 20
+    tracemalloc.stop()
+    assert held * drift.MOST_WINDOWS < 300_000_000
+    assert {each.watched for each in kept} == {2000}
+
+
+def test_of_many_columns_those_that_moved_come_first_and_the_others_are_quiet_where_nothing_is_told():
+    moved = "a rather long name of a column, number 1999"
+    windows = [window_of("s3://b/k", wide_report(hour)) for hour in range(4)]
+    windows += [window_of("s3://b/k", wide_report(hour, [moved])) for hour in (4, 5)]
+    found = drift.History(START, START + timedelta(hours=6), tuple(windows))
+    assert found.names()[0] == moved
+    assert found.strip(moved, 6) == [0.0, 0.0, 0.0, 0.0, 9.0, 9.0]
+    assert found.strip("no such column", 6) == [None] * 6
+    assert len(found.names()) == 205

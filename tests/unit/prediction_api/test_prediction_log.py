@@ -262,3 +262,10 @@ def test_pages_of_a_partition_are_thinned_as_they_come(real, dynamodb, monkeypat
     sample = real.window(NOON, NOON + timedelta(hours=1), at_most=50)
     assert sample.is_sample
     assert max(most) <= 50
+
+
+def test_records_of_many_columns_hold_each_name_once(real):
+    made = [record(index=index, **{"a rather long name": 1.5}) for index in range(2)]
+    real.write(made)
+    first, second = (real.get(each.prediction_id) for each in made)
+    assert next(iter(first.inputs)) is next(iter(second.inputs))

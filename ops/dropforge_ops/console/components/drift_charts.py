@@ -74,7 +74,8 @@ def tests_chart(name: str, series: Sequence[tuple[Window, ColumnWindow]]) -> Non
         {
             "xAxis": axis(**_TIME),
             "yAxis": axis("value ÷ threshold", type="value", min=0, nameGap=34),
-            "grid": _GRID,
+            # The names of the tests take two lines.
+            "grid": {**_GRID, "top": 56},
             "tooltip": _tooltip(2),
             "series": [
                 {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,7 +36,6 @@ from dropforge_ops.console.reading.drift import (
     FARTHEST,
     SPANS,
     AlarmState,
-    ColumnWindow,
     Failing,
     FailingSlice,
     History,
@@ -214,7 +212,7 @@ def _drifted_in_words(window: Window) -> str:
     if not window.drifted:
         if window.verdict == "drifted":
             return "No single column, but all of them together"
-        return f"None of {len(window.columns) + window.further_columns:,} columns has drifted"
+        return f"None of {window.watched:,} columns has drifted"
     return listed(window.drifted, 4)
 
 
@@ -309,9 +307,12 @@ def _draw_examples(each: FailingSlice) -> None:
 
 def _draw_setting(history: History, newest: Window) -> None:
     latest = history.latest
-    watched = 0 if latest is None else len(latest.columns) + latest.further_columns
     with card("How often it rings for nothing"):
-        html.p(false_alarms_in_words(newest.policy, history.scheduled_hours, watched))
+        html.p(
+            false_alarms_in_words(
+                newest.policy, history.scheduled_hours, 0 if latest is None else latest.watched
+            )
+        )
         html.p(
             "Set by FalseAlarmRate, WindowsToAlarm and WindowsConsidered when the stack is deployed."
         ).classes("dim")
@@ -320,9 +321,8 @@ def _draw_setting(history: History, newest: Window) -> None:
 def _draw_columns(view: _View, history: History, silenced: Mapping[str, Silence]) -> None:
     latest = history.latest
     assert latest is not None  # noqa: S101 - the caller has looked
-    border = -math.log10(float(latest.policy.get("false_alarm_rate", 0.01)))
+    border = latest.border
     names = history.names()
-    now = {each.name: each for each in latest.columns}
     if view.column not in names:
         view.column = names[0]
     rows: dict[str, html.button] = {}
@@ -340,23 +340,21 @@ def _draw_columns(view: _View, history: History, silenced: Mapping[str, Silence]
         ).classes("dim")
         with html.div().classes("strips").props('role=group aria-label="Columns"'):
             for name in names[:_ROWS_SHOWN]:
-                rows[name] = _draw_row(view, history, name, now.get(name), border, choose, name in silenced)
-        if len(names) > _ROWS_SHOWN:
+                rows[name] = _draw_row(view, history, name, latest, choose, name in silenced)
+        if more := names[_ROWS_SHOWN:_MOST_ROWS]:
             with html.details():
-                html.summary(f"{len(names) - _ROWS_SHOWN} columns that are farther from drifting")
+                html.summary(f"{len(more)} more, farther from drifting")
                 with html.div().classes("strips").props('role=group aria-label="More columns"'):
-                    for name in names[_ROWS_SHOWN:_MOST_ROWS]:
-                        rows[name] = _draw_row(
-                            view, history, name, now.get(name), border, choose, name in silenced
-                        )
-        further = max(0, len(names) - _MOST_ROWS) + latest.further_columns
+                    for name in more:
+                        rows[name] = _draw_row(view, history, name, latest, choose, name in silenced)
+        further = max(len(names), latest.watched) - len(rows)
         if further:
-            html.p(f"{further:,} columns that are still farther from drifting are not drawn.").classes("dim")
+            html.p(f"Still farther from drifting, and not drawn: {further:,}.").classes("dim")
     detail = html.section()
     _draw_detail(view, history, detail, border, silenced)
     if latest.unwatched:
         with html.details():
-            html.summary(f"{len(latest.unwatched)} columns could not be compared")
+            html.summary(f"Could not be compared: {len(latest.unwatched):,}")
             facts(dict(latest.unwatched))
 
 
@@ -364,8 +362,7 @@ def _draw_row(
     view: _View,
     history: History,
     name: str,
-    now: ColumnWindow | None,
-    border: float,
+    latest: Window,
     choose: Callable[[str], None],
     is_silenced: bool,
 ) -> html.button:
@@ -373,16 +370,17 @@ def _draw_row(
         row.props["aria-pressed"] = "true" if name == view.column else "false"
         row.on("click", partial(choose, name))
         html.span(name).classes("strip-name")
-        series = history.series(name)
-        hit = sum(column.drifted for _, column in series)
-        label = f"{name}: drifted in {hit} of {len(series)} windows"
-        strip(history.strip(name, _STRIP_CELLS), border, FARTHEST, label=label)
+        compared = history.distances(name)
+        hit = sum(distance >= window.border for window, distance in compared)
+        label = f"{name}: drifted in {hit} of {len(compared)} windows"
+        strip(history.strip(name, _STRIP_CELLS), latest.border, FARTHEST, label=label)
         if is_silenced:
             chip("silenced", "mute")
-        elif now is None:
+        elif all(window is not latest for window, _ in compared):
             chip("not compared", "mute")
         else:
-            chip("drifted" if now.drifted else "quiet", "bad" if now.drifted else "mute")
+            has_drifted = name in latest.drifted
+            chip("drifted" if has_drifted else "quiet", "bad" if has_drifted else "mute")
     return row
 
 

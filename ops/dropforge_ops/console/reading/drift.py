@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ SPANS: Final[Mapping[str, timedelta]] = {
 """How far back a page can look."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Statistic:
     """One test of a column: its value, and the threshold that chance reaches as rarely as is allowed."""
 
@@ -49,7 +50,7 @@ class Statistic:
     decides: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ColumnWindow:
     """One column in one window."""
 
@@ -126,7 +127,7 @@ class AlarmWord:
 
 @dataclass(frozen=True)
 class Window:
-    """What watching found in one window."""
+    """What watching found in one window. ``further`` names the columns of which it tells no numbers."""
 
     uri: str
     start: datetime
@@ -142,7 +143,7 @@ class Window:
     alarms: Mapping[str, AlarmWord]
     policy: Mapping[str, Any]
     failing: Failing | None = None
-    further_columns: int = 0
+    further: frozenset[str] = frozenset()
     all_drifted: tuple[str, ...] = ()
     phase: str | None = None
     compared_with: str | None = None
@@ -151,6 +152,16 @@ class Window:
     def drifted(self) -> list[str]:
         """Names of the columns that drifted, the least probable first."""
         return list(self.all_drifted)
+
+    @property
+    def watched(self) -> int:
+        """How many columns were compared."""
+        return len(self.columns) + len(self.further)
+
+    @property
+    def border(self) -> float:
+        """The distance from chance at which a column has drifted."""
+        return -math.log10(float(self.policy.get("false_alarm_rate", 0.01)))
 
     @property
     def has_raised(self) -> bool:
@@ -194,16 +205,27 @@ class History:
     def strip(self, name: str, cells: int) -> list[float | None]:
         """The column's greatest distance from chance in each of so many equal parts of the span.
 
-        None where it was not compared.
+        None where it was not compared. Where a window tells no numbers of it, it counts as just drifted or as
+        quiet.
         """
         found: list[float | None] = [None] * cells
-        for window, column in self.series(name):
+        for window, distance in self.distances(name):
             cell = int((window.start - self.start) / (self.end - self.start) * cells)
-            found[cell] = max(found[cell] or 0.0, column.distance)
+            found[cell] = max(found[cell] or 0.0, distance)
         return found
 
+    def distances(self, name: str) -> list[tuple[Window, float]]:
+        """How far from chance the column was, in every window that compared it; in no order."""
+        known = [(window, column.distance) for window, column in self.series(name)]
+        known += [
+            (window, window.border if name in window.all_drifted else 0.0)
+            for window in self.windows
+            if name in window.further
+        ]
+        return known
+
     def series(self, name: str) -> list[tuple[Window, ColumnWindow]]:
-        """One column's windows, the oldest first."""
+        """One column's windows that tell its numbers, the oldest first."""
         return self._by_name.get(name, [])
 
     @cached_property
@@ -312,7 +334,7 @@ def window_of(uri: str, report: Mapping[str, Any]) -> Window | None:
         },
         policy=dict(report.get("policy") or {}),
         failing=None if report.get("failing") is None else _failing(report["failing"]),
-        further_columns=len(report.get("further_columns") or {}),
+        further=frozenset(map(sys.intern, report.get("further_columns") or {})),
         all_drifted=tuple(report.get("drifted") or ()),
         phase=phase_in_words(report.get("phase")),
         compared_with=None if report.get("phase") is None else compared_in_words(report["phase"]),
@@ -368,8 +390,9 @@ def _alarm(names: Mapping[str, str], raw: Mapping[str, Any]) -> AlarmState:
 
 def _column(raw: Mapping[str, Any]) -> ColumnWindow:
     return ColumnWindow(
-        name=str(raw["name"]),
-        kind=str(raw["kind"]),
+        # Hundreds of windows name the same columns and tests: each name is held once.
+        name=sys.intern(str(raw["name"])),
+        kind=sys.intern(str(raw["kind"])),
         drifted=raw["verdict"] == "drifted",
         adjusted_p_value=float(raw["adjusted_p_value"]),
         rows=int(raw["rows"]),
@@ -381,7 +404,7 @@ def _column(raw: Mapping[str, Any]) -> ColumnWindow:
 def _statistics(raw: Iterable[Mapping[str, Any]]) -> Iterable[Statistic]:
     for each in raw:
         yield Statistic(
-            str(each["name"]),
+            sys.intern(str(each["name"])),
             float(each["value"]),
             each.get("baseline"),
             float(each["threshold"]),
