@@ -1,7 +1,7 @@
 """Tries ``model.py`` before it is deployed: a whole training job on a tiny table that is made up.
 
     python training/check_model.py [--contract FILE] [--task TASK] [--hyperparameters JSON]
-                                   [--tuning-trials N]
+                                   [--tuning-trials N] [--instances N]
 
 With a contract the table has its columns. Without one there is a table per task (or of that task alone), and
 a model that is meant for one task passes if it does that one. Exit 1: standard error says what is wrong, with
@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ import numpy as np
 import own_libraries
 import wheels
 from dropforge.domain.contract import GROUP_KEY, ROW_KEY, Column, Contract
-from dropforge.domain.errors import TuningFailed, UnusableEstimator
+from dropforge.domain.errors import NotDistributed, TuningFailed, UnusableEstimator, UnusableLibrary
 from dropforge.domain.hyperparameters import parse_hyperparameters
 from folders import Folders
 
@@ -49,6 +49,9 @@ MISSING = 0.1
 _WORDS = ("early", "late", "fine", "broken", "asked", "again")
 
 CLASSES = {"binary": ("no", "yes"), "multiclass": ("high", "low", "middle"), "regression": None}
+NEVER_USABLE = UnusableEstimator, UnusableLibrary, NotDistributed
+"""What no task excuses."""
+
 MODEL = Path(__file__).resolve().parent / "model.py"
 
 
@@ -158,12 +161,31 @@ def _require_optuna(carried: list[Path]) -> None:
         )
 
 
+def _require_together(contract: Contract, is_pinned: bool, carried: list[Path]) -> None:
+    """Refuse several instances of what one alone can train."""
+    import model  # noqa: PLC0415 - these as `check` does
+    from distributed_boosting import LIGHTGBM  # noqa: PLC0415
+    from fitting import require_peers  # noqa: PLC0415
+    from job import require_shared  # noqa: PLC0415
+
+    if is_pinned:  # the columns that are made up are of every type
+        require_shared(contract, model)
+    estimator = model.build_model(contract, {"metric": "auto", "seed": 0})
+    require_peers(estimator, estimator.fit)
+    if hasattr(model, "BoostedTogether") and "lightgbm" not in own_libraries.versions(carried):
+        raise UnusableLibrary(
+            "TrainingInstanceCount is above 1, and training/requirements.txt lacks LightGBM, by which "
+            f"several instances train. Add the line {LIGHTGBM}, or set TrainingInstanceCount to 1."
+        )
+
+
 def _failures(
-    contracts: list[Contract], hyperparameters: Mapping[str, str]
+    contracts: list[Contract], hyperparameters: Mapping[str, str], together: Callable[[Contract], None]
 ) -> Iterator[tuple[str, BaseException]]:
     for contract in contracts:
         with tempfile.TemporaryDirectory(prefix="check-model-") as folder:
             try:
+                together(contract)
                 check(contract, Path(folder), hyperparameters)
             except (Exception, SystemExit) as raised:
                 yield contract.task, raised
@@ -176,6 +198,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--task", choices=["auto", *CLASSES], default="auto")
     parser.add_argument("--hyperparameters", default="{}")
     parser.add_argument("--tuning-trials", type=float, default=0)
+    parser.add_argument("--instances", type=float, default=1)
     given = parser.parse_args(arguments)
     try:
         hyperparameters = parse_hyperparameters(given.hyperparameters)
@@ -193,9 +216,14 @@ def main(arguments: list[str]) -> int:
         contracts = [Contract.from_json(given.contract.read_bytes())]
     else:
         contracts = [contract_of(task) for task in CLASSES if given.task in ("auto", task)]
-    failures = list(_failures(contracts, hyperparameters))
+
+    def together(contract: Contract) -> None:
+        if given.instances > 1:
+            _require_together(contract, given.contract is not None, carried)
+
+    failures = list(_failures(contracts, hyperparameters, together))
     # A model may be meant for one task; what it returns has to be usable in any that it takes on.
-    is_bad = len(failures) == len(contracts) or any(isinstance(e, UnusableEstimator) for _, e in failures)
+    is_bad = len(failures) == len(contracts) or any(isinstance(e, NEVER_USABLE) for _, e in failures)
     if is_bad:
         tasks: dict[str, list[str]] = {}
         for task, error in failures:

@@ -26,7 +26,8 @@ def chosen_threshold(
     It is chosen by models like that one. Each was fitted on four fifths of these rows and scores the others,
     out of fold: few validation rows say little about a threshold, and all rows together much more. The first
     model's scores of the validation rows alone decide where these are enough, where the estimator stays as
-    it is, and where time splits the rows, since folds would mix the future in. No hold-out row is looked at.
+    it is, where each of several instances has some of the rows, and where time splits the rows, since folds
+    would mix the future in. No hold-out row is looked at.
 
     Args:
         wish: what the threshold is to serve; without it there is none.
@@ -41,7 +42,7 @@ def chosen_threshold(
     code = (contract.classes or ()).index(positive)
     matrix, target = fitting.validation
     enough = min((target == each).sum() for each in (0, 1)) >= ENOUGH_OF_A_CLASS
-    if fitting.is_refitted(first) and not enough and contract.time is None:
+    if fitting.is_refitted(first) and fitting.has_folds and not enough and contract.time is None:
         scores = np.full(len(fitting.target), np.nan)
         for estimator, held_out, rows in fitting.out_of_fold(first, FOLDS, seed):
             predict = inference.predictor_of(estimator, contract)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 import inference
 from dropforge.domain.contract import Contract
-from dropforge.domain.errors import UnusableEstimator
+from dropforge.domain.errors import NotDistributed, UnusableEstimator
 from dropforge.domain.metric_registry import metric_line
 from dropforge.domain.metrics import Scored
+from peers import Peers
 from raw_columns import rows_of
 
 STREAMED_ROWS = 100_000
@@ -43,6 +44,8 @@ class Fitting:
         groups: which rows belong together, int64 (n,), those of training rows numbered from 0; or None.
         order: numbers in no order of the validation rows, by which those are chosen that stop; None where
             all have to, since rows were not split one by one.
+        peers: the job's hosts. Of several, each has training rows of its own and all validation rows: those
+            that stop are the same everywhere, and of the others each host fits its share.
     """
 
     def __init__(
@@ -53,11 +56,17 @@ class Fitting:
         n_training: int,
         groups: NDArray[np.int64] | None = None,
         order: NDArray[np.uint64] | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self._build, self._n_training, self._groups = build, n_training, groups
         self._n_validation, self._unfitted = len(rows) - n_training, build()
         streams = hasattr(rows, "batches") and getattr(self._unfitted, "streams", False)
-        self._streamed = streams and len(rows) > STREAMED_ROWS
+        self._streamed = streams and (peers is not None or len(rows) > STREAMED_ROWS)
+        self._peers, self._own = peers, np.ones(len(rows), dtype=bool)
+        if peers is not None:
+            self._n_training = sum(peers.rows)
+            mine, count = peers.share
+            self._own[n_training:] = np.arange(self._n_validation) % count == mine
         self._table: Any = rows
         self._target = target
         fitted: Any = slice(n_training)
@@ -65,7 +74,7 @@ class Fitting:
         if self._streamed:
             watched = _watched(target[n_training:], order)
             stopping = np.concatenate([np.zeros(n_training, dtype=bool), watched])
-            fitted = ~stopping
+            fitted = ~stopping & self._own
             self._fitted_rows, self._stopping_rows = rows.only(fitted), np.asarray(rows.only(stopping))
         else:
             if target.dtype.kind != "f":
@@ -92,14 +101,15 @@ class Fitting:
         """Fit on the training rows, with validation rows and groups where the estimator's ``fit`` takes them.
 
         Raises:
+            NotDistributed: it trains on one instance, and there are several.
             UnusableEstimator: it is no estimator.
         """
         estimator = self._unfitted
         if not callable(getattr(estimator, "fit", None)):
             raise UnusableEstimator(f"build_model must return an estimator, not {type(estimator).__name__}.")
-        more: dict[str, Any] = {}
+        more = self._with_peers(estimator.fit)
         if takes_validation(estimator):
-            more = {"X_val": self._stopping_rows, "y_val": self._stopping_target}
+            more |= {"X_val": self._stopping_rows, "y_val": self._stopping_target}
         if self._groups is not None and takes(estimator, "groups"):
             more["groups"] = self._groups[self._fitted]
         return estimator.fit(self._fitted_rows, self._fitted_target, **more)
@@ -139,7 +149,20 @@ class Fitting:
 
     @property
     def _adds_enough(self) -> bool:
-        return not self._streamed or len(self._stopping_target) >= SECOND_FIT * len(self._target)
+        rows = self._n_training + self._n_validation
+        return not self._streamed or len(self._stopping_target) >= SECOND_FIT * rows
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether `out_of_fold` can be asked: one instance has all rows."""
+        return self._peers is None
+
+    def _with_peers(self, fit: Callable[..., Any]) -> dict[str, Any]:
+        """Return the argument `peers`, where there are any."""
+        if self._peers is None:
+            return {}
+        require_peers(self._unfitted, fit)
+        return {"peers": self._peers}
 
     def out_of_fold(
         self, first: Any, folds: int, seed: int
@@ -175,11 +198,15 @@ class Fitting:
     def _refitted(self, first: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """Fit like the one to deliver: on all rows, in place where it can be, or on some rows."""
         table, target = self._table, self._target
+        if self._peers is not None:
+            table, target = table.only(self._own), target[self._own]
         if kept is not None:
             table, target = table.only(kept) if self._streamed else rows_of(table, kept), target[kept]
         if callable(getattr(first, "fit_final", None)):
-            return (first if kept is None else copy.deepcopy(first)).fit_final(table, target)
-        return self._build().fit(table, target)
+            again = first if kept is None else copy.deepcopy(first)
+            return again.fit_final(table, target, **self._with_peers(again.fit_final))
+        fresh = self._build()
+        return fresh.fit(table, target, **self._with_peers(fresh.fit))
 
 
 def _watched(target: NDArray[Any], order: NDArray[np.uint64] | None) -> NDArray[np.bool_]:
@@ -196,6 +223,15 @@ def _watched(target: NDArray[Any], order: NDArray[np.uint64] | None) -> NDArray[
     watched = np.zeros(len(target), dtype=bool)
     watched[ranked[:enough]] = True
     return watched
+
+
+def require_peers(estimator: Any, fit: Callable[..., Any]) -> None:
+    """Refuse an estimator that several instances can't train. Raises NotDistributed."""
+    if not getattr(estimator, "streams", False) or "peers" not in inspect.signature(fit).parameters:
+        raise NotDistributed(
+            f"{type(estimator).__name__} trains on one instance: it doesn't say `streams`, or its "
+            f"{fit.__name__} takes no `peers`. See model.py, or set TrainingInstanceCount to 1."
+        )
 
 
 def takes_validation(estimator: Any) -> bool:

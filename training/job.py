@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,16 +24,18 @@ from champion import Champion
 from deciding import chosen_threshold
 from dropforge.domain.contract import Contract
 from dropforge.domain.decision_threshold import DecisionThreshold
-from dropforge.domain.encoding import Encoding
-from dropforge.domain.errors import InvalidContract
+from dropforge.domain.encoding import Encoding, category_counts, learned_columns
+from dropforge.domain.errors import InvalidContract, NotDistributed
 from dropforge.domain.metric_registry import metric_named
+from dropforge.domain.slicing import Slicing
 from fitting import Fitting
 from folders import Folders, clear
 from model_folder import libraries, write_model
+from peers import OnLoss, Peers
 from phases import write_phases
 from raw_columns import COLUMNS, MATRIX, RawColumns, frame_of, wants_columns
 from report import evenly_spaced, importance, scored, slices, smoke, write_json
-from settings import read_settings
+from settings import Settings, read_settings
 from splits import (
     Rows,
     Split,
@@ -72,54 +78,93 @@ class Clock:
         self.seconds[name] = round(time.perf_counter() - started, 4)
 
 
-def train(folders: Folders, environment: Mapping[str, str], work: Path, running: list[Champion]) -> None:
-    """Run the whole job; see ``train.py``. `running` receives the champion's process for clean-up."""
-    from model import build_model  # noqa: PLC0415 - the user's file: its errors must reach output/failure
+@dataclass(frozen=True)
+class _Learned:
+    """What fitting leaves.
+
+    Attributes:
+        splits: the training and the validation rows, of this instance.
+        measured: every metric of the validation rows.
+        fitted: how many rows of which split `estimator` was fitted on.
+        search: for the report; None without one.
+        seen_until: the newest time among these rows, where they are split by time.
+        guarded: see `splits.guarded_slices`.
+        shards: which training rows each of several instances had.
+    """
+
+    estimator: Any
+    encoding: Encoding | RawColumns
+    splits: tuple[Split, Split]
+    measured: dict[str, float]
+    fitted: dict[str, int]
+    threshold: DecisionThreshold | None
+    search: dict[str, Any] | None
+    seen_until: int | float | None
+    guarded: list[tuple[Slicing, NDArray[Any]]]
+    shards: list[dict[str, Any]]
+
+
+def train(
+    folders: Folders,
+    environment: Mapping[str, str],
+    work: Path,
+    running: list[Champion],
+    on_loss: OnLoss = sys.exit,
+) -> None:
+    """Run the whole job, or what one of several instances does of it; see ``train.py``.
+
+    Args:
+        running: receives the champion's process for clean-up.
+        on_loss: see `peers.OnLoss`.
+    """
+    with Peers.of(folders, environment, on_loss) as peers:
+        _train(folders, environment, work, running, peers)
+
+
+def _train(
+    folders: Folders, environment: Mapping[str, str], work: Path, running: list[Champion], peers: Peers
+) -> None:
+    import model  # noqa: F401, PLC0415 - the user's file: its errors must reach output/failure
 
     clock = Clock()
     settings = read_settings(folders)
     contract = Contract.from_json(_contract_text(folders))
     metric = metric_named(contract.task, settings.metric)
     clear(folders.output)
-    if settings.champion_sha256 is not None:
+    with clock.step("read"):
+        training, validation, holdout = read_splits(folders, contract, peers)
+    if not len(training):
+        print("This instance was given no training rows: it trains nothing.", flush=True)
+        peers.listen()
+        return
+    if settings.champion_sha256 is not None and peers.leads:
         with clock.step("open_champion"):
             places = folders.channel("champion"), settings.champion_sha256, folders.channel("test"), work
             running.append(Champion(*places))
-    with clock.step("read"):
-        training, validation, holdout = read_splits(folders, contract)
-    rows = {"train": len(training.target), "validation": len(validation.target), "test": len(holdout.target)}
-    with clock.step("fit"):
-        order = validation.row_key if contract.group is None and contract.time is None else None
-        both, target = joined(training, validation)
-        del training, validation
-        groups = all_groups(folders, contract)
-        encoding, table = _encoded(contract, both, target, groups)
-        known, search = tuned(contract, settings, metric, table, target[: rows["train"]], groups)
-        fitting = Fitting(
-            *(lambda: build_model(contract, known), table, target, rows["train"], groups, order),
-        )
-        first = fitting.first()
-    with clock.step("validate"):
-        measured = fitting.validated(first, contract)
-    with clock.step("fit_final"):
-        threshold = chosen_threshold(settings.wish, contract, fitting, first, settings.seed)
-        estimator, fitted = fitting.final(first)
+    rows = {"train": sum(peers.rows), "validation": len(validation.target), "test": len(holdout.target)}
+    splits = [training, validation]
+    del training, validation
+    learned = _learned(folders, settings, contract, splits, peers, clock)
+    if not peers.leads:
+        print("This instance has done its part; the first one writes the model.", flush=True)
+        return
+    estimator, encoding, threshold = learned.estimator, learned.encoding, learned.threshold
     lineage = {name: environment.get(variable) or None for name, variable in LINEAGE_VARIABLES.items()}
     with clock.step("compile"):
         compilation = _compiled(estimator, encoding, holdout, threshold)
         print(f"compiled form: {compilation.reason or 'agrees with the estimator'}", flush=True)
     with clock.step("save"):
         digest = write_model(
-            *(folders.model, estimator, compilation, encoding, settings, lineage["run_id"], fitted),
-            seen_until(folders, contract),
+            *(folders.model, estimator, compilation, encoding, settings, lineage["run_id"], learned.fitted),
+            learned.seen_until,
             threshold,
         )
         saved = inference.model_fn(str(folders.model))
     with clock.step("score"):
-        guarded = guarded_slices(folders, contract)
-        candidate, codes = scored(saved, holdout, guarded)
+        candidate, codes = scored(saved, holdout, learned.guarded)
         important, answers = importance(saved, holdout, metric, settings.seed), smoke(saved, holdout)
-        write_phases(folders, contract, both, candidate, settings.seed)
+        if not peers.several:  # whose first has some of the rows alone
+            write_phases(folders, contract, learned.splits, candidate, settings.seed)
     arrays: dict[str, Any] = {
         "row_key": holdout.row_key,
         **({} if contract.group is None else {"group": groups_of(folders.channel("test"))}),
@@ -142,19 +187,20 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
         "rounds": getattr(estimator, "rounds_", None),
         "cross_validation": getattr(estimator, "scores_", None),
         "compiled": compilation.to_dict(),
-        "validation": measured,
+        "validation": learned.measured,
         "rows": rows,
-        "fitted": fitted,
+        "fitted": learned.fitted,
+        **({"instances": learned.shards} if peers.several else {}),
         "classes": contract.classes,
         "contract_hash": contract.hash,
         "importance": important,
         "importance_split": "test",
         "input": COLUMNS if isinstance(encoding, RawColumns) else MATRIX,
         "learned": {} if isinstance(encoding, RawColumns) else text_learning.made_of(contract),
-        "slices": slices(encoding, guarded),
+        "slices": slices(encoding, learned.guarded),
         "champion": next((live.outcome() for live in running), None),
         **({} if threshold is None else {"decision": threshold.to_dict()}),
-        **({} if search is None else {"tuning": search}),
+        **({} if learned.search is None else {"tuning": learned.search}),
         "model_digest": digest,
         "hyperparameters": settings.given,
         "seed": settings.seed,
@@ -167,13 +213,97 @@ def train(folders: Folders, environment: Mapping[str, str], work: Path, running:
     print(f"trained {report['estimator']}, model_digest {digest}", flush=True)
 
 
+def _learned(
+    folders: Folders,
+    settings: Settings,
+    contract: Contract,
+    splits: list[Split],
+    peers: Peers,
+    clock: Clock,
+) -> _Learned:
+    """Fit on the training and the validation rows: all that several instances do together.
+
+    Args:
+        splits: the training and the validation rows; it is emptied, since both share their targets from here on.
+    """
+    from model import build_model  # noqa: PLC0415 - see `_train`
+
+    metric = metric_named(contract.task, settings.metric)
+    n_training, order = len(splits[0]), splits[1].row_key
+    with clock.step("fit"):
+        both, target = joined(*splits)
+        splits.clear()
+        groups = all_groups(folders, contract)
+        encoding, table = _encoded(contract, both, target, groups, peers)
+        known, search = tuned(contract, settings, metric, table, target[:n_training], groups)
+        fitting = Fitting(
+            *(lambda: build_model(contract, known), table, target, n_training, groups),
+            order if contract.group is None and contract.time is None else None,
+            peers if peers.several else None,
+        )
+        first = fitting.first()
+    with clock.step("validate"):
+        measured = fitting.validated(first, contract)
+    with clock.step("fit_final"):
+        threshold = chosen_threshold(settings.wish, contract, fitting, first, settings.seed)
+        estimator, fitted = fitting.final(first)
+        learned = _Learned(
+            *(estimator, encoding, both, measured, fitted, threshold, search),
+            seen_until(folders, contract, peers),
+            guarded_slices(folders, contract, peers),
+            _shards(folders, peers) if peers.several else [],
+        )
+        peers.leave()
+    return learned
+
+
+def _shards(folders: Folders, peers: Peers) -> list[dict[str, Any]]:
+    """Return which training rows each host had: how many, and a digest of their files' names."""
+    names = sorted(path.name for path in folders.channel("train").iterdir())
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    told = {"host": peers.names[peers.place], "rows": peers.rows[peers.place]}
+    return peers.exchange_json({**told, "files": len(names), "files_sha256": digest})
+
+
+def require_shared(contract: Contract, model: ModuleType) -> None:
+    """Refuse what is learned from on one instance, which has to see all rows. Raises NotDistributed."""
+    learned = [column.name for column in learned_columns(contract)]
+    if learned:
+        raise NotDistributed(
+            f"{', '.join(learned)}: texts and categories of many values are learned from on one instance. "
+            "Give them the role ignored in the contract, or set TrainingInstanceCount to 1."
+        )
+    if wants_columns(model):
+        raise NotDistributed(
+            'INPUT = "columns" reads all rows on one instance; set TrainingInstanceCount to 1.'
+        )
+
+
 def _encoded(
-    contract: Contract, splits: tuple[Split, ...], target: NDArray[Any], groups: NDArray[np.int64] | None
+    contract: Contract,
+    splits: tuple[Split, ...],
+    target: NDArray[Any],
+    groups: NDArray[np.int64] | None,
+    peers: Peers,
 ) -> tuple[Encoding | RawColumns, Any]:
-    """Return how rows are encoded, and those of the splits: as `Rows`, or the columns themselves."""
+    """Return how rows are encoded, and those of the splits: as `Rows`, or the columns themselves.
+
+    Raises:
+        NotDistributed: there are several hosts, and columns of which one has to see all rows.
+    """
     import model  # noqa: PLC0415 - the user's file, imported by `train` before
 
     pieces = partial(features_of, splits)
+    if peers.several:
+        require_shared(contract, model)
+        # The validation rows are on every host, and count once.
+        counted = features_of(splits if peers.leads else splits[:1], ["category"])
+        counts: dict[str, Counter[str]] = {}
+        for each in peers.exchange_json(category_counts(contract, counted)):
+            for name, found in each.items():
+                counts.setdefault(name, Counter()).update(found)
+        encoding = Encoding.of_counts(contract, counts)
+        return encoding, Rows(encoding, splits)
     if wants_columns(model):
         raw = RawColumns(contract, Encoding.learn(contract, pieces(["category"])).vocabularies)
         return raw, frame_of(Rows(raw, splits).batches())

@@ -17,6 +17,11 @@ An estimator that says ``streams = True`` gets a large table's training rows as 
 pieces instead of the matrix, so that memory doesn't grow by 8 bytes a value: `splits.Rows` has ``shape``,
 ``batches()`` and ``take(rows)``. The default estimators do.
 
+With TrainingInstanceCount above 1 each instance gets some of the training rows, as such an object. An
+estimator whose ``fit``, and ``fit_final``, take ``peers`` trains on all of them together: `peers.Peers` is
+how the instances speak to each other, and each has to end with the same model. The default estimators boost
+by LightGBM then.
+
 Serving is an order of magnitude faster where the estimator has a compiled form (`compiling.py` says which
 do): optional, and checked against the estimator itself before it is used.
 """
@@ -339,6 +344,55 @@ class Boosted:
         return matrix[:, self.columns] if len(self.columns) else np.zeros((len(matrix), 1))
 
 
+class BoostedTogether:
+    """LightGBM's trees, grown by several instances; each has rows of its own and ends with the same trees."""
+
+    def __init__(
+        self, task: str, categorical: tuple[bool | None, ...], settings: Mapping[str, Any], n_classes: int
+    ) -> None:
+        self.task = task
+        self.categorical = categorical
+        self.settings = settings
+        self.n_classes = n_classes
+        self.n_outputs = n_classes if task == "multiclass" else 1
+
+    def fit(self, rows: Table, target: NDArray[Any], stopping: Validation | None, peers: Any) -> Self:
+        """Fit; stops early on the validation rows, if there are any, which are the same on each instance."""
+        import distributed_boosting  # noqa: PLC0415 - is there in training, and not in the archive
+
+        categorical = np.array(self.categorical, dtype=bool)
+        more = self.n_classes, stopping, peers
+        self.trees = distributed_boosting.fit(self.task, rows, target, categorical, self.settings, *more)
+        self.rounds = self.trees.count("\nTree=") // self.n_outputs
+        return self
+
+    def predict(self, matrix: Matrix) -> Matrix:
+        """Return float64 (n,), or (n, n_classes) of several classes."""
+        import lightgbm  # noqa: PLC0415 - is there where it is carried
+
+        with threads_for(matrix):
+            return np.asarray(lightgbm.Booster(model_str=self.trees).predict(matrix))
+
+    def predict_proba(self, matrix: Matrix) -> Matrix:
+        found = self.predict(matrix)
+        return found if self.task == "multiclass" else np.column_stack([1.0 - found, found])
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        return np.arange(self.n_classes)
+
+    def compiled_form(self) -> Compiled:
+        """Return the same trees as bit masks. Raises NotCompilable where they would take too much memory."""
+        from lightgbm_form import LightGbmTrees  # noqa: PLC0415 - is there in training, and not in the archive
+
+        width = len(self.categorical)
+        form = LightGbmTrees(self.trees, self.n_outputs, width).form(np.arange(width))
+        if self.task == "regression":
+            return Compiled(form, "identity")
+        link = "logit" if self.task == "binary" else "multinomial"
+        return Compiled(form, link, tuple(range(self.n_classes)))
+
+
 class _Best(BaseEstimator):
     """Chooses by cross-validation on the training rows, then fits the chosen estimator on all of them.
 
@@ -383,7 +437,12 @@ class _Best(BaseEstimator):
         self.strength = strength
         self.boosting = boosting
 
-    def _fit(self, X: Table, y: NDArray[Any], validation: Validation | None, groups: Groups) -> None:
+    def _fit(
+        self, X: Table, y: NDArray[Any], validation: Validation | None, groups: Groups, peers: Any
+    ) -> None:
+        if peers is not None:
+            self._fit_together(X, y, validation, peers)
+            return
         # Sums over several BLAS threads round differently from machine to machine.
         with _thread_pools().limit(limits=1, user_api="blas"):
             self._select_and_fit(X, y, validation, groups)
@@ -412,7 +471,25 @@ class _Best(BaseEstimator):
         self.rounds_ = None if strength is not None else int(self.best_.estimator.n_iter_)
         self.n_features_in_ = X.shape[1]
 
-    def _fit_final(self, X: Table, y: NDArray[Any]) -> None:
+    def _fit_together(
+        self, X: Table, y: NDArray[Any], stopping: Validation | None, peers: Any, **settings: Any
+    ) -> None:
+        """Boost on all instances: nothing is chosen, since each alone has too few rows to compare on."""
+        if self.estimator == "linear":
+            raise InvalidHyperparameters(
+                "estimator=linear trains on one instance; leave it out, or set TrainingInstanceCount to 1."
+            )
+        known = {"max_iter": 500, "learning_rate": 0.1, "random_state": self.seed, **(self.boosting or {})}
+        n_classes = 0 if self.task == "regression" else len(self.classes_)
+        self.selected_, self.scores_, self.parameters_ = "boosted (LightGBM)", {}, dict(self.boosting or {})
+        self.best_ = BoostedTogether(self.task, self.categorical, {**known, **settings}, n_classes)
+        self.best_.fit(X, y, stopping, peers)
+        self.rounds_, self.n_features_in_ = self.best_.rounds, X.shape[1]
+
+    def _fit_final(self, X: Table, y: NDArray[Any], peers: Any) -> None:
+        if peers is not None:
+            self._fit_together(X, y, None, peers, max_iter=self.rounds_)
+            return
         with _thread_pools().limit(limits=1, user_api="blas"):
             if self.rounds_ is None:
                 chosen = ("linear", self.parameters_["strength"])
@@ -558,20 +635,21 @@ class BestClassifier(ClassifierMixin, _Best):
         X_val: Matrix | None = None,
         y_val: NDArray[Any] | None = None,
         groups: Groups = None,
+        peers: Any = None,
     ) -> Self:
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` any labels (n,)."""
-        self.classes_, codes = _coded(y)
+        self.classes_, codes = _coded(y, peers)
         validation = None
         if X_val is not None and y_val is not None:
             known = np.isin(y_val, self.classes_)
             validation = _of(X_val, known), np.searchsorted(self.classes_, np.asarray(y_val)[known])
-        self._fit(_table(X), codes, validation, groups)
+        self._fit(_table(X), codes, validation, groups, peers)
         return self
 
-    def fit_final(self, X: Table, y: NDArray[Any]) -> Self:
+    def fit_final(self, X: Table, y: NDArray[Any], peers: Any = None) -> Self:
         """Fit what `fit` has chosen on these rows; a class that only they hold is learned as well."""
-        self.classes_, codes = _coded(y)
-        self._fit_final(_table(X), codes)
+        self.classes_, codes = _coded(y, peers)
+        self._fit_final(_table(X), codes, peers)
         return self
 
     def predict_proba(self, X: Matrix) -> Matrix:
@@ -593,16 +671,17 @@ class BestRegressor(RegressorMixin, _Best):
         X_val: Matrix | None = None,
         y_val: NDArray[Any] | None = None,
         groups: Groups = None,
+        peers: Any = None,
     ) -> Self:
         """Choose and fit. `X` float64 (n, n_columns) with NaN for missing; `y` float64 (n,)."""
         validation = None if X_val is None or y_val is None else (X_val, y_val)
         target = np.asarray(y, dtype=np.float64)
-        self._fit(_table(X), target, validation, groups)
+        self._fit(_table(X), target, validation, groups, peers)
         return self
 
-    def fit_final(self, X: Table, y: NDArray[Any]) -> Self:
+    def fit_final(self, X: Table, y: NDArray[Any], peers: Any = None) -> Self:
         """Fit what `fit` has chosen on these rows."""
-        self._fit_final(_table(X), np.asarray(y, dtype=np.float64))
+        self._fit_final(_table(X), np.asarray(y, dtype=np.float64), peers)
         return self
 
     def predict(self, X: Matrix) -> Matrix:
@@ -618,8 +697,11 @@ def _of(matrix: Matrix, kept: NDArray[np.bool_]) -> Matrix:
     return matrix if kept.all() else matrix[kept]
 
 
-def _coded(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the labels that occur, and each row's place among them."""
+def _coded(y: NDArray[Any], peers: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the labels that occur, on any instance, and each row's place among them."""
+    if peers is not None:
+        labels = np.unique(np.concatenate(peers.exchange_array(np.unique(y))))
+        return labels, np.searchsorted(labels, y)
     if np.asarray(y).dtype != np.uint8:
         return np.unique(y, return_inverse=True)
     # A large table's: to sort them would take several times the memory of its bins.

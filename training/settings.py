@@ -59,8 +59,8 @@ def read_settings(folders: Folders) -> Settings:
     if has_champion != bool(sha256):
         problems.append("the channel champion and the hyperparameter champion_sha256 need each other")
     hosts = folders.config / "resourceconfig.json"
-    if hosts.is_file() and len(json.loads(hosts.read_bytes()).get("hosts", [])) > 1:
-        problems.append("training runs on one instance; set InstanceCount to 1")
+    if trials and hosts.is_file() and len(json.loads(hosts.read_bytes()).get("hosts", [])) > 1:
+        problems.append("tuning runs on one instance; set TuningTrials to 0, or TrainingInstanceCount to 1")
     if problems:
         raise InvalidHyperparameters(f"hyperparameters: {'; '.join(problems)}.")
     wish = None if goal is None else Wish.from_json(str(goal))

@@ -16,6 +16,7 @@ from dropforge.domain.encoding import ColumnArrays, Encoding, Labels
 from dropforge.domain.errors import ConstantTarget, TooFewRows, UnsuitableTarget
 from dropforge.domain.slicing import Slicing
 from folders import Folders
+from peers import Peers
 from raw_columns import RawColumns
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 TYPES = tuple(inference.PARQUET_TYPES)
 """Types of features."""
+
+
+SLICING_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -135,25 +139,43 @@ def pieces_at(rows: NDArray[np.intp], pieces: Iterable[Any]) -> Iterator[tuple[A
         start += length
 
 
-def read_splits(folders: Folders, contract: Contract) -> tuple[Split, Split, Split]:
-    """Read the training, validation and hold-out rows.
+def read_splits(
+    folders: Folders, contract: Contract, peers: Peers | None = None
+) -> tuple[Split, Split, Split]:
+    """Read the training, validation and hold-out rows; note how many training rows each host has.
+
+    Of several hosts, each has training rows of its own, or none, and all of the others.
 
     Raises:
         ConstantTarget: the training rows are all of one class.
         TooFewRows, UnsuitableTarget: see `read_split`.
     """
+    peers = peers or Peers.alone()
     training, validation, holdout = (
-        read_split(folders, name, contract, keys=name != "train") for name in ("train", "validation", "test")
+        read_split(folders, name, contract, name != "train", name == "train" and peers.several)
+        for name in ("train", "validation", "test")
     )
-    if contract.classes is not None and np.all(training.target == training.target[0]):
+    ends = training.target[:0].tolist()
+    if len(training):
+        ends = [training.target.min().item(), training.target.max().item()]
+    told = peers.exchange_json([len(training), ends])
+    peers.rows = [rows for rows, _ in told]
+    if not any(peers.rows):
+        raise TooFewRows("the split 'train' has no rows; drop more data.")
+    if contract.classes is not None and len({code for _, both in told for code in both}) == 1:
         raise ConstantTarget(
             f"every training row has the same {contract.target!r}; there is nothing to learn."
         )
     return training, validation, holdout
 
 
-def read_split(folders: Folders, name: str, contract: Contract, keys: bool = True) -> Split:
+def read_split(
+    folders: Folders, name: str, contract: Contract, keys: bool = True, may_be_empty: bool = False
+) -> Split:
     """Read a channel of prepared Parquet.
+
+    Args:
+        may_be_empty: whether there may be no rows, and no file either.
 
     Raises:
         TooFewRows: it has none.
@@ -162,6 +184,8 @@ def read_split(folders: Folders, name: str, contract: Contract, keys: bool = Tru
     folder = folders.channel(name)
     targets: list[NDArray[Any]] = []
     row_keys = [np.empty(0, dtype=np.uint64)]
+    if may_be_empty and not (folder.is_dir() and any(folder.iterdir())):
+        return Split(folder, contract, np.empty(0), row_keys[0])
     for batch in inference.batches_of_split(
         folder, contract, [contract.target, *([ROW_KEY] if keys else [])]
     ):
@@ -169,7 +193,7 @@ def read_split(folders: Folders, name: str, contract: Contract, keys: bool = Tru
         if keys:
             row_keys.append(inference.row_keys_of(batch).copy())
     target = np.concatenate(targets)
-    if not len(target):
+    if not len(target) and not may_be_empty:
         raise TooFewRows(f"the split {name!r} has no rows; drop more data.")
     return Split(folder, contract, target, np.concatenate(row_keys))
 
@@ -209,8 +233,11 @@ def all_groups(folders: Folders, contract: Contract) -> NDArray[np.int64] | None
     return np.concatenate([training, validation + training.max() + 1])
 
 
-def guarded_slices(folders: Folders, contract: Contract) -> list[tuple[Slicing, NDArray[Any]]]:
-    """Return how each guarded column is sliced, by its training rows, and its values in the hold-out."""
+def guarded_slices(folders: Folders, contract: Contract, peers: Peers) -> list[tuple[Slicing, NDArray[Any]]]:
+    """Return how each guarded column is sliced, by its training rows, and its values in the hold-out.
+
+    Of several hosts' training rows SLICING_ROWS evenly spaced ones are looked at.
+    """
     found = []
     for name in contract.guarded:
         kind = contract.column(name).type
@@ -222,6 +249,12 @@ def guarded_slices(folders: Folders, contract: Contract) -> list[tuple[Slicing, 
             training, test = (inference.labels_of(values).to_objects() for values in (training, test))
         else:
             training, test = inference.numbers_of(training), inference.numbers_of(test)
+        if peers.several:
+            every = -(-sum(peers.rows) // SLICING_ROWS)
+            told = [
+                np.array(each, training.dtype) for each in peers.exchange_json(training[::every].tolist())
+            ]
+            training = np.concatenate(told)
         found.append((Slicing.learn(name, kind, training), test))
     return found
 
@@ -241,12 +274,12 @@ def times_of(channel: Path, contract: Contract) -> NDArray[Any]:
     return values.to_numpy()
 
 
-def seen_until(folders: Folders, contract: Contract) -> int | float | None:
+def seen_until(folders: Folders, contract: Contract, peers: Peers) -> int | float | None:
     """Return the newest time that this job learns from; None where rows aren't split by time."""
     if contract.time is None:
         return None
     newest = max(times_of(folders.channel(name), contract).max() for name in ("train", "validation"))
-    return newest.item()
+    return max(peers.exchange_json(newest.item()))
 
 
 def joined(first: Split, second: Split) -> tuple[tuple[Split, Split], NDArray[Any]]:

@@ -87,6 +87,14 @@ def main() -> int:
             print("Stopped: SIGTERM received; no model was written.", flush=True)
             os._exit(128 + signal.SIGTERM)
 
+        def lose(failure: str) -> None:
+            # In a thread: the other one may wait in a library for the host that is lost.
+            clear(folders.model)
+            clean_up()
+            write_failure(failure, folders.failure)
+            print(failure, file=sys.stderr, flush=True)
+            os._exit(1)
+
         signal.signal(signal.SIGTERM, stop)
         work = Path(tempfile.mkdtemp(prefix="training-"))
         from own_libraries import FOLDER, add  # noqa: PLC0415
@@ -94,7 +102,7 @@ def main() -> int:
         add(Path(__file__).resolve().parent / FOLDER)
         from job import train  # noqa: PLC0415
 
-        train(folders, os.environ, work, running)
+        train(folders, os.environ, work, running, lose)
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         tell(error, root / "output" / "failure")
         with contextlib.suppress(ImportError):  # where it can't be imported, nothing was written
@@ -116,9 +124,14 @@ def tell(error: BaseException, failure: Path) -> None:
 
         told, logged = cut(whole, FAILURE_CHARACTERS), whole
     name = type(error).__name__
-    failure.parent.mkdir(parents=True, exist_ok=True)
-    failure.write_text(f"{name}: {told}\n", encoding="utf-8")
+    write_failure(f"{name}: {told}", failure)
     print(f"{name}: {logged}\n", file=sys.stderr, flush=True)
+
+
+def write_failure(told: str, failure: Path) -> None:
+    """Write SageMaker's file."""
+    failure.parent.mkdir(parents=True, exist_ok=True)
+    failure.write_text(f"{told}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class FunctionSettings(Settings):
     training_machine_arn: str
     training_max_runtime_s: int
     training_instance_types: tuple[str, ...]
+    training_instance_count: int
     training_spot: int
     tuning_trials: int
     tuning_minutes: float
@@ -70,6 +71,7 @@ def handler(event: Json, settings: FunctionSettings) -> Admission:
             instance_type=settings.training_instance_types[0],
             region=settings.aws_region,
             max_training_s=settings.training_max_runtime_s,
+            instances=settings.training_instance_count,
             spot_interruptions=settings.training_spot,
             tuning_s=settings.tuning_minutes * 60 if settings.tuning_trials else 0.0,
         ),

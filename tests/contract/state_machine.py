@@ -22,6 +22,7 @@ SUBSTITUTIONS = {
     "TrainingImage": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3",
     "TrainingInstanceTypes": "ml.m5.large,ml.m4.xlarge",
     "TrainingMaxRuntimeSeconds": "3600",
+    "TrainingInstanceCount": "1",
     "TrainingSpot": "0",
     "TuningTrials": "0",
     "TuningMinutes": "30",

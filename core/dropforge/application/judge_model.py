@@ -378,6 +378,8 @@ def _lineage(request: JudgeRequest, evidence: _Evidence) -> dict[str, Any]:
         "seed": model.get("seed"),
         "fitted": model.get("fitted"),
         "training": report["lineage"],
+        # Which rows each had decides on the model's last bits; absent where there was one.
+        **({"instances": report["instances"]} if report.get("instances") else {}),
         **({"tuning": _search(report["tuning"])} if report.get("tuning") else {}),
         "run": dict(request.lineage),
     }

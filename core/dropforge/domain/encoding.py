@@ -133,12 +133,12 @@ class Encoding:
         Args:
             batches: all rows, in pieces; of each its category columns.
         """
-        names = [feature.name for feature in contract.features if feature.type == "category"]
-        counts: dict[str, Counter[str]] = {name: Counter() for name in names}
-        for batch in batches:
-            for name in names:
-                counts[name].update(batch[name].counts())
-        return cls(contract, {name: _most_frequent(counts[name]) for name in names})
+        return cls.of_counts(contract, category_counts(contract, batches))
+
+    @classmethod
+    def of_counts(cls, contract: Contract, counts: Mapping[str, Mapping[str, int]]) -> Encoding:
+        """Do as `learn` does with rows that were counted before, of each category column."""
+        return cls(contract, {name: _most_frequent(each) for name, each in counts.items()})
 
     @classmethod
     def from_json(cls, text: str | bytes, contract: Contract) -> Encoding:
@@ -233,6 +233,16 @@ class Encoding:
             name: {None: np.nan, **{word: float(code) for code, word in enumerate(words)}}
             for name, words in self.vocabularies.items()
         }
+
+
+def category_counts(contract: Contract, batches: Iterable[Mapping[str, Labels]]) -> dict[str, Counter[str]]:
+    """Return how many rows hold each value of each category column; see `Encoding.learn`."""
+    names = [feature.name for feature in contract.features if feature.type == "category"]
+    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+    for batch in batches:
+        for name in names:
+            counts[name].update(batch[name].counts())
+    return counts
 
 
 def _most_frequent(counts: Mapping[str, int]) -> tuple[str, ...]:

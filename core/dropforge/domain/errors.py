@@ -208,6 +208,14 @@ class TuningFailed(PermanentError):
     """Hyperparameters can't be searched: optuna isn't carried, or no trial could be fitted."""
 
 
+class NotDistributed(PermanentError):
+    """Training on several instances was asked for with a model or a column that one instance alone can do."""
+
+
+class LostHost(RetryableError):
+    """An instance of a training job of several ended, or fell silent, before the others were done."""
+
+
 class UnusableEstimator(PermanentError):
     """What ``build_model`` returned can't be trained, or doesn't predict what its task needs."""
 

@@ -17,6 +17,8 @@ TRAINING_VOLUME_GB: Final = 30
 SPOT_LEAST_SHARE: Final = 0.1
 """Of the price on demand, what Spot capacity costs at least: AWS names savings of up to 90 %.
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
+TOGETHER: Final = 1.4
+"""Times the work of one instance that several do together; `python -m bench instances` measures it."""
 _READS_OF_THE_INPUT = 2  # the first drop's contract is inferred in a pass of its own
 _SPLITS = 3
 _OTHER_READS, _OTHER_WRITES = 60, 30
@@ -46,7 +48,7 @@ class RunEstimate:
 
     Attributes:
         input_mb: its input, as MB of CSV.
-        memory_mb: what training holds in memory at its peak.
+        memory_mb: what training holds in memory at its peak, on each instance.
     """
 
     input_mb: float
@@ -102,6 +104,7 @@ def estimate_run(
     preparation_vcpus: float = 1.0,
     spot_interruptions: int = 0,
     tuning_s: float = 0.0,
+    instances: int = 1,
 ) -> RunEstimate:
     """Estimate a run that trains on these objects and is deployed.
 
@@ -112,6 +115,7 @@ def estimate_run(
         preparation_vcpus: how many vCPUs the preparation has; changes its time, not its price.
         spot_interruptions: `TrainingSpot`; 0 is on demand.
         tuning_s: what searching hyperparameters takes at most.
+        instances: that train together.
 
     Raises:
         UnknownPrice: the instance type's price is not known.
@@ -121,10 +125,10 @@ def estimate_run(
     prepare_gb_s = cpu_s * LAMBDA_VCPU_GB
     others_gb_s = rates["run.functions_s"] * LAMBDA_VCPU_GB
     reads, writes = object_requests(mb, rates)
-    training_s = training_seconds(mb, rates) + tuning_s
+    training_s = training_seconds(mb, rates, instances) + tuning_s
     undisturbed_s = min(training_s, max_training_s)
     billed_s, least_share = billed_training(undisturbed_s, max_training_s, spot_interruptions)
-    volume = TRAINING_VOLUME_GB * billed_s / 3600 / HOURS_A_MONTH
+    volume = instances * TRAINING_VOLUME_GB * billed_s / 3600 / HOURS_A_MONTH
     steps = rates["run.transitions"] if transitions is None else transitions
     instance = prices.instance(instance_type)
     parts = (
@@ -140,10 +144,10 @@ def estimate_run(
         Part("S3: writes", writes, "requests", prices["s3.write"].of(writes)),
         Part("Step Functions", steps, "transitions", prices["states.transition"].of(steps)),
         Part(
-            f"Training on {instance_type}",
-            billed_s / 60,
+            f"Training on {f'{instances} × ' if instances > 1 else ''}{instance_type}",
+            instances * billed_s / 60,
             "minutes",
-            instance.of(billed_s / 3600),
+            instance.of(instances * billed_s / 3600),
             undisturbed_s,
             least_share,
         ),
@@ -155,7 +159,7 @@ def estimate_run(
             least_share=undisturbed_s / billed_s,
         ),
     )
-    return RunEstimate(mb, instance_type, rates["train.memory_mb_per_csv_mb"] * mb, parts)
+    return RunEstimate(mb, instance_type, rates["train.memory_mb_per_csv_mb"] * mb / instances, parts)
 
 
 def object_requests(csv_mb: float, rates: Rates) -> tuple[int, int]:
@@ -164,9 +168,10 @@ def object_requests(csv_mb: float, rates: Rates) -> tuple[int, int]:
     return blocks * (_READS_OF_THE_INPUT + _SPLITS) + _OTHER_READS, blocks * _SPLITS + _OTHER_WRITES
 
 
-def training_seconds(csv_mb: float, rates: Rates) -> float:
-    """Billed seconds of a training job: its start, what does not depend on the data, and what does."""
-    return rates["train.start_s"] + rates["train.fixed_s"] + rates["train.s_per_csv_mb"] * csv_mb
+def training_seconds(csv_mb: float, rates: Rates, instances: int = 1) -> float:
+    """Billed seconds of each instance: its start, what does not depend on the data, and what does."""
+    share = TOGETHER / instances if instances > 1 else 1.0
+    return rates["train.start_s"] + rates["train.fixed_s"] + share * rates["train.s_per_csv_mb"] * csv_mb
 
 
 def billed_training(job_s: float, max_job_s: float, spot_interruptions: int) -> tuple[float, float]:
@@ -218,6 +223,7 @@ class CostCap:
         max_training_s: training is stopped there.
         spot_interruptions: `TrainingSpot`; 0 is on demand.
         tuning_s: what searching hyperparameters takes at most.
+        instances: that train together.
     """
 
     maximum_usd: float = 0.0
@@ -226,6 +232,7 @@ class CostCap:
     max_training_s: float = math.inf
     spot_interruptions: int = 0
     tuning_s: float = 0.0
+    instances: int = 1
 
     def refusal(self, objects: Sequence[ObjectRef]) -> PermanentError | None:
         """Why a run on these objects is not to start; None where it may. Labelled predictions don't count."""
@@ -240,6 +247,7 @@ class CostCap:
                 max_training_s=self.max_training_s,
                 spot_interruptions=self.spot_interruptions,
                 tuning_s=self.tuning_s,
+                instances=self.instances,
             )
             refuse_above(estimate, self.maximum_usd)
         except (RunTooExpensive, UnknownPrice) as error:

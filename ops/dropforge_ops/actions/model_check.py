@@ -28,8 +28,8 @@ def check_model(root: Path, *, contract: bytes | None, parameters: Mapping[str, 
     Args:
         root: the project's folder.
         contract: the pinned contract, whose columns the table gets; None where there is none yet.
-        parameters: the stack's, of which TaskType counts where there is no contract, Hyperparameters
-            and TuningTrials.
+        parameters: the stack's, of which TaskType counts where there is no contract, Hyperparameters,
+            TuningTrials and TrainingInstanceCount.
 
     Raises:
         OperationFailed: it can't be used; the message names file and line where they are known.
@@ -37,7 +37,8 @@ def check_model(root: Path, *, contract: bytes | None, parameters: Mapping[str, 
     task, hyperparameters = parameters.get("TaskType", "auto"), parameters.get("Hyperparameters", "{}")
     digest = hashlib.sha256(contract or task.encode())
     trials = parameters.get("TuningTrials", "0")
-    digest.update(f"{hyperparameters} {trials}".encode())
+    instances = parameters.get("TrainingInstanceCount", "1")
+    digest.update(f"{hyperparameters} {trials} {instances}".encode())
     for path in code_files(root):
         digest.update(path.read_bytes())
     passed = root / _PASSED
@@ -53,7 +54,14 @@ def check_model(root: Path, *, contract: bytes | None, parameters: Mapping[str, 
             ended = subprocess.run(
                 [
                     *(sys.executable, str(root / _PROGRAM), *arguments),
-                    *("--hyperparameters", hyperparameters, "--tuning-trials", trials),
+                    *(
+                        "--hyperparameters",
+                        hyperparameters,
+                        "--tuning-trials",
+                        trials,
+                        "--instances",
+                        instances,
+                    ),
                 ],
                 capture_output=True,
                 text=True,

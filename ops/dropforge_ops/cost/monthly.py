@@ -294,7 +294,9 @@ class _Stack:
         """How long a training job takes."""
         megabytes = self.usage.gb_per_drop * self._drops_a_run * _MB_A_GB
         limit_s = self.template.number("TrainingMaxRuntimeSeconds")
-        return min(training_seconds(megabytes, self.rates) + tuning_seconds(self.template), limit_s)
+        return min(
+            training_seconds(megabytes, self.rates, self._instances) + tuning_seconds(self.template), limit_s
+        )
 
     @property
     def _batch_s(self) -> float:
@@ -320,6 +322,10 @@ class _Stack:
         in_vain = self._scheduled_runs * ways.transitions_in_vain
         yield _Item("Step Functions", "scheduled runs with nothing new", key, in_vain)
 
+    @property
+    def _instances(self) -> int:
+        return int(self.template.number("TrainingInstanceCount"))
+
     def _training(self) -> Iterator[_Item]:
         usage = self.usage
         instance = self._first_instance("TrainingInstanceTypes")
@@ -329,20 +335,21 @@ class _Stack:
         most_s, least_share = billed_training(seconds, limit_s, interruptions)
         shares = least_share * most_s / seconds, most_s / seconds
         least, most = (100 * share for share in shares)
+        several = f" on {self._instances} instances" * (self._instances > 1)
         spot = f"; the price on demand, of which Spot capacity costs {least:.0f} to {most:.0f} %"
         yield _Item(
             "SageMaker",
             f"training on {instance}",
             f"sagemaker.instance.{instance}",
-            usage.runs * seconds / 3600,
-            f"{usage.runs:,.0f} jobs of {seconds / 60:.1f} min" + spot * (interruptions > 0),
+            usage.runs * self._instances * seconds / 3600,
+            f"{usage.runs:,.0f} jobs{several} of {seconds / 60:.1f} min" + spot * (interruptions > 0),
             shares,
         )
         yield _Item(
             "SageMaker",
             "training volumes",
             "sagemaker.volume_gb_month",
-            usage.runs * TRAINING_VOLUME_GB * seconds / SECONDS_A_MONTH,
+            usage.runs * self._instances * TRAINING_VOLUME_GB * seconds / SECONDS_A_MONTH,
             f"{TRAINING_VOLUME_GB} GB while a job runs",
         )
 

@@ -112,6 +112,7 @@ def estimate_and_limits(
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
         spot_interruptions=int(template.number("TrainingSpot")),
         tuning_s=tuning_seconds(template),
+        instances=int(template.number("TrainingInstanceCount")),
         transitions=Ways.of(template).run_transitions(rates),
         preparation_vcpus=preparation_vcpus(template),
     )
@@ -126,7 +127,8 @@ def _step(
 ) -> Step:
     megabytes = gigabytes * 1000
     shape = _shape(megabytes, template, rates)
-    instance = _smallest_instance(megabytes, rates)
+    instances = int(template.number("TrainingInstanceCount"))
+    instance = _smallest_instance(megabytes / instances, rates)
     estimate = estimate_run(
         [("drop.csv", int(megabytes * 1e6))],
         instance_type=instance or max(INSTANCE_MB, key=lambda name: INSTANCE_MB[name]),
@@ -135,6 +137,7 @@ def _step(
         max_training_s=template.number("TrainingMaxRuntimeSeconds"),
         spot_interruptions=int(template.number("TrainingSpot")),
         tuning_s=tuning_seconds(template),
+        instances=int(template.number("TrainingInstanceCount")),
         transitions=transitions + (shape.functions - 1) * _TRANSITIONS_A_CHUNK,
     )
     limits = [
@@ -148,7 +151,9 @@ def _step(
         instance_type=instance,
         functions=shape.functions,
         preparation_s=shape.seconds * shape.waves,
-        training_s=min(training_seconds(megabytes, rates), template.number("TrainingMaxRuntimeSeconds")),
+        training_s=min(
+            training_seconds(megabytes, rates, instances), template.number("TrainingMaxRuntimeSeconds")
+        ),
         usd=estimate.usd,
         limits=tuple(limits),
     )
@@ -223,19 +228,21 @@ def _training_limits(
     megabytes: float, instance: str | None, template: StackTemplate, rates: Rates
 ) -> list[str]:
     found = []
-    needed = rates["train.memory_mb_per_csv_mb"] * megabytes
+    instances = int(template.number("TrainingInstanceCount"))
+    needed = rates["train.memory_mb_per_csv_mb"] * megabytes / instances
+    each = " on each instance" if instances > 1 else ""
     if instance is None:
         found.append(
-            f"Training: about {needed / 1000:,.0f} GB of memory; the largest instance in the list has "
+            f"Training: about {needed / 1000:,.0f} GB of memory{each}; the largest instance in the list has "
             f"{max(INSTANCE_MB.values()) / 1024:.0f} GiB. Train on a sample, or bring an image that streams"
         )
     elif instance in INSTANCE_MB and needed > INSTANCE_MB[instance] * _USABLE:
         found.append(
-            f"Training: about {needed / 1000:,.0f} GB of memory, {instance} has "
+            f"Training: about {needed / 1000:,.0f} GB of memory{each}, {instance} has "
             f"{INSTANCE_MB[instance] / 1024:.0f} GiB"
         )
     limit = template.number("TrainingMaxRuntimeSeconds")
-    seconds = training_seconds(megabytes, rates)
+    seconds = training_seconds(megabytes, rates, instances)
     if seconds > limit:
         found.append(
             f"Training: {seconds / _HOURS:,.1f} h, TrainingMaxRuntimeSeconds allows {limit / _HOURS:g} h"

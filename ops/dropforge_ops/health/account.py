@@ -134,22 +134,23 @@ def _sagemaker(target: Target, parameters: Mapping[str, str]) -> Iterable[Findin
             f"{each.name.split(' for ')[0] if len(names) > 1 else each.name}: {each.value:g}"
             for each in quotas
         )
-        if any(each.value for each in quotas):
-            # A type whose quota is 0 is passed over, like one without capacity.
+        needed = float(parameters.get("TrainingInstanceCount") or 1) if use == _TRAINING else 1.0
+        if any(each.value >= needed for each in quotas):
+            # A type whose quota is too small is passed over, like one without capacity.
             yield Finding(f"quota for {use}", Status.OK, said)
             continue
         first = quotas[0]
-        request = _REQUEST.format("sagemaker", first.code or f"<code of '{first.name}'>", 1)
+        request = _REQUEST.format("sagemaker", first.code or f"<code of '{first.name}'>", f"{needed:g}")
         only = _ONLY.get(use, "")
         yield Finding(
             f"quota for {use}",
             Status.WARN if only else Status.FAIL,
             said,
-            f"Ask for more than 0 of one: {request}.{only}",
+            f"Ask for {f'{needed:g}' if needed > 1 else 'more than 0'} of one: {request}.{only}",
         )
 
 
-_BATCHES, _SPOT = "batches", "training on Spot capacity"
+_TRAINING, _BATCHES, _SPOT = "training", "batches", "training on Spot capacity"
 _ONLY: Mapping[str, str] = {
     _BATCHES: " Only batch scoring needs it.",
     _SPOT: " Until then runs train on demand.",
@@ -159,7 +160,7 @@ _ONLY: Mapping[str, str] = {
 def _wanted(parameters: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     """Of which quotas one is needed, by use. Without any the run, the batch or the deployment fails."""
     types = _types(parameters, "TrainingInstanceTypes")
-    yield "training", [f"{each} for training job usage" for each in types]
+    yield _TRAINING, [f"{each} for training job usage" for each in types]
     if float(parameters.get("TrainingSpot") or 0):
         yield _SPOT, [f"{each} for spot training job usage" for each in types[:1]]
     yield _BATCHES, [f"{each} for transform job usage" for each in _types(parameters, "BatchInstanceTypes")]
