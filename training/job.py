@@ -224,7 +224,7 @@ def _learned(
     """Fit on the training and the validation rows: all that several instances do together.
 
     Args:
-        splits: the training and the validation rows; it is emptied, since both share their targets from here on.
+        splits: the training and the validation rows; emptied, since both share their targets from here on.
     """
     from model import build_model  # noqa: PLC0415 - see `_train`
 

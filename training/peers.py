@@ -145,16 +145,14 @@ class Peers:
             self._links[0] = _Link(_reach(first, until), 0)
             self._links[0].send(_DATA, self._token + struct.pack("!I", self.place))
         else:
-            with socket.create_server((socket.gethostbyname(first), PORT)) as server:
+            with socket.create_server((_address(first, until), PORT)) as server:
                 while len(self._links) < len(self.names) - 1:
                     server.settimeout(max(until - time.monotonic(), 0.001))
                     try:
                         link, place = self._greeted(server.accept()[0])
                     except TimeoutError as error:
                         missing = [n for k, n in enumerate(self.names) if k and k not in self._links]
-                        raise LostHost(
-                            f"{', '.join(missing)} did not come within {COMING_S / 60:.0f} minutes."
-                        ) from error
+                        raise LostHost(f"{', '.join(missing)} did not come in time.") from error
                     if link is not None:
                         self._links[place] = link
         for link in self._links.values():
@@ -223,7 +221,8 @@ class Peers:
         """
         base = PORT + self._ports_used
         self._ports_used += len(self.names)
-        return [(socket.gethostbyname(self.names[place]), base + place) for place in self.working]
+        until = time.monotonic() + SILENT_S
+        return [(_address(self.names[place], until), base + place) for place in self.working]
 
     # --- listening ---
 
@@ -307,12 +306,21 @@ class _Link:
 
 
 def _reach(name: str, until: float) -> socket.socket:
+    return _tried(lambda: socket.create_connection((name, PORT), timeout=BEAT_S), name, until)
+
+
+def _address(name: str, until: float) -> str:
+    return _tried(lambda: socket.gethostbyname(name), name, until)
+
+
+def _tried[T](attempt: Callable[[], T], name: str, until: float) -> T:
+    """Try again until a host is there: one that starts may be known by name later than it runs."""
     while True:
         try:
-            return socket.create_connection((name, PORT), timeout=BEAT_S)
-        except OSError as error:  # it isn't up yet, nor may its name be known
+            return attempt()
+        except OSError as error:
             if time.monotonic() > until:
-                raise LostHost(f"{name} did not come within {COMING_S / 60:.0f} minutes: {error}.") from error
+                raise LostHost(f"{name} did not come in time: {error}.") from error
             time.sleep(0.1)
 
 

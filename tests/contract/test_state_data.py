@@ -493,6 +493,21 @@ def test_trains_on_demand_unless_told():
     assert attempts(train()) == [DEMAND]
 
 
+def test_several_instances_have_the_files_of_the_training_rows_dealt_out():
+    def dealt(done: Walk) -> dict[str, str]:
+        (job,) = done.requests["TrainModel"]
+        sources = {e["ChannelName"]: e["DataSource"]["S3DataSource"] for e in job["InputDataConfig"]}
+        return {name: source["S3DataDistributionType"] for name, source in sources.items()}
+
+    several = train(substitutions={"TrainingInstanceCount": "3"})
+    (job,), (alone,) = several.requests["TrainModel"], train().requests["TrainModel"]
+    assert (job["ResourceConfig"]["InstanceCount"], alone["ResourceConfig"]["InstanceCount"]) == (3, 1)
+    assert set(dealt(train()).values()) == {"FullyReplicated"}
+    assert dealt(several) == {**dealt(train()), "train": "ShardedByS3Key"}
+    assert job["EnableNetworkIsolation"]
+    assert job["EnableInterContainerTrafficEncryption"]
+
+
 def test_spot_capacity_that_stays_is_all_that_is_used():
     looks = [taken(0), taken(1), TRAINED]
     done = train(substitutions=ON_SPOT, DescribeTrainingJob=looks)

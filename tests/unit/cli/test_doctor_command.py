@@ -129,6 +129,15 @@ def test_a_quota_that_only_batches_need_is_no_fault_of_a_stack_without_them(on_a
     assert findings(outcome)["quota for batches"]["status"] == "warn"
 
 
+def test_several_instances_need_a_quota_of_as_many(on_aws, on_stack):
+    on_aws.target.client("cloudformation").parameters["TrainingInstanceCount"] = "3"
+    for quota, status in ((2.0, "fail"), (3.0, "ok")):
+        give_quotas(on_aws, {SERVERLESS: 5.0, f"{INSTANCE} for training job usage": quota})
+        found = findings(on_stack("doctor", "--json"))["quota for training"]
+        assert found["status"] == status
+        assert status == "ok" or "--desired-value 3" in found["remedy"]
+
+
 def test_a_missing_quota_of_spot_capacity_is_a_warning_because_runs_go_on_demand(on_aws, on_stack):
     on_demand = {SERVERLESS: 5.0, f"{INSTANCE} for training job usage": 1.0}
     on_aws.target.client("cloudformation").parameters["TrainingSpot"] = "2"

@@ -115,6 +115,15 @@ def test_training_costs_what_the_first_instance_type_costs() -> None:
         bill(PROFILES["workshop"], TrainingInstanceTypes="ml.z1d.large")
 
 
+def test_every_training_instance_is_billed() -> None:
+    one, three = bill(PROFILES["workshop"]), bill(PROFILES["workshop"], TrainingInstanceCount="3")
+    (alone,), (together,) = (
+        [line for line in found.lines if line.what == "training on ml.m5.large"] for found in (one, three)
+    )
+    assert alone.usd < together.usd <= 3 * alone.usd
+    assert "on 3 instances" in together.note
+
+
 def test_training_on_spot_capacity_is_a_range_around_the_price_on_demand() -> None:
     usage = PROFILES["workshop"]
     on_demand, spot = bill(usage), bill(usage, TrainingSpot="2")

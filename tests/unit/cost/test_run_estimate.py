@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from dropforge.domain.errors import RunTooExpensive
+from dropforge.domain.ports import ObjectRef
 from dropforge.pricing.prices import load_prices
 from dropforge.pricing.rates import load_rates
-from dropforge.pricing.run import RunEstimate, estimate_run, refuse_above
+from dropforge.pricing.run import CostCap, RunEstimate, estimate_run, refuse_above
 from dropforge_ops.cost.scale import INSTANCE_MB, estimate_and_limits, simulate
 from dropforge_ops.cost.stack_template import StackTemplate, read_stack_template
 
@@ -71,6 +73,28 @@ def test_spot_capacity_is_priced_as_a_range_and_capped_by_its_dearer_end() -> No
     refuse_above(spot, spot.usd)
     with pytest.raises(RunTooExpensive, match="TrainingSpot"):
         refuse_above(spot, (spot.usd + on_demand.usd) / 2)
+
+
+def test_every_instance_is_priced_and_counts_for_the_cap() -> None:
+    def priced(instances: int) -> RunEstimate:
+        return estimate_run(
+            [("drop.csv", 10**10)],
+            instance_type="ml.m5.large",
+            prices=load_prices(),
+            rates=load_rates(),
+            instances=instances,
+        )
+
+    one, four = priced(1), priced(4)
+    training = [part for part in four.parts if part.name == "Training on 4 × ml.m5.large"]
+    assert [part.seconds * 4 / 60 for part in training] == [part.quantity for part in training]
+    assert one.usd < four.usd < 2 * one.usd
+    assert four.seconds < one.seconds
+    assert four.memory_mb == pytest.approx(one.memory_mb / 4)
+    cap = CostCap(maximum_usd=(one.usd + four.usd) / 2, instance_type="ml.m5.large")
+    drops = [ObjectRef("bucket", "drop.csv", size=10**10)]
+    assert cap.refusal(drops) is None
+    assert isinstance(replace(cap, instances=4).refusal(drops), RunTooExpensive)
 
 
 def test_the_minutes_of_a_search_are_counted_in_full() -> None:

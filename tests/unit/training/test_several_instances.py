@@ -35,7 +35,7 @@ import distributed_boosting
 import model
 import peers as peers_module
 from dropforge.domain.contract import Column
-from dropforge.domain.errors import InvalidHyperparameters, NotDistributed
+from dropforge.domain.errors import InvalidHyperparameters, LostHost, NotDistributed
 from dropforge_local.sagemaker.container import SharedNetwork, has_namespaces
 from folders import Folders
 from job import require_shared
@@ -224,6 +224,13 @@ def test_all_hosts_hear_the_same_in_the_hosts_order(monkeypatch):
         thread.join(TIMEOUT_S)
     assert heard[0] == heard[1] == [[{"place": 0}, {"place": 1}], [[0.0], [0.0, 1.0]], [b"said"]]
     assert (first.leads, second.leads, first.share) == (True, False, (0, 1))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_host_that_never_comes_is_named(monkeypatch, place):
+    monkeypatch.setattr(peers_module, "COMING_S", 0.3)
+    with pytest.raises(LostHost, match=f"{NAMES[1 - place]} did not come in time"):
+        two(monkeypatch)[place].__enter__()
 
 
 def test_a_stranger_is_sent_away(monkeypatch):
