@@ -151,10 +151,15 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}{where}"
 
 
-def _require_optuna(carried: list[Path]) -> None:
-    """Refuse a search that only this machine could make, whose environment may hold more than the image."""
+def _is_there(name: str, carried: list[Path]) -> bool:
+    """Whether a job has a library; this machine's environment may hold more than the image."""
     image = wheels.Files().image.read_text(encoding="utf-8")
-    if "optuna" not in own_libraries.versions(carried) and "\noptuna==" not in image:
+    return name in own_libraries.versions(carried) or f"\n{name}==" in image
+
+
+def _require_optuna(carried: list[Path]) -> None:
+    """Refuse a search that only this machine could make."""
+    if not _is_there("optuna", carried):
         raise TuningFailed(
             "TuningTrials is set, and neither training/requirements.txt nor the image has optuna. Add the "
             "line optuna==5.0.0, or set TuningTrials to 0."
@@ -172,7 +177,7 @@ def _require_together(contract: Contract, is_pinned: bool, carried: list[Path]) 
         require_shared(contract, model)
     estimator = model.build_model(contract, {"metric": "auto", "seed": 0})
     require_peers(estimator, estimator.fit)
-    if hasattr(model, "BoostedTogether") and "lightgbm" not in own_libraries.versions(carried):
+    if hasattr(model, "BoostedTogether") and not _is_there("lightgbm", carried):
         raise UnusableLibrary(
             "TrainingInstanceCount is above 1, and training/requirements.txt lacks LightGBM, by which "
             f"several instances train. Add the line {LIGHTGBM}, or set TrainingInstanceCount to 1."

@@ -62,11 +62,12 @@ class Fitting:
         self._n_validation, self._unfitted = len(rows) - n_training, build()
         streams = hasattr(rows, "batches") and getattr(self._unfitted, "streams", False)
         self._streamed = streams and (peers is not None or len(rows) > STREAMED_ROWS)
-        self._peers, self._own = peers, np.ones(len(rows), dtype=bool)
+        self._peers, self._own = peers, None
         if peers is not None:
             self._n_training = sum(peers.rows)
             mine, count = peers.share
-            self._own[n_training:] = np.arange(self._n_validation) % count == mine
+            dealt = np.arange(self._n_validation) % count == mine
+            self._own = np.concatenate([np.ones(n_training, dtype=bool), dealt])
         self._table: Any = rows
         self._target = target
         fitted: Any = slice(n_training)
@@ -74,7 +75,7 @@ class Fitting:
         if self._streamed:
             watched = _watched(target[n_training:], order)
             stopping = np.concatenate([np.zeros(n_training, dtype=bool), watched])
-            fitted = ~stopping & self._own
+            fitted = ~stopping if self._own is None else ~stopping & self._own
             self._fitted_rows, self._stopping_rows = rows.only(fitted), np.asarray(rows.only(stopping))
         else:
             if target.dtype.kind != "f":
@@ -198,7 +199,7 @@ class Fitting:
     def _refitted(self, first: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """Fit like the one to deliver: on all rows, in place where it can be, or on some rows."""
         table, target = self._table, self._target
-        if self._peers is not None:
+        if self._own is not None:
             table, target = table.only(self._own), target[self._own]
         if kept is not None:
             table, target = table.only(kept) if self._streamed else rows_of(table, kept), target[kept]

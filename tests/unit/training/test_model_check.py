@@ -163,6 +163,18 @@ def test_a_search_needs_optuna_among_the_carried_libraries_whatever_this_machine
         check_model(tmp_path, contract=None, parameters=parameters)
 
 
+def test_several_instances_need_lightgbm_and_an_estimator_that_takes_part(project):
+    parameters = {"TaskType": "regression", "TrainingInstanceCount": "2"}
+    root = project((REPOSITORY / "training" / "model.py").read_text())
+    with pytest.raises(OperationFailed, match=r"UnusableLibrary: .*Add the line lightgbm==4\.7\.0"):
+        check_model(root, contract=None, parameters=parameters)
+    worded = replace(mixed()[0], columns=(Column("note", "text"), *mixed()[0].columns[:-1]))
+    with pytest.raises(OperationFailed, match="NotDistributed: note: texts and categories of many values"):
+        check_model(root, contract=worded.to_json().encode(), parameters=parameters)
+    with pytest.raises(OperationFailed, match=r"NotDistributed: .*RandomForest.* trains on one instance"):
+        check_model(project(FOREST), contract=None, parameters=parameters)
+
+
 def test_is_a_program_of_its_own(project):
     root = project(FOREST)
     ended = subprocess.run(

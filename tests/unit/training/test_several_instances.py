@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import lightgbm
@@ -110,8 +111,12 @@ def breaking_at(roots: list[Path], place: int, statement: str) -> None:
 
 def test_hosts_train_one_model_of_rows_that_each_has_some_of(tmp_path):
     contract, frame = mixed(3000)
-    base = write_job(tmp_path / "base", contract, frame)
+    contract = replace(contract, guarded=("city", "amount"))
+    goal = json.dumps({"minimum_recall": 0.9, "positive_class": "yes"})
+    given = {"metric": "auto", "seed": "0", "decision_goal": goal}
+    base = write_job(tmp_path / "base", contract, frame, given)
     alone = run_job(base)
+    sliced = report_of(base)["slices"][:2]
     assert alone.returncode == 0, alone.stderr
     whole = pq.read_table(base / "input" / "data" / "train")
     shutil.rmtree(base / "model"), shutil.rmtree(base / "output")
@@ -137,6 +142,9 @@ def test_hosts_train_one_model_of_rows_that_each_has_some_of(tmp_path):
     assert set(read_json(roots[0] / "model" / "encoding.json")["vocabularies"]["city"]) == {
         *("Bern", "Rom", "Oslo", "Paris", "Łódź"),
     }
+    # Guarded columns are sliced by the rows of both, and the threshold is one of rows that nobody fitted.
+    assert report["slices"][:2] == sliced
+    assert report["decision"]["chosen_on"]["source"] == "validation"
     assert report["validation"]["auc"] > report_of_alone(alone) - 0.03
 
 
