@@ -18,7 +18,7 @@ SPOT_LEAST_SHARE: Final = 0.1
 """Of the price on demand, what Spot capacity costs at least: AWS names savings of up to 90 %.
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
 TOGETHER: Final = 1.4
-"""Times the work of one instance that several do together; `python -m bench instances` measures it."""
+"""Times the work of one that several do together: assumed; `python -m bench instances` measures it."""
 _READS_OF_THE_INPUT = 2  # the first drop's contract is inferred in a pass of its own
 _SPLITS = 3
 _OTHER_READS, _OTHER_WRITES = 60, 30
