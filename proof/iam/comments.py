@@ -11,8 +11,8 @@ import yaml
 from proof.findings import Finding
 from proof.product import Product, syntax
 
-_NAMED = re.compile(r" *- &(\w+) (?:!If \[\w+, )?\{Effect: Allow")
-_AGAIN = re.compile(r" *- \*(\w+)")
+_NAMED = re.compile(r" *(?:- )?&(\w+) (?:!If \[\w+, )?\{Effect: Allow")
+_AGAIN = re.compile(r" *(?:- )?\*(\w+)[],}]*")
 
 
 def check(product: Product) -> Iterator[Finding]:
