@@ -184,7 +184,7 @@ def test_an_error_of_another_service(product: Product) -> None:
 
 
 def test_a_resource_of_everything_without_a_reason(product: Product) -> None:
-    reason = "              # traces know no resource\n"
+    reason = "        # traces know no resource\n"
     found = only(iam_checks.all_findings(product.with_template(reason, "")), "wildcard")
     assert found.where == "TrainingWorkflowRole"
     assert "Resource *" in found.message
@@ -192,7 +192,7 @@ def test_a_resource_of_everything_without_a_reason(product: Product) -> None:
 
 def test_a_statement_that_is_repeated_without_a_reason(product: Product) -> None:
     planted = product.with_template(
-        "              # traces know no resource\n              - *trace\n", "              - *trace\n"
+        "        # traces know no resource\n        *trace,\n", "        *trace,\n"
     )
     found = only(iam_checks.all_findings(planted), "reason")
     assert found.where == "trace"
