@@ -151,6 +151,7 @@ def test_an_interruption_of_spot_capacity_changes_nothing_in_the_model(
     assert (job(0)["EnableManagedSpotTraining"], steps.count("Interrupted")) == (True, interruptions)
     if interruptions == 1:
         assert job(0)["TrainingJobStatus"] == "Completed"
+        assert job(0)["BillableTimeInSeconds"] < job(0)["TrainingTimeInSeconds"]
     else:
         wait_for("the job on Spot capacity to stop", lambda: job(0)["TrainingJobStatus"] == "Stopped")
         assert (job(1)["EnableManagedSpotTraining"], job(1)["TrainingJobStatus"]) == (False, "Completed")

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 KIND = "training-job"
 _BROKEN = "InternalServerError: We encountered an internal error. Please try again."
+_SPOT_SHARE = 0.3
+"""Of the price on demand, what Spot capacity costs here; on AWS it changes, and is often about so much."""
 _MAX_REASON = 1100  # a script's 1024 characters and what is put around them
 
 
@@ -273,9 +275,11 @@ class TrainingJobs:
                 document["FailureReason"] = document["FailureReason"][:_MAX_REASON]
             started = document.get("TrainingStartTime")
             if started is not None:
-                document["TrainingTimeInSeconds"] = document["BillableTimeInSeconds"] = max(
-                    1, round(now - started)
-                )
+                ran_s = max(1, round(now - started))
+                document["TrainingTimeInSeconds"] = ran_s
+                # What Spot capacity costs less is taken off the seconds, not the price of one.
+                share = _SPOT_SHARE if document["EnableManagedSpotTraining"] else 1.0
+                document["BillableTimeInSeconds"] = max(1, round(ran_s * share))
             if outcome.status == "Completed":
                 # SageMaker names the model's place whether or not the script wrote a model.
                 document.setdefault("ModelArtifacts", {"S3ModelArtifacts": _model_uri(document)})

@@ -32,6 +32,8 @@ from dropforge_ops.render import (
 from dropforge_ops.stack.data_reports import read_data_report, show_data_report
 from dropforge_ops.stack.documents import Documents
 from dropforge_ops.stack.progress import Follower, Visit
+from dropforge_ops.stack.target import Target
+from dropforge_ops.stack.training_jobs import TrainingJob, read_training_jobs
 
 _EXAMPLES = 2
 
@@ -47,6 +49,7 @@ class RunDetails:
     judgement: Mapping[str, Any] | None
     lineage: Mapping[str, Any] | None
     data: DataReport | None
+    training_jobs: Sequence[TrainingJob] | None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -58,14 +61,18 @@ class RunDetails:
             "data": None if self.data is None else self.data.to_dict(),
             "judgement": self.judgement,
             "lineage": self.lineage,
+            "training_jobs": None
+            if self.training_jobs is None
+            else [each.to_dict() for each in self.training_jobs],
             "remedy": remedy((self.run.error or {}).get("class")),
             "next_steps": next_steps(self.run),
         }
 
 
-def read(run: Run, bucket: str, ledger: LedgerReader, documents: Documents, sfn: Any) -> RunDetails:
+def read(run: Run, target: Target, ledger: LedgerReader, documents: Documents) -> RunDetails:
     """Collect it. An execution that Step Functions has forgotten (after 90 days) has no states."""
-    follower = Follower(sfn, run.execution_arn)
+    bucket = target.bucket
+    follower = Follower(target.client("stepfunctions"), run.execution_arn)
     try:
         follower.look()
         execution_status = follower.status
@@ -83,6 +90,7 @@ def read(run: Run, bucket: str, ledger: LedgerReader, documents: Documents, sfn:
         judgement=content(f"s3://{bucket}/models/{run.run_id}/judgement.json"),
         lineage=content(f"s3://{bucket}/models/{run.run_id}/lineage.json"),
         data=read_data_report(run.run_id, bucket, ledger, content),
+        training_jobs=read_training_jobs(target, run.run_id),
     )
 
 
@@ -100,6 +108,7 @@ def show(details: RunDetails, out: Console) -> None:
             ("requested by", run.requested_by),
             ("started", moment(run.started_at)),
             ("took", duration(run_seconds(run))),
+            *(("training", each.in_words) for each in details.training_jobs or ()),
             ("version", run.version),
             ("commit", run.source_commit),
             ("execution", f"{details.execution_status}  {run.execution_arn}"),

@@ -162,6 +162,8 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "differences, summary; or null",
         "judgement": "the gate's verdict with all metrics, or null",
         "lineage": "what the model was made from, or null",
+        "training_jobs": "name, status, instance_type, instances, is_spot, interruptions, ran_s, billed_s, "
+        "usd and saved of each attempt; null where you may not see them",
         "remedy": "what to do about its error, or null",
         "next_steps": "commands that make sense now",
     },

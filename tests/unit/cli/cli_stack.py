@@ -7,9 +7,10 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -167,9 +168,11 @@ def _shown(event: Mapping[str, Any], with_data: bool) -> dict[str, Any]:
 
 
 class FakeSageMaker:
-    """The registry; ``on_update`` does what the product does at its event."""
+    """The registry, where ``on_update`` does what the product does at its event; and ``training_jobs``."""
 
     def __init__(self) -> None:
+        self.training_jobs: list[dict[str, Any]] = []
+        self.hides_training_jobs = False
         self.updates: list[dict[str, Any]] = []
         self.packages: dict[str, dict[str, Any]] = {}
         self.on_update: Callable[[dict[str, Any]], None] = lambda update: None
@@ -182,6 +185,23 @@ class FakeSageMaker:
 
     def describe_model_package(self, *, ModelPackageName: str) -> dict[str, Any]:
         return self.packages.get(ModelPackageName, {"ModelApprovalStatus": "PendingManualApproval"})
+
+    def get_paginator(self, operation: str) -> Any:
+        assert operation == "list_training_jobs"
+
+        def paginate(*, NameContains: str, SortBy: str, SortOrder: str) -> Iterator[dict[str, Any]]:
+            assert (SortBy, SortOrder) == ("CreationTime", "Ascending")
+            if self.hides_training_jobs:
+                raise refusal("AccessDeniedException", "not authorized", "ListTrainingJobs")
+            for each in self.training_jobs:
+                if NameContains in each["TrainingJobName"]:
+                    yield {"TrainingJobSummaries": [each]}
+
+        return SimpleNamespace(paginate=paginate)
+
+    def describe_training_job(self, *, TrainingJobName: str) -> dict[str, Any]:
+        (found,) = [each for each in self.training_jobs if each["TrainingJobName"] == TrainingJobName]
+        return found
 
 
 class FakeRuntime:

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.cli.cli_stack import CONTRACT
@@ -193,6 +194,69 @@ def test_says_what_to_do_about_an_error_from_aws(stack, on_stack):
     outcome = on_stack("runs", "the-run")
     assert outcome.exit_code == 0
     assert "Mend training/model.py or the data" in outcome.stdout
+
+
+def training_job(
+    name: str, *, spot: bool, ran_s: int | None, billed_s: int | None, **more: Any
+) -> dict[str, Any]:
+    """A job as SageMaker describes it."""
+    ended = {} if ran_s is None else {"TrainingTimeInSeconds": ran_s, "BillableTimeInSeconds": billed_s}
+    return {
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
+        "TrainingJobStatus": "Completed",
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 30},
+        "EnableManagedSpotTraining": spot,
+        "SecondaryStatusTransitions": [],
+        **ended,
+        **more,
+    }
+
+
+def test_tells_what_spot_capacity_saved_and_what_went_on_on_demand(stack, on_stack):
+    stack.trained(1, "the-run")
+    taken = [{"Status": each} for each in ("Training", "Interrupted", "Training", "Interrupted")]
+    stack.sagemaker.training_jobs = [
+        training_job("model-the-run-a0", spot=True, ran_s=500, billed_s=100, TrainingJobStatus="Stopped",
+                     SecondaryStatusTransitions=taken),
+        training_job("model-the-run-a1", spot=False, ran_s=3600, billed_s=3600),
+        training_job("another-model-the-run-a0", spot=False, ran_s=1, billed_s=1),
+    ]  # fmt: skip
+    shown = on_stack("runs", "the-run").stdout
+    assert (
+        "ml.m5.large on Spot capacity, interrupted 2 times, stopped, ran 8 min 20 s, billed 1 min 40 s, "
+        "80 % saved, 0.0032 USD at list price" in shown
+    )
+    assert "ml.m5.large, ran 1 h 00 min, 0.1150 USD at list price" in shown
+    first, second = on_stack("runs", "the-run", "--json").json["training_jobs"]
+    assert (first["saved"], first["ran_s"], first["billed_s"]) == (0.8, 500, 100)
+    assert second["saved"] is None
+    assert second["usd"] == pytest.approx(0.115)
+
+
+def test_a_job_of_several_instances_costs_each_and_one_without_a_known_price_says_nothing(stack, on_stack):
+    stack.trained(1, "the-run")
+    two, unknown = (
+        {"InstanceType": kind, "InstanceCount": count}
+        for kind, count in (("ml.m5.large", 2), ("ml.new.huge", 1))
+    )
+    stack.sagemaker.training_jobs = [
+        training_job("model-the-run-a0", spot=False, ran_s=1800, billed_s=1800, ResourceConfig=two),
+        training_job("model-the-run-a1", spot=True, ran_s=60, billed_s=30, ResourceConfig=unknown),
+        training_job("model-the-run-a2", spot=True, ran_s=None, billed_s=None,
+                     TrainingJobStatus="InProgress"),
+    ]  # fmt: skip
+    shown = on_stack("runs", "the-run").stdout
+    assert "2 × ml.m5.large, ran 30 min 00 s, 0.1150 USD at list price" in shown
+    assert "ml.new.huge on Spot capacity, ran 1 min 00 s, billed 30.00 s, 50 % saved\n" in shown
+    assert "ml.m5.large on Spot capacity, in progress" in shown
+
+
+def test_a_run_is_shown_to_those_who_may_not_see_training_jobs(stack, on_stack):
+    stack.trained(1, "the-run")
+    stack.sagemaker.hides_training_jobs = True
+    assert on_stack("runs", "the-run").exit_code == 0
+    assert on_stack("runs", "the-run", "--json").json["training_jobs"] is None
 
 
 def test_shows_a_run_whose_execution_is_forgotten(stack, on_stack):

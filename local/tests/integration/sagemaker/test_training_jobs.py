@@ -563,6 +563,7 @@ def test_an_interrupted_spot_job_begins_again_with_its_checkpoints_alone(
     ]
     assert host.log(LOG_GROUP).splitlines() == ["left False kept False", "left False kept True"]
     assert service.faults.active() == {}
+    assert 1 <= done["BillableTimeInSeconds"] < done["TrainingTimeInSeconds"]
 
 
 def test_an_interrupted_spot_job_may_be_stopped(service: SageMaker, sagemaker: Any, host: Host) -> None:
@@ -592,7 +593,9 @@ def test_a_spot_job_waits_and_runs_no_longer_than_it_may(
 def test_only_spot_jobs_are_interrupted(service: SageMaker, sagemaker: Any, host: Host) -> None:
     put_script(host, "import time; time.sleep(0.5)")
     service.faults.set("CreateTrainingJob", "SpotInterruption")
-    assert run(service, sagemaker, training_request("steady"))["TrainingJobStatus"] == "Completed"
+    done = run(service, sagemaker, training_request("steady"))
+    assert done["TrainingJobStatus"] == "Completed"
+    assert done["BillableTimeInSeconds"] == done["TrainingTimeInSeconds"]
     with pytest.raises(ServiceError, match="SpotInterruption is a fault of CreateTrainingJob only"):
         service.faults.set("CreateEndpoint", "SpotInterruption")
 

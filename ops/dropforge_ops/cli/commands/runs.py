@@ -68,8 +68,7 @@ def show_run(
     found = find_run(invocation.ledger, run)
     if follow:
         found = _follow_run(invocation, found, invocation.deadline(timeout, _GOES_ON, MORE_TIME))
-    sfn = invocation.target.client("stepfunctions")
-    details = run_details.read(found, invocation.target.bucket, invocation.ledger, invocation.documents, sfn)
+    details = run_details.read(found, invocation.target, invocation.ledger, invocation.documents)
     invocation.emit(details.to_dict(), lambda out: run_details.show(details, out))
 
 

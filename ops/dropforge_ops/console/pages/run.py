@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 from urllib.parse import quote
@@ -37,6 +38,7 @@ from dropforge_ops.console.reading.state_detail import LogLines, Stay, read_log,
 from dropforge_ops.console.reading.told_data import ToldData
 from dropforge_ops.errors import CommandError
 from dropforge_ops.render import duration, files, interval, run_seconds, size
+from dropforge_ops.stack.training_jobs import TrainingJob
 
 # A log is read whole, so less often than the run.
 _LOG_LOOKS: Final = 5
@@ -61,7 +63,7 @@ class _RunPage:
         with html.div().classes("page-head"):
             html.h1(found.run.run_id).classes("mono-title")
             self._status: Part[RunStatus] = Part(_draw_status)
-        self._head: Part[Run] = Part(lambda run: _draw_head(context, run))
+        self._head: Part[tuple[Run, Sequence[TrainingJob]]] = Part(lambda told: _draw_head(context, *told))
         outcome = Outcome()
         self._retry: Part[tuple[Run, Proposal | None]] = Part(
             lambda shown: offer_retry(context, outcome, *shown)
@@ -77,7 +79,7 @@ class _RunPage:
     def show(self, found: RunView) -> None:
         """Show how the run stands now."""
         self._status.show(found.run.status)
-        self._head.show(found.run)
+        self._head.show((found.run, found.training_jobs))
         self._retry.show((found.run, found.proposal))
         self._verdict.show((found.verdict, found.run))
         self._timeline.show(found.timeline)
@@ -90,7 +92,7 @@ def _draw_status(status: RunStatus) -> None:
     status_chip(status)
 
 
-def _draw_head(context: Context, run: Run) -> None:
+def _draw_head(context: Context, run: Run, jobs: Sequence[TrainingJob]) -> None:
     if run.error:
         said = f"{run.error.get('class')}: {run.error.get('message')}"
         error_banner(" ".join(filter(None, [said, remedy(run.error.get("class"))])))
@@ -107,6 +109,7 @@ def _draw_head(context: Context, run: Run) -> None:
                 "requested by": run.requested_by,
                 "started": lambda: moment(run.started_at),
                 "took": duration(run_seconds(run)) if run.ended_at else None,
+                "training": "; ".join(each.in_words for each in jobs),
                 (run.metric or {}).get("name", "metric"): interval(run.metric) if run.metric else None,
                 "version": None if run.version is None else (lambda: _draw_version(run.version)),
                 "execution": lambda: _draw_execution(context, run),

@@ -25,6 +25,7 @@ from dropforge_ops.errors import NotFound, code_of
 from dropforge_ops.stack.documents import Documents
 from dropforge_ops.stack.progress import Follower, Visit
 from dropforge_ops.stack.target import Target
+from dropforge_ops.stack.training_jobs import TrainingJob, read_training_jobs
 
 FORGOTTEN: Final = "forgotten by Step Functions"
 # Each costs a request for the time of its upload; a run may cover thousands.
@@ -120,6 +121,7 @@ class RunView:
     verdict: Judged | None = None
     proposal: Proposal | None = None
     files: tuple[RunFile, ...] = ()
+    training_jobs: Sequence[TrainingJob] = ()
 
     @property
     def is_settled(self) -> bool:
@@ -140,6 +142,7 @@ class RunFollowing:
     _is_forgotten: bool = False
     _data: ToldData | None = None
     _verdict: Judged | None = None
+    _training_jobs: tuple[TrainingJob, ...] | None = None
     _looked_after: int = -1
 
     def look(self) -> RunView:
@@ -157,6 +160,9 @@ class RunFollowing:
         follower = self._followed(run)
         model = None if run.version is None else self.ledger.get_model(run.version)
         self._read_told(len(follower.all_visits))
+        if self._training_jobs is None and run.status is not RunStatus.RUNNING:
+            # Its jobs have ended, so they are read once.
+            self._training_jobs = read_training_jobs(self.target, run.run_id) or ()
         return RunView(
             run=run,
             execution_status=FORGOTTEN if self._is_forgotten else follower.status,
@@ -166,6 +172,7 @@ class RunFollowing:
             verdict=self._verdict,
             proposal=self._proposal(run),
             files=files_of(self.target, run.run_id) if run.status.is_final else (),
+            training_jobs=self._training_jobs or (),
         )
 
     def _proposal(self, run: Run) -> Proposal | None:
