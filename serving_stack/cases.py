@@ -42,6 +42,13 @@ def requests_for(smoke: Mapping[str, Any]) -> list[Request]:
         [",".join(names), *(",".join(json.dumps(row[name]) for name in names) for row in rows)]
     ).encode()
     incomplete = json.dumps({"instances": [{name: rows[0][name] for name in names[1:]}]}).encode()
+    unseen = json.dumps(
+        {
+            "instances": [
+                {n: "never seen" if isinstance(v, str) else v for n, v in row.items()} for row in rows
+            ]
+        }
+    ).encode()
     wrong = json.dumps({"instances": [{**rows[0], names[0]: "no number"}]}).encode()
 
     def invocation(name: str, body: bytes, *headers: tuple[str, str]) -> Request:
@@ -59,6 +66,7 @@ def requests_for(smoke: Mapping[str, Any]) -> list[Request]:
         invocation("smoke rows, CSV", csv, as_csv),
         invocation("a column is missing", incomplete, as_json),
         invocation("text for a number", wrong, as_json),
+        invocation("categories that were never seen", unseen, as_json),
         invocation("no JSON", b"{", as_json),
         invocation("no UTF-8", b'{"instances": "\xff"}', as_json),
         invocation("nothing", b"", as_json),

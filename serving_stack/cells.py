@@ -11,15 +11,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from tests.unit.training.job_folders import builtin, run_job, write_job
 
 from dropforge.application.serving_environment import serving_environment
 from dropforge.domain import manifest
+from dropforge.domain.contract import Column, Contract
 from serving_stack.environment import IMAGE, REPOSITORY
 
 OPENMP = "libgomp.so.1"
 WHEELS = REPOSITORY / "training" / "wheels.py"
 XGBOOST = REPOSITORY / "examples" / "xgboost" / "model.py"
+PICKY = """
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+INPUT = "columns"
+
+
+def build_model(schema, hyperparameters):
+    # An unseen colour makes the encoder raise.
+    parts = [("colours", OneHotEncoder(), ["colour"])]
+    return make_pipeline(ColumnTransformer(parts, remainder="passthrough"), LogisticRegression())
+"""
 LIGHTGBM = """
 from lightgbm import LGBMClassifier
 
@@ -106,8 +123,21 @@ def train_with_library(work: Path, requirement: str, model_py: str) -> Archive:
     return _trained(job, name, model_py)
 
 
-def _trained(job: Path, name: str, model_py: str | None = None) -> Archive:
-    contract, frame = builtin("wine")
+def train_on_columns(work: Path) -> Archive:
+    """Train a pipeline that reads the columns themselves. Raises RuntimeError as `train` does."""
+    colours = np.array(["red", "green", "blue"])[np.arange(300) % 3]
+    sizes = np.random.default_rng(0).normal(size=300)
+    wanted = np.where((colours == "red") ^ (sizes > 0), "yes", "no")
+    frame = pd.DataFrame({"size": sizes, "colour": colours, "wanted": wanted})
+    columns = Column("size", "number"), Column("colour", "category"), Column("wanted", "category", "target")
+    contract = Contract("wanted", None, "binary", ("no", "yes"), columns)
+    return _trained(work / "columns", "raw columns", PICKY, (contract, frame))
+
+
+def _trained(
+    job: Path, name: str, model_py: str | None = None, table: tuple[Contract, pd.DataFrame] | None = None
+) -> Archive:
+    contract, frame = table or builtin("wine")
     job.mkdir(exist_ok=True)
     write_job(job, contract, frame, model_py=model_py)
     done = run_job(job)
@@ -175,6 +205,9 @@ def cells_for(today: Archive, previous: Archive, work: Path) -> Iterator[Cell]:
     tampered = {**today.environment(), manifest.DIGEST_VARIABLE: "0" * 64}
     other = replace(today, name="another model's")
     yield Cell(other, now, tampered, 0, network=False, outcome=UNHEALTHY, said="was registered")
+    raw = train_on_columns(work)
+    for user in (0, NOBODY):
+        yield Cell(raw, now, raw.environment(), user, network=False)
     yield from needing_packages(today, work)
     yield from with_libraries(work)
 

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,12 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 CSV = "text/csv"
+
+TRIED_ALONE = 100
+"""Instances of a request up to which each is scored alone, to say on which of them the estimator fails."""
+
+PROBLEM_CHARACTERS = 300
+"""Of an estimator's own message, which may quote a whole table."""
 
 READERS: dict[str, Callable[[Contract, bytes], dict[str, NDArray[Any]]]] = {
     JSON: columns_of_json,
@@ -126,8 +132,8 @@ def predictor_of(estimator: Any, contract: Contract) -> Callable[[NDArray[np.flo
     The estimator was fitted on class codes; a class that it has never seen gets probability 0.
 
     Raises:
-        UnusableEstimator: it can't predict what the task needs, or a prediction has the wrong shape, isn't
-            finite, or is no probability.
+        UnusableEstimator: it can't predict what the task needs, fails on rows, or a prediction has the wrong
+            shape, isn't finite, or is no probability.
     """
     method = "predict_proba" if contract.is_classification else "predict"
     if not callable(getattr(estimator, method, None)):
@@ -138,7 +144,7 @@ def predictor_of(estimator: Any, contract: Contract) -> Callable[[NDArray[np.flo
     n_classes = len(contract.classes) if contract.classes is not None else 0
 
     def probabilities(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        raw = np.asarray(estimator.predict_proba(matrix), dtype=np.float64)
+        raw = _asked(estimator, "predict_proba", matrix)
         codes = np.asarray(estimator.classes_, dtype=np.int64)
         if raw.shape != (len(matrix), len(codes)) or not np.isfinite(raw).all():
             raise UnusableEstimator(f"predict_proba must give finite (n, {len(codes)}), gave {raw.shape}.")
@@ -149,12 +155,22 @@ def predictor_of(estimator: Any, contract: Contract) -> Callable[[NDArray[np.flo
         return scores
 
     def values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        raw = np.asarray(estimator.predict(matrix), dtype=np.float64)
+        raw = _asked(estimator, "predict", matrix)
         if raw.shape != (len(matrix),) or not np.isfinite(raw).all():
             raise UnusableEstimator(f"predict must give finite values of shape (n,), gave {raw.shape}.")
         return raw
 
     return probabilities if contract.is_classification else values
+
+
+def _asked(estimator: Any, method: str, matrix: Any) -> NDArray[np.float64]:
+    try:
+        return np.asarray(getattr(estimator, method)(matrix), dtype=np.float64)
+    except (DropforgeError, MemoryError):
+        raise
+    except Exception as error:  # whatever code of the user's own raises
+        said = f"{type(error).__name__}: {error}"[:PROBLEM_CHARACTERS]
+        raise UnusableEstimator(f"{type(estimator).__name__}.{method} fails on rows: {said}") from error
 
 
 def predictions_of(
@@ -179,7 +195,8 @@ def predictions_of(
 def answer(model: Model, body: bytes | str, content_type: str | None, accept: str | None) -> tuple[int, str]:
     """Answer one request: HTTP status and JSON text. Every refusal says what is wrong.
 
-    400 the request breaks the contract; 406 only JSON is given; 415 only JSON and CSV are read.
+    400 the request breaks the contract; 406 only JSON is given; 415 only JSON and CSV are read; 422 the
+    estimator fails on instances that keep to the contract.
     """
     reader = READERS.get(_media_type(content_type or JSON))
     if reader is None:
@@ -191,11 +208,12 @@ def answer(model: Model, body: bytes | str, content_type: str | None, accept: st
     try:
         columns = reader(model.contract, body.encode() if isinstance(body, str) else bytes(body))
     except InvalidInstances as error:
-        problems = [asdict(problem) for problem in error.problems]
-        return 400, json.dumps(
-            {"error": {"type": "InvalidRequest", "problems": problems}}, ensure_ascii=False
-        )
-    predictions = predictions_of(model.contract, model.score(columns), model.threshold)
+        return 400, _refusal("InvalidRequest", [asdict(problem) for problem in error.problems])
+    try:
+        scores = model.score(columns)
+    except UnusableEstimator as error:
+        return 422, _refusal("UnusableEstimator", _unscorable(model, columns) or [_problem(str(error))])
+    predictions = predictions_of(model.contract, scores, model.threshold)
     return 200, json.dumps({"predictions": predictions}, ensure_ascii=False)
 
 
@@ -374,8 +392,27 @@ def score_split(model: Model, folder: Path) -> dict[str, Any]:
 
 
 def _error(kind: str, problem: str) -> str:
-    problems = [{"instance": None, "column": None, "problem": problem}]
+    return _refusal(kind, [_problem(problem)])
+
+
+def _refusal(kind: str, problems: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps({"error": {"type": kind, "problems": problems}}, ensure_ascii=False)
+
+
+def _problem(text: str, instance: int | None = None) -> dict[str, Any]:
+    return {"instance": instance, "column": None, "problem": text}
+
+
+def _unscorable(model: Model, columns: ColumnArrays) -> list[dict[str, Any]]:
+    """Return which instances fail where each is scored alone; of many none is tried."""
+    found = []
+    count = len(next(iter(columns.values())))
+    for row in range(count if count <= TRIED_ALONE else 0):
+        try:
+            model.score({name: values[row : row + 1] for name, values in columns.items()})
+        except UnusableEstimator as error:
+            found.append(_problem(str(error), row))
+    return found
 
 
 def _media_type(header: str) -> str:

@@ -22,14 +22,15 @@ from tests.workflow.test_main_job import rows_of
 OPTUNA = "optuna==5.0.0"
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "xgboost"
+CATBOOST = ROOT / "examples" / "catboost"
 WHEEL = "xgboost_cpu-3.4.1-"
 
 
-def with_example(template: Path) -> Path:
+def with_example(template: Path, example: Path = EXAMPLE) -> Path:
     """Put the example into a copy of the product, as its first lines say; returns the template."""
     training = template.parent / "training"
     for name in ("model.py", "requirements.txt"):
-        shutil.copyfile(EXAMPLE / name, training / name)
+        shutil.copyfile(example / name, training / name)
     subprocess.run([sys.executable, str(training / "wheels.py"), "lock"], check=True)
     return template
 
@@ -129,6 +130,30 @@ def test_a_pipeline_on_the_columns_themselves_goes_live_scores_batches_and_is_re
     stack.start(trigger="manual")
     model = stack.wait_for_version(2)
     assert stack.read_json(model.judgement_uri)["champion"]["scored"]
+
+
+def test_catboost_on_the_columns_themselves_goes_live_and_is_replayed_to_the_byte(
+    deploy: Callable[..., Stack], product_copy: Path
+) -> None:
+    stack = deploy(with_example(product_copy, CATBOOST), TargetColumn="urgent", IdColumn="id")
+    live = stack.train_and_deploy(tickets(), "tickets.csv")
+    lineage = stack.read_json(f"s3://{stack.bucket}/models/{live.run_id}/lineage.json")
+    assert lineage["libraries"]["catboost"] == "1.2.10"
+
+    known, *odd = stack.predict(
+        [
+            {"channel": "mail", "age_days": 3, "subject": "works well"},
+            {"channel": "fax", "age_days": 3, "subject": "works well"},
+            {"channel": "fax", "age_days": 3, "subject": None},
+        ]
+    )
+    assert known["label"] in ("yes", "no")
+    assert all(0 <= each["probabilities"]["yes"] <= 1 for each in odd), "unseen and missing ones are scored"
+
+    stack.start(trigger="replay", run_id=live.run_id)
+    replay = stack.wait_for_run(RunStatus.REPLAYED, number=2)
+    again = stack.read_json(f"s3://{stack.bucket}/models/{replay.run_id}/lineage.json")
+    assert again["model_digest"] == lineage["model_digest"]
 
 
 def test_a_search_of_hyperparameters_is_told_and_replayed_and_carries_nothing_with_the_model(

@@ -244,8 +244,8 @@ class PredictionService:
         try:
             answer = json.loads(self.scorer.invoke(model.live.endpoint_name, body))
         except ModelError as error:
-            if error.status == 400:
-                raise _RefusedByModel(error.body) from error
+            if error.status in (400, 422):
+                raise _RefusedByModel(error.status, error.body) from error
             raise
         predictions = answer.get("predictions") if isinstance(answer, dict) else None
         if not isinstance(predictions, list) or len(predictions) != len(instances):
@@ -254,7 +254,11 @@ class PredictionService:
 
 
 class _RefusedByModel(Exception):
-    """The container held the instances to another contract; the text is its answer."""
+    """The container held the instances to another contract (400), or its estimator fails on them (422)."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(body)
+        self.status = status
 
 
 _WHY: Mapping[OutcomeStatus, str] = {
@@ -272,6 +276,13 @@ def _invalid_instances(refusal: InvalidInstances | _RefusedByModel) -> Refusal:
             problems = list(json.loads(str(refusal))["error"]["problems"])
         except (ValueError, KeyError, TypeError):
             problems = [{"instance": None, "column": None, "problem": "the model refused the request"}]
+        if refusal.status == 422:
+            return Refusal(
+                422,
+                "UnscorableInstances",
+                "The instances keep to the contract, and the live model's own code fails on them.",
+                problems,
+            )
     return Refusal(
         422,
         "InvalidInstances",

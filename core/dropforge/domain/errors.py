@@ -217,7 +217,7 @@ class LostHost(RetryableError):
 
 
 class UnusableEstimator(PermanentError):
-    """What ``build_model`` returned can't be trained, or doesn't predict what its task needs."""
+    """What ``build_model`` returned can't be trained, or doesn't predict what is needed of all rows."""
 
 
 class UnusableLibrary(PermanentError):

@@ -133,7 +133,7 @@ def _refusal(status: int, body: Mapping[str, Any], *, first: int = 0) -> Command
         {**each, "instance": each["instance"] + first} if each.get("instance") is not None else each
         for each in error.get("problems") or []
     ]
-    if error.get("type") == "InvalidInstances":
+    if error.get("type") in ("InvalidInstances", "UnscorableInstances"):
         return RequestRefused(problems)
     text = f"{error.get('message') or body} ({error.get('type')}, HTTP {status})"
     return NotFound(text) if status == 404 or error.get("type") == "NoLiveModel" else OperationFailed(text)

@@ -212,7 +212,7 @@ def _failure(error: ClientError, endpoint: str) -> Exception:
             problems = json.loads(original)["error"]["problems"]
         except (ValueError, KeyError, TypeError):
             problems = None
-        if isinstance(problems, list) and error.response.get("OriginalStatusCode") == 400:
+        if isinstance(problems, list) and error.response.get("OriginalStatusCode") in (400, 422):
             return RequestRefused(problems)
         return OperationFailed(
             f"The model behind {endpoint} failed with status {error.response.get('OriginalStatusCode')}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -147,6 +148,16 @@ def test_a_refusal_of_the_container_that_says_nothing_is_still_a_refusal(service
     assert refusal_of(service.predict, [PATIENT], STAMP).problems[0]["problem"] == (
         "the model refused the request"
     )
+
+
+def test_instances_on_which_the_models_own_code_fails_are_refused_by_a_name_of_their_own(service):
+    problems = [{"instance": 0, "column": None, "problem": "Pipeline.predict fails on rows: ValueError: x"}]
+    body = {"error": {"type": "UnusableEstimator", "problems": problems}}
+    service.scorer.error = ModelError(422, json.dumps(body))
+    refusal = refusal_of(service.predict, [PATIENT], STAMP)
+    assert (refusal.status, refusal.kind) == (422, "UnscorableInstances")
+    assert refusal.problems == problems
+    assert service.log.records == {}
 
 
 @pytest.mark.parametrize(

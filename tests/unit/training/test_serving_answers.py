@@ -17,6 +17,7 @@ import inference
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.encoding import Encoding
 from dropforge.domain.errors import InvalidModel, UnusableEstimator
+from raw_columns import RawColumns
 
 ROW = {"amount": 120.5, "visits": 3, "member": True, "city": "Bern", "since": "2024-03-01T15:00:00Z"}
 
@@ -299,6 +300,43 @@ def test_estimator_that_gives_no_probabilities_is_refused(answer):
 
     with pytest.raises(UnusableEstimator):
         inference.predictor_of(Estimator(), contract)(np.zeros((1, 1)))
+
+
+class Picky:
+    """A pipeline of one's own that knows two colours, as an encoder without handle_unknown does."""
+
+    classes_ = np.array([0, 1])
+
+    def predict_proba(self, frame):
+        if unknown := set(frame["colour"]) - {"red", "blue"}:
+            raise ValueError(f"Found unknown categories {sorted(unknown)} in column 0")
+        return np.tile([0.25, 0.75], (len(frame), 1))
+
+
+@pytest.fixture
+def picky():
+    columns = Column("colour", "category"), Column("y", "category", "target")
+    contract = Contract("y", None, "binary", ("a", "b"), columns)
+    predict = inference.predictor_of(Picky(), contract)
+    return inference.Model(contract, RawColumns(contract), predict)
+
+
+def test_rows_on_which_the_estimator_fails_are_named_with_what_it_said(picky):
+    assert ask(picky, [{"colour": "red"}])[0] == 200
+    status, content = ask(picky, [{"colour": "red"}, {"colour": "green"}])
+    said = "Picky.predict_proba fails on rows: ValueError: Found unknown categories ['green'] in column 0"
+    assert (status, content["error"]) == (
+        422,
+        {"type": "UnusableEstimator", "problems": [{"instance": 1, "column": None, "problem": said}]},
+    )
+
+
+def test_of_many_rows_none_is_tried_alone_and_a_long_message_is_cut(picky):
+    colours = [f"colour {number}" for number in range(inference.TRIED_ALONE + 1)]
+    status, content = ask(picky, [{"colour": colour} for colour in colours])
+    (problem,) = content["error"]["problems"]
+    assert (status, problem["instance"]) == (422, None)
+    assert len(problem["problem"]) < inference.PROBLEM_CHARACTERS + 100
 
 
 def test_scores_a_split_as_a_program_with_the_archives_own_code_and_without_pandas(trained, tmp_path):
