@@ -37,9 +37,15 @@ def draw_tuning(tuning: Mapping[str, Any]) -> None:
         if data
     ]
     series.append({**line("best so far", _best_so_far(tuning, complete), SERIES[1]), "step": "end"})
+    if tuning["default"] is not None:
+        before = line(
+            "before", [[0, tuning["default"]], [whole[-1]["number"], tuning["default"]]], colour("ink-2")
+        )
+        before["lineStyle"] |= {"width": 1, "type": "dashed"}
+        series.append(before)
     chart(
-        {**plane("trial", metric, series, free=True), "legend": LEGEND},
-        label=f"{metric} of each trial, in their order, and the best so far",
+        {**_counted("trial", metric, series), "legend": LEGEND},
+        label=f"{metric} of each trial, in their order, the best so far, and before the search",
         height=220,
     )
     curves = []
@@ -49,7 +55,7 @@ def draw_tuning(tuning: Mapping[str, Any]) -> None:
         curve["lineStyle"] |= {"opacity": 1 if is_best else 0.4}
         curves.append(curve)
     chart(
-        {**plane("folds measured", f"{metric} so far", curves, free=True), "legend": {"show": False}},
+        {**_counted("folds measured", f"{metric} so far", curves), "legend": {"show": False}},
         label=f"{metric} of each trial after each fold; those behind the median are dropped",
         height=220,
     )
@@ -74,6 +80,13 @@ def told(tuning: Mapping[str, Any]) -> str:
         return f"{text}, and no trial is better."
     chosen = ", ".join(f"{name}={_value(value)}" for name, value in sorted(tuning["parameters"].items()))
     return f"{text}, and is {figure(best['value'])} in trial {best['number']}: {chosen}."
+
+
+def _counted(x: str, y: str, series: list[dict[str, Any]]) -> dict[str, Any]:
+    """A plane whose x counts, so that no half trial or fold is written at it."""
+    options = plane(x, y, series, free=True)
+    options["xAxis"]["minInterval"] = 1
+    return options
 
 
 def _best_so_far(tuning: Mapping[str, Any], complete: list[list[float]]) -> list[list[float]]:
