@@ -53,6 +53,7 @@ ENVIRONMENT = {
     "UNDELIVERED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/undelivered",
     "MODEL_NAME": "model",
     "TRAINING_MAX_RUNTIME_S": "3600",
+    "TRAINING_INSTANCE_COUNT": "1",
     "TRAINING_SPOT": "0",
     "TUNING_TRIALS": "0",
     "TUNING_MINUTES": "30",
