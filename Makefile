@@ -122,10 +122,9 @@ format: setup ## format the code, and fix what the linter can
 	ruff format .
 	ruff check --fix .
 
-lock: setup ## resolve the dependencies again; export what the layers install
+lock: setup ## resolve the dependencies again; export what the layers and an exported image install
 	uv lock
-	uv export --quiet --frozen --only-group core-layer --no-hashes --no-annotate --no-header -o core/requirements.txt
-	uv export --quiet --frozen --only-group data-layer --no-hashes --no-annotate --no-header -o layers/data/requirements.txt
+	scripts/check_requirements.sh --write
 
 build: setup machines-are-written ## run sam validate and sam build
 	@python training/wheels.py lock

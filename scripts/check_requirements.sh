@@ -1,13 +1,23 @@
 #!/usr/bin/env bash
-# The layers install what uv.lock says: their requirements are its export, not a second list.
+# Layers and exported images install what uv.lock says: their requirements are its export, not a second list.
+# --write exports them anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv lock --check --quiet
-for pair in core-layer:core data-layer:layers/data; do
-  if ! diff <(uv export --quiet --frozen --only-group "${pair%%:*}" --no-hashes --no-annotate --no-header) \
-    "${pair#*:}/requirements.txt"; then
-    echo "${pair#*:}/requirements.txt differs from uv.lock: run make lock" >&2
+image=ops/dropforge_ops/image_files/requirements
+while read -r file options; do
+  # shellcheck disable=SC2086 # several options
+  exported=$(uv export --quiet --frozen --no-annotate --no-header $options)
+  if [ "${1:-}" = --write ]; then
+    echo "$exported" >"$file"
+  elif ! diff <(echo "$exported") "$file"; then
+    echo "$file differs from uv.lock: run make lock" >&2
     exit 1
   fi
-done
+done <<END
+core/requirements.txt --no-hashes --only-group core-layer
+layers/data/requirements.txt --no-hashes --only-group data-layer
+$image/compiled.txt --only-group image
+$image/estimator.txt --only-group image --only-group image-estimator
+END
 python training/wheels.py check

@@ -111,6 +111,12 @@ def model_files(packed: Packed, model_sha256: str, at: str, tracker_run: str) ->
 
 
 def requirements(packed: Packed) -> list[str]:
+    """Return what MLflow's process needs to load the model."""
+    needed = sorted(needed_libraries(packed).items())
+    return [f"mlflow=={MLFLOW}", *(f"{name}=={version}" for name, version in needed)]
+
+
+def needed_libraries(packed: Packed) -> dict[str, str]:
     """Return what a process needs to load the model, at the versions that it was trained with.
 
     A compiled form needs numpy alone; libraries that the archive carries are not installed again.
@@ -123,10 +129,7 @@ def requirements(packed: Packed) -> list[str]:
         for name in packed.names
         if name.startswith(_CARRIED)
     }
-    return [
-        f"mlflow=={MLFLOW}",
-        *(f"{name}=={version}" for name, version in sorted(pinned.items()) if _normal(name) not in carried),
-    ]
+    return {name: version for name, version in pinned.items() if _normal(name) not in carried}
 
 
 def signature(contract: Json) -> dict[str, str | None]:

@@ -1,7 +1,8 @@
 """Loads a model of dropforge into a process that has what the model's own requirements name.
 
 MLflow finds it by the name that the model's ``MLmodel`` gives it. It stands alone: nothing of dropforge is
-installed where it runs, the model's archive carries what it needs.
+installed where it runs, the model's archive carries what it needs. An exported image loads its
+model by it, too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class RefusedRows(ValueError):
 
 
 class Predictor:
-    """The model behind MLflow's ``predict``."""
+    """The model behind MLflow's ``predict``, and behind an exported image."""
 
     def __init__(self, data: Path) -> None:
         told = json.loads((data / "archive.json").read_text(encoding="utf-8"))
@@ -56,6 +57,16 @@ class Predictor:
             self._inference: ModuleType = importlib.import_module("inference")
             self._model = self._inference.model_fn(str(folder))
 
+    @property
+    def contract_hash(self) -> str:
+        """Names the contract that the archive itself holds requests to."""
+        return str(self._model.contract.hash)
+
+    def answer(self, body: bytes | str) -> tuple[int, str]:
+        """Answer a JSON request as an endpoint's container does: HTTP status and JSON text."""
+        status, text = self._inference.answer(self._model, body, "application/json", None)
+        return int(status), str(text)
+
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """Predict a data frame's rows: a frame of ``label`` and ``probabilities``, or of ``value``.
 
@@ -69,7 +80,7 @@ class Predictor:
         columns = [[_json_of(value) for value in frame.iloc[:, place]] for place in range(len(names))]
         instances = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         body = json.dumps({"instances": instances})
-        status, text = self._inference.answer(self._model, body, "application/json", None)
+        status, text = self.answer(body)
         answer = json.loads(text)
         if status != 200:
             raise RefusedRows(answer["error"]["problems"])

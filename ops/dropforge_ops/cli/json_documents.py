@@ -127,6 +127,15 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "metrics": "how many metrics they ask CloudWatch for",
         "log_queries": "how many queries of logs they make",
     },
+    "export image": {
+        "version": "the version",
+        "path?": "the folder",
+        "contract_hash?": "the contract that it was trained on, and refuses to be without",
+        "files?": "how many files belong to it",
+        "changed?": "which of them were written or removed",
+        "kept?": "which have been changed by somebody, and stay so",
+        "removed?": "with --remove: whether it was noted that the version is exported",
+    },
     "export mlflow": {
         "path": "the folder",
         "tracking_uri": "what MLflow calls its database",
@@ -225,6 +234,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "models VERSION": {
         "live": "whether it is live",
+        "exported": "whether it was exported as an image",
         "history": "its changes of stage and approval",
         "judgement": "its metrics, or null where they are gone",
         "data": "what became of its run's data, as in `runs show`",

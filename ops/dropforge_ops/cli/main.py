@@ -23,7 +23,7 @@ from dropforge_ops.cli.commands.doctor import doctor
 from dropforge_ops.cli.commands.drift import drift
 from dropforge_ops.cli.commands.drop import drop
 from dropforge_ops.cli.commands.drops import list_drops, retry_drops
-from dropforge_ops.cli.commands.export import grafana, mlflow
+from dropforge_ops.cli.commands.export import grafana, image, mlflow
 from dropforge_ops.cli.commands.forget import forget
 from dropforge_ops.cli.commands.logs import logs
 from dropforge_ops.cli.commands.models import models
@@ -129,7 +129,7 @@ _GROUPS: dict[str, tuple[type[TyperGroup], str, dict[str, Callable[..., None]]]]
     "export": (
         TyperGroup,
         "What other tools can take over from a stack.",
-        {"grafana": grafana, "mlflow": mlflow},
+        {"grafana": grafana, "image": image, "mlflow": mlflow},
     ),
     "watch": (
         group_with("now"),

@@ -64,6 +64,7 @@ class FakeCloudFormation:
         self.status: str | None = "CREATE_COMPLETE"
         self.created_at = datetime(2026, 1, 1, tzinfo=UTC)
         self.parameters = {"TargetColumn": "diagnosis", "IdColumn": "id", "TaskType": "binary"}
+        self.parameters["PredictionRetentionDays"] = "90"
 
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:
         if self.status is None:
@@ -162,6 +163,7 @@ def complete(stack: CliStack) -> CliStack:
     outputs = {
         **stack.target.outputs,
         "BatchStateMachine": BATCH,
+        "PredictionsTable": "dropforge-Predictions",
         "NotificationTopic": TOPIC,
         "ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1",
     }

@@ -259,6 +259,8 @@ class CliStack:
         self.uploaded: list[Drop] = []
         self.on_drop: Callable[[Drop], None] = lambda drop: None
         self.s3 = s3
+        self.archive: bytes | None = None
+        """What is registered from now on, where a test reads it."""
         outputs = {
             "DataBucket": self.bucket,
             "LedgerTable": table,
@@ -354,7 +356,7 @@ class CliStack:
             run_id=run.run_id,
             registered_at=iso(datetime.now(UTC)),
             model_data_url=f"{prefix}/job/output/model.tar.gz",
-            model_sha256="ab" * 32,
+            model_sha256="ab" * 32 if self.archive is None else hashlib.sha256(self.archive).hexdigest(),
             model_digest="cd" * 32,
             contract_uri=f"s3://{self.bucket}/runs/{run.run_id}/contract/schema.json",
             contract_hash=CONTRACT.hash,
@@ -367,6 +369,9 @@ class CliStack:
             metric={"name": "auc", "value": 0.9931, "low": 0.98, "high": 1.0, "threshold": 0.7},
         )
         self.write(f"runs/{run.run_id}/contract/schema.json", CONTRACT.to_json().encode())
+        if self.archive is not None:
+            self.write(f"models/{run.run_id}/job/output/model.tar.gz", self.archive)
+            self.write(f"models/{run.run_id}/evaluation.json", {"binary_classification_metrics": {}})
         self.write(f"models/{run.run_id}/smoke.json", {"instances": ROWS, "predictions": ANSWERS})
         registered = self.ledger.register_model(model, token=run.token, now=datetime.now(UTC))
         self.free(run)

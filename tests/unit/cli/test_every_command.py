@@ -19,6 +19,7 @@ from cli_services import FakeCloudWatch, complete, has_a_source, scores_batches
 from cli_stack import CONTRACT, CliStack, keeps_predictions
 from rich.console import Console
 from tests.command_line import invoke
+from tests.unit.tracking.tracked_stack import an_archive
 from typer.main import get_command
 
 from dropforge.domain.drift.silences import Silence, to_json
@@ -58,6 +59,12 @@ def live(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
 def scoring(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
     live(stack, folder, patch)
     scores_batches(stack)
+
+
+def exportable(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    complete(stack)
+    stack.archive = an_archive(files={"contract.json": CONTRACT.to_json().encode(), "compiled.npz": b""})
+    live(stack, folder, patch)
 
 
 def aside(stack: CliStack, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -408,6 +415,14 @@ CASES = {
         ("export", "grafana", "--to", "{folder}/none/grafana.json"),
         "No such file or directory",
         live,
+        code=1,
+    ),
+    "export image": Case(
+        ("export", "image", "1", "--to", "{folder}/image"),
+        "image has version 1",
+        ("export", "image", "1", "--to", "{folder}/rows.csv/image"),
+        "can't be written",
+        exportable,
         code=1,
     ),
     "export mlflow": Case(

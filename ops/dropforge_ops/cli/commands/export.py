@@ -11,12 +11,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from dropforge.domain.records import ModelVersion
+from dropforge_ops.actions.decisions import parse_version
 from dropforge_ops.actions.grafana import grafana_dashboard
+from dropforge_ops.actions.image_export import export_image, take_back
 from dropforge_ops.actions.mlflow_export import export_to
 from dropforge_ops.actions.mlflow_store import MlflowStore, store_uri
 from dropforge_ops.cli.extras import require
 from dropforge_ops.cli.invocation import Invocation
-from dropforge_ops.errors import OperationFailed
+from dropforge_ops.errors import OperationFailed, UsageError
 from dropforge_ops.render import say
 from dropforge_ops.stack.dashboard import read_dashboard
 
@@ -57,6 +60,56 @@ def grafana(
         )
 
     invocation.emit(document, show)
+
+
+def image(
+    invocation: Invocation,
+    *,
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="A number, 'latest', or a model package's ARN.")
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="The folder to write, or to bring up to date."),
+    ] = None,
+    remove: Annotated[
+        bool,
+        typer.Option("--remove", help="Forget that the version was exported: nothing serves it any more."),
+    ] = False,
+) -> None:
+    """Write a version as a FastAPI application, with Dockerfile, Kubernetes manifests and a workflow.
+
+    It answers as the stack's API does, and logs predictions where the stack watches them. Once more into the
+    same folder replaces 'app' and 'requirements.txt'; other files stay as they are. 'models VERSION' says
+    that the version was exported, until --remove.
+    """
+    if (to is None) is not remove:
+        raise UsageError("Give either --to DIR, or --remove.")
+    model = parse_version(version, invocation.ledger)
+    if to is None:
+        _forget(invocation, model)
+        return
+    exported = export_image(invocation.target, model, to)
+    document = {"path": str(to), **asdict(exported)}
+
+    def show(out: Console) -> None:
+        say(
+            out,
+            f"{to} has version {exported.version} with the contract {exported.contract_hash[:12]}: "
+            f"{exported.files} files, of them written: {len(exported.changed)}.",
+        )
+        if exported.kept:
+            say(out, f"Yours, and left as they are: {', '.join(exported.kept)}.")
+        say(out, "What to do with it: docs/how-to/kubernetes.md.")
+
+    invocation.emit(document, show)
+
+
+def _forget(invocation: Invocation, model: ModelVersion) -> None:
+    removed = take_back(invocation.target, model)
+    said = "is no longer noted as exported" if removed else "was not noted as exported"
+    text = f"Version {model.version} {said}. Folders and containers are as they were."
+    invocation.emit({"version": model.version, "removed": removed}, lambda out: say(out, text))
 
 
 def mlflow(

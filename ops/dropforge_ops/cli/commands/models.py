@@ -10,6 +10,7 @@ from rich.text import Text
 
 from dropforge.domain.records import Live, ModelVersion, StageChange
 from dropforge_ops.actions import decisions
+from dropforge_ops.actions.image_export import is_exported
 from dropforge_ops.cli.commands.decide import show_candidate
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import OperationFailed
@@ -62,6 +63,7 @@ def _show_one(invocation: Invocation, model: ModelVersion, live: Live | None) ->
     data = read_data_report(
         model.run_id, invocation.target.bucket, invocation.ledger, invocation.documents.content
     )
+    document["exported"] = is_exported(invocation.target, model)
     document["data"] = None if data is None else data.to_dict()
 
     def show(out: Console) -> None:
@@ -75,6 +77,11 @@ def _show_one(invocation: Invocation, model: ModelVersion, live: Live | None) ->
                 ("archive", model.model_data_url),
                 ("digest", model.model_digest),
                 ("endpoint config", model.endpoint_config),
+                *(
+                    [("exported", "as an image, which may serve it elsewhere")]
+                    if document["exported"]
+                    else []
+                ),
             ],
         )
         if shown is not None:
