@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, ClassVar, Literal, Self, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, dataclass_transform, get_args, get_origin, get_type_hints
 
 from dropforge.domain.errors import InvalidSettings
 
@@ -18,7 +18,8 @@ class Settings:
     Every subclass is a frozen dataclass. A field with a default may be missing or empty.
     """
 
-    ORIGIN: ClassVar[str] = "the function's environment in template.yaml"
+    # Without a type, and so no setting.
+    ORIGIN = "the function's environment in template.yaml"
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True)(cls)

@@ -216,8 +216,8 @@ def _given(values: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
         if path == "openapi.yaml" or path.startswith("requirements/"):
             continue
         text = re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], content.decode())
-        place = re.sub(r"^github/", ".github/", path)
-        yield (".dockerignore" if path == "dockerignore" else place), text.encode()
+        # Without the dot, other tools than ours pass over the package's own copies.
+        yield re.sub(r"^(github/|dockerignore|checkov)", r".\1", path), text.encode()
 
 
 def _write(folder: Path, own: Mapping[str, bytes], given: Mapping[str, bytes]) -> tuple[list[str], list[str]]:
