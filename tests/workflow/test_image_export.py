@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dropforge_ops.stack.samples import SAMPLES
 from tests.command_line import invoke
-from tests.image_server import NOBODY, Server, python_with, serving
-from tests.workflow.prediction_api import Api
+from tests.image_server import NOBODY, Server, python_with, serving, start
+from tests.workflow.prediction_api import Api, fuzz
 from tests.workflow.stack import Stack
 from tests.workflow.test_main_job import rows_of
 
@@ -105,3 +107,87 @@ def plain(body: Any) -> Any:
     document.pop("request_id", None)
     document.get("error", {}).pop("request_id", None)
     return document
+
+
+def test_its_log_is_the_stacks_and_its_role_may_use_nothing_else(
+    stack_of: Callable[[str], Stack],
+    samples: Mapping[str, Path],
+    python: Callable[[Path], Path],
+    tmp_path: Path,
+) -> None:
+    stack = stack_of("breast-cancer")
+    live = stack.live_or_first(samples["breast-cancer"])
+    exported, token = tmp_path / "exported", tmp_path / "token"
+    export(stack, exported)
+    token.write_text("a token of the cluster's")
+    issuer = {"ParameterKey": "OidcProvider", "ParameterValue": "oidc.eks.us-east-1.amazonaws.com/id/ABC"}
+    cloudformation, name = stack.host.client("cloudformation"), f"{stack.name}-image"
+    template = (exported / "aws" / "image.yaml").read_text()
+    capabilities = ["CAPABILITY_NAMED_IAM"]
+    cloudformation.create_stack(
+        StackName=name, TemplateBody=template, Parameters=[issuer], Capabilities=capabilities
+    )
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name)
+    settings = dict(
+        line.split("=", 1)
+        for line in (exported / "kubernetes" / "settings.env").read_text().splitlines()
+        if "=" in line and not line.startswith("#")
+    )
+    account = yaml.safe_load((exported / "kubernetes" / "service-account.yaml").read_text())
+    keys = tmp_path / "api-keys"
+    keys.write_text(f"another\n{KEY}\n")
+    env = {
+        **settings,
+        "API_KEYS_FILE": str(keys),
+        "AWS_ROLE_ARN": account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"],
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
+        "AWS_ENDPOINT_URL": stack.host.endpoint_url,
+        "NO_PROXY": "*",
+    }
+    instances = stack.read_json(live.smoke_uri)["instances"]
+    deployed = Api(stack)
+    with serving(exported, python(exported), tmp_path / "log", env) as server:
+        api = ExportedApi(server)
+        answer = api.call("POST", "/predict", {"instances": instances})
+        assert answer.status == 200, server.log.read_text()
+        ids = [each["id"] for each in answer.body["predictions"]]
+        # Either API finds what the other has logged, and takes its outcome.
+        for place, identifier in enumerate(ids):
+            found = (api, deployed)[place % 2].call("GET", f"/predictions/{identifier}").body
+            assert (found["inputs"], found["model_version"]) == (instances[place], live.version)
+        label = answer.body["predictions"][0]["label"]
+        outcomes = {"outcomes": [{"id": each, "label": label} for each in ids]}
+        assert api.call("POST", "/outcomes", outcomes).body["recorded"] == len(ids)
+        assert deployed.call("POST", "/outcomes", outcomes).status == 409
+
+        # Whatever a fuzzer makes of the document gets an answer that the document describes, and no 5xx.
+        fuzzed = fuzz(api, tmp_path, examples=15)
+        assert fuzzed.returncode == 0, fuzzed.stdout + fuzzed.stderr
+        assert api.send("GET", "/docs").status == 200
+        told = server.log.read_text()
+    assert '"predictions are logged"' in told
+    assert not any(str(value) in told for value in list(instances[0].values())[:3]), "values are never logged"
+    asked = {call["action"] for call in stack.host.calls() if call["role"] == f"{stack.name}-image"}
+    assert asked == {"dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"}
+
+    # Another contract, and a log that the role can't reach: named when it starts.
+    for change, said in (
+        ({"PREDICTIONS_TABLE": "somebodys"}, "somebodys|not authorized|AccessDenied|refused"),
+        ({"API_KEYS_FILE": ""}, "InvalidSettings.*Nobody could call"),
+    ):
+        assert re.search(said, refused_start(exported, python(exported), tmp_path, {**env, **change}))
+    contract = exported / "app" / "model" / "contract.json"
+    other = json.loads(contract.read_text())
+    other["columns"][0]["nullable"] = True
+    contract.write_text(json.dumps(other))
+    said = refused_start(exported, python(exported), tmp_path, env)
+    assert re.search(
+        r"ArtifactChanged: contract\.json has the contract \w+, but version 1 was trained on", said
+    )
+
+
+def refused_start(exported: Path, python: Path, folder: Path, env: Mapping[str, str]) -> str:
+    """What the server says that ends instead of answering."""
+    _, process = start(exported, python, folder / "refused", env)
+    assert process.wait(60) != 0
+    return (folder / "refused").read_text()

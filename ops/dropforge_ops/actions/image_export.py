@@ -74,7 +74,7 @@ def export_image(target: Target, model: ModelVersion, folder: Path) -> Exported:
         _TOLD: told,
         "requirements.txt": _requirements(Packed.read(io.BytesIO(archive)), model),
     }
-    given = dict(_given(_values(target, model)))
+    given = dict(deployment_files(_values(target, model)))
     try:
         changed, kept = _write(folder, own, given)
     except OSError as error:
@@ -106,6 +106,16 @@ def application() -> dict[str, bytes]:
         **what_is_imported([ENTRY], sources),
         "openapi.json": _json(yaml.safe_load(_templates().joinpath("openapi.yaml").read_bytes())),
     }
+
+
+def deployment_files(values: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """The files that are the reader's to change, filled in with `values` of the stack."""
+    for path, content in _read(_templates()):
+        if path == "openapi.yaml" or path.startswith("requirements/"):
+            continue
+        text = re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], content.decode())
+        # Without the dot, other tools than ours pass over the package's own copies.
+        yield re.sub(r"^(github/|dockerignore|checkov)", r".\1", path), text.encode()
 
 
 # --- inside -------------------------------------------------------------------------------------------
@@ -208,16 +218,6 @@ def _values(target: Target, model: ModelVersion) -> dict[str, str]:
         "LEDGER_TABLE": target.outputs["LedgerTable"],
         "RETENTION_DAYS": parameters["PredictionRetentionDays"],
     }
-
-
-def _given(values: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """The files that are the reader's to change, filled in."""
-    for path, content in _read(_templates()):
-        if path == "openapi.yaml" or path.startswith("requirements/"):
-            continue
-        text = re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], content.decode())
-        # Without the dot, other tools than ours pass over the package's own copies.
-        yield re.sub(r"^(github/|dockerignore|checkov)", r".\1", path), text.encode()
 
 
 def _write(folder: Path, own: Mapping[str, bytes], given: Mapping[str, bytes]) -> tuple[list[str], list[str]]:
