@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,23 @@ import yaml
 from dropforge_ops.stack.samples import SAMPLES
 from tests.command_line import invoke
 from tests.image_server import NOBODY, Server, python_with, serving, start
-from tests.workflow.prediction_api import Api, fuzz
+from tests.workflow.prediction_api import OPENAPI, Api, fuzz
 from tests.workflow.stack import Stack
 from tests.workflow.test_main_job import rows_of
 
 KEY = "a key of a test"
+
+
+ISSUER = "oidc.eks.us-east-1.amazonaws.com/id/ABC"
+
+
+def token_of(subject: str) -> str:
+    """A token as the cluster mounts it for a service account; its signature is looked at by nobody here."""
+    claims = {"iss": f"https://{ISSUER}", "aud": "sts.amazonaws.com", "sub": subject, "exp": 2**31}
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in ({"alg": "RS256"}, claims)
+    ]
+    return ".".join([part.rstrip("=") for part in parts] + ["c2ln"])
 
 
 class ExportedApi(Api):
@@ -119,8 +133,7 @@ def test_its_log_is_the_stacks_and_its_role_may_use_nothing_else(
     live = stack.live_or_first(samples["breast-cancer"])
     exported, token = tmp_path / "exported", tmp_path / "token"
     export(stack, exported)
-    token.write_text("a token of the cluster's")
-    issuer = {"ParameterKey": "OidcProvider", "ParameterValue": "oidc.eks.us-east-1.amazonaws.com/id/ABC"}
+    issuer = {"ParameterKey": "OidcProvider", "ParameterValue": ISSUER}
     cloudformation, name = stack.host.client("cloudformation"), f"{stack.name}-image"
     template = (exported / "aws" / "image.yaml").read_text()
     capabilities = ["CAPABILITY_NAMED_IAM"]
@@ -134,6 +147,8 @@ def test_its_log_is_the_stacks_and_its_role_may_use_nothing_else(
         if "=" in line and not line.startswith("#")
     )
     account = yaml.safe_load((exported / "kubernetes" / "service-account.yaml").read_text())
+    namespace = yaml.safe_load((exported / "kubernetes" / "kustomization.yaml").read_text())["namespace"]
+    token.write_text(token_of(f"system:serviceaccount:{namespace}:{account['metadata']['name']}"))
     keys = tmp_path / "api-keys"
     keys.write_text(f"another\n{KEY}\n")
     env = {
@@ -163,16 +178,28 @@ def test_its_log_is_the_stacks_and_its_role_may_use_nothing_else(
         # Whatever a fuzzer makes of the document gets an answer that the document describes, and no 5xx.
         fuzzed = fuzz(api, tmp_path, examples=15)
         assert fuzzed.returncode == 0, fuzzed.stdout + fuzzed.stderr
-        assert api.send("GET", "/docs").status == 200
+        page = read(f"{server.url}/docs")
+        linked = re.findall(r"(?:src|href|url)\W+['\"]([^'\"]+)['\"]", page)
+        assert {"/openapi.json", "/static-offline-docs/swagger-ui-bundle.js"} <= set(linked)
+        assert all(read(server.url + each) for each in linked if each.startswith("/"))
+        assert [each for each in linked if each.startswith("http")] == [], "nothing comes from elsewhere"
+        served = json.loads(read(f"{server.url}/openapi.json"))
+        assert {**served, "servers": None} == {**yaml.safe_load(OPENAPI.read_text()), "servers": None}
+        metrics = read(f"{server.url}/metrics")
+        assert f'contract_hash="{live.contract_hash}",logged="true"' in metrics
+        assert re.search(r'dropforge_requests_total\{route="POST /predict",status="200"\} \d', metrics)
         told = server.log.read_text()
     assert '"predictions are logged"' in told
     assert not any(str(value) in told for value in list(instances[0].values())[:3]), "values are never logged"
     asked = {call["action"] for call in stack.host.calls() if call["role"] == f"{stack.name}-image"}
     assert asked == {"dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"}
 
+    others = tmp_path / "others"
+    others.write_text(token_of(f"system:serviceaccount:{namespace}:another"))
     # Another contract, and a log that the role can't reach: named when it starts.
     for change, said in (
-        ({"PREDICTIONS_TABLE": "somebodys"}, "somebodys|not authorized|AccessDenied|refused"),
+        ({"PREDICTIONS_TABLE": "somebodys"}, "AccessDenied: AWS refused dynamodb:GetItem"),
+        ({"AWS_WEB_IDENTITY_TOKEN_FILE": str(others)}, "ServiceUnavailable: No credentials"),
         ({"API_KEYS_FILE": ""}, "InvalidSettings.*Nobody could call"),
     ):
         assert re.search(said, refused_start(exported, python(exported), tmp_path, {**env, **change}))
@@ -184,6 +211,11 @@ def test_its_log_is_the_stacks_and_its_role_may_use_nothing_else(
     assert re.search(
         r"ArtifactChanged: contract\.json has the contract \w+, but version 1 was trained on", said
     )
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read(), "utf-8", "replace")
 
 
 def refused_start(exported: Path, python: Path, folder: Path, env: Mapping[str, str]) -> str:

@@ -109,17 +109,18 @@ def _keys(settings: ServerSettings) -> list[str]:
     keys = [*settings.api_keys]
     if settings.api_keys_file is not None:
         try:
-            keys += Path(settings.api_keys_file).read_text(encoding="utf-8").replace(",", "\n").split()
+            keys += Path(settings.api_keys_file).read_text(encoding="utf-8").replace(",", "\n").splitlines()
         except OSError as error:
             raise InvalidSettings(
                 f"API_KEYS_FILE={settings.api_keys_file}: {error.strerror}. It holds a key a line."
             ) from error
-    if not any(keys):
+    keys = [key.strip() for key in keys if key.strip()]
+    if not keys:
         raise InvalidSettings(
             "Nobody could call: API_KEYS names the keys that callers send as x-api-key, separated by commas, "
             "and API_KEYS_FILE a file with a key a line. API_AUTH=none opens the API to whoever reaches it."
         )
-    return [key for key in keys if key]
+    return keys
 
 
 def _log(settings: ServerSettings, env: Mapping[str, str], model: ExportedModel) -> Any:

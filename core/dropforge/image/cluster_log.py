@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Never
 
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
 from dropforge.adapters.sigv4_http import Credentials, SignedHttp, Signer, endpoint_url
 from dropforge.adapters.sigv4_http_services import DynamoDbHttp
 from dropforge.application.predict_refusals import Refusal
-from dropforge.domain.errors import InvalidSettings
+from dropforge.domain.errors import InvalidSettings, ServiceUnavailable
 from dropforge.domain.predictions import Label, OutcomeStatus, PredictionRecord, Window
 
 
@@ -31,7 +32,10 @@ class RenewedSigner:
     def headers(
         self, method: str, host: str, path: str, given: Mapping[str, str], body: bytes, now: float
     ) -> dict[str, str]:
-        frozen, current = self._found.get_frozen_credentials(), self._current
+        try:
+            frozen, current = self._found.get_frozen_credentials(), self._current
+        except (BotoCoreError, ClientError) as error:
+            raise ServiceUnavailable(f"No credentials to use the prediction log with: {error}") from error
         if current is None or current[0] != frozen:
             credentials = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
             self._current = current = (frozen, Signer(credentials, self._region, self._service))
