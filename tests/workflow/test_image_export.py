@@ -205,7 +205,8 @@ def test_its_log_is_the_stacks_and_its_role_may_use_nothing_else(
         assert re.search(said, refused_start(exported, python(exported), tmp_path, {**env, **change}))
     contract = exported / "app" / "model" / "contract.json"
     other = json.loads(contract.read_text())
-    other["columns"][0]["nullable"] = True
+    feature = next(column for column in other["columns"] if column["role"] == "feature")
+    feature["nullable"] = not feature["nullable"]
     contract.write_text(json.dumps(other))
     said = refused_start(exported, python(exported), tmp_path, env)
     assert re.search(
