@@ -30,14 +30,15 @@ class Served:
     port: int
     body: bytes
     start_s: float
+    path: str = "/invocations"
     p50_ms: list[float] = field(default_factory=list)
     per_s: list[float] = field(default_factory=list)
 
     def measure(self, seconds: float) -> None:
-        alone = http_load.run(self.port, "/invocations", self.body, connections=1, seconds=seconds)
+        alone = http_load.run(self.port, self.path, self.body, connections=1, seconds=seconds)
         self.p50_ms.append(1000 * statistics.median(alone))
         started = time.perf_counter()
-        many = http_load.run(self.port, "/invocations", self.body, connections=CONNECTIONS, seconds=seconds)
+        many = http_load.run(self.port, self.path, self.body, connections=CONNECTIONS, seconds=seconds)
         self.per_s.append(len(many) / (time.perf_counter() - started))
 
 
@@ -66,7 +67,9 @@ def running(command: list[str], log: Path, **more: Any) -> Iterator[subprocess.P
             process.wait()
 
 
-def await_answer(port: int, body: bytes, process: subprocess.Popen[bytes], log: Path) -> None:
+def await_answer(
+    port: int, body: bytes, process: subprocess.Popen[bytes], log: Path, path: str = "/invocations"
+) -> None:
     """Block until the server answers a prediction.
 
     Raises:
@@ -76,7 +79,7 @@ def await_answer(port: int, body: bytes, process: subprocess.Popen[bytes], log: 
     problem: Exception | None = None
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            http_load.run(port, "/invocations", body, connections=1, seconds=0)
+            http_load.run(port, path, body, connections=1, seconds=0)
         except (OSError, http_load.UnexpectedAnswer) as error:
             problem = error
             time.sleep(0.02)

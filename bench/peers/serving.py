@@ -49,6 +49,33 @@ def transform_fn(model, body, content_type, accept):
     return Response(json.dumps({"predictions": predictions}), mimetype="application/json")
 '''
 
+USUAL_FASTAPI = '''\
+"""The usual FastAPI server of a model."""
+import joblib
+import pandas as pd
+from fastapi import FastAPI
+from pydantic import create_model
+
+pipeline = joblib.load("pipeline.joblib")
+numbers = {f"n{place}": (float | None, ...) for place in range(15)}
+categories = {f"c{place}": (str | None, ...) for place in range(5)}
+Row = create_model("Row", **numbers, **categories)
+Rows = create_model("Rows", instances=(list[Row], ...))
+app = FastAPI()
+
+
+@app.post("/predict")
+def predict(rows: Rows):
+    frame = pd.DataFrame([row.model_dump() for row in rows.instances])
+    labels = pipeline.classes_
+    return {
+        "predictions": [
+            {"label": labels[row.argmax()], "probabilities": dict(zip(labels, row.tolist()))}
+            for row in pipeline.predict_proba(frame)
+        ]
+    }
+'''
+
 NGINX_CONF = """\
 daemon off;
 worker_processes 1;

@@ -317,6 +317,7 @@ class ColumnReader:
         self.missing = (usual - known) | {""}
         """The texts that mean a missing value."""
         numbers = [finite_number(text) for text in self.missing if column.type in ("number", "integer")]
+        self._takes_floats = column.type == "number"
         self.missing_numbers = frozenset(number for number in numbers if number is not None)
         """The numbers among them, which mean it however they are written."""
         self._text = {
@@ -357,6 +358,9 @@ class ColumnReader:
         """
         if written is None:
             return None
+        # Most values of most requests: what the rest of this would give.
+        if type(written) is float and self._takes_floats and math.isfinite(written):
+            return None if written in self.missing_numbers else written
         value: Value
         if isinstance(written, str):
             text = written.strip(BLANKS)

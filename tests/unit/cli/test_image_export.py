@@ -108,7 +108,7 @@ print(*own)
     # Whatever is imported later or for types alone is carried as well, and is found.
     assert loaded <= modules
     assert {name.split("/")[1] for name in modules if "/" in name} == {
-        *("adapters", "application", "config", "domain", "image", "ledger_table", "tracking")
+        *("adapters", "application", "config", "domain", "image", "importing", "ledger_table", "tracking")
     }
     assert len(modules - loaded) < len(loaded)
 
