@@ -11,8 +11,8 @@ with the same loop and the same parser of HTTP, and writes a line of log a reque
 - the usual script: FastAPI, a pydantic model of the columns, ``joblib.load``, a DataFrame through the
   pipeline.
 
-Rounds alternate between the servers. Goals are for requests per second of the server's processor time, which other
-work on the machine, the client's too, doesn't change; the requests per second that a client saw are shown beside it.
+Rounds alternate between the servers. The goal is for requests per second of the server's processor time, as
+other work on the machine, the client's too, doesn't change it; what a client saw is shown beside it.
 """
 
 from __future__ import annotations
