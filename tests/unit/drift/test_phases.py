@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -22,6 +23,7 @@ from dropforge.domain.drift.phases import (
     Totals,
     known_past,
     phase_of,
+    phase_reference,
     reference_of,
 )
 from dropforge.domain.drift.ranked import Ordered
@@ -292,6 +294,29 @@ def test_a_phase_in_training_is_compared_with_from_the_first_window_on():
     assert set(verdicts) == {("quiet", TRAINING_PHASE)}
     daily(world, range(5, 6), phase_shift=0.8, extra=0.6, verdicts=shifted)
     assert set(shifted) == {("drifted", TRAINING_PHASE)}
+
+
+def test_training_that_tells_the_hour_alone_gives_way_to_a_past_that_tells_its_weekday():
+    # 1,500 rows at two hours: some 100 of each weekday are too few, 750 of any are enough.
+    document = trained_phases(None, np.random.default_rng(4), rows=1500)
+    training = TrainingPhases.from_json(json.dumps(document))
+    key = ("feature", "x")
+    baselines = {key: numeric(np.random.default_rng(5).normal(size=2000))}
+    phase, totals, seen = Phase.at(9, MONDAY.date()), Totals(), []
+    shares = training.shares(phase, HOUR, baselines)
+    assert shares[key].coarseness == 2
+    for week in range(4):
+        rows = {"x": np.random.default_rng(week).normal(size=300)}
+        seen.append(PhaseWindow.of((MONDAY + 7 * week * DAY).date(), 300, {"feature": rows}, baselines, 0))
+        totals.add(phase, seen[-1], seen[:-1])
+    early = phase_reference(phase, HOUR, baselines, [], Totals(), shares)
+    assert early.source == TRAINING_PHASE
+    assert "too few rows of its weekday at this hour, so all weekdays are taken" in early.why
+    late = phase_reference(phase, HOUR, baselines, seen, totals, shares)
+    assert (late.source, late.sources[key]) == (PAST, PAST)
+    assert "4 windows of the model's own past" in late.why
+    exact = {key: replace(shares[key], coarseness=0)}
+    assert phase_reference(phase, HOUR, baselines, seen, totals, exact).source == TRAINING_PHASE
 
 
 def test_dates_without_hours_tell_only_days_apart():

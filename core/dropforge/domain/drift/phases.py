@@ -318,6 +318,8 @@ class Shares:
 
     Attributes:
         all: None where the baseline itself is of exactly these rows.
+        coarseness: 0 for rows of the very phase, 1 for those of the weekday that a month end is, 2 for those
+            of any weekday.
     """
 
     cells: Cells
@@ -325,6 +327,7 @@ class Shares:
     all: Floats | None
     variance: float = 0.0
     windows: int = 1
+    coarseness: int = 0
 
 
 def reference_of(baseline: ColumnBaseline, shares: Shares) -> ColumnBaseline:
@@ -410,7 +413,7 @@ def phase_reference(
     training: Mapping[Key, Shares] | None = None,
 ) -> PhaseReference:
     """Return what a window is compared with, column by column: its phase in training, else in the past, else
-    the whole of training.
+    the whole of training. The past goes first where it tells the very phase and training a coarser one.
 
     Args:
         baselines: of every column.
@@ -419,7 +422,14 @@ def phase_reference(
         training: of columns whose phase in training is known.
     """
     past = shares_of_past(baselines, windows, totals) if windows else {}
-    trained = dict(training or {})
+    days = {each.day for each in windows}
+    kinds = {Phase.at(phase.hour, each).day for each in days}
+    coarseness = 0 if kinds == {phase.day} else 1 if kinds == {phase.weekday} else 2
+    trained = {
+        key: each
+        for key, each in (training or {}).items()
+        if key not in past or each.coarseness <= coarseness
+    }
     shares = {**past, **trained}
     if not shares:
         needed = WINDOWS_NEEDED[phase.day]
@@ -439,19 +449,22 @@ def phase_reference(
         apart[key[1]] = distance(baseline, reference, each.cells)
     farthest = max(apart, key=apart.__getitem__)
     source = TRAINING_PHASE if trained else PAST
-    days = {each.day for each in windows}
     of_past = (
         f"{len(windows)} windows of the model's own past, {min(days).isoformat()} to {max(days).isoformat()}"
         if days
         else ""
     )
-    kinds = {Phase.at(phase.hour, each).day for each in days}
     if trained:
         rows = max(int(each.phase.sum()) for each in trained.values())
-        why = f"the timestamps of training tell this phase ({rows} rows)"
-    elif kinds == {phase.day}:
+        told = (
+            "tell this phase",
+            "hold too few month ends, so it is taken for the weekday that it is",
+            "hold too few rows of its weekday at this hour, so all weekdays are taken",
+        )[min(each.coarseness for each in trained.values())]
+        why = f"the timestamps of training {told} ({rows} rows)"
+    elif coarseness == 0:
         why = f"the training rows don't tell this phase; {of_past} do"
-    elif kinds == {phase.weekday}:
+    elif coarseness == 1:
         why = f"month ends aren't known yet, so it is taken for the weekday that it is; {of_past}"
     else:
         why = f"its weekday isn't known yet, so all weekdays at this hour are taken; {of_past}"

@@ -93,15 +93,17 @@ class TrainingPhases:
         found = {}
         for key in baselines.keys() & self.cells.keys():
             counts, days = self.counts[key], self.days.get(key[0], {})
-            for kinds, needed in (
-                ({phase.day}, WINDOWS_NEEDED[phase.day]),
-                ({phase.weekday}, WINDOWS_NEEDED[phase.weekday]),
-                (set(WINDOWS_NEEDED) - {MONTH_END}, DAYS_NEEDED),
+            for coarseness, (kinds, needed) in enumerate(
+                (
+                    ({phase.day}, WINDOWS_NEEDED[phase.day]),
+                    ({phase.weekday}, WINDOWS_NEEDED[phase.weekday]),
+                    (set(WINDOWS_NEEDED) - {MONTH_END}, DAYS_NEEDED),
+                )
             ):
                 seen = sum(max((days.get((hour, kind), 0) for hour in hours), default=0) for kind in kinds)
                 rows = [each for (hour, kind), each in counts.items() if hour in hours and kind in kinds]
                 if rows and seen >= needed and (pool := np.sum(rows, axis=0)).sum() >= LEAST_ROWS:
-                    found[key] = Shares(self.cells[key], pool, None, windows=seen)
+                    found[key] = Shares(self.cells[key], pool, None, windows=seen, coarseness=coarseness)
                     break
         return found
 
