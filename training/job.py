@@ -24,6 +24,7 @@ from champion import Champion
 from deciding import chosen_threshold
 from dropforge.domain.contract import Contract
 from dropforge.domain.decision_threshold import DecisionThreshold
+from dropforge.domain.drift.column_effects import HOLDOUT_COLUMNS
 from dropforge.domain.encoding import Encoding, category_counts, learned_columns
 from dropforge.domain.errors import InvalidContract, NotDistributed
 from dropforge.domain.metric_registry import metric_named
@@ -34,7 +35,7 @@ from model_folder import libraries, write_model
 from peers import OnLoss, Peers
 from phases import write_phases
 from raw_columns import COLUMNS, MATRIX, RawColumns, frame_of, wants_columns
-from report import evenly_spaced, importance, scored, slices, smoke, write_json
+from report import evenly_spaced, holdout_columns, importance, scored, slices, smoke, write_json
 from settings import Settings, read_settings
 from splits import (
     Rows,
@@ -176,8 +177,7 @@ def _train(
         with clock.step("wait_for_champion"):
             times = None if contract.time is None else times_of(folders.channel("test"), contract)
             arrays = live.scored(arrays, contract, environment.get(READ_OTHERWISE, ""), times)
-    with (folders.output / "holdout.npz").open("wb") as file:
-        np.savez(file, **arrays)
+    _write_holdout(folders, holdout, arrays)
     report = {
         "format": 1,
         "task": contract.task,
@@ -326,6 +326,14 @@ def _compiled(
         Rows(encoding, [holdout]).take(evenly_spaced(len(holdout), COMPARED_ROWS)),
         None if threshold is None else partial(threshold.labels, contract.classes or ()),
     )
+
+
+def _write_holdout(folders: Folders, holdout: Split, arrays: Mapping[str, Any]) -> None:
+    """Write ``holdout.npz``, and of a regression the columns by which its errors may be large."""
+    with (folders.output / "holdout.npz").open("wb") as file:
+        np.savez(file, **arrays)
+    if holdout.contract.task == "regression":
+        (folders.output / HOLDOUT_COLUMNS).write_bytes(holdout_columns(holdout))
 
 
 def _contract_text(folders: Folders) -> bytes:

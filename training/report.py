@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inference
+from dropforge.domain.drift.column_effects import KEPT_COLUMNS, KEPT_ROWS, KEPT_TYPES, pack_columns
 from dropforge.domain.encoding import Encoding, Labels
 from dropforge.domain.errors import UnusableEstimator
 from dropforge.domain.instances import json_value
@@ -130,6 +131,15 @@ def smoke(model: inference.Model, split: Split) -> dict[str, Any]:
         raise UnusableEstimator(f"the saved model answers {status} to rows of the hold-out: {text[:500]}")
     predictions = json.loads(text)["predictions"]
     return {"format": 1, "content_type": inference.JSON, "instances": instances, "predictions": predictions}
+
+
+def holdout_columns(split: Split) -> bytes:
+    """Return ``holdout_columns.npz``: the features of some rows, of those that predictions are logged with
+    as they are. By them it is learned where errors are large."""
+    rows = evenly_spaced(len(split), KEPT_ROWS)
+    kept = [each for each in split.contract.features if each.privacy is None and each.type in KEPT_TYPES]
+    columns = split.columns_at(rows)
+    return pack_columns(rows, {each.name: columns[each.name] for each in kept[:KEPT_COLUMNS]})
 
 
 def evenly_spaced(n: int, at_most: int) -> NDArray[np.intp]:

@@ -32,6 +32,7 @@ WATCH = "core/dropforge/application/watch_model.py"
 EMITTED_BY = {
     "DRIFT_ALARM": WATCH,
     "QUALITY_ALARM": WATCH,
+    "ESTIMATE_ALARM": WATCH,
     "MISSING_DATA": WATCH,
     "LIVE_QUALITY": WATCH,
     "APPROVALS_OVERDUE": "functions/check_approval/app.py",
@@ -137,7 +138,7 @@ def test_an_alarm_says_what_it_means_and_notifies(name: str) -> None:
     assert alarm["TreatMissingData"] in {"ignore", "notBreaching"}
 
 
-@pytest.mark.parametrize("name", ["DriftAlarm", "QualityAlarm", "MissingDataAlarm"])
+@pytest.mark.parametrize("name", ["DriftAlarm", "QualityAlarm", "EstimateAlarm", "MissingDataAlarm"])
 def test_one_window_decides_and_its_word_holds_until_the_next(name: str) -> None:
     alarm = ALARMS[name]
     assert alarm["EvaluationPeriods"] == 1

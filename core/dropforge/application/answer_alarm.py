@@ -25,8 +25,8 @@ class AlarmPolicy:
     """How alarms are answered.
 
     Attributes:
-        drift, quality: the response to that alarm, ``fallback`` deploys the version
-            before the live one and then retrains.
+        drift, quality: the response to that alarm (to that of the estimate likewise to quality's);
+            ``fallback`` deploys the version before the live one and then retrains.
         cooldown: after a promotion and after a run that an alarm started, in which no alarm starts another.
     """
 

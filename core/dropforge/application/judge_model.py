@@ -13,6 +13,8 @@ from dropforge.domain import archive, manifest
 from dropforge.domain.decision_threshold import FILE_NAME as THRESHOLD
 from dropforge.domain.diagnostics import FILE_NAME as DIAGNOSTICS
 from dropforge.domain.diagnostics import diagnostics
+from dropforge.domain.drift.column_effects import HOLDOUT_COLUMNS, unpack_columns
+from dropforge.domain.drift.estimation import ESTIMATION, Calibration
 from dropforge.domain.drift.scores import PREDICTION_PROFILE, prediction_profile
 from dropforge.domain.drift.training_phases import TRAINING_PHASES, TrainingPhases
 from dropforge.domain.errors import (
@@ -127,6 +129,8 @@ class _Evidence:
     champion_reason: str | None
     seen: HoldOut
     """The same hold-out, with the class that is looked for as the positive one."""
+    calibration: Calibration
+    """What quality is estimated by before outcomes come."""
     phases: bytes | None = None
     """``training_phases.json`` as the job wrote it; None where rows have no timestamps."""
 
@@ -137,9 +141,9 @@ def judge_model(request: JudgeRequest, store: ObjectStore) -> dict[str, Any]:
     All evidence is read first, then the verdict is reached, then all documents are written.
 
     Effect: ``<models_prefix>/<run_id>/`` holds ``evaluation``, ``diagnostics``, ``judgement``, ``smoke``,
-    ``lineage`` and ``prediction_profile``, each ``.json``, with guarded columns ``guarded_slices.json``, and
-    where rows have timestamps ``training_phases.json``. A rerun writes the same bytes. A rejected candidate
-    is a result: nothing is raised for it.
+    ``lineage``, ``estimation`` and ``prediction_profile``, each ``.json``, with guarded columns
+    ``guarded_slices.json``, and where rows have timestamps ``training_phases.json``. A rerun writes the same
+    bytes. A rejected candidate is a result: nothing is raised for it.
 
     Returns:
         What the next states need, small enough to travel between them: ``verdict``, ``accepted``, ``metric``,
@@ -189,7 +193,10 @@ def _read_evidence(request: JudgeRequest, store: ObjectStore) -> _Evidence:
     phases = files.get(TRAINING_PHASES)
     if phases is not None:
         TrainingPhases.from_json(phases)
-    return _Evidence(model, model_sha256, report, smoke, holdout, champion_reason, seen, phases)
+    kept = files.get(HOLDOUT_COLUMNS)
+    columns = () if kept is None else unpack_columns(kept, len(holdout.target))
+    calibration = Calibration.learn(holdout.task, holdout.target, holdout.candidate, *columns)
+    return _Evidence(model, model_sha256, report, smoke, holdout, champion_reason, seen, calibration, phases)
 
 
 def _decide(request: JudgeRequest, evidence: _Evidence) -> Judgement:
@@ -227,6 +234,7 @@ def _documents(
         "smoke.json": _json(evidence.smoke),
         "lineage.json": _json(_lineage(request, evidence)),
         PREDICTION_PROFILE: _json(prediction_profile(holdout.task, holdout.classes, holdout.candidate)),
+        ESTIMATION: _json(evidence.calibration.to_dict()),
         **({GUARDED_SLICES: _json(guarded)} if slicings else {}),
         **({} if evidence.phases is None else {TRAINING_PHASES: evidence.phases}),
         # Last, so that whoever finds a judgement finds all that it was reached by.
@@ -286,7 +294,7 @@ def _read_output(uri: str, store: ObjectStore) -> dict[str, bytes]:
             for path, content in archive.files_of(packed, MAXIMUM_OUTPUT_BYTES):
                 # The archive's paths may begin with a folder, depending on what packed /opt/ml/output/data.
                 name = path.rpartition("/")[2]
-                if name in (*_OUTPUT_FILES, TRAINING_PHASES):
+                if name in (*_OUTPUT_FILES, TRAINING_PHASES, HOLDOUT_COLUMNS):
                     files[name] = content.read()
     except UnsafeArchive as error:
         raise InvalidTrainingOutput(f"{uri}: {error}") from error

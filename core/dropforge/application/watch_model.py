@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropforge.application.phase_past import PhasePast
-from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, LIVE_QUALITY, MISSING_DATA, QUALITY_ALARM, Metric
+from dropforge.domain.cloudwatch_metrics import (
+    DRIFT_ALARM,
+    ESTIMATE_ALARM,
+    LIVE_QUALITY,
+    MISSING_DATA,
+    QUALITY_ALARM,
+    Metric,
+)
 from dropforge.domain.contract import SLICED_TYPES, Column, Contract
 from dropforge.domain.drift.alarm import Alarm, PastWindow, chance_of_alarm, decide
 from dropforge.domain.drift.assessment import (
@@ -28,6 +35,8 @@ from dropforge.domain.drift.assessment import (
     assess,
 )
 from dropforge.domain.drift.baseline import Baseline, ColumnBaseline, hashed
+from dropforge.domain.drift.column_effects import read_by
+from dropforge.domain.drift.estimation import ESTIMATION, Calibration, Estimate, estimate
 from dropforge.domain.drift.failing import (
     MOST_ROWS,
     MOST_SLICES,
@@ -52,7 +61,9 @@ from dropforge.domain.drift.silences import Silence, as_told, silenced_at, silen
 from dropforge.domain.drift.training_phases import TRAINING_PHASES, TrainingPhases
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.guarded_slices import GUARDED_SLICES
+from dropforge.domain.intervals import Interval, finite_or_none
 from dropforge.domain.ledger import Ledger
+from dropforge.domain.metric_registry import metric_named
 from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.predictions import PredictionLog, Window, pseudonym
@@ -67,6 +78,7 @@ FORMAT = 1
 NO_LIVE_MODEL = "no_live_model"
 DRIFT: Final = "drift"
 QUALITY: Final = "quality"
+ESTIMATE: Final = "estimate"
 MAXIMUM_DRIFT = 16.0
 """Where a column's logged drift ends: beyond it p-values are rounding errors."""
 MOST_DETAILED = 200
@@ -152,6 +164,7 @@ class WatchReport:
     is_sample: bool = False
     files: WatchedFiles | None = None
     phase: PhaseReference | None = None
+    estimate: Estimate | None = None
 
     @property
     def verdict(self) -> str:
@@ -197,6 +210,7 @@ class WatchReport:
             "phase": None if self.phase is None else self.phase.to_dict(),
             "silenced": as_told(self.silenced),
             "quality": None if self.quality is None else self.quality.to_dict(),
+            "estimate": None if self.estimate is None else self.estimate.to_dict(),
             **({} if not self.slices else {"slices": [each.to_dict() for each in self.slices]}),
             "failing": None if self.failing is None else self.failing.to_dict(),
             "alarms": {kind: alarm.to_dict() for kind, alarm in self.alarms.items()},
@@ -311,11 +325,14 @@ def judge_window(
     quality = _quality(request, contract, live, predicted, labelled)
     slices = _slices(request, contract, live, labelled, store)
     failing = _failing(request, contract, labelled)
+    estimated = _estimate(request, contract, live, window, assessment, store)
     past = _past(request, live.version, store)
     found: dict[AlarmKind, bool | None] = {
         DRIFT: None if assessment.verdict == NOT_ENOUGH_DATA else assessment.verdict == DRIFTED,
         QUALITY: quality.verdict == DEGRADED if quality.verdict in (STEADY, DEGRADED) else None,
+        ESTIMATE: estimated.verdict == DEGRADED if estimated.verdict in (STEADY, DEGRADED) else None,
     }
+    probable = {DRIFT: assessment.least_probable, QUALITY: quality.p_value, ESTIMATE: estimated.p_value}
     alarms: dict[AlarmKind, Alarm] = {
         kind: decide(
             found[kind],
@@ -327,11 +344,9 @@ def judge_window(
             policy=request.policy,
             is_batch=request.files is not None,
             # Files may come months apart: one as improbable as enough windows raises the alarm alone.
-            is_decisive=request.files is not None
-            and (quality.p_value if kind == QUALITY else assessment.least_probable)
-            <= chance_of_alarm(request.policy),
+            is_decisive=request.files is not None and probable[kind] <= chance_of_alarm(request.policy),
         )
-        for kind in (DRIFT, QUALITY)
+        for kind in found
     }
     where = None if failing is None else most_in_words(failing.to_dict())
     if alarms[QUALITY].raised and where is not None:
@@ -350,6 +365,7 @@ def judge_window(
         is_sample=window.is_sample,
         files=request.files,
         phase=phase,
+        estimate=estimated,
     )
     uri = request.report_uri
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -476,6 +492,63 @@ def _quality(
     return _measured(request, contract, window.outputs, window.outcomes, live.metric, rows, 1)
 
 
+def _estimate(
+    request: WatchRequest,
+    contract: Contract,
+    live: Live,
+    window: Window,
+    assessment: Assessment,
+    store: ObjectStore,
+) -> Estimate:
+    """Estimate the metric that the model was judged by, before outcomes are known."""
+    judged, policy = live.metric, request.policy
+    metric = metric_named(contract.task, str(judged["name"]))
+    uri = f"{live.smoke_uri.rpartition('/')[0]}/{ESTIMATION}"
+    if not store.exists(uri):
+        return Estimate.none(
+            metric.name, len(window), "the live model was judged before quality was estimated"
+        )
+    if len(window) < policy.minimum_rows:
+        reason = f"there are {len(window)} predictions, {policy.minimum_rows} are needed"
+        return Estimate.none(metric.name, len(window), reason)
+    calibration = Calibration.from_json(store.read(uri))
+    classes = contract.classes
+    codes = {label: code for code, label in enumerate(classes or ())}
+    by_name = {column.name: column for column in contract.columns}
+    found = estimate(
+        calibration,
+        metric.name,
+        scores_of_outputs(classes, window.outputs),
+        outcomes=[
+            None if outcome is None else float(outcome) if classes is None else codes.get(str(outcome))
+            for outcome in window.outcomes
+        ],
+        labels=labels_of_outputs(classes, window.outputs),
+        columns={
+            name: _logged(by_name[name], contract.reader(name), window.columns[name])
+            for name in read_by(calibration.effects)
+            if name in window.columns
+        },
+        outside={
+            each.drift.name: rate.value
+            for each in assessment.columns
+            if each.kind == FEATURE and (rate := each.drift.statistic("out_of_domain_rate")) is not None
+        },
+        apart=0.5 if assessment.classifier is None else assessment.classifier.auc,
+        positive_code=0 if classes is not None and judged.get("positive_class") == classes[0] else 1,
+        minimum_rows=policy.minimum_rows,
+        rate=policy.false_alarm_rate,
+        seed=policy.seed,
+    )
+    limits = (judged.get(name) for name in ("value", "low", "high"))
+    return found.against(
+        Interval(*(math.nan if each is None else float(each) for each in limits)),
+        greater_is_better=metric.greater_is_better,
+        tolerance=policy.quality_tolerance,
+        rate=policy.false_alarm_rate,
+    )
+
+
 def _slices(
     request: WatchRequest, contract: Contract, live: Live, window: Window, store: ObjectStore
 ) -> tuple[SliceQuality, ...]:
@@ -568,11 +641,15 @@ def _sliced(column: Column, reader: ColumnReader, logged: Sequence[Any]) -> Slic
     """Slice a column by what was logged of it. Equal values have equal pseudonyms: these are categories."""
     if column.privacy is not None:
         return SlicedColumn.of(column.name, "category", np.array(logged, dtype=object), is_private=True)
+    return SlicedColumn.of(column.name, column.type, _logged(column, reader, logged))
+
+
+def _logged(column: Column, reader: ColumnReader, logged: Sequence[Any]) -> NDArray[Any]:
+    """Return what was logged of a column, as objects of a category, else float64; (n,)."""
     read = [_read(reader, value) for value in logged]
     if column.type == "category":
-        return SlicedColumn.of(column.name, column.type, np.array(read, dtype=object))
-    numbers = np.array([math.nan if each is None else float(each) for each in read], dtype=np.float64)
-    return SlicedColumn.of(column.name, column.type, numbers)
+        return np.array(read, dtype=object)
+    return np.array([math.nan if each is None else float(each) for each in read], dtype=np.float64)
 
 
 def _read(reader: ColumnReader, logged: Any) -> Any:
@@ -621,7 +698,7 @@ def _past(request: WatchRequest, version: int, store: ObjectStore) -> dict[Alarm
     length = request.end - request.start
     # Windows without enough data are passed over, so look back twice as many windows as are considered.
     reach = max(timedelta(seconds=policy.cooldown_s) + length, 2 * policy.windows_considered * length)
-    past: dict[AlarmKind, list[PastWindow]] = {DRIFT: [], QUALITY: []}
+    past: dict[AlarmKind, list[PastWindow]] = {DRIFT: [], QUALITY: [], ESTIMATE: []}
     contents = list(
         _reports(request.data_uri, request.start - reach, request.start, store, request.report_uri)
     )
@@ -630,18 +707,18 @@ def _past(request: WatchRequest, version: int, store: ObjectStore) -> dict[Alarm
         older = _reports_of_files(request, version, store)
         contents += [each for each in older if _identity(each) not in known]
     for content in contents:
-        quality = (content["quality"] or {}).get("verdict")
-        found = {
-            DRIFT: None if content["verdict"] == NOT_ENOUGH_DATA else content["verdict"] == DRIFTED,
-            QUALITY: quality == DEGRADED if quality in (STEADY, DEGRADED) else None,
-        }
+        found = {DRIFT: None if content["verdict"] == NOT_ENOUGH_DATA else content["verdict"] == DRIFTED}
+        for kind in (QUALITY, ESTIMATE):
+            verdict = (content.get(kind) or {}).get("verdict")
+            found[kind] = verdict == DEGRADED if verdict in (STEADY, DEGRADED) else None
         for kind, windows in past.items():
             windows.append(
                 PastWindow(
                     from_iso(content["window"]["end"]),
                     content["model"]["version"],
                     found[kind],
-                    content["alarms"][kind]["raised"],
+                    # Reports of earlier releases know no estimate.
+                    kind in content["alarms"] and content["alarms"][kind]["raised"],
                     bool(content.get("batch")),
                 )
             )
@@ -701,6 +778,8 @@ def _metrics(report: WatchReport, past: Mapping[AlarmKind, Sequence[PastWindow]]
         metrics.append(Metric(DRIFT_ALARM, float(report.alarms[DRIFT].raised)))
     if quality.labelled or raised[QUALITY]:
         metrics.append(Metric(QUALITY_ALARM, float(report.alarms[QUALITY].raised)))
+    if (report.estimate is not None and report.estimate.refused is None) or raised[ESTIMATE]:
+        metrics.append(Metric(ESTIMATE_ALARM, float(report.alarms[ESTIMATE].raised)))
     if assessment.verdict != NOT_ENOUGH_DATA:
         metrics.append(Metric(MISSING_DATA, float(_has_more_missing(assessment))))
     if math.isfinite(quality.live.value):
@@ -755,8 +834,11 @@ def _summary(report: WatchReport) -> dict[str, Any]:
         ),
         **_failing_told(report),
         "live_quality": quality.live.value if math.isfinite(quality.live.value) else None,
-        "drift_alarm": report.alarms[DRIFT].to_dict(),
-        "quality_alarm": report.alarms[QUALITY].to_dict(),
+        "estimated_quality": None
+        if report.estimate is None
+        else finite_or_none(report.estimate.interval.value),
+        "estimate_verdict": None if report.estimate is None else report.estimate.verdict,
+        **{f"{kind}_alarm": alarm.to_dict() for kind, alarm in report.alarms.items()},
     }
 
 

@@ -21,6 +21,7 @@ class Metric:
 
 DRIFT_ALARM: Final = "DriftAlarm"
 QUALITY_ALARM: Final = "QualityAlarm"
+ESTIMATE_ALARM: Final = "EstimateAlarm"
 MISSING_DATA: Final = "MissingDataDetected"
 LIVE_QUALITY: Final = "LiveQuality"
 APPROVALS_OVERDUE: Final = "ApprovalsOverdue"
@@ -28,6 +29,7 @@ APPROVALS_OVERDUE: Final = "ApprovalsOverdue"
 METRICS: Final[Mapping[str, str]] = {
     DRIFT_ALARM: "0 or 1 per window with predictions: enough of the last drifted, and no cooldown holds.",
     QUALITY_ALARM: "0 or 1 per window with outcomes: likewise for live quality.",
+    ESTIMATE_ALARM: "0 or 1 per window whose quality could be estimated before outcomes: likewise.",
     MISSING_DATA: "0 or 1 per window with enough data: a column has more missing values.",
     LIVE_QUALITY: "The gate's metric on live predictions with outcomes, in its own unit.",
     APPROVALS_OVERDUE: "1 whenever a run gives up waiting for a decision.",

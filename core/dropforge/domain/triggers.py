@@ -9,17 +9,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
-from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, QUALITY_ALARM
+from dropforge.domain.cloudwatch_metrics import DRIFT_ALARM, ESTIMATE_ALARM, QUALITY_ALARM
 from dropforge.domain.drop_names import completes_folder
 from dropforge.domain.errors import InvalidEvent
 from dropforge.domain.moments import iso
 
 TriggerKind = Literal["drop", "schedule", "manual", "follow-up", "replay", "alarm"]
-AlarmKind = Literal["drift", "quality"]
+AlarmKind = Literal["drift", "quality", "estimate"]
 DataChoice = Literal["new", "all", "last-run"]
 
 # The metrics whose alarms are answered.
-_ALARM_KINDS: Final[Mapping[str, AlarmKind]] = {DRIFT_ALARM: "drift", QUALITY_ALARM: "quality"}
+_ALARM_KINDS: Final[Mapping[str, AlarmKind]] = {
+    DRIFT_ALARM: "drift", QUALITY_ALARM: "quality", ESTIMATE_ALARM: "estimate"
+}  # fmt: skip
 
 _SLUG_CHARACTERS = 20
 _DIGEST_CHARACTERS = 12

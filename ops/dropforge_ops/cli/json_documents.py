@@ -46,7 +46,8 @@ _WINDOW: Final = {
     "unwatched": "columns that could not be compared, with the reason",
     "silenced": "columns that raised nothing in this window: since, until, by and reason of each",
     "quality": "live quality on outcomes against the hold-out",
-    "alarms": "drift and quality: raised, reason, windows_found, windows_considered, cooldown_until",
+    "estimate": "the metric before outcomes: verdict, refused, estimate, if_label_shift, check; or null",
+    "alarms": "drift, quality, estimate: raised, reason, windows_found, windows_considered, cooldown_until",
     "policy": "what the window was held to",
 }
 _LOOK: Final = {

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+from dropforge.domain.figures import figure, told_apart
 from dropforge_ops.errors import OperationFailed
 from dropforge_ops.stack.documents import Document, Documents
 
@@ -19,6 +20,36 @@ _READERS = 10
 BIASED_OUTCOMES = (
     "Predictions with an outcome are scored unlike the others, so this speaks for such predictions alone."
 )
+
+
+def estimate_in_words(estimated: Mapping[str, Any]) -> str:
+    """What the metric is likely to be, before outcomes are known, and what that can't say.
+
+    >>> estimate_in_words({"metric": "auc", "refused": "there are 9 predictions, 50 are needed"})
+    'Before outcomes auc is not estimated: there are 9 predictions, 50 are needed.'
+    """
+    metric = estimated["metric"]
+    if estimated["refused"]:
+        return f"Before outcomes {metric} is not estimated: {estimated['refused']}."
+    found, shifted, check = (estimated[name] for name in ("estimate", "if_label_shift", "check"))
+    value, low, high = told_apart(found["value"], found["low"], found["high"])
+    known = estimated["known_outcomes"]
+    words = [
+        f"Before outcomes {metric} is estimated as {value} ({low} to {high})"
+        f"{f', with the {known:,} outcomes that are known' if known else ''}."
+    ]
+    if shifted:
+        words.append(
+            "Predictions look as they would if outcomes had become more or less frequent; then it would be "
+            f"{told_apart(shifted['value'], found['value'])[0]}, and the interval covers both."
+        )
+    if check:
+        words.append(
+            f"On the {check['rows']:,} known outcomes it is {figure(check['value'])}, where "
+            f"{figure(check['estimated']['low'])} to {figure(check['estimated']['high'])} had been estimated."
+        )
+    words.append("That equal rows have other outcomes than in training can't be seen without outcomes.")
+    return " ".join(words)
 
 
 def phase_in_words(phase: Mapping[str, Any] | None) -> str | None:

@@ -80,9 +80,26 @@ def test_says_where_outcomes_come_for_some_predictions_alone(stack, on_stack, re
     assert "so this speaks for such predictions alone" in " ".join(on_stack("drift", "latest").stdout.split())
 
 
-def test_reports_of_before_there_were_phases_are_shown(stack, on_stack, reports):
+def test_says_what_quality_is_before_outcomes_and_what_that_cant_see(stack, on_stack, reports):
     content = json.loads(list(reports.values())[1])
-    del content["phase"]
+    content["estimate"] = {
+        "metric": "auc", "verdict": "degraded", "refused": None, "known_outcomes": 60,
+        "estimate": {"value": 0.81, "low": 0.77, "high": 0.85}, "if_label_shift": {"value": 0.79},
+        "check": {"rows": 60, "value": 0.8, "estimated": {"value": 0.8, "low": 0.7, "high": 0.9}},
+    }  # fmt: skip
+    stack.write("monitoring/2026/11/22/11/report.json", content)
+    told = " ".join(on_stack("drift", "latest").stdout.split())
+    assert "Before outcomes auc is estimated as 0.81 (0.77 to 0.85), with the 60 outcomes" in told
+    assert "then it would be 0.79, and the interval covers both" in told
+    assert "On the 60 known outcomes it is 0.8, where 0.7 to 0.9 had been estimated" in told
+    assert "other outcomes than in training can't be seen without outcomes" in told
+    (window,) = on_stack("drift", "--json").json["windows"]
+    assert (window["estimate"]["verdict"], window["estimate"]["low"]) == ("degraded", 0.77)
+
+
+def test_reports_of_before_there_were_phases_or_estimates_are_shown(stack, on_stack, reports):
+    content = json.loads(list(reports.values())[1])
+    del content["phase"], content["estimate"], content["alarms"]["estimate"]
     for column in content["columns"]:
         del column["compared_with"]
     stack.write("monitoring/2026/11/22/11/report.json", content)

@@ -11,6 +11,8 @@ from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.application.judge_model import JudgeRequest, judge_model
 from dropforge.domain import manifest
+from dropforge.domain.drift.column_effects import pack_columns
+from dropforge.domain.drift.estimation import Calibration
 from dropforge.domain.errors import (
     InvalidEvent,
     InvalidProfile,
@@ -307,6 +309,16 @@ def test_guarded_slices_are_judged_told_and_kept_for_the_watch():
     kept = json.loads(store.read("s3://data/models/run-1/guarded_slices.json"))
     assert Slicing.from_dict(kept["columns"][0]).codes(["b", None]).tolist() == [1, 4]
     assert [each["value"] for each in kept["columns"][0]["slices"]] == [e["value"] for e in judged["slices"]]
+
+
+def test_what_estimates_are_made_by_is_kept_beside_the_judgement():
+    store = store_with()
+    judge_model(request(), store)
+    kept = Calibration.from_json(store.read("s3://data/models/run-1/estimation.json"))
+    assert (kept.task, kept.refused, kept.rows) == ("binary", None, 200)
+    columns = pack_columns(np.array([1, 300]), {"x": np.array([1.0, 2.0])})
+    with pytest.raises(InvalidTrainingOutput, match="doesn't fit"):
+        judge_model(request(), store_with(more={"holdout_columns.npz": columns}))
 
 
 def test_without_guarded_columns_nothing_is_kept_or_told_of_them():

@@ -19,6 +19,7 @@ from tests.unit.training.job_folders import (
 
 from dropforge.domain import manifest
 from dropforge.domain.contract import Column, Contract
+from dropforge.domain.drift.column_effects import HOLDOUT_COLUMNS, unpack_columns
 from dropforge.domain.holdout import HoldOut
 from dropforge.domain.metric_registry import METRIC_DEFINITIONS, METRICS
 from dropforge.domain.metrics import Scored
@@ -68,6 +69,16 @@ def test_writes_the_documented_files_and_no_others(trained, name):
         "smoke.json",
     }
     assert not (root / "output" / "failure").exists()
+
+
+def test_a_regression_leaves_the_columns_by_which_its_errors_may_be_large(trained):
+    root = trained("diabetes")
+    holdout = holdout_of(root)
+    data = (root / "output" / "data" / HOLDOUT_COLUMNS).read_bytes()
+    rows, columns = unpack_columns(data, len(holdout.target))
+    assert len(rows) == len(holdout.target)
+    assert "bmi" in columns
+    assert all(values.shape == rows.shape for values in columns.values())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,13 @@ from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.errors import NotFound, UsageError
 from dropforge_ops.render import facts, interval, moment, number, say, table
 from dropforge_ops.stack.documents import Document
-from dropforge_ops.stack.watch_reports import BIASED_OUTCOMES, WatchReports, compared_in_words, phase_in_words
+from dropforge_ops.stack.watch_reports import (
+    BIASED_OUTCOMES,
+    WatchReports,
+    compared_in_words,
+    estimate_in_words,
+    phase_in_words,
+)
 
 _COLUMNS_SHOWN = 4
 _STYLE = {"drifted": "bold red", "degraded": "bold red", "quiet": "green", "steady": "green"}
@@ -105,6 +111,13 @@ def _summary(found: Document) -> dict[str, Any]:
             "holdout": (quality.get("holdout") or {}).get("value"),
             "labelled": quality.get("labelled"),
         },
+        "estimate": None
+        if not content.get("estimate")
+        else {
+            "metric": content["estimate"]["metric"],
+            "verdict": content["estimate"]["verdict"],
+            **content["estimate"]["estimate"],
+        },
         "alarms": {kind: alarm["raised"] for kind, alarm in content["alarms"].items()},
         "uri": found.uri,
     }
@@ -156,6 +169,8 @@ def show_window(out: Console, found: Document, became: Sequence[AnsweredAlarm] =
     )
     if quality.get("is_biased"):
         say(out, BIASED_OUTCOMES)
+    if content.get("estimate"):
+        say(out, estimate_in_words(content["estimate"]))
     if content.get("phase"):
         say(out, f"compared with {compared_in_words(content['phase'])}")
     if content.get("slices"):

@@ -36,6 +36,7 @@ from dropforge_ops.console.reading.drift import (
     FARTHEST,
     SPANS,
     AlarmState,
+    Estimated,
     Failing,
     FailingSlice,
     History,
@@ -160,6 +161,8 @@ def _show(view: _View, found: _Found) -> None:
     with grid():
         _draw_now(history, newest)
         _draw_quality_now(newest)
+        if newest.estimated is not None:
+            _draw_estimate(newest, newest.estimated)
         _draw_setting(history, newest)
     if history.latest is None:
         empty_state(
@@ -245,6 +248,21 @@ def _draw_quality_now(newest: Window) -> None:
             Table(_SLICES, lambda each: f"{each.column}={each.label}", label="Live quality in slices").show(
                 newest.slices
             )
+
+
+def _draw_estimate(newest: Window, estimated: Estimated) -> None:
+    with card("Quality before outcomes"):
+        if estimated.value is not None:
+            with html.div().classes("inline"):
+                html.span(figure(estimated.value)).classes("value")
+                limits = f"{figure(estimated.low)} to {figure(estimated.high)}"
+                html.span(f"{estimated.metric}, {limits}").classes("dim")
+                if estimated.verdict in _QUALITY:
+                    chip(*_QUALITY[estimated.verdict])
+        html.p(estimated.words)
+        alarm = newest.alarms.get("estimate")
+        if alarm is not None:
+            facts({"estimate alarm": alarm_in_words(alarm)})
 
 
 _QUALITY: Final[Mapping[str, tuple[str, str]]] = {"steady": ("steady", "ok"), "degraded": ("degraded", "bad")}

@@ -15,7 +15,13 @@ from typing import Any, Final
 from dropforge.domain.moments import from_iso
 from dropforge_ops.errors import NotFound
 from dropforge_ops.stack.documents import Documents
-from dropforge_ops.stack.watch_reports import FORMAT, PREFIX, compared_in_words, phase_in_words
+from dropforge_ops.stack.watch_reports import (
+    FORMAT,
+    PREFIX,
+    compared_in_words,
+    estimate_in_words,
+    phase_in_words,
+)
 
 MOST_WINDOWS: Final = 750
 """Reports that are read for one page: a month of hourly windows. Of more, the newest are."""
@@ -85,6 +91,18 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Estimated:
+    """The metric as it is estimated before outcomes are known; without a value `words` say why."""
+
+    metric: str
+    verdict: str
+    value: float | None
+    low: float | None
+    high: float | None
+    words: str
+
+
+@dataclass(frozen=True)
 class SliceQuality:
     """The same in one guarded slice."""
 
@@ -147,6 +165,7 @@ class Window:
     all_drifted: tuple[str, ...] = ()
     phase: str | None = None
     compared_with: str | None = None
+    estimated: Estimated | None = None
 
     @property
     def drifted(self) -> list[str]:
@@ -338,6 +357,7 @@ def window_of(uri: str, report: Mapping[str, Any]) -> Window | None:
         all_drifted=tuple(report.get("drifted") or ()),
         phase=phase_in_words(report.get("phase")),
         compared_with=None if report.get("phase") is None else compared_in_words(report["phase"]),
+        estimated=None if report.get("estimate") is None else _estimated(report["estimate"]),
     )
 
 
@@ -434,6 +454,11 @@ def _quality(raw: Mapping[str, Any]) -> Quality:
         raw.get("threshold"),
         bool(raw.get("is_biased")),
     )
+
+
+def _estimated(raw: Mapping[str, Any]) -> Estimated:
+    value, low, high = (raw["estimate"].get(name) for name in ("value", "low", "high"))
+    return Estimated(str(raw["metric"]), str(raw["verdict"]), value, low, high, estimate_in_words(raw))
 
 
 def _failing(raw: Mapping[str, Any]) -> Failing:
