@@ -48,6 +48,7 @@ STUDIES = {
     "elsewhere": "bench.studies.elsewhere",
     "choices": "bench.studies.choices",
     "failing": "bench.studies.failing",
+    "estimates": "bench.studies.estimates",
 }
 """How right its statistics are, where the truth is known."""
 QUICK: Mapping[str, Sequence[str]] = {
@@ -78,6 +79,7 @@ QUICK: Mapping[str, Sequence[str]] = {
         "3",
     ),
     "failing": ("--runs", "50"),
+    "estimates": ("--worlds", "6", "--windows", "4", "--peer-worlds", "3"),
     "serving": ("--rounds", "2", "--seconds", "1"),
     "image": ("--rounds", "2", "--seconds", "1"),
     "imports": ("--rounds", "3"),
