@@ -48,7 +48,7 @@ _SAGEMAKER_RESOURCES = {
         f"{verb}Endpoint": ("endpoint/{EndpointName}", "endpoint-config/{EndpointConfigName}")
         for verb in ("Create", "Update")
     },
-    "InvokeEndpoint": ("endpoint/{EndpointName}",),
+    **{f"InvokeEndpoint{kind}": ("endpoint/{EndpointName}",) for kind in ("", "Async")},
     "CreateModelPackage": (
         "model-package/{ModelPackageGroupName}/1",
         "model-package-group/{ModelPackageGroupName}",
@@ -56,6 +56,10 @@ _SAGEMAKER_RESOURCES = {
     **{f"{verb}ModelPackage": ("{ModelPackageName}",) for verb in ("Describe", "Delete")},
     "UpdateModelPackage": ("{ModelPackageArn}",),
 }
+
+
+SCALING = "AnyScaleFrontendService."
+"""Before the operations of Application Auto Scaling, in the header that names a request's target."""
 
 
 class UnknownIntegration(Exception):
@@ -125,6 +129,16 @@ def task_permissions(
 
 def request_permissions(operation: str, request: Mapping[str, Any], place: Place) -> list[Permission]:
     """What a call of SageMaker needs of who makes it; listing and what is unknown name no resource."""
+    if operation.startswith(SCALING):
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsapplicationautoscaling.html
+        name = operation.removeprefix(SCALING)
+        describes = name.startswith("Describe")
+        target = "*" if describes else place.arn("application-autoscaling", "scalable-target/*")
+        context = {
+            "application-autoscaling:service-namespace": request.get("ServiceNamespace", ""),
+            "application-autoscaling:scalable-dimension": request.get("ScalableDimension", ""),
+        }
+        return [Permission(f"application-autoscaling:{name}", target, {} if describes else context)]
     if operation not in _SAGEMAKER_RESOURCES:
         return [Permission(f"sagemaker:{operation}", "*")]
     return list(_sagemaker_permissions(operation, request, waits=False, place=place))

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from dropforge_local.glue.seams import app, dynamodb, iam, iam_actions, iam_evaluator, router, s3
 from dropforge_local.permissions import (
+    SCALING,
     Permission,
     Place,
     history_permissions,
@@ -291,17 +292,18 @@ def sagemaker_check(authorization: Authorization) -> Callable[..., Any]:
             return None
         key = router.extract_access_key_id(headers, query)
         for needed in request_permissions(*called, authorization.place):
+            service = needed.action.partition(":")[0]
             denied = iam_evaluator.enforce(
-                key, needed.action, "sagemaker", authorization.place.region, needed.resource, needed.context
+                key, needed.action, service, authorization.place.region, needed.resource, needed.context
             )
             if isinstance(denied, iam_evaluator.AuthError):
                 return iam_actions.access_denied_response(
-                    "sagemaker", needed.action, "", "", error_code=denied.code, message=denied.message
+                    service, needed.action, "", "", error_code=denied.code, message=denied.message
                 )
             if denied is not None:
                 principal, explicit = denied.principal_arn, denied.decision == "Deny"
                 return iam_actions.access_denied_response(
-                    "sagemaker",
+                    service,
                     needed.action,
                     principal,
                     "",
@@ -321,11 +323,13 @@ def _sagemaker_call(
     target = {name.lower(): value for name, value in headers.items()}.get("x-amz-target", "")
     if target.startswith("SageMaker.dropforge:"):
         return None  # the host's own switches, which AWS's policies know nothing of
-    if target.startswith("SageMaker."):
+    if target.startswith(("SageMaker.", SCALING)):
         try:
             request = json.loads(body or b"{}")
         except ValueError:
             return None
-        return (target.partition(".")[2], request) if isinstance(request, dict) else None
-    match = re.match(r"/endpoints/([^/]+)/", path)
-    return ("InvokeEndpoint", {"EndpointName": unquote(match[1])}) if match else None
+        operation = target.removeprefix("SageMaker.")
+        return (operation, request) if isinstance(request, dict) else None
+    match = re.match(r"/endpoints/([^/]+)/(async-)?", path)
+    operation = "InvokeEndpointAsync" if match and match[2] else "InvokeEndpoint"
+    return (operation, {"EndpointName": unquote(match[1])}) if match else None

@@ -13,6 +13,7 @@ from dropforge_local.glue.seams import app, cloudwatch, concurrency, eventbridge
 from dropforge_local.glue.seams import cloudwatch_logs as logs
 from dropforge_local.sagemaker.ports import HostPorts
 from dropforge_local.sagemaker.service import SageMaker
+from dropforge_local.sagemaker.wire import SCALING_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ def install(
             emit_event=_emit_event,
             put_log=_put_log,
             alarm_state=_alarm_state,
+            breach_of=_breach_of,
             put_metric=lambda name, value, unit, dimensions: metrics.put_outside_requests(
                 "AWS/SageMaker", name, [value], unit, dimensions
             ),
@@ -63,8 +65,8 @@ def install(
         )
 
     router.SERVICE_PATTERNS["sagemaker"] = {
-        "target_prefixes": [_TARGET],
-        "host_patterns": [r"(api|runtime)\.sagemaker\."],
+        "target_prefixes": [_TARGET, f"{SCALING_TARGET}."],
+        "host_patterns": [r"(api|runtime)\.sagemaker\.", r"application-autoscaling\."],
         "path_patterns": [r"^/endpoints/[^/]+/(async-)?invocations"],
     }
     app.SERVICE_HANDLERS["sagemaker"] = handle
@@ -124,6 +126,19 @@ def _alarm_state(name: str) -> str | None:
         return alarm["StateValue"] if alarm else None
 
     return contextvars.Context().run(state)
+
+
+def _breach_of(action: str) -> float | None:
+
+    def breach() -> float | None:
+        for alarm in list(cloudwatch._alarms.values()):
+            if alarm["StateValue"] == "ALARM" and action in (alarm.get("AlarmActions") or []):
+                values = json.loads(alarm.get("StateReasonData") or "{}").get("recentDatapoints")
+                threshold = float(alarm.get("Threshold") or 0.0)
+                return (float(values[-1]) if values else threshold) - threshold
+        return None
+
+    return contextvars.Context().run(breach)
 
 
 def _container_environment(role_arn: str, settings: HostSettings) -> dict[str, str]:

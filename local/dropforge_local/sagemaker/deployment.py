@@ -115,6 +115,11 @@ class Deployment:
         self._abandoned = threading.Event()
         self._one_at_a_time = threading.Lock()
 
+    @property
+    def fleet(self) -> Fleet | None:
+        """The fleet in service; None before the first one is, and after the last."""
+        return self._current
+
     def doing(self, step: Callable[[], None]) -> None:
         """Carry out a step after those before it; one that the host's end interrupts leaves no trace."""
         with self._one_at_a_time:

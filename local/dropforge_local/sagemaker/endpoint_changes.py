@@ -13,9 +13,32 @@ def _is_serverless(snapshot: dict[str, Any]) -> bool:
 
 
 def check_kind(current: dict[str, Any], new: dict[str, Any]) -> None:
-    """Refuse to make a real-time endpoint serverless."""
+    """Refuse to make a real-time endpoint serverless, or an endpoint asynchronous or no longer so."""
     if _is_serverless(new) and not _is_serverless(current):
         raise validation("Cannot update a real-time endpoint to a serverless endpoint.")
+    if ("AsyncInferenceConfig" in new) != ("AsyncInferenceConfig" in current):
+        # AWS documents no update between the two; whoever relies on one would learn of it there.
+        raise validation("Cannot update an endpoint from or to asynchronous inference; delete it first.")
+
+
+def check_scaled(
+    current: dict[str, Any], new: dict[str, Any], scalable_targets: list[str], endpoint: str
+) -> None:
+    """Refuse another instance type for a variant that is scaled.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
+    """
+    before = {
+        variant["VariantName"]: variant.get("InstanceType") for variant in current["ProductionVariants"]
+    }
+    for variant in new["ProductionVariants"]:
+        name = variant["VariantName"]
+        is_scaled = f"endpoint/{endpoint}/variant/{name}" in scalable_targets
+        if is_scaled and before.get(name) != variant.get("InstanceType"):
+            raise validation(
+                f"The variant {name} is a target of Application Auto Scaling: deregister it before its "
+                "instance type is changed."
+            )
 
 
 def check_guarded(current: dict[str, Any], new: dict[str, Any]) -> None:
@@ -76,8 +99,8 @@ def with_capacities(current: dict[str, Any], desired: dict[str, dict[str, Any]])
         if wish.get("DesiredInstanceCount") is not None:
             if "ServerlessConfig" in variant:
                 raise validation("A serverless variant has no instances to count.")
-            if wish["DesiredInstanceCount"] < 1:
-                raise unsupported("variants without instances: DesiredInstanceCount must be at least 1")
+            if wish["DesiredInstanceCount"] < 1 and "AsyncInferenceConfig" not in current:
+                raise validation("Only an asynchronous endpoint can be without instances.")
             changed["InitialInstanceCount"] = wish["DesiredInstanceCount"]
         variants.append(changed)
     if sum(variant["InitialVariantWeight"] for variant in variants) <= 0:

@@ -14,6 +14,8 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
     shown = shaped("DescribeEndpoint", document)
     current = document.get("_Current")
     if current is not None:
+        if "AsyncInferenceConfig" in current:
+            shown["AsyncInferenceConfig"] = current["AsyncInferenceConfig"]
         rescaled = document.get("_Rescaled") or current
         desired = {variant["VariantName"]: variant for variant in rescaled["ProductionVariants"]}
         shown["ProductionVariants"] = [

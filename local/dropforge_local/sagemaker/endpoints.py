@@ -15,6 +15,7 @@ from dropforge_local.sagemaker.endpoint_changes import (
     check_deployment_config,
     check_guarded,
     check_kind,
+    check_scaled,
     retain,
     with_capacities,
 )
@@ -26,6 +27,7 @@ from dropforge_local.sagemaker.store import Query, Resource, Transaction
 logger = logging.getLogger(__name__)
 
 KIND = "endpoint"
+SCALABLE_TARGET, SCALING_POLICY = "scalable-target", "scaling-policy"
 EVENT = "SageMaker Endpoint State Change"
 _IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
@@ -79,6 +81,7 @@ class Endpoints:
             current = document["_Current"]
             snapshot = self._new_snapshot(tx, request["EndpointConfigName"])
             check_kind(current, snapshot)
+            check_scaled(current, snapshot, [each.name for each in tx.all(SCALABLE_TARGET)], name)
             if request.get("RetainAllVariantProperties"):
                 excluded = request.get("ExcludeRetainedVariantProperties", [])
                 retain(current, snapshot, {item["VariantPropertyType"] for item in excluded})
@@ -137,8 +140,18 @@ class Endpoints:
                 raise validation(f'Cannot update in-progress endpoint "{document["EndpointArn"]}".')
             document["EndpointStatus"] = "Deleting"
             self._put(tx, document)
+            # SageMaker deregisters what scales the endpoint, and with it goes every policy.
+            for kind in (SCALABLE_TARGET, SCALING_POLICY):
+                for each in tx.all(kind):
+                    if each.name.startswith(f"endpoint/{name}/"):
+                        tx.delete(kind, each.name)
         self._start(name, lambda live: self._delete(name, live))
         return {}
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an endpoint of the name, in whatever state."""
+        with self._context.store.transaction() as tx:
+            return tx.get(KIND, name) is not None
 
     def live(self, name: str) -> Deployment | None:
         """What answers the requests of an endpoint; None when there is no such endpoint in service."""

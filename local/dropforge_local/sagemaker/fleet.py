@@ -170,6 +170,7 @@ class Fleet:
     ) -> None:
         self.folder = folder
         self.config_name: str = snapshot["EndpointConfigName"]
+        self.asynchronous: dict[str, Any] | None = snapshot.get("AsyncInferenceConfig")
         self.variants = [
             Variant(context, endpoint, folder, settings, changed)
             for settings in snapshot["ProductionVariants"]

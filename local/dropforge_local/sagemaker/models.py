@@ -21,7 +21,6 @@ _REFUSED_OF_CONTAINER = (
 )
 # EnableNetworkIsolation of a configuration is that of inference components; a model has its own.
 _REFUSED_OF_CONFIG = (
-    "AsyncInferenceConfig",
     "ExplainerConfig",
     "ShadowProductionVariants",
     "EnableNetworkIsolation",
@@ -144,7 +143,9 @@ class Models:
         variants = []
         for variant in config["ProductionVariants"]:
             variants.append({**variant, **self.served(tx, variant["ModelName"])})
-        return {"EndpointConfigName": config["EndpointConfigName"], "ProductionVariants": variants}
+        kept = {"EndpointConfigName": config["EndpointConfigName"], "ProductionVariants": variants}
+        asynchronous = config.get("AsyncInferenceConfig")
+        return kept | ({"AsyncInferenceConfig": asynchronous} if asynchronous else {})
 
     def served(self, tx: Transaction, model_name: str) -> dict[str, Any]:
         """What a model server is made of: the model's container, role and isolation, as they are now."""
@@ -234,7 +235,12 @@ def _check_config(request: dict[str, Any]) -> None:
             raise unsupported(member)
     if request.get("DataCaptureConfig", {}).get("EnableCapture"):
         raise unsupported("DataCaptureConfig")
+    asynchronous = request.get("AsyncInferenceConfig")
+    if asynchronous and asynchronous["OutputConfig"].get("NotificationConfig"):
+        raise unsupported("NotificationConfig of AsyncInferenceConfig")
     variants = request["ProductionVariants"]
+    if asynchronous and (len(variants) > 1 or variants[0].get("ServerlessConfig")):
+        raise validation("An asynchronous endpoint has one variant, with instances.")
     names = [variant["VariantName"] for variant in variants]
     if len(set(names)) != len(names):
         raise validation("The names of production variants must be unique.")

@@ -19,6 +19,8 @@ class HostPorts:
         alarm_state: a CloudWatch alarm's name to ``OK``, ``ALARM`` or ``INSUFFICIENT_DATA``; None when there
             is no such alarm.
         put_metric: (name, value, unit, dimensions): adds a value of a metric of ``AWS/SageMaker``.
+        breach_of: an action's ARN to how far over its threshold an alarm is that has this action and is in
+            ALARM; None where none is.
         environment: a role's ARN to what a container finds in its environment to reach AWS as that role.
     """
 
@@ -28,6 +30,7 @@ class HostPorts:
     alarm_state: Callable[[str], str | None]
     environment: Callable[[str], dict[str, str]]
     put_metric: Callable[[str, float, str, dict[str, str]], None] = lambda *_: None
+    breach_of: Callable[[str], float | None] = lambda _action: None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Limits:
     invocation_timeout_s: float = 60.0
     real_time_payload_bytes: int = 25 * 1024 * 1024
     serverless_payload_bytes: int = 4 * 1024 * 1024
+    asynchronous_payload_bytes: int = 1024**3
+    asynchronous_concurrency: int = 4  # MaxConcurrentInvocationsPerInstance; SageMaker chooses one by itself
+    scaling_period_s: float = 60.0  # a datapoint of target tracking; of high resolution a sixth
+    scaling_look_s: float = 1.0
     model_unpacked_bytes: int = 30 * 1024**3
     drain_s: float = 65.0  # a little more than an invocation may take
     alarm_poll_s: float = 1.0

@@ -39,20 +39,49 @@ class Runtime:
             ServiceError: ``ModelError``, 413, throttling, or no instance became ready in time.
         """
         limits = self._context.limits
-        deadline = time.monotonic() + limits.invocation_timeout_s
+        started = time.monotonic()
         lease = traffic.acquire(target_variant, limits.invocation_timeout_s)
         if lease is None:
             raise ServiceError(
                 "ServiceUnavailable", f"No instance of endpoint {endpoint} is in service.", 503
             )
+        serverless = lease.variant.serverless is not None
+        return self.invoke_at(
+            lease,
+            traffic,
+            endpoint,
+            body,
+            headers,
+            deadline=started + limits.invocation_timeout_s,
+            bound=limits.serverless_payload_bytes if serverless else limits.real_time_payload_bytes,
+        )
+
+    def invoke_at(
+        self,
+        lease: Lease,
+        traffic: Traffic,
+        endpoint: str,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        deadline: float,
+        bound: int,
+    ) -> InvocationResult:
+        """Ask the leased instance, and give the lease back.
+
+        Args:
+            deadline: of the monotonic clock.
+            bound: how many bytes a request or an answer may have.
+
+        Raises:
+            ServiceError: ``ModelError`` or 413.
+        """
         started, status = time.monotonic(), 500  # a server that is silent, or answers too much, has failed
         try:
-            serverless = lease.variant.serverless is not None
-            bound = limits.serverless_payload_bytes if serverless else limits.real_time_payload_bytes
             if len(body) > bound:
                 status = 413
                 raise ServiceError("413", f"HTTP content length exceeded {bound} bytes.", 413)
-            response, content = self._ask(lease, endpoint, body, headers, deadline=deadline)
+            response, content = self._ask(lease, endpoint, body, headers, deadline=deadline, most=bound)
             if len(content) > bound:
                 raise self._model_error(endpoint, 0, "server", f"The response is larger than {bound} bytes.")
             status = response.status
@@ -79,10 +108,16 @@ class Runtime:
         put("ModelLatency", latency_us, "Microseconds", dimensions)
 
     def _ask(
-        self, lease: Lease, endpoint: str, body: bytes, headers: dict[str, str], *, deadline: float
+        self,
+        lease: Lease,
+        endpoint: str,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        deadline: float,
+        most: int,
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        """The server's answer, read to its end or to the largest size that any endpoint may answer with."""
-        most = self._context.limits.real_time_payload_bytes
+        """The server's answer, read to its end or to a little more than it may have."""
         connection = http.client.HTTPConnection(
             "127.0.0.1", lease.instance.port, timeout=max(deadline - time.monotonic(), 0.01)
         )

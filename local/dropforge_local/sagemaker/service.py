@@ -17,8 +17,10 @@ from typing import Any
 
 from dropforge_local.sagemaker import faults as fault_operations
 from dropforge_local.sagemaker.arns import Arns
+from dropforge_local.sagemaker.asynchronous import AsynchronousRequests
 from dropforge_local.sagemaker.container import Image
 from dropforge_local.sagemaker.context import Context
+from dropforge_local.sagemaker.deployment import Deployment
 from dropforge_local.sagemaker.endpoints import Endpoints
 from dropforge_local.sagemaker.errors import UNAVAILABLE_OPERATION, ServiceError
 from dropforge_local.sagemaker.events import Outbox
@@ -27,11 +29,12 @@ from dropforge_local.sagemaker.models import Models
 from dropforge_local.sagemaker.ports import HostPorts, Limits
 from dropforge_local.sagemaker.registry import Registry
 from dropforge_local.sagemaker.runtime import Runtime
+from dropforge_local.sagemaker.scaling import Scaling
 from dropforge_local.sagemaker.store import Store
 from dropforge_local.sagemaker.tags import Tags
 from dropforge_local.sagemaker.training import TrainingJobs
 from dropforge_local.sagemaker.transform import TransformJobs
-from dropforge_local.sagemaker.validation import check_request, control_model
+from dropforge_local.sagemaker.validation import check_request, control_model, runtime_model
 from dropforge_local.sagemaker.wire import InvocationResult, dispatch
 
 __all__ = ["HostPorts", "InvocationResult", "Limits", "SageMaker", "ServiceError"]
@@ -124,15 +127,29 @@ class SageMaker:
             )
         capacity_error = self.faults.check(operation)
         check_request(operation, request)
-        try:
-            return carry_out(request, capacity_error)
-        except ServiceError:
-            raise
-        except Exception as error:
-            logger.exception("%s broke", operation)
-            raise ServiceError(
-                "InternalFailure", f"{operation} failed inside the local host: {error}", 500
-            ) from error
+        return _carried_out(operation, lambda: carry_out(request, capacity_error))
+
+    def scale(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one operation of Application Auto Scaling, of the service namespace ``sagemaker``.
+
+        Raises:
+            ServiceError: the operation is refused, unsupported, or fails by an injected fault.
+        """
+        scaling = self._started().scaling
+        self.faults.check(operation)
+        return _carried_out(operation, lambda: scaling.handle(operation, request))
+
+    def invoke_endpoint_async(self, request: dict[str, Any]) -> dict[str, Any]:
+        """InvokeEndpointAsync of the runtime: the request waits, its answer will be in S3.
+
+        Raises:
+            ServiceError: ``ValidationError`` without such an endpoint in service or for a wrong request, or
+                an injected fault.
+        """
+        running = self._started()
+        self.faults.check("InvokeEndpointAsync")
+        check_request("InvokeEndpointAsync", request, runtime_model)
+        return running.requests.accept(self._live(request["EndpointName"]), request)
 
     def invoke_endpoint(
         self,
@@ -154,10 +171,11 @@ class SageMaker:
         """
         running = self._started()
         self.faults.check("InvokeEndpoint")
-        live = running.endpoints.live(endpoint_name)
-        if live is None:
+        live = self._live(endpoint_name)
+        if live.fleet is not None and live.fleet.asynchronous is not None:
             raise ServiceError(
-                "ValidationError", f"Endpoint {endpoint_name} of account {self._arns.account_id} not found."
+                "ValidationError",
+                f"Endpoint {endpoint_name} is asynchronous: it takes requests by InvokeEndpointAsync.",
             )
         sent = {
             "Content-Type": content_type,
@@ -195,10 +213,30 @@ class SageMaker:
         """Block until a ``TrainingJob`` or ``TransformJob`` has ended, as ``wait_training_job`` does."""
         return self._started().jobs[kind].wait(name, timeout_s)
 
+    def _live(self, endpoint_name: str) -> Deployment:
+        live = self._started().endpoints.live(endpoint_name)
+        if live is None:
+            raise ServiceError(
+                "ValidationError", f"Endpoint {endpoint_name} of account {self._arns.account_id} not found."
+            )
+        return live
+
     def _started(self) -> _Running:
         if self._running is None:
             raise ServiceError("ServiceUnavailable", "The SageMaker service is not started.", 503)
         return self._running
+
+
+def _carried_out(operation: str, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return call()
+    except ServiceError:
+        raise
+    except Exception as error:
+        logger.exception("%s broke", operation)
+        raise ServiceError(
+            "InternalFailure", f"{operation} failed inside the local host: {error}", 500
+        ) from error
 
 
 def _without_capacity(call: Operation) -> Callable[[dict[str, Any], str | None], dict[str, Any]]:
@@ -222,6 +260,8 @@ class _Running:
         }
         self.endpoints = Endpoints(context, self.models)
         self.runtime = Runtime(context)
+        self.requests = AsynchronousRequests(context, self.endpoints, self.runtime)
+        self.scaling = Scaling(context, self.endpoints, self.requests)
         tags = Tags(context)
         plain: dict[str, Operation] = {
             "DescribeTrainingJob": self.training.describe,
@@ -295,8 +335,12 @@ class _Running:
         for jobs in self.jobs.values():
             jobs.recover()
         self.endpoints.recover()
+        self.requests.start()
+        self.scaling.start()
 
     def shut_down(self) -> None:
+        self.scaling.shut_down()
+        self.requests.shut_down()
         for jobs in self.jobs.values():
             jobs.shut_down()
         self.endpoints.shut_down()

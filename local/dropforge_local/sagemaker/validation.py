@@ -6,7 +6,7 @@ SageMaker itself, and its wording of the verdict is what callers see.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -24,6 +24,8 @@ _ALNUM = regex.compile(r"\\p\{Alnum\}")
 # Two patterns of the service description end in `${1,256}`, a length that lost its group; the real bound
 # stands next to them as `max`.
 _REPEATED_ANCHOR = regex.compile(r"\$\{\d+,\d+\}$")
+# Java's two halves of what Python has as one character, in patterns of Application Auto Scaling.
+_PAIRS = (r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
 
 
 def control_model() -> ServiceModel:
@@ -39,17 +41,25 @@ def runtime_model() -> ServiceModel:
 @cache
 def compile_pattern(pattern: str) -> regex.Pattern[str]:
     """A pattern of the service description as a Python one; match it with ``fullmatch``, as Java does."""
-    return regex.compile(_ALNUM.sub("a-zA-Z0-9", _REPEATED_ANCHOR.sub("", pattern)))
+    whole = pattern.replace(*_PAIRS)
+    return regex.compile(_ALNUM.sub("a-zA-Z0-9", _REPEATED_ANCHOR.sub("", whole)))
 
 
-def check_request(operation: str, request: dict[str, Any]) -> None:
+def scaling_model() -> ServiceModel:
+    """botocore's description of Application Auto Scaling."""
+    return service_model("application-autoscaling")
+
+
+def check_request(
+    operation: str, request: dict[str, Any], model: Callable[[], ServiceModel] = control_model
+) -> None:
     """Hold a request against the operation's input shape.
 
     Raises:
         ServiceError: ``ValidationException`` naming every broken constraint, or
             ``SerializationException`` where a value has the wrong type.
     """
-    shape = control_model().operation_model(operation).input_shape
+    shape = model().operation_model(operation).input_shape
     if shape is None:
         return
     missing = list(_null_members(shape, request, ""))

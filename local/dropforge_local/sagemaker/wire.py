@@ -13,12 +13,10 @@ from urllib.parse import unquote
 from dropforge_local.sagemaker.errors import UNAVAILABLE_OPERATION, ServiceError
 from dropforge_local.sagemaker.validation import runtime_model
 
+SCALING_TARGET = "AnyScaleFrontendService"
 JSON_1_1 = "application/x-amz-json-1.1"
 _INVOCATION = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)")
-_RUNTIME_OPERATIONS = {
-    "async-invocations": "InvokeEndpointAsync",
-    "invocations-response-stream": "InvokeEndpointWithResponseStream",
-}
+_STREAM = "invocations-response-stream"
 # Members of InvokeEndpoint that only make sense for features that this host doesn't have.
 _REFUSED_HEADERS = {
     "x-amzn-sagemaker-target-model": "TargetModel (multi-model endpoints)",
@@ -43,6 +41,10 @@ class Service(Protocol):
     """What is behind the protocols."""
 
     def handle(self, operation: str, request: dict[str, Any]) -> dict[str, Any]: ...
+
+    def scale(self, operation: str, request: dict[str, Any]) -> dict[str, Any]: ...
+
+    def invoke_endpoint_async(self, request: dict[str, Any]) -> dict[str, Any]: ...
 
     def invoke_endpoint(
         self,
@@ -78,11 +80,12 @@ def dispatch(service: Service, method: str, path: str, headers: Mapping[str, str
 
 def _control_plane(service: Service, target: str, body: bytes, request_id: str) -> Answer:
     prefix, _, operation = target.partition(".")
-    if prefix != "SageMaker" or not operation:
+    carry_out = {"SageMaker": service.handle, SCALING_TARGET: service.scale}.get(prefix)
+    if carry_out is None or not operation:
         unknown = ServiceError("UnknownOperationException", f"Unknown target {target}.", 404)
         return _control_error(unknown, request_id)
     try:
-        answer = service.handle(operation, _read_json(body))
+        answer = carry_out(operation, _read_json(body))
     except ServiceError as error:
         return _control_error(error, request_id)
     content = json.dumps(answer).encode()
@@ -110,10 +113,10 @@ def _control_error(error: ServiceError, request_id: str) -> Answer:
 
 
 def _check_invocation(kind: str, headers: dict[str, str]) -> None:
-    if kind != "invocations":
-        operation = _RUNTIME_OPERATIONS[kind]
+    if kind == _STREAM:
         raise ServiceError(
-            UNAVAILABLE_OPERATION, f"The local host does not support {operation} of sagemaker-runtime."
+            UNAVAILABLE_OPERATION,
+            "The local host does not support InvokeEndpointWithResponseStream of sagemaker-runtime.",
         )
     for header, member in _REFUSED_HEADERS.items():
         if headers.get(header):
@@ -125,6 +128,8 @@ def _invocation(
 ) -> Answer:
     try:
         _check_invocation(kind, headers)
+        if kind == "async-invocations":
+            return _queued(service, endpoint, headers, body, request_id)
         result = service.invoke_endpoint(
             endpoint,
             body,
@@ -144,6 +149,22 @@ def _invocation(
     if result.custom_attributes is not None:
         answer_headers["X-Amzn-SageMaker-Custom-Attributes"] = result.custom_attributes
     return 200, answer_headers, result.body
+
+
+def _queued(service: Service, endpoint: str, headers: dict[str, str], body: bytes, request_id: str) -> Answer:
+    operation = runtime_model().operation_model("InvokeEndpointAsync")
+    request: dict[str, Any] = {"EndpointName": endpoint} | ({"Body": body} if body else {})
+    taken, given = operation.input_shape, operation.output_shape
+    for member, shape in taken.members.items() if taken else ():
+        value = headers.get(str(shape.serialization.get("name", "")).lower())
+        if value is not None:
+            request[member] = int(value) if shape.type_name == "integer" else value
+    answer = service.invoke_endpoint_async(request)
+    answer_headers = {"Content-Type": "application/json", "x-amzn-RequestId": request_id}
+    for member, shape in given.members.items() if given else ():
+        if shape.serialization.get("location") == "header" and member in answer:
+            answer_headers[shape.serialization["name"]] = answer[member]
+    return 202, answer_headers, json.dumps({"InferenceId": answer["InferenceId"]}).encode()
 
 
 def _runtime_error(error: ServiceError, request_id: str) -> Answer:

@@ -44,6 +44,7 @@ class Host:
         self.logs: dict[tuple[str, str], list[str]] = {}
         self.alarms: dict[str, str] = {}
         self.metrics: list[tuple[str, float, str, dict[str, str]]] = []
+        self.breaches: dict[str, Callable[[], float | None]] = {}
         self.lock = threading.Lock()
 
     def emit_event(self, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
@@ -81,6 +82,7 @@ class Host:
                 "AWS_ACCESS_KEY_ID": role.rsplit("/", 1)[-1],
                 "AWS_SECRET_ACCESS_KEY": "testing",
             },
+            breach_of=lambda action: self.breaches.get(action, lambda: None)(),
             put_metric=lambda *metric: self.metrics.append(metric),
         )
 

@@ -25,8 +25,8 @@ def test_operation_that_is_not_served_says_so(sagemaker: Any, runtime: Any) -> N
         )
     assert caught.value.response["Error"]["Code"] == "UnsupportedOperation"
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    with pytest.raises(ClientError, match=r"UnsupportedOperation.*InvokeEndpointAsync"):
-        runtime.invoke_endpoint_async(EndpointName="e", InputLocation="s3://data/x")
+    with pytest.raises(ClientError, match=r"UnsupportedOperation.*InvokeEndpointWithResponseStream"):
+        runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"x")
 
 
 def test_every_broken_constraint_is_named(sagemaker: Any) -> None:
