@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dropforge.domain.ports import ObjectStore
     from dropforge.domain.predictions import PredictionLog
     from dropforge.domain.preparing import Tables
-    from dropforge.domain.services import Endpoints, Jobs, Registry, Workflows
+    from dropforge.domain.services import Endpoints, EndpointScaling, Jobs, Registry, Workflows
     from dropforge.domain.training_code import TrainingCode
     from dropforge.tracking.tracker import Tracker
 
@@ -116,6 +116,14 @@ def endpoints() -> Endpoints:
         functools.partial(_client, "sagemaker"),
         functools.partial(_client, "sagemaker-runtime"),
         functools.partial(_client, "cloudwatch"),
+    )
+
+
+def endpoint_scaling() -> EndpointScaling:
+    from dropforge.adapters.scaling import ApplicationAutoScaling
+
+    return ApplicationAutoScaling(
+        functools.partial(_client, "application-autoscaling"), functools.partial(_client, "cloudwatch")
     )
 
 

@@ -13,19 +13,34 @@ from dropforge.adapters.sigv4_http_services import DynamoDbHttp, EndpointHttp, O
 from dropforge.application.predict import PredictionService
 
 if TYPE_CHECKING:
+    from dropforge.application.predict_asynchronously import AsynchronousPredictions
     from dropforge.application.predict_records import Deliveries
 
 
 def prediction_service(
-    env: Mapping[str, str], *, ledger_table: str, predictions_table: str, retention_days: int
+    env: Mapping[str, str],
+    *,
+    ledger_table: str,
+    predictions_table: str,
+    data_bucket: str,
+    retention_days: int,
 ) -> PredictionService:
     """Connect to the process's region with the process's credentials; nothing is called yet."""
-    dynamodb = DynamoDbHttp.from_env(env)
+    dynamodb, endpoint = DynamoDbHttp.from_env(env), EndpointHttp.from_env(env)
+    log = DynamoDbPredictionLog(dynamodb, predictions_table, retention_days=retention_days)
+
+    @functools.cache
+    def later() -> AsynchronousPredictions:
+        from dropforge.application.predict_asynchronously import AsynchronousPredictions  # noqa: PLC0415 - as above
+
+        return AsynchronousPredictions(endpoint, ObjectsHttp(env), log, data_bucket)
+
     return PredictionService(
         models=LedgerLiveModels(dynamodb, ledger_table, functools.partial(ObjectsHttp, env)),
-        scorer=EndpointHttp.from_env(env),
-        log=DynamoDbPredictionLog(dynamodb, predictions_table, retention_days=retention_days),
+        scorer=endpoint,
+        log=log,
         clock=time.monotonic,
+        later=later,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dropforge import bootstrap
 from dropforge.application.deploy import Plan, plan_deployment
 from dropforge.config import Settings
+from dropforge.domain.services import EndpointMode
 from dropforge.function import Json, function, logger
 
 # The deployment state machine's own TimeoutSeconds; a test compares the two.
@@ -18,6 +19,7 @@ class FunctionSettings(Settings):
     powertools_service_name: str
     ledger_table: str
     endpoint_name: str
+    endpoint_mode: EndpointMode
     aws_region: str
 
 
@@ -32,8 +34,11 @@ def handler(event: Json, settings: FunctionSettings) -> Plan:
         endpoint_name=settings.endpoint_name,
         model_name=settings.powertools_service_name,
         region=settings.aws_region,
+        mode=settings.endpoint_mode,
         ledger=bootstrap.ledger(settings.ledger_table),
         store=bootstrap.object_store(),
+        endpoints=bootstrap.endpoints(),
+        scaling=bootstrap.endpoint_scaling(),
         lease_s=_LEASE_S,
         now=bootstrap.now(),
     )

@@ -1,7 +1,7 @@
 """The prediction API: predict, look predictions up, take outcomes, describe the live model.
 
 Example event: ``events/predict.json``. Records of ``PredictionStream`` and ``PredictionQueue`` come as
-``events/predict_records.json``.
+``events/predict_records.json``, an asynchronous endpoint's answer as ``events/predict_answer.json``.
 
 This is the one function that callers wait for. So it logs by itself: the logging library's import costs as
 much as everything else here.
@@ -19,7 +19,9 @@ from typing import Any
 from dropforge.application.predict import PredictionService
 from dropforge.application.predict_http import exchange
 from dropforge.config import Settings
+from dropforge.domain.asynchronous import request_of_output
 from dropforge.domain.cloudwatch_metrics import BY_VERSION, SERVER_ERRORS, Metric
+from dropforge.domain.errors import ModelError
 from dropforge.metrics import embedded
 from dropforge.predict_bootstrap import deliveries, prediction_service
 
@@ -27,6 +29,7 @@ from dropforge.predict_bootstrap import deliveries, prediction_service
 class FunctionSettings(Settings):
     ledger_table: str
     predictions_table: str
+    data_bucket: str
     prediction_retention_days: int
     metrics_namespace: str
     undelivered_queue_url: str
@@ -44,6 +47,7 @@ def _service() -> PredictionService:
         os.environ,
         ledger_table=settings.ledger_table,
         predictions_table=settings.predictions_table,
+        data_bucket=settings.data_bucket,
         retention_days=settings.prediction_retention_days,
     )
 
@@ -57,6 +61,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     started = time.perf_counter()
     if "Records" in event:
         return _answer_records(event, context, started)
+    if event.get("source") == "aws.s3":
+        return _log_answer(event, context, started)
     done = exchange(event, _service, now=datetime.now(UTC))
     entry = {**_entry("answered", context, started, is_error=done.log["status"] >= 500), **done.log}
     if done.breaks_release:
@@ -82,6 +88,19 @@ def _answer_records(event: dict[str, Any], context: Any, started: float) -> dict
     }
     print(json.dumps(entry))
     return done.response
+
+
+def _log_answer(event: dict[str, Any], context: Any, started: float) -> dict[str, Any]:
+    """The model has put an answer into S3: its predictions are logged, whoever may ask for them."""
+    request, told = request_of_output(event), "no request's answer"
+    if request is not None:
+        model, told = _service().models.current(), "answer logged"
+        try:
+            _service().later().settle(request, model.live if model else None, is_due=True)
+        except ModelError as error:
+            told = str(error)
+    print(json.dumps(_entry(told, context, started, is_error=False) | {"request": request}))
+    return {"request": request}
 
 
 def _entry(message: str, context: Any, started: float, *, is_error: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class FunctionSettings(Settings):
     batch_machine_arn: str
     model_name: str
     endpoint_idle_hours: float
+    endpoint_max_instances: int
     data_bucket: str
     mlflow_tracking: str = ""
 
@@ -32,6 +33,8 @@ def handler(event: Json, settings: FunctionSettings) -> Repairs:
         store=bootstrap.object_store(),
         workflows=bootstrap.workflows(),
         endpoints=bootstrap.endpoints(),
+        scaling=bootstrap.endpoint_scaling(),
+        most_instances=settings.endpoint_max_instances,
         jobs=bootstrap.jobs(),
         model_name=settings.model_name,
         training_machine_arn=settings.training_machine_arn,

@@ -45,6 +45,7 @@ class FunctionSettings(Settings):
     outcome_delay_days: float
     quality_tolerance: float
     watch_batches: Literal["yes", "no"]
+    answer_seconds: int
     metrics_namespace: str
     powertools_service_name: str
 
@@ -71,7 +72,9 @@ def handler(event: Json, settings: FunctionSettings) -> Json:
     at_once = bool(event.get("at_once"))
     ledger, store = bootstrap.ledger(settings.ledger_table), bootstrap.object_store()
     start, end = (
-        window_at_once(now, length, data_uri, ledger, store) if at_once else last_full_window(now, length)
+        window_at_once(now, length, data_uri, ledger, store)
+        if at_once
+        else last_full_window(now - timedelta(seconds=settings.answer_seconds), length)
     )
     request = WatchRequest(
         start,

@@ -75,7 +75,9 @@ def _actions(service: str) -> dict[str, Any]:
 
 @functools.cache
 def _patterns(service: str, kind: str) -> list[re.Pattern[str]]:
-    formats = _data()[service]["Resources"].get(kind, {}).get("ARNFormats", [])
+    # Actions name some kinds in capitals that stand among the resources in small letters.
+    kinds = _data()[service]["Resources"]
+    formats = (kinds.get(kind) or kinds.get(kind.lower(), {})).get("ARNFormats", [])
     found = []
     for each in formats:
         known = {"${Partition}": "aws[a-z-]*", "${Region}": "[a-z0-9-]*", "${Account}": r"(\d{12}|\*|aws)?"}

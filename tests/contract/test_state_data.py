@@ -727,7 +727,7 @@ def test_a_notification_that_fails_is_not_repeated_and_changes_no_outcome():
 # --- deployment ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["serverless", "real-time"])
+@pytest.mark.parametrize("mode", ["serverless", "real-time", "asynchronous"])
 def test_a_first_deployment_makes_an_endpoint(mode):
     done = deploy({"EndpointMode": mode})
     assert (done.status, done.states[-1]) == ("SUCCEEDED", "Deployed")
@@ -735,7 +735,8 @@ def test_a_first_deployment_makes_an_endpoint(mode):
     assert done.output["version"] == 1
     (variant,) = done.requests["CreateEndpointConfig"][0]["ProductionVariants"]
     assert ("ServerlessConfig" in variant) == (mode == "serverless")
-    assert ("InstanceType" in variant) == (mode == "real-time")
+    assert ("InstanceType" in variant) == (mode != "serverless")
+    assert ("AsyncInferenceConfig" in done.requests["CreateEndpointConfig"][0]) == (mode == "asynchronous")
     for state, function in {"SmokeTest": "smoke_test", "PromoteModel": "promote_model"}.items():
         assert done.requests[state][0]["Payload"] == event(function)
 
@@ -775,8 +776,9 @@ def test_what_is_live_already_is_left_alone():
 
 def test_finds_what_an_unanswered_call_had_made():
     exists = Failure("SageMaker.AmazonSageMakerException", "Cannot create already existing model")
+    known = Failure("SageMaker.SageMakerException", "Cannot create already existing endpoint configuration")
     done = deploy(
-        CreateModel=exists, CreateEndpointConfig=exists, FindEndpoint=serving("model-v1-1", "Creating")
+        CreateModel=exists, CreateEndpointConfig=known, FindEndpoint=serving("model-v1-1", "Creating")
     )
     assert done.states[-1] == "Deployed"
     assert {"FindModel", "FindEndpointConfig"} <= set(done.states)
@@ -866,6 +868,49 @@ def test_after_a_gap_what_was_live_is_made_anew(came):
         (request,) = done.requests["CreatePreviousEndpoint"]
         assert request["EndpointConfigName"] == "model-v1-1"
     assert "serves again" in done.requests["Notify"][0]["Message"]
+
+
+LATER = {"AsyncInferenceConfig": {"OutputConfig": {}}, **INSTANCES}
+
+
+@pytest.mark.parametrize(
+    ("mode", "running"),
+    [
+        ("serverless", LATER),
+        ("real-time", LATER),
+        ("asynchronous", INSTANCES),
+        ("asynchronous", FUNCTIONS),
+    ],
+)
+def test_to_and_from_an_asynchronous_endpoint_there_is_a_gap(mode, running):
+    found = [serving("model-v1-1", **running), NOT_FOUND]
+    done = deploy({"EndpointMode": mode}, PlanDeployment=invoked(PREVIOUS), FindEndpoint=found)
+    assert {"AnnounceGap", "DeleteEndpoint", "CreateEndpoint"} <= set(done.states)
+
+
+def test_an_asynchronous_endpoint_answers_into_the_bucket_under_the_stacks_key():
+    key = {"EncryptionKeyArn": "arn:aws:kms:us-east-1:123456789012:key/k"}
+    done = deploy({"EndpointMode": "asynchronous", **key})
+    (request,) = done.requests["CreateEndpointConfig"]
+    assert request["AsyncInferenceConfig"]["OutputConfig"] == {
+        "S3OutputPath": "s3://dropforge-data/asynchronous/out",
+        "S3FailurePath": "s3://dropforge-data/asynchronous/failed",
+        "KmsKeyId": key["EncryptionKeyArn"],
+    }
+
+
+@pytest.mark.parametrize(("mode", "count"), [("real-time", 3), ("asynchronous", 1)])
+def test_a_real_time_endpoint_keeps_the_instances_that_it_has(mode, count):
+    running = {"real-time": INSTANCES, "asynchronous": LATER}[mode]
+    done = deploy(
+        {"EndpointMode": mode},
+        PlanDeployment=invoked({**PREVIOUS, "instances": 3}),
+        FindEndpoint=serving("model-v1-1", **running),
+        DescribeEndpoint=serving("model-v2-2"),
+    )
+    (variant,) = done.requests["CreateEndpointConfig"][0]["ProductionVariants"]
+    assert variant["InitialInstanceCount"] == count
+    assert "UpdateEndpoint" in done.states
 
 
 def test_going_back_from_real_time_to_serverless_is_a_gap_as_well():

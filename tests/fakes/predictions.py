@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from dropforge.application.predict import PredictionService
+from dropforge.application.predict_asynchronously import AsynchronousPredictions
 from dropforge.domain.contract import Column, Contract
 from dropforge.domain.errors import ModelError
 from dropforge.domain.moments import iso
@@ -113,6 +115,52 @@ class FakeScorer:
 def refused_by_container(column: str) -> ModelError:
     problems = [{"instance": 0, "column": column, "problem": "is missing"}]
     return ModelError(400, json.dumps({"error": {"type": "InvalidRequest", "problems": problems}}))
+
+
+class FakeQueue:
+    """An asynchronous endpoint and the bucket that it answers into; ``answer`` has it answer, or fail."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, int]] = {}
+        self.submitted: list[tuple[str, str]] = []
+        self.error: Exception | None = None
+        self.now_ms = 1_795_251_600_000
+
+    def find(self, uri: str) -> tuple[bytes, int] | None:
+        return self.objects.get(uri)
+
+    def write(self, uri: str, content: bytes) -> None:
+        self.objects[uri] = (content, self.now_ms)
+
+    def submit(
+        self, endpoint_name: str, input_uri: str, *, identifier: str, filename: str
+    ) -> tuple[str, str]:
+        assert endpoint_name == "model"
+        assert input_uri in self.objects
+        if self.error is not None:
+            raise self.error
+        self.submitted.append((identifier, input_uri))
+        return f"s3://data/asynchronous/out/{filename}", f"s3://data/asynchronous/failed/{identifier}"
+
+    def answer(self, identifier: str, body: bytes | None = None, *, failure: bytes | None = None) -> None:
+        asked = json.loads(self.objects[dict(self.submitted)[identifier]][0])
+        if failure is not None:
+            self.write(f"s3://data/asynchronous/failed/{identifier}", failure)
+            return
+        made = json.dumps({"predictions": [{"value": 1.5}] * len(asked["instances"])}).encode()
+        self.write(f"s3://data/asynchronous/out/{identifier}.json", made if body is None else body)
+
+
+def prediction_service(
+    models: FakeLiveModels,
+    scorer: FakeScorer,
+    log: FakePredictionLog,
+    clock: Callable[[], float] = lambda: 0.0,
+    queue: FakeQueue | None = None,
+) -> PredictionService:
+    queue = queue or FakeQueue()
+    later = AsynchronousPredictions(queue, queue, log, "data")
+    return PredictionService(models, scorer, log, clock, lambda: later)
 
 
 class FakePredictionLog:

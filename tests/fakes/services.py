@@ -181,6 +181,7 @@ class FakeEndpoints:
         self.configs: dict[str, datetime] = {}
         self.models: dict[str, datetime] = {}
         self.requests: list[datetime] = []
+        self.asked: list[tuple[str, str]] = []
         self.answer: Callable[[bytes], bytes] = self._no_container
 
     @staticmethod
@@ -211,6 +212,10 @@ class FakeEndpoints:
     def invoke(self, endpoint_name: str, body: bytes) -> bytes:
         return self.answer(body)
 
+    def invoke_later(self, endpoint_name: str, input_uri: str, *, identifier: str) -> tuple[str, str]:
+        self.asked.append((input_uri, identifier))
+        return f"s3://data/out/{identifier}", f"s3://data/failed/{identifier}"
+
     def configs_created_before(self, name_prefix: str, moment: datetime) -> list[str]:
         return [n for n, made in self.configs.items() if n.startswith(name_prefix) and made < moment]
 
@@ -222,6 +227,25 @@ class FakeEndpoints:
 
     def delete_model(self, name: str) -> None:
         self.models.pop(name, None)
+
+
+class FakeScaling:
+    """Bounds by endpoint."""
+
+    def __init__(self) -> None:
+        self.scaled: dict[str, tuple[int, int]] = {}
+
+    def snapshot(self) -> dict[str, Any]:
+        return dict(self.scaled)
+
+    def bounds(self, endpoint_name: str) -> tuple[int, int] | None:
+        return self.scaled.get(endpoint_name)
+
+    def scale(self, endpoint_name: str, minimum: int, maximum: int) -> None:
+        self.scaled[endpoint_name] = (minimum, maximum)
+
+    def stop(self, endpoint_name: str) -> None:
+        self.scaled.pop(endpoint_name, None)
 
 
 class FakeJobs:

@@ -25,7 +25,14 @@ from tests.fakes.records import (
     execution,
     s3_event,
 )
-from tests.fakes.services import Execution, FakeEndpoints, FakeJobs, FakeRegistry, FakeWorkflows
+from tests.fakes.services import (
+    Execution,
+    FakeEndpoints,
+    FakeJobs,
+    FakeRegistry,
+    FakeScaling,
+    FakeWorkflows,
+)
 from tests.in_memory_store import InMemoryObjectStore
 
 from dropforge.application.admit_run import Admission, AdmissionDesk, AdmitPolicy
@@ -44,6 +51,7 @@ from dropforge.application.deploy import (
 from dropforge.application.reconcile import Repairs, reconcile
 from dropforge.application.register_model import Registration, ServingImage, register_model
 from dropforge.domain.records import Live, RunStatus
+from dropforge.domain.services import EndpointMode
 from dropforge.domain.training_code import TrainingCode
 from dropforge.domain.triggers import Drop
 from dropforge.pricing.run import CostCap
@@ -53,7 +61,7 @@ CODE = TrainingCode({"train.py": b"train", "model.py": b"model", "dropforge/doma
 CONTRACT = REGRESSION.to_json().encode()
 IMAGE = ServingImage("123456789012.dkr.ecr.us-east-1.amazonaws.com/scikit-learn:1", "us-east-1")
 _T0, _T10, _T20, _T30, _T40, _T50, _T60, _T70 = (at(seconds) for seconds in (0, 10, 20, 30, 40, 50, 60, 70))
-_PORTS = ("ledger", "store", "workflows", "registry", "endpoints", "jobs")
+_PORTS = ("ledger", "store", "workflows", "registry", "endpoints", "scaling", "jobs")
 
 
 class Crash(Exception):
@@ -69,7 +77,10 @@ class World:
     workflows: Any = field(default_factory=FakeWorkflows)
     registry: Any = field(default_factory=FakeRegistry)
     endpoints: Any = field(default_factory=FakeEndpoints)
+    scaling: Any = field(default_factory=FakeScaling)
     jobs: Any = field(default_factory=FakeJobs)
+    mode: EndpointMode = "serverless"
+    most_instances: int = 1
     log: Any = field(default_factory=FakePredictionLog)
     training_data: str = "new-drops"
     window_days: int = 0
@@ -249,17 +260,17 @@ class World:
             model_name="model",
             region=IMAGE.region,
             ledger=self.ledger,
+            mode=self.mode,
             store=self.store,
+            endpoints=self.endpoints,
+            scaling=self.scaling,
             lease_s=LEASE_S,
             now=now,
         )
 
     def smoke(self, plan: Plan) -> int:
         return smoke_test(
-            endpoint_name=plan.endpoint_name,
-            smoke_uri=plan.smoke_uri,
-            store=self.store,
-            endpoints=self.endpoints,
+            plan, bucket=BUCKET, store=self.store, endpoints=self.endpoints, wait=lambda look: look()
         )
 
     def promote(self, plan: Plan, now: datetime = _T60) -> Live:
@@ -294,6 +305,8 @@ class World:
             store=self.store,
             workflows=self.workflows,
             endpoints=self.endpoints,
+            scaling=self.scaling,
+            most_instances=self.most_instances,
             jobs=self.jobs,
             model_name=GROUP,
             training_machine_arn=TRAINING,

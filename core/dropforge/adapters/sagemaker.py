@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from botocore.exceptions import ClientError
 
 from dropforge.adapters.aws_errors import code_of, translated
+from dropforge.domain.asynchronous import INVOCATION_TIMEOUT_S, REQUEST_TTL_S
 from dropforge.domain.errors import SmokeTestFailed
-from dropforge.domain.services import EndpointState, NewPackage, Package, RunningJob
+from dropforge.domain.services import EndpointMode, EndpointState, NewPackage, Package, RunningJob
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -153,7 +154,17 @@ class SageMakerEndpoints:
                 if not _is_not_found(error):
                     raise
                 return None
-        return EndpointState(status=found["EndpointStatus"], config=found.get("EndpointConfigName", ""))
+        variants = found.get("ProductionVariants", [])
+        mode: EndpointMode | None = None
+        if variants:
+            mode = "serverless" if "CurrentServerlessConfig" in variants[0] else "real-time"
+            mode = "asynchronous" if found.get("AsyncInferenceConfig") else mode
+        return EndpointState(
+            status=found["EndpointStatus"],
+            config=found.get("EndpointConfigName", ""),
+            mode=mode,
+            instances=sum(each.get("DesiredInstanceCount", 0) for each in variants),
+        )
 
     def invoke(self, endpoint_name: str, body: bytes) -> bytes:
         with translated(f"invoking endpoint {endpoint_name}"):
@@ -169,6 +180,19 @@ class SageMakerEndpoints:
                     f"{error.response.get('OriginalStatusCode')}: {error.response.get('OriginalMessage')}"
                 ) from error
             return answer["Body"].read()
+
+    def invoke_later(self, endpoint_name: str, input_uri: str, *, identifier: str) -> tuple[str, str]:
+        with translated(f"invoking endpoint {endpoint_name}"):
+            answer = self._runtime.invoke_endpoint_async(
+                EndpointName=endpoint_name,
+                InputLocation=input_uri,
+                ContentType=_JSON,
+                Accept=_JSON,
+                InferenceId=identifier,
+                RequestTTLSeconds=REQUEST_TTL_S,
+                InvocationTimeoutSeconds=INVOCATION_TIMEOUT_S,
+            )
+        return answer["OutputLocation"], answer.get("FailureLocation", "")
 
     def requests_since(self, endpoint_name: str, start: datetime, end: datetime) -> float:
         with translated(f"reading the requests of {endpoint_name}"):

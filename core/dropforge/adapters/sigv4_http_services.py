@@ -17,7 +17,8 @@ from dropforge.adapters.sigv4_http import (
     endpoint_url,
     translated,
 )
-from dropforge.domain.errors import EndpointMissing, ModelError, ObjectMissing
+from dropforge.domain.asynchronous import INVOCATION_TIMEOUT_S, REQUEST_TTL_S
+from dropforge.domain.errors import AccessDenied, EndpointMissing, ModelError, ObjectMissing
 from dropforge.domain.ports import ObjectRef
 from dropforge.ledger_table.calls import ConditionFailed
 
@@ -87,10 +88,33 @@ class EndpointHttp:
             ServiceUnavailable: throttled, starting, or no answer.
             DropforgeError: any other refusal.
         """
-        path = f"/endpoints/{quote(endpoint_name, safe='')}/invocations"
         headers = {"content-type": "application/json", "accept": "application/json"}
+        return self._send(endpoint_name, "invocations", headers, body).body
+
+    def submit(
+        self, endpoint_name: str, input_uri: str, *, identifier: str, filename: str
+    ) -> tuple[str, str]:
+        """See ``dropforge.domain.asynchronous.LaterScorer``.
+
+        https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
+        """
+        given = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "inputlocation": input_uri,
+            "inference-id": identifier,
+            "filename": filename,
+            "requestttlseconds": str(REQUEST_TTL_S),
+            "invocationtimeoutseconds": str(INVOCATION_TIMEOUT_S),
+        }
+        headers = {f"x-amzn-sagemaker-{name}": value for name, value in given.items()}
+        found = self._send(endpoint_name, "async-invocations", headers, b"").headers
+        return found["x-amzn-sagemaker-outputlocation"], found.get("x-amzn-sagemaker-failurelocation", "")
+
+    def _send(self, endpoint_name: str, way: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        path = f"/endpoints/{quote(endpoint_name, safe='')}/{way}"
         try:
-            return self._http.send("POST", path, headers, body, json_error).body
+            return self._http.send("POST", path, headers, body, json_error)
         except CallRefused as refused:
             if refused.code == "ModelError":
                 said = json.loads(refused.answer.body)
@@ -106,7 +130,7 @@ class EndpointHttp:
 
 
 class ObjectsHttp:
-    """Reads S3 objects over signed HTTP."""
+    """Reads and writes S3 objects over signed HTTP."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env, self._region = env, env["AWS_REGION"]
@@ -119,15 +143,50 @@ class ObjectsHttp:
             ObjectMissing: there is no such object.
             DropforgeError: any other refusal.
         """
+        return self._send("GET", uri).body
+
+    def find(self, uri: str) -> tuple[bytes, int] | None:
+        """Return an object's content and when it was written, in milliseconds; None if there is none."""
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - only asynchronous endpoints need it
+
+        try:
+            answer = self._send("GET", uri)
+        except ObjectMissing:
+            return None
+        except AccessDenied:
+            # So S3 tells what is missing to who may list below some prefixes only; in between it may have come.
+            if not self._is_there(uri):
+                return None
+            answer = self._send("GET", uri)
+        written = parsedate_to_datetime(answer.headers["last-modified"])
+        return answer.body, int(written.timestamp() * 1000)
+
+    def write(self, uri: str, content: bytes) -> None:
+        """Write an object; one that is there is replaced."""
+        self._send("PUT", uri, content)
+
+    def _is_there(self, uri: str) -> bool:
         ref = ObjectRef.from_uri(uri)
+        found = self._call(
+            "GET", f"/{ref.bucket}?list-type=2&max-keys=1&prefix={quote(ref.key, safe='~')}", uri
+        )
+        return f"<Key>{ref.key}</Key>".encode() in found.body
+
+    def _send(self, method: str, uri: str, body: bytes = b"") -> Answer:
+        ref = ObjectRef.from_uri(uri)
+        return self._call(method, f"/{ref.bucket}/{quote(ref.key, safe='/~')}", uri, body)
+
+    def _call(self, method: str, path: str, uri: str, body: bytes = b"") -> Answer:
         url = endpoint_url(self._env, "S3", "s3", self._region)
         http = SignedHttp(url, Signer(self._credentials, self._region, "s3"))
+        headers = {"content-type": "application/json"} if body else {}
         try:
-            return http.send("GET", f"/{ref.bucket}/{quote(ref.key, safe='/~')}", {}, b"", _xml_error).body
+            return http.send(method, path, headers, body, _xml_error)
         except CallRefused as refused:
             if refused.answer.status == 404:
                 raise ObjectMissing(f"There is no object {uri}.") from refused
-            raise translated(refused, f"reading {uri}") from refused
+            doing = "reading" if method == "GET" else "writing"
+            raise translated(refused, f"{doing} {uri}") from refused
         finally:
             http.close()
 

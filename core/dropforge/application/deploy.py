@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from dropforge.application.archive_copies import check_digest, copies, make_copy
 from dropforge.application.serving_environment import serving_environment
 from dropforge.application.start_deployment import REJECTION
+from dropforge.domain.asynchronous import PREFIX
 from dropforge.domain.caught_errors import readable_error
 from dropforge.domain.errors import (
     ArtifactChanged,
@@ -20,6 +21,7 @@ from dropforge.domain.errors import (
     NotApproved,
     NothingToRollBackTo,
     PermanentError,
+    ServiceUnavailable,
     SmokeTestFailed,
 )
 from dropforge.domain.ledger import Ledger
@@ -27,10 +29,12 @@ from dropforge.domain.moments import iso
 from dropforge.domain.notifications import deployment_failed, endpoint_gap, promoted, restore_failed
 from dropforge.domain.ports import ObjectRef, ObjectStore
 from dropforge.domain.records import Approval, Live, LockName, ModelVersion, RunStatus, Stage
-from dropforge.domain.services import Endpoints, Registry
+from dropforge.domain.services import EndpointMode, Endpoints, EndpointScaling, Registry
 
 # Probabilities travel as JSON text of binary64 and are computed by the same library versions.
 _TOLERANCE = 1e-6
+
+Wait = Callable[[Callable[[], str | None]], str | None]
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class Plan:
 
     Empty in a deployment that an earlier release planned; that one's state machine doesn't ask for it.
     """
+    is_asynchronous: bool = False
+    instances: int = 1
+    """How many a real-time endpoint begins with: as many as it has."""
 
 
 def plan_deployment(
@@ -71,8 +78,11 @@ def plan_deployment(
     endpoint_name: str,
     model_name: str,
     region: str,
+    mode: EndpointMode,
     ledger: Ledger,
     store: ObjectStore,
+    endpoints: Endpoints,
+    scaling: EndpointScaling,
     lease_s: int,
     now: datetime,
 ) -> Plan:
@@ -82,6 +92,9 @@ def plan_deployment(
     whose archive is still there, unchanged. A rollback because of a rejection leaves an approved version
     alone: another deployment was quicker, and the rejected one is not live any more. Safe to run twice for
     one execution: the same lock, token and names.
+
+    The endpoint isn't scaled until the next reconciliation after the deployment: SageMaker refuses to change
+    the instance type of one that is, and nothing must take the instances away that are tested.
 
     Raises:
         DeploymentInProgress: another deployment holds the endpoint; try again later.
@@ -105,6 +118,7 @@ def plan_deployment(
         ledger.release(LockName.DEPLOYMENT, token=lease.token)
         raise
     already_live = live is not None and live.version == model.version and reason != "repair"
+    instances = 1 if already_live else _hold_still(endpoint_name, endpoints, scaling)
     if run_id is not None:
         if already_live:
             ledger.advance_run(run_id, RunStatus.SUCCEEDED, ended_at=iso(now))
@@ -113,7 +127,7 @@ def plan_deployment(
     name = f"{endpoint_name}-v{model.version}-{lease.token}"
     previous_config, previous_version = (live.endpoint_config, live.version) if live else (None, None)
     announcements = {
-        "gap": endpoint_gap(model_name, model.version, endpoint_name),
+        "gap": endpoint_gap(model_name, model.version, endpoint_name, mode),
         "restore_failed": restore_failed(model_name, model.version, endpoint_name, previous_config),
         "promoted": promoted(
             model_name,
@@ -142,7 +156,18 @@ def plan_deployment(
         previous_version=previous_version,
         announcements={kind: asdict(each) for kind, each in announcements.items()},
         environment=serving_environment(region, model.model_digest),
+        is_asynchronous=mode == "asynchronous",
+        instances=instances,
     )
+
+
+def _hold_still(endpoint_name: str, endpoints: Endpoints, scaling: EndpointScaling) -> int:
+    """End the endpoint's scaling; how many instances it has, at least one."""
+    state = endpoints.describe(endpoint_name)
+    if state is None or state.mode in (None, "serverless"):
+        return 1
+    scaling.stop(endpoint_name)
+    return max(state.instances, 1)
 
 
 def _wanted(
@@ -197,8 +222,11 @@ def _verify_artifact(model: ModelVersion, store: ObjectStore) -> None:
     check_digest(model.model_data_url, model.model_sha256, store)
 
 
-def smoke_test(*, endpoint_name: str, smoke_uri: str, store: ObjectStore, endpoints: Endpoints) -> int:
+def smoke_test(plan: Plan, *, bucket: str, store: ObjectStore, endpoints: Endpoints, wait: Wait) -> int:
     """Send hold-out rows to the endpoint and compare with the answers that training recorded.
+
+    Args:
+        wait: looks again until there is something, for as long as the function has.
 
     Returns:
         The number of rows compared.
@@ -206,10 +234,16 @@ def smoke_test(*, endpoint_name: str, smoke_uri: str, store: ObjectStore, endpoi
     Raises:
         SmokeTestFailed: an answer differs: another label, or a number off by more than 1e-6 (relative
             above 1, else absolute).
+        ServiceUnavailable: an asynchronous endpoint hasn't answered yet.
     """
+    endpoint_name, smoke_uri = plan.endpoint_name, plan.smoke_uri
     smoke = json.loads(store.read(smoke_uri))
     request = json.dumps({"instances": smoke["instances"]}).encode()
-    got, expected = _predictions(endpoints.invoke(endpoint_name, request)), smoke["predictions"]
+    if plan.is_asynchronous:
+        body = _asked_later(plan, request, bucket, store, endpoints, wait)
+    else:
+        body = endpoints.invoke(endpoint_name, request)
+    got, expected = _predictions(body), smoke["predictions"]
     if not isinstance(got, list) or len(got) != len(expected):
         raise SmokeTestFailed(
             f"{endpoint_name} answered {0 if not isinstance(got, list) else len(got)} predictions to "
@@ -223,6 +257,22 @@ def smoke_test(*, endpoint_name: str, smoke_uri: str, store: ObjectStore, endpoi
                 "one that was judged, or its libraries differ."
             )
     return len(expected)
+
+
+def _asked_later(
+    plan: Plan, request: bytes, bucket: str, store: ObjectStore, endpoints: Endpoints, wait: Wait
+) -> bytes:
+    """What an asynchronous endpoint answers."""
+    question = f"s3://{bucket}/{PREFIX}/in/{plan.endpoint_config}.json"
+    store.write(question, request)
+    output, failure = endpoints.invoke_later(plan.endpoint_name, question, identifier=plan.endpoint_config)
+    found = wait(lambda: next((uri for uri in (output, failure) if uri and any(store.list(uri))), None))
+    if found is None:
+        raise ServiceUnavailable(f"{plan.endpoint_name} has not answered the smoke test yet.")
+    content = store.read(found)
+    if found == failure:
+        raise SmokeTestFailed(f"The container of {plan.endpoint_name} failed: {content.decode()}")
+    return content
 
 
 def _predictions(body: bytes) -> Any:
@@ -296,6 +346,7 @@ def promote_model(plan: Plan, *, ledger: Ledger, registry: Registry, now: dateti
             promoted_at=iso(now),
             token=plan.token,
             previous_version=serving.previous_version if serving and is_repair else plan.previous_version,
+            is_asynchronous=plan.is_asynchronous,
         ),
         by=plan.requested_by or "dropforge",
         now=now,

@@ -6,9 +6,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dropforge.application.predict_refusals import Refusal, invalid_shape, no_live_model, too_many
+from dropforge.application.predict_refusals import (
+    Refusal,
+    invalid_shape,
+    no_live_model,
+    too_many,
+    unknown_prediction,
+)
 from dropforge.domain.contract import Contract
 from dropforge.domain.errors import ModelError
 from dropforge.domain.instance_rules import InvalidInstances, listed, read_instances
@@ -19,11 +25,15 @@ from dropforge.domain.predictions import (
     PredictionLog,
     PredictionRecord,
     id_time_ms,
+    is_prediction_id,
     logged_inputs,
     prediction_id,
 )
 from dropforge.domain.serving import LiveModel, LiveModels, Scorer
 from dropforge.domain.values import WrongValue, class_of
+
+if TYPE_CHECKING:
+    from dropforge.application.predict_asynchronously import AsynchronousPredictions
 
 MAXIMUM_INSTANCES = 500
 MAXIMUM_LOGGED_BYTES = 300_000
@@ -45,17 +55,20 @@ class PredictionService:
 
     Args:
         clock: a monotonic clock in seconds.
+        later: what asks an asynchronous endpoint, made where there is one.
     """
 
     models: LiveModels
     scorer: Scorer
     log: PredictionLog
     clock: Callable[[], float]
+    later: Callable[[], AsynchronousPredictions]
 
     def predict(self, instances: Sequence[Any], stamp: RequestStamp) -> dict[str, Any]:
         """Predict 1 to 500 instances, log all of them, and return ids and predictions in the same order.
 
-        The same stamp gives the same ids, so a request that is handled twice is logged once.
+        The same stamp gives the same ids, so a request that is handled twice is logged once. An asynchronous
+        endpoint answers later: what is returned has the ids, the request's own among them, and ``status``.
 
         Raises:
             Refusal: the instances break the contract of the live model, or nothing is live.
@@ -63,6 +76,9 @@ class PredictionService:
         """
         if len(instances) > MAXIMUM_INSTANCES:
             raise too_many("instances", len(instances), MAXIMUM_INSTANCES)
+        model = self._live_model()
+        if model.live.is_asynchronous:
+            return self._queued(instances, stamp)
         model, kept, predictions, latency_ms = self._asked(instances)
         at = iso(datetime.fromtimestamp(stamp.at_ms / 1000, UTC))
         records = [
@@ -118,17 +134,24 @@ class PredictionService:
         ]
         return found | {record.prediction_id: record for record in self.log.write_once(made)}
 
-    def find_prediction(self, identifier: str) -> dict[str, Any]:
-        """Return a logged prediction, with its outcome where it is known.
+    def find_prediction(self, identifier: str, now: datetime) -> dict[str, Any]:
+        """Return a logged prediction, with its outcome where it is known; or a request's whole answer.
+
+        Of an asynchronous endpoint, what isn't answered yet has ``status`` and nothing else.
 
         Raises:
-            Refusal: there is none of that id.
+            Refusal: there is none of that id, or no answer came in time.
+            ModelError: the model failed on the request.
         """
         record = self.log.get(identifier)
         if record is None:
-            raise Refusal(
-                404, "UnknownPrediction", "There is no prediction of this id; it never was, or has expired."
-            )
+            model = self.models.current()
+            answer = self.later().result(identifier, None if model is None else model.live, now)
+            record = self.log.get(identifier)
+            if record is None and is_prediction_id(identifier) and "predictions" in answer:
+                raise unknown_prediction()
+            if record is None:
+                return answer
         return {
             "id": record.prediction_id,
             "at": record.at,
@@ -200,6 +223,17 @@ class PredictionService:
 
     # --- inside ---------------------------------------------------------------------------------------
 
+    def _queued(self, instances: Sequence[Any], stamp: RequestStamp) -> dict[str, Any]:
+        model = self._live_model()
+        try:
+            kept, body = _question(model, instances)
+        except InvalidInstances as refusal:
+            newer = self._live_model(fresh=True)
+            if newer.live.version == model.live.version:
+                raise _invalid_instances(refusal) from refusal
+            return self.predict(instances, stamp)
+        return self.later().ask(model.live, kept, body, at_ms=stamp.at_ms, request=stamp.request_id)
+
     def _live_model(self, *, fresh: bool = False) -> LiveModel:
         model = self.models.current(fresh=fresh)
         if model is None:
@@ -234,13 +268,7 @@ class PredictionService:
         self, model: LiveModel, instances: Sequence[Any]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What is to be logged of each instance, and its prediction."""
-        contract = model.contract
-        # The model and the log get what the values mean: a model of an earlier release reads fewer spellings.
-        read = read_instances(contract, instances)
-        kept = [logged_inputs(contract, instance, model.salt) for instance in read]
-        _check_size(kept)
-        names = [column.name for column in contract.features]
-        body = _request_body([{name: instance[name] for name in names} for instance in read])
+        kept, body = _question(model, instances)
         try:
             answer = json.loads(self.scorer.invoke(model.live.endpoint_name, body))
         except ModelError as error:
@@ -251,6 +279,22 @@ class PredictionService:
         if not isinstance(predictions, list) or len(predictions) != len(instances):
             raise ModelError(200, "the answer lacks one prediction per instance")
         return kept, predictions
+
+
+def _question(model: LiveModel, instances: Sequence[Any]) -> tuple[list[dict[str, Any]], bytes]:
+    """What is to be logged of each instance, and what the model is asked.
+
+    Raises:
+        InvalidInstances: they break the contract.
+        Refusal: one of them is too large to be logged.
+    """
+    contract = model.contract
+    # The model and the log get what the values mean: a model of an earlier release reads fewer spellings.
+    read = read_instances(contract, instances)
+    kept = [logged_inputs(contract, instance, model.salt) for instance in read]
+    _check_size(kept)
+    names = [column.name for column in contract.features]
+    return kept, _request_body([{name: instance[name] for name in names} for instance in read])
 
 
 class _RefusedByModel(Exception):

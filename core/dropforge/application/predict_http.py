@@ -16,6 +16,7 @@ from typing import Any
 
 from dropforge.application.predict import PredictionService, RequestStamp
 from dropforge.application.predict_refusals import Refusal, invalid_shape, malformed, unknown_caller
+from dropforge.domain.asynchronous import WAITING
 from dropforge.domain.errors import DropforgeError, EndpointMissing, ModelError, RetryableError
 from dropforge.domain.instance_rules import parse_json
 
@@ -62,8 +63,14 @@ def exchange(
     try:
         if route not in _OPEN:
             _require_caller(event)
-        status, body = 200, _routed(route, event, service, stamp, now)
+        body = _routed(route, event, service, stamp, now)
+        status = 202 if body.get("status") == WAITING else 200
         logged["model_version"] = body.get("model_version")
+        if status == 202:
+            headers = {"Retry-After": _RETRY_AFTER_S}
+            if route == "POST /predict":
+                # Relative to what was asked, which is below the stage's name or a domain of one's own.
+                headers["Location"] = f"predictions/{body['id']}"
     except Refusal as refusal:
         status = refusal.status
         body = _error(stamp, refusal.kind, str(refusal), refusal.problems) | refusal.beside
@@ -120,7 +127,7 @@ def _routed(
         case "POST /predict":
             return service().predict(instances_of(_document(event)), stamp)
         case "GET /predictions/{id}":
-            return service().find_prediction((event.get("pathParameters") or {}).get("id") or "")
+            return service().find_prediction((event.get("pathParameters") or {}).get("id") or "", now)
         case "POST /outcomes":
             outcomes = _listed(_document(event), "outcome", "outcomes")
             return service().record_outcomes(outcomes, now)
@@ -215,7 +222,7 @@ def _cors(event: Mapping[str, Any]) -> dict[str, str]:
         return {}
     return {
         "Access-Control-Allow-Origin": "*" if origin == "any" else origin,
-        "Access-Control-Expose-Headers": "X-Request-Id,Retry-After",
+        "Access-Control-Expose-Headers": "X-Request-Id,Retry-After,Location",
     }
 
 

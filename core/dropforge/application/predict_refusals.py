@@ -59,6 +59,12 @@ def too_many(what: str, found: int, limit: int) -> Refusal:
     )
 
 
+def unknown_prediction() -> Refusal:
+    return Refusal(
+        404, "UnknownPrediction", "There is no prediction of this id; it never was, or has expired."
+    )
+
+
 def no_live_model() -> Refusal:
     return Refusal(
         409,

@@ -10,6 +10,7 @@ from typing import Any
 
 from dropforge.application.idle_endpoint import SLEEPER, put_to_sleep, sleeps
 from dropforge.application.receive_drop import receive_drop
+from dropforge.application.scale_endpoint import keep_scaled
 from dropforge.application.settle_drops import settle_runs
 from dropforge.application.training_lock import start_follow_up
 from dropforge.domain.errors import InvalidEvent, ServiceUnavailable
@@ -18,7 +19,7 @@ from dropforge.domain.moments import from_iso, iso
 from dropforge.domain.ports import ObjectStore
 from dropforge.domain.records import Approval, Live, LockName, RunStatus
 from dropforge.domain.run_endings import STOPPED_BY_HAND
-from dropforge.domain.services import Endpoints, Jobs, Workflows
+from dropforge.domain.services import Endpoints, EndpointScaling, Jobs, Workflows
 from dropforge.domain.triggers import parse_trigger
 
 # What fails again at once is not started again at once: a name stands for a quarter of an hour.
@@ -39,6 +40,7 @@ class Repairs:
     runs_settled: list[str] = field(default_factory=list)
     put_to_sleep: list[str] = field(default_factory=list)
     jobs_stopped: list[str] = field(default_factory=list)
+    scaled: list[str] = field(default_factory=list)
 
 
 def reconcile(
@@ -47,6 +49,8 @@ def reconcile(
     store: ObjectStore,
     workflows: Workflows,
     endpoints: Endpoints,
+    scaling: EndpointScaling,
+    most_instances: int,
     jobs: Jobs,
     model_name: str,
     training_machine_arn: str,
@@ -58,6 +62,7 @@ def reconcile(
 ) -> Repairs:
     """End jobs and runs whose execution is over, free locks and drops, start what is due, mend the endpoint.
 
+    An endpoint with instances is kept scaled between the bounds that its mode and ``most_instances`` give.
     With ``idle`` an endpoint without a request for so long is put to sleep, and stays so until something is
     deployed; without, one that sleeps is brought back.
 
@@ -102,6 +107,8 @@ def reconcile(
         live = ledger.live()
         if live is not None:
             if _keeps_serving(live, ledger, endpoints, repairs, idle, now):
+                if keep_scaled(live, endpoints=endpoints, scaling=scaling, most=most_instances):
+                    repairs.scaled.append(live.endpoint_name)
                 return repairs
             repairs.started.append(_repair(live, workflows, deployment_machine_arn, stamp))
     return repairs

@@ -277,13 +277,13 @@ def batch_failed(
 # --- a deployment -----------------------------------------------------------------------------------
 
 
-def endpoint_gap(model_name: str, version: int, endpoint_name: str) -> Notification:
+def endpoint_gap(model_name: str, version: int, endpoint_name: str, mode: str) -> Notification:
     """Nothing will answer for some minutes."""
     return Notification(
         "endpoint-gap",
-        f"The endpoint of {model_name} becomes serverless: no answers for some minutes",
-        f"EndpointMode is serverless, but the endpoint {endpoint_name} is a real-time one, which SageMaker "
-        f"can't update to serverless. It is deleted now and created again with version {version}. Until it "
+        f"The endpoint of {model_name} becomes {mode}: no answers for some minutes",
+        f"EndpointMode is {mode}, but the endpoint {endpoint_name} is of another kind, which SageMaker can't "
+        f"update to this one. It is deleted now and created again with version {version}. Until it "
         "is in service, the API answers 503 (EndpointMissing). Another message will tell you when it serves "
         "again. If it doesn't come up, what is live now is brought back.",
     )

@@ -213,7 +213,8 @@ class StageChange(_Record):
 class Live(_Record):
     """What serves now. All of it flips in one transaction, so a reader never sees a mix of two versions.
 
-    ``token`` is the deployment lock's fencing token of the deployment that promoted it.
+    ``token`` is the deployment lock's fencing token of the deployment that promoted it. ``is_asynchronous``
+    tells how its endpoint is asked; a pointer of before there were asynchronous endpoints says nothing of it.
     """
 
     version: int
@@ -233,6 +234,7 @@ class Live(_Record):
     promoted_at: str
     token: int
     previous_version: int | None = None
+    is_asynchronous: bool = False
 
     def was_rejected(self, model: ModelVersion | None) -> bool:
         """Whether ``model`` is the version that serves, and was rejected."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+EndpointMode = Literal["serverless", "real-time", "asynchronous"]
 ExecutionState = Literal["running", "ended", "unknown"]
 
 
@@ -113,10 +114,16 @@ class Registry(Protocol):
 
 @dataclass(frozen=True)
 class EndpointState:
-    """``status`` is SageMaker's EndpointStatus; ``config`` the configuration that serves or is rolled out."""
+    """``status`` is SageMaker's EndpointStatus; ``config`` the configuration that serves or is rolled out.
+
+    ``mode`` is what ``EndpointMode`` calls its kind, and ``instances`` how many it runs; of one that never
+    came into service nobody knows either.
+    """
 
     status: str
     config: str
+    mode: EndpointMode | None = None
+    instances: int = 0
 
 
 class Endpoints(Protocol):
@@ -142,6 +149,10 @@ class Endpoints(Protocol):
         """
         ...
 
+    def invoke_later(self, endpoint_name: str, input_uri: str, *, identifier: str) -> tuple[str, str]:
+        """Queue a JSON request that lies in S3; returns the URIs of its answer and of its error."""
+        ...
+
     def configs_created_before(self, name_prefix: str, moment: datetime) -> list[str]: ...
 
     def models_created_before(self, name_prefix: str, moment: datetime) -> list[str]: ...
@@ -152,6 +163,25 @@ class Endpoints(Protocol):
 
     def delete_model(self, name: str) -> None:
         """Delete the model; one that is gone already is fine."""
+        ...
+
+
+class EndpointScaling(Protocol):
+    """Application Auto Scaling of endpoints."""
+
+    def bounds(self, endpoint_name: str) -> tuple[int, int] | None:
+        """Between how many instances the endpoint is scaled; None where it isn't."""
+        ...
+
+    def scale(self, endpoint_name: str, minimum: int, maximum: int) -> None:
+        """Have the endpoint scaled: from 0 by what waits for it, from 1 by what it is asked at once.
+
+        Safe to run again, also after half of it.
+        """
+        ...
+
+    def stop(self, endpoint_name: str) -> None:
+        """Leave the endpoint at the instances that it has. One that isn't scaled is fine."""
         ...
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from dropforge_ops.actions.predictions import RequestRefused
+from dropforge_ops.actions.predictions import RequestRefused, until
 from dropforge_ops.errors import CommandError, NotFound, OperationFailed
 from dropforge_ops.stack.target import Target
 
@@ -50,6 +50,8 @@ class PredictionApi:
         for start in range(0, len(instances), MAXIMUM_ITEMS):
             part = list(instances[start : start + MAXIMUM_ITEMS])
             status, body = self._ask("POST", "/predict", {"instances": part})
+            if status == 202:
+                status, body = self._awaited(body["id"])
             if status != 200:
                 raise _refusal(status, body, first=start)
             found += body["predictions"]
@@ -91,6 +93,18 @@ class PredictionApi:
                 problems,
             )
         return recorded
+
+    def _awaited(self, identifier: str) -> tuple[int, dict[str, Any]]:
+        """The answer of an asynchronous endpoint, or what it is after `ANSWER_S` seconds."""
+        found: list[tuple[int, dict[str, Any]]] = []
+
+        def look() -> bool:
+            path = f"/predictions/{identifier}"
+            found[:] = [self._ask("GET", path, resource="/predictions/{id}", id=identifier)]
+            return found[0][0] != 202
+
+        until(look, self._target.poll_s)
+        return found[0]
 
     @cached_property
     def _caller(self) -> dict[str, Any]:
@@ -135,5 +149,7 @@ def _refusal(status: int, body: Mapping[str, Any], *, first: int = 0) -> Command
     ]
     if error.get("type") in ("InvalidInstances", "UnscorableInstances"):
         return RequestRefused(problems)
+    if status == 202:
+        return OperationFailed(f"The endpoint has not answered yet. Ask for {body['id']} later.")
     text = f"{error.get('message') or body} ({error.get('type')}, HTTP {status})"
     return NotFound(text) if status == 404 or error.get("type") == "NoLiveModel" else OperationFailed(text)

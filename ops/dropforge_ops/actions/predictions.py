@@ -5,22 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from dropforge.domain.asynchronous import PREFIX
 from dropforge.domain.contract import Contract
+from dropforge.domain.ports import ObjectRef
 from dropforge.domain.records import Live
 from dropforge.domain.values import BLANKS, WrongValue, json_of
 from dropforge.ledger_table.reader import LedgerReader
 from dropforge_ops.errors import NotFound, OperationFailed, UsageError, code_of, message_of
 from dropforge_ops.stack.documents import Documents
+from dropforge_ops.stack.target import Target
 
 # InvokeEndpoint of a serverless endpoint takes 4 MB:
 # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html
 _REQUEST_BYTES = 4_000_000
+ANSWER_S = 900.0
+"""How long an asynchronous endpoint is waited for: it may have to start an instance."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +196,65 @@ def predict(runtime: Any, endpoint: str, rows: Iterable[Mapping[str, Any]]) -> l
         raise _failure(error, endpoint) from error
     predictions: list[dict[str, Any]] = json.loads(answer["Body"].read())["predictions"]
     return predictions
+
+
+def predict_live(target: Target, live: Live, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The live endpoint's predictions, one per row; of an asynchronous one once it has answered.
+
+    Raises:
+        OperationFailed: an asynchronous endpoint failed, or has not answered within `ANSWER_S` seconds.
+        RequestRefused, UsageError: see `predict`.
+    """
+    runtime = target.client("sagemaker-runtime")
+    if not live.is_asynchronous:
+        return predict(runtime, live.endpoint_name, rows)
+    name, s3, instances = f"asked-{uuid.uuid4().hex}", target.client("s3"), list(rows)
+    if not instances:
+        raise UsageError("There are no rows to predict.")
+    key = f"{PREFIX}/in/{name}.json"
+    s3.put_object(Bucket=target.bucket, Key=key, Body=json.dumps({"instances": instances}).encode())
+    try:
+        asked = runtime.invoke_endpoint_async(
+            EndpointName=live.endpoint_name,
+            InputLocation=f"s3://{target.bucket}/{key}",
+            ContentType="application/json",
+            Accept="application/json",
+            S3OutputPathExtension="asked",
+        )
+    except ClientError as error:
+        raise _failure(error, live.endpoint_name) from error
+    places = [asked["OutputLocation"], asked["FailureLocation"]]
+    if not until(lambda: any(_read(s3, each) for each in places), target.poll_s):
+        raise OperationFailed(
+            f"{live.endpoint_name} has not answered within {ANSWER_S / 60:.0f} minutes; it may be starting."
+        )
+    answer = _read(s3, places[0])
+    if answer is None:
+        failure = (_read(s3, places[1]) or b"").decode()
+        raise OperationFailed(f"The model behind {live.endpoint_name} failed: {failure}")
+    predictions: list[dict[str, Any]] = json.loads(answer)["predictions"]
+    return predictions
+
+
+def until(look: Callable[[], bool], poll_s: float) -> bool:
+    """Look again until it is so; whether it was within `ANSWER_S` seconds."""
+    deadline = time.monotonic() + ANSWER_S
+    while not look():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(poll_s)
+    return True
+
+
+def _read(s3: Any, uri: str) -> bytes | None:
+    ref = ObjectRef.from_uri(uri)
+    try:
+        content: bytes = s3.get_object(Bucket=ref.bucket, Key=ref.key)["Body"].read()
+    except ClientError as error:
+        if code_of(error) in ("NoSuchKey", "404"):
+            return None
+        raise
+    return content
 
 
 def describe_problem(problem: Mapping[str, Any]) -> str:

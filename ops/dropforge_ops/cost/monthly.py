@@ -121,6 +121,10 @@ class Bill:
         }
 
 
+# Some 5 minutes to start, and 15 without a backlog until target tracking takes an instance away.
+_LIFTED_S = 1200
+
+
 @dataclass(frozen=True)
 class _Item:
     """A quantity before it is priced."""
@@ -368,19 +372,28 @@ class _Stack:
         )
 
     def _endpoint(self) -> Iterator[_Item]:
-        usage = self.usage
-        if (usage.endpoint_mode or self.template.parameters["EndpointMode"]) == "real-time":
+        usage, seconds = self.usage, self.rates["endpoint.s_per_request"]
+        mode = usage.endpoint_mode or self.template.parameters["EndpointMode"]
+        if mode != "serverless":
             instance = self.template.parameters["EndpointInstanceType"]
+            hours, note, shares = usage.endpoint_hours * self.share, "every hour that it is up", (1.0, 1.0)
+            if mode == "asynchronous":
+                most = min(hours, usage.requests * _LIFTED_S / 3600)
+                least = min(most, usage.requests * seconds / 3600)
+                shares = (least / most, 1.0) if most else shares
+                hours, note = (
+                    most,
+                    f"{_LIFTED_S / 60:.0f} min a request; the fewer bursts, the less",
+                )
             yield _Item(
-                "SageMaker",
-                f"endpoint on {instance}",
-                f"sagemaker.instance.{instance}",
-                usage.endpoint_hours * self.share,
-                "every hour that it is up",
+                "SageMaker", f"endpoint on {instance}", f"sagemaker.instance.{instance}", hours, note, shares
             )
+            scaled = 3 if mode == "asynchronous" else 2 * (self.template.number("EndpointMaxInstances") > 1)
+            if scaled:
+                what, key = "alarms that scale the endpoint", "cloudwatch.alarm_metric"
+                yield _Item("CloudWatch", what, key, scaled * self.share)
             return
         gigabytes = self.template.number("ServerlessMemoryMB") / 1024
-        seconds = self.rates["endpoint.s_per_request"]
         yield _Item(
             "SageMaker",
             f"serverless endpoint, {gigabytes:.0f} GB",

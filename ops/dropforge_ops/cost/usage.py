@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dropforge_ops.errors import NotFound, UsageError
 
-ENDPOINT_MODES: Final = ("serverless", "real-time")
+ENDPOINT_MODES: Final = ("serverless", "real-time", "asynchronous")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Usage:
         batches: files under ``batch/in/``, of ``gb_per_batch`` GB of CSV each.
         watched_windows: None: as often as the template's schedule says.
         kept_months: for how many months of such use drops and models lie in the bucket.
-        endpoint_mode: ``serverless`` or ``real-time``; None: what the template's parameter says.
+        endpoint_mode: one of `ENDPOINT_MODES`; None: what the template's parameter says.
         endpoint_hours: hours that a real-time endpoint is up.
     """
 

@@ -69,7 +69,7 @@ def _endpoint_mode(target: Target, parameters: Mapping[str, str], root: Path | N
         "endpoint mode",
         Status.FAIL,
         f"SageMaker has no serverless inference in {target.session.region_name}",
-        "Deploy with EndpointMode=real-time, or in another region.",
+        "Deploy with EndpointMode=real-time or asynchronous, or in another region.",
     )
 
 
@@ -164,7 +164,7 @@ def _wanted(parameters: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     if float(parameters.get("TrainingSpot") or 0):
         yield _SPOT, [f"{each} for spot training job usage" for each in types[:1]]
     yield _BATCHES, [f"{each} for transform job usage" for each in _types(parameters, "BatchInstanceTypes")]
-    if parameters.get("EndpointMode") == "real-time":
+    if parameters.get("EndpointMode") in ("real-time", "asynchronous"):
         yield (
             "the endpoint",
             [f"{each} for endpoint usage" for each in _types(parameters, "EndpointInstanceType")],

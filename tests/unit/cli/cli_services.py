@@ -12,10 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from cli_stack import CONTRACT, CliStack, FakeStepFunctions
-from tests.fakes.predictions import FakeLiveModels, FakePredictionLog, FakeScorer
+from tests.fakes.predictions import FakeLiveModels, FakePredictionLog, FakeScorer, prediction_service
 from tests.fakes.records import execution, s3_event
 
-from dropforge.application.predict import PredictionService
 from dropforge.application.predict_http import exchange
 from dropforge.domain.batch import BatchPlaces
 from dropforge.domain.batch_source import next_attempt
@@ -34,9 +33,7 @@ class FakeLambda:
     def __init__(self) -> None:
         self.log = FakePredictionLog()
         self.concurrency = 1000
-        self._service = PredictionService(
-            FakeLiveModels(CONTRACT), FakeScorer(CONTRACT), self.log, lambda: 0.0
-        )
+        self._service = prediction_service(FakeLiveModels(CONTRACT), FakeScorer(CONTRACT), self.log)
         self.breaks = False
 
     def invoke(self, *, FunctionName: str, Qualifier: str, Payload: bytes) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def test_an_environments_parameters_count(dropforge):
         ("TrainingSpot=x", "TrainingSpot is 'x'; it is a number, at least 0, at most 9."),
         ("TrainingSpot=10", "TrainingSpot is '10'; it is a number, at least 0, at most 9."),
         ("TrainingSpot=nan", "TrainingSpot is 'nan'; it is a number, at least 0, at most 9."),
-        ("EndpointMode=fast", "EndpointMode is 'fast'; it is one of serverless, real-time."),
+        ("EndpointMode=fast", "EndpointMode is 'fast'; it is one of serverless, real-time, asynchronous."),
     ],
 )
 def test_values_that_a_deployment_would_refuse_are_refused(dropforge, given, said):

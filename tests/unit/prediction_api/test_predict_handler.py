@@ -52,6 +52,7 @@ def lines():
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "LEDGER_TABLE": "ledger",
         "PREDICTIONS_TABLE": "predictions",
+        "DATA_BUCKET": "data",
         "PREDICTION_RETENTION_DAYS": "90",
         "POWERTOOLS_SERVICE_NAME": "model",
         "METRICS_NAMESPACE": "Dropforge",
@@ -77,7 +78,7 @@ def test_counts_an_answer_that_speaks_against_the_version_and_no_other(monkeypat
     monkeypatch.setenv(
         "UNDELIVERED_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/undelivered"
     )
-    for name, value in (("LEDGER_TABLE", "l"), ("PREDICTIONS_TABLE", "p")):
+    for name, value in (("LEDGER_TABLE", "l"), ("PREDICTIONS_TABLE", "p"), ("DATA_BUCKET", "d")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PREDICTION_RETENTION_DAYS", "90")
     app = load("predict")

@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tests.fakes.predictions import BINARY, PATIENT, FakeLiveModels, FakePredictionLog, FakeScorer
+from tests.fakes.predictions import (
+    BINARY,
+    PATIENT,
+    FakeLiveModels,
+    FakePredictionLog,
+    FakeScorer,
+    prediction_service,
+)
 
 from dropforge.application import predict_records
-from dropforge.application.predict import PredictionService
 from dropforge.application.predict_records import MOST_RECEIVES, AnsweredRecords, answer_records
 from dropforge.domain.errors import EndpointMissing, ModelError, ServiceUnavailable
 
@@ -55,7 +61,7 @@ class Desk:
     bus: Bus = field(default_factory=Bus)
 
     def take(self, *records: dict[str, Any]) -> AnsweredRecords:
-        service = PredictionService(self.models, self.scorer, self.log, lambda: 0.0)
+        service = prediction_service(self.models, self.scorer, self.log)
         return answer_records({"Records": list(records)}, service, self.bus, model_name="model")
 
     def ids(self) -> list[str]:

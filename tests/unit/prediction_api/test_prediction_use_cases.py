@@ -14,6 +14,7 @@ from tests.fakes.predictions import (
     FakeLiveModels,
     FakePredictionLog,
     FakeScorer,
+    prediction_service,
     refused_by_container,
 )
 
@@ -34,7 +35,7 @@ STAMP = RequestStamp("request-1", 1_795_251_600_000)
 
 def service_for(contract: Contract | None = BINARY) -> PredictionService:
     ticks = itertools.count()
-    return PredictionService(
+    return prediction_service(
         FakeLiveModels(contract), FakeScorer(contract), FakePredictionLog(), lambda: next(ticks) * 0.25
     )
 
@@ -195,7 +196,7 @@ def test_private_columns_reach_the_model_and_not_the_log():
     service = service_for(Contract("sick", "id", "binary", ("no", "yes"), columns))
     (answered,) = service.predict([PATIENT], STAMP)["predictions"]
     assert service.scorer.requests == [{"instances": [PATIENT]}]
-    logged = service.find_prediction(answered["id"])["inputs"]
+    logged = service.find_prediction(answered["id"], NOW)["inputs"]
     assert "age" not in logged
     assert logged["ward"] == pseudonym("a", b"pepper")
 
@@ -215,7 +216,7 @@ def test_half_a_surrogate_pair_is_no_obstacle():
 def test_finds_a_prediction_with_its_outcome(service):
     identifier = service.predict([PATIENT], STAMP)["predictions"][0]["id"]
     service.record_outcomes([{"id": identifier, "label": "yes"}], NOW)
-    assert service.find_prediction(identifier) == {
+    assert service.find_prediction(identifier, NOW) == {
         "id": identifier,
         "at": "2026-11-21T09:00:00.000Z",
         "model_version": 1,
@@ -228,7 +229,7 @@ def test_finds_a_prediction_with_its_outcome(service):
 
 
 def test_an_unknown_prediction_is_not_found(service):
-    refusal = refusal_of(service.find_prediction, "0" * 32)
+    refusal = refusal_of(service.find_prediction, "0" * 32, NOW)
     assert (refusal.status, refusal.kind) == (404, "UnknownPrediction")
 
 

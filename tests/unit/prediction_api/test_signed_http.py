@@ -26,6 +26,7 @@ from dropforge.domain.errors import (
     ServiceUnavailable,
 )
 from dropforge.ledger_table.calls import ConditionFailed
+from dropforge_local.service_models import service_model
 
 
 class Server(LoopbackServer):
@@ -71,6 +72,9 @@ class Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
         self._answer()
 
     def log_message(self, format: str, *args: object) -> None: ...
@@ -217,6 +221,35 @@ def test_invokes_an_endpoint(server, env):
     assert "/us-east-1/sagemaker/aws4_request" in headers["authorization"]
 
 
+def test_queues_a_request_of_an_asynchronous_endpoint(server, env):
+    places = {
+        "X-Amzn-SageMaker-OutputLocation": "s3://b/out/r.json",
+        "X-Amzn-SageMaker-FailureLocation": "s3://b/failed/r",
+    }
+    server.answers = [(202, places, b'{"InferenceId": "r"}'), (202, dict([*places.items()][:1]), b"{}")]
+    endpoint = EndpointHttp.from_env(env)
+    asked = ("my-model", "s3://b/in/r.json")
+    assert endpoint.submit(*asked, identifier="r", filename="r.json") == tuple(places.values())
+    assert endpoint.submit(*asked, identifier="r", filename="r.json") == ("s3://b/out/r.json", "")
+    method, path, headers, body = server.seen[0]
+    assert (method, path, body) == ("POST", "/endpoints/my-model/async-invocations", b"")
+    operation = service_model("sagemaker-runtime").operation_model("InvokeEndpointAsync")
+    sent = {
+        member: headers[shape.serialization["name"].lower()]
+        for member, shape in operation.input_shape.members.items()
+        if shape.serialization.get("name", "").lower() in headers
+    }
+    assert sent == {
+        "ContentType": "application/json",
+        "Accept": "application/json",
+        "InputLocation": "s3://b/in/r.json",
+        "InferenceId": "r",
+        "Filename": "r.json",
+        "RequestTTLSeconds": "3600",
+        "InvocationTimeoutSeconds": "60",
+    }
+
+
 def test_a_containers_error_keeps_its_status_and_body(server, env):
     said = {"Message": "m", "OriginalStatusCode": 400, "OriginalMessage": '{"error": {}}'}
     server.answers = [(424, {"x-amzn-ErrorType": "ModelError"}, json.dumps(said).encode())]
@@ -236,6 +269,37 @@ def test_a_busy_endpoint_is_unavailable(server):
     server.answers = [(429, {"x-amzn-ErrorType": "ThrottlingException:http://x/"}, b'{"message": "slow"}')]
     with pytest.raises(ServiceUnavailable, match="ThrottlingException: slow"):
         EndpointHttp(http(server, attempts=2)).invoke("my-model", b"{}")
+
+
+def test_finds_an_object_with_the_time_when_it_was_written(server, env):
+    server.answers = [
+        (200, {"Last-Modified": "Sat, 21 Nov 2026 09:00:07 GMT"}, b"content"),
+        (404, {}, b"<Error><Code>NoSuchKey</Code></Error>"),
+    ]
+    objects = ObjectsHttp(env)
+    assert objects.find("s3://bucket/key") == (b"content", 1_795_251_607_000)
+    assert objects.find("s3://bucket/key") is None
+
+
+@pytest.mark.parametrize("listed", [b"<Key>a/key</Key>", b"<Key>a/key-too</Key>"])
+def test_an_object_that_reading_is_denied_of_is_looked_for(server, env, listed):
+    denied = (403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+    found = (200, {"Last-Modified": "Sat, 21 Nov 2026 09:00:07 GMT"}, b"content")
+    server.answers = [denied, (200, {}, b"<ListBucketResult>" + listed + b"</ListBucketResult>"), found]
+    is_there = listed == b"<Key>a/key</Key>"
+    content = ObjectsHttp(env).find("s3://bucket/a/key")
+    assert content == ((b"content", 1_795_251_607_000) if is_there else None)
+    assert server.seen[1][1] == "/bucket?list-type=2&max-keys=1&prefix=a%2Fkey"
+
+
+def test_writes_an_object(server, env):
+    server.answers = [(200, {}, b""), (403, {}, b"<Error><Code>AccessDenied</Code></Error>")]
+    ObjectsHttp(env).write("s3://bucket/a b.json", b"{}")
+    method, path, headers, body = server.seen[0]
+    assert (method, path, body) == ("PUT", "/bucket/a%20b.json", b"{}")
+    assert headers["content-type"] == "application/json"
+    with pytest.raises(AccessDenied, match="writing s3://bucket/key"):
+        ObjectsHttp(env).write("s3://bucket/key", b"{}")
 
 
 def test_reads_an_object_by_its_encoded_key(server, env):

@@ -159,6 +159,56 @@ def test_a_container_that_answers_with_an_error_fails_the_smoke_test():
         hosting(SageMakerClient(), runtime).invoke("model", b"{}")
 
 
+@pytest.mark.parametrize(
+    ("variant", "more", "mode"),
+    [
+        ({"CurrentServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5}}, {}, "serverless"),
+        ({"CurrentInstanceCount": 2, "DesiredInstanceCount": 3}, {}, "real-time"),
+        (
+            {"CurrentInstanceCount": 0, "DesiredInstanceCount": 0},
+            {"AsyncInferenceConfig": {"OutputConfig": {}}},
+            "asynchronous",
+        ),
+    ],
+)
+def test_tells_the_kinds_of_endpoints_apart(variant, more, mode):
+    client = boto3.client("sagemaker", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    described = {
+        "EndpointName": "model",
+        "EndpointArn": "arn:aws:sagemaker:us-east-1:123456789012:endpoint/model",
+        "EndpointConfigName": "model-v1-1",
+        "EndpointStatus": "InService",
+        "CreationTime": at(0),
+        "LastModifiedTime": at(0),
+        "ProductionVariants": [{"VariantName": "live", **variant}],
+        **more,
+    }
+    with Stubber(client) as stub:
+        stub.add_response("describe_endpoint", described, {"EndpointName": "model"})
+        state = hosting(client, None).describe("model")
+    assert state == EndpointState("InService", "model-v1-1", mode, variant.get("DesiredInstanceCount", 0))
+
+
+def test_asks_an_asynchronous_endpoint_for_what_lies_in_the_bucket():
+    runtime = boto3.client("sagemaker-runtime", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(runtime) as stub:
+        stub.add_response(
+            "invoke_endpoint_async",
+            {"InferenceId": "i", "OutputLocation": "s3://b/out/x", "FailureLocation": "s3://b/failed/x"},
+            {
+                "EndpointName": "model",
+                "InputLocation": "s3://b/in/x",
+                "ContentType": "application/json",
+                "Accept": "application/json",
+                "InferenceId": "i",
+                "RequestTTLSeconds": 3600,
+                "InvocationTimeoutSeconds": 60,
+            },
+        )
+        places = hosting(None, runtime).invoke_later("model", "s3://b/in/x", identifier="i")
+    assert places == ("s3://b/out/x", "s3://b/failed/x")
+
+
 def test_adds_up_the_requests_that_the_live_variant_got_hour_by_hour():
     cloudwatch = boto3.client("cloudwatch", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     with Stubber(cloudwatch) as stub:

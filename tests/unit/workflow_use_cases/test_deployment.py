@@ -17,6 +17,7 @@ from dropforge.domain.errors import (
     LostLock,
     NotApproved,
     NothingToRollBackTo,
+    ServiceUnavailable,
     SmokeTestFailed,
 )
 from dropforge.domain.ports import ObjectRef
@@ -511,3 +512,50 @@ def test_a_retired_version_can_be_rolled_back_to():
     world.promote(plan, now=at(9004))
     assert world.ledger.get_model(1).retired_at is None
     assert world.ledger.get_model(1).approval is Approval.APPROVED
+
+
+# --- an endpoint with instances -------------------------------------------------------------------
+
+
+def test_an_endpoint_stays_as_it_is_scaled_until_it_is_moved_and_begins_with_what_it_had():
+    world = approved()
+    world.mode = "real-time"
+    first = world.plan(1)
+    assert (first.instances, first.is_asynchronous) == (1, False)
+    world.endpoints.deploy(ENDPOINT, first.endpoint_config, at(51))
+    world.promote(first)
+    world.endpoints.endpoints[ENDPOINT] = EndpointState("InService", first.endpoint_config, "real-time", 3)
+    world.scaling.scale(ENDPOINT, 1, 4)
+    assert world.plan(1, deployment="again").already_live
+    assert world.scaling.bounds(ENDPOINT) == (1, 4)
+    world.settle(world.plan(1, deployment="again"))
+    assert world.plan(1, "repair", deployment="repair").instances == 3
+    assert world.scaling.bounds(ENDPOINT) is None
+
+
+def test_what_goes_live_says_how_it_is_asked():
+    world = approved()
+    world.mode = "asynchronous"
+    plan = world.plan(1)
+    world.endpoints.deploy(ENDPOINT, plan.endpoint_config, at(51))
+    assert world.promote(plan).is_asynchronous
+    assert world.ledger.live().is_asynchronous
+    assert "becomes asynchronous" in plan.announcements["gap"]["subject"]
+
+
+def test_an_asynchronous_endpoint_is_tested_by_what_it_puts_into_the_bucket():
+    world = approved()
+    world.mode = "asynchronous"
+    plan = world.plan(1)
+    document = {"instances": [{"a": 1}], "predictions": [LABEL]}
+    world.store.objects[plan.smoke_uri] = json.dumps(document).encode()
+    with pytest.raises(ServiceUnavailable):
+        world.smoke(plan)
+    ((question, identifier),) = world.endpoints.asked
+    assert json.loads(world.store.objects[question]) == {"instances": [{"a": 1}]}
+    world.store.objects[f"s3://data/out/{identifier}"] = json.dumps({"predictions": [LABEL]}).encode()
+    assert world.smoke(plan) == 1
+    del world.store.objects[f"s3://data/out/{identifier}"]
+    world.store.objects[f"s3://data/failed/{identifier}"] = b"boom"
+    with pytest.raises(SmokeTestFailed, match="boom"):
+        world.smoke(plan)

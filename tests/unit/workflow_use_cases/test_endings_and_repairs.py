@@ -547,3 +547,51 @@ def test_a_deletion_that_was_cut_off_is_done_by_the_next_reconciliation():
     assert world.reconcile(at(LONG_AFTER + 10), idle=IDLE).put_to_sleep == []
     assert world.reconcile(at(LONG_AFTER + 900), idle=IDLE).put_to_sleep == [ENDPOINT]
     assert world.ledger.release(LockName.DEPLOYMENT, token=lease.token) is False
+
+
+# --- an endpoint with instances -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "most", "known", "wanted"),
+    [
+        ("asynchronous", 1, None, (0, 1)),
+        ("asynchronous", 3, (0, 2), (0, 3)),
+        ("real-time", 3, None, (1, 3)),
+        ("real-time", 1, (1, 3), (1, 1)),
+    ],
+)
+def test_an_endpoint_with_instances_is_scaled_as_the_parameters_say(mode, most, known, wanted):
+    world = World(most_instances=most)
+    live = world.make_live(1)
+    world.endpoints.endpoints[ENDPOINT] = EndpointState("InService", live.endpoint_config, mode, 1)
+    if known is not None:
+        world.scaling.scale(ENDPOINT, *known)
+    assert world.reconcile().scaled == [ENDPOINT]
+    assert world.scaling.bounds(ENDPOINT) == wanted
+    assert world.reconcile().scaled == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "most"),
+    [
+        ("serverless", "InService", 3),
+        (None, "Creating", 3),
+        ("real-time", "InService", 1),
+        ("real-time", "Updating", 3),
+    ],
+)
+def test_nothing_else_is_scaled(mode, status, most):
+    world = World(most_instances=most)
+    live = world.make_live(1)
+    world.endpoints.endpoints[ENDPOINT] = EndpointState(status, live.endpoint_config, mode, 1)
+    assert world.reconcile().scaled == []
+    assert world.scaling.bounds(ENDPOINT) is None
+
+
+def test_an_endpoint_that_a_deployment_moves_is_not_scaled():
+    world = World(most_instances=3)
+    live = world.make_live(1)
+    world.endpoints.endpoints[ENDPOINT] = EndpointState("InService", live.endpoint_config, "real-time", 1)
+    world.plan(1, "repair")
+    assert world.reconcile().scaled == []

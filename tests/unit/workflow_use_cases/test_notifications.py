@@ -218,7 +218,7 @@ Execution: arn:x"""
 
 
 def test_owners_are_told_of_a_gap_before_it_begins():
-    told = endpoint_gap("churn", 3, "churn-endpoint")
+    told = endpoint_gap("churn", 3, "churn-endpoint", "serverless")
     assert told.kind == "endpoint-gap"
     assert told.subject == "The endpoint of churn becomes serverless: no answers for some minutes"
     assert "created again with version 3" in told.message

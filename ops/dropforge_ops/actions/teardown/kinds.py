@@ -313,6 +313,16 @@ AFTER_THE_STACK: Final = (
         _delete("sagemaker", "delete_model_package_group", "ModelPackageGroupName"),
     ),
     Kind(
+        "alarm of the endpoint's scaling",
+        lambda target, names: [
+            each["AlarmName"]
+            for each in target.client("cloudwatch").describe_alarms(
+                AlarmNames=[f"{names.model}-HasBacklogWithoutCapacity"]
+            )["MetricAlarms"]
+        ],
+        lambda target, name: target.client("cloudwatch").delete_alarms(AlarmNames=[name]),
+    ),
+    Kind(
         "endpoint",
         _of_model(_paged("sagemaker", "list_endpoints", "Endpoints", "EndpointName")),
         _delete("sagemaker", "delete_endpoint", "EndpointName"),

@@ -131,7 +131,7 @@ def _drop_to_prediction(invocation: Invocation, file: Path, stopwatch: Stopwatch
             if live is None or live.version != run.version:
                 raise OperationFailed(f"Version {run.version} was promoted, but isn't live.")
             rows, expected = _recorded_rows(live, invocation.documents)
-            answers = predictions.predict(target.client("sagemaker-runtime"), live.endpoint_name, rows)
+            answers = predictions.predict_live(target, live, rows)
         view.line(f"{live.endpoint_name} answers: {answers[0]['label']}")
         status = watch.execution_to_end()
     _check(status, target, live, answers, expected)

@@ -81,8 +81,7 @@ def predict(
 def _asked(
     invocation: Invocation, model: predictions.LiveModel, rows: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    runtime = invocation.target.client("sagemaker-runtime")
-    return predictions.predict(runtime, model.live.endpoint_name, rows)
+    return predictions.predict_live(invocation.target, model.live, rows)
 
 
 def _logged(invocation: Invocation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -208,8 +208,7 @@ def ask(target: Target, form: Form, rows: Sequence[Row], *, log: bool) -> Answer
                 answered = PredictionApi(target).predict(instances)
                 answers, version = answered["predictions"], int(answered["model_version"])
             else:
-                runtime = target.client("sagemaker-runtime")
-                answers = predictions.predict(runtime, form.live.endpoint_name, instances)
+                answers = predictions.predict_live(target, form.live, instances)
         except predictions.RequestRefused as error:
             problems |= _refused(part, error)
             continue
