@@ -154,7 +154,7 @@ class ObjectsHttp:
         except ObjectMissing:
             return None
         except AccessDenied:
-            # So S3 tells what is missing to who may list below some prefixes only; in between it may have come.
+            # So S3 tells what is missing to who may list some prefixes only; in between it may have come.
             if not self._is_there(uri):
                 return None
             answer = self._send("GET", uri)
