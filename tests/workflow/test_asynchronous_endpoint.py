@@ -28,7 +28,7 @@ def answered(api: Api, identifier: str) -> HttpAnswer:
         found = api.call("GET", f"/predictions/{identifier}")
         return None if found.status == 202 else found
 
-    return wait_for(look, "the answer to come")
+    return wait_for("answer", look)
 
 
 def logged(stack: Stack, identifier: str) -> Mapping[str, Any] | None:
@@ -68,7 +68,7 @@ def test_an_asynchronous_endpoint_answers_later_has_no_instance_meanwhile_and_ca
 
     # Nobody asks for this one: it is logged all the same.
     unread = api.call("POST", "/predict", {"instance": rows[0]}).body["predictions"][0]["id"]
-    wait_for(lambda: logged(stack, unread), "the prediction to be logged")
+    wait_for("logged prediction", lambda: logged(stack, unread))
     assert api.call("GET", f"/predictions/{unread}").status == 200
 
     # The reconciliation has it scaled, between none and two.
@@ -82,7 +82,7 @@ def test_an_asynchronous_endpoint_answers_later_has_no_instance_meanwhile_and_ca
         EndpointName=stack.model_name,
         DesiredWeightsAndCapacities=[{"VariantName": "live", "DesiredInstanceCount": 0}],
     )
-    wait_for(lambda: variant(stack)["CurrentInstanceCount"] == 0, "the endpoint to have no instance")
+    wait_for("endpoint without instances", lambda: variant(stack)["CurrentInstanceCount"] == 0 or None)
     waits = api.call("POST", "/predict", {"instance": rows[1]}).body["id"]
     assert api.call("GET", f"/predictions/{waits}").status == 202
     found = answered(api, waits)

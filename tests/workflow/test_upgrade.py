@@ -213,6 +213,8 @@ def test_a_threshold_and_guarded_slices_of_the_last_release_go_on_as_they_were(
     stack.update(ROOT / "template.yaml")
 
     assert stack.predict(rows) == answered, "the live model's threshold is its own"
+    assert not stack.ledger.live().is_asynchronous, "a pointer of before says how its endpoint is asked"  # type: ignore[union-attr]
+    assert Api(stack).call("GET", f"/predictions/{'0' * 32}").status == 404
     assert _card(stack, 1) == card
     stack.drop(payments(120), "may.csv")
     judged = stack.read_json(stack.wait_for_version(2).judgement_uri)

@@ -210,6 +210,9 @@ class FakeRuntime:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.error: ClientError | None = None
+        self.later = "answers"
+        self.s3: Any = None
+        self.bucket = ""
 
     def invoke_endpoint(self, **request: Any) -> dict[str, Any]:
         self.requests.append(request)
@@ -218,6 +221,19 @@ class FakeRuntime:
         count = len(json.loads(request["Body"])["instances"])
         answers = [ANSWERS[index % len(ANSWERS)] for index in range(count)]
         return {"Body": io.BytesIO(json.dumps({"predictions": answers}).encode())}
+
+    def invoke_endpoint_async(self, **request: Any) -> dict[str, Any]:
+        self.requests.append(request)
+        if self.error is not None:
+            raise self.error
+        places = {name: f"s3://{self.bucket}/asynchronous/{name}" for name in ("out", "failed")}
+        bucket, _, key = request["InputLocation"].removeprefix("s3://").partition("/")
+        asked = json.loads(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        answer = json.dumps({"predictions": ANSWERS[: len(asked["instances"])]}).encode()
+        for name, body in {"answers": ("out", answer), "fails": ("failed", b"boom")}.items():
+            if self.later == name:
+                self.s3.put_object(Bucket=bucket, Key=f"asynchronous/{body[0]}", Body=body[1])
+        return {"OutputLocation": places["out"], "FailureLocation": places["failed"]}
 
     @property
     def instances(self) -> list[dict[str, Any]]:
@@ -258,7 +274,8 @@ class CliStack:
         self.ledger = DynamoDbLedger(dynamodb, table, pause=lambda _: None)
         self.uploaded: list[Drop] = []
         self.on_drop: Callable[[Drop], None] = lambda drop: None
-        self.s3 = s3
+        self.s3 = self.runtime.s3 = s3
+        self.runtime.bucket = bucket
         self.archive: bytes | None = None
         """What is registered from now on, where a test reads it."""
         outputs = {
@@ -413,7 +430,7 @@ class CliStack:
     def decide(self, version: int, approval: Approval, by: str = "alice", reason: str | None = None) -> None:
         self.ledger.decide(version, approval, by=by, reason=reason, now=datetime.now(UTC))
 
-    def go_live(self, version: int, *, settles: str | None = None) -> Live:
+    def go_live(self, version: int, *, settles: str | None = None, is_asynchronous: bool = False) -> Live:
         model = self.ledger.get_model(version)
         assert model is not None
         self._numbers += 1
@@ -444,16 +461,17 @@ class CliStack:
             promoted_at=iso(datetime.now(UTC)),
             token=lease.token,
             previous_version=None if before is None else before.version,
+            is_asynchronous=is_asynchronous,
         )
         promoted = self.ledger.promote(live, by="alice", now=datetime.now(UTC), settles_run=settles)
         self.ledger.release(LockName.DEPLOYMENT, token=lease.token)
         return promoted
 
-    def lives(self, version: int) -> Live:
+    def lives(self, version: int, *, is_asynchronous: bool = False) -> Live:
         """A version that was trained, approved and deployed."""
         model = self.trained(version)
         self.decide(version, Approval.APPROVED)
-        return self.go_live(version, settles=model.run_id)
+        return self.go_live(version, settles=model.run_id, is_asynchronous=is_asynchronous)
 
     def apply_decisions(self, *, deploys: bool = True, breaks: bool = False) -> None:
         """From now on a decision in the registry is acted on, as the product's functions do."""

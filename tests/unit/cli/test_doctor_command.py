@@ -164,9 +164,10 @@ def test_a_new_accounts_functions_are_compared_with_the_chunks_at_once(on_aws, o
     assert "ScaleOutConcurrency=5" in found["remedy"]
 
 
-def test_a_real_time_endpoint_needs_the_quota_of_its_instance(on_aws, on_stack):
+@pytest.mark.parametrize("mode", ["real-time", "asynchronous"])
+def test_an_endpoint_with_instances_needs_the_quota_of_their_type(on_aws, on_stack, mode):
     on_aws.target.client("cloudformation").parameters |= {
-        "EndpointMode": "real-time",
+        "EndpointMode": mode,
         "EndpointInstanceType": "ml.t2.medium",
     }
     found = findings(on_stack("doctor", "--json"))["quota for the endpoint"]

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from cli_stack import ROWS, refusal
+
+from dropforge_ops.actions import predictions
+from dropforge_ops.actions.prediction_api import PredictionApi
+from dropforge_ops.errors import OperationFailed
 
 
 def problems(*named):
@@ -142,3 +147,51 @@ def test_refuses_more_than_one_request_takes(on_live_stack, tmp_path):
     outcome = on_live_stack("predict", "--file", tmp_path / "rows.csv")
     assert outcome.exit_code == 2
     assert "Send fewer at a time" in outcome.stderr
+
+
+def test_waits_for_an_asynchronous_endpoint(stack, on_stack, monkeypatch):
+    stack.lives(1, is_asynchronous=True)
+    document = on_stack("predict", "--sample-rows", "2", "--json").json
+    assert [each["label"] for each in document["predictions"]] == ["malignant", "benign"]
+    assert stack.runtime.requests[0]["S3OutputPathExtension"] == "asked"
+    assert on_stack("predict", "--file", "-", stdin="id,radius,count,smoker,site\n").exit_code == 2
+
+    stack.runtime.error = refusal("ValidationError", "Endpoint model not found.", "InvokeEndpointAsync")
+    assert "dropforge wake" in on_stack("predict", "--sample-rows", "1").stderr
+
+
+@pytest.mark.parametrize(
+    ("later", "said"), [("fails", "failed: boom"), ("waits", "has not answered within 0")]
+)
+def test_says_what_became_of_a_request_that_an_asynchronous_endpoint_does_not_answer(
+    stack, on_stack, monkeypatch, later, said
+):
+    monkeypatch.setattr(predictions, "ANSWER_S", 0.0)
+    stack.lives(1, is_asynchronous=True)
+    stack.runtime.later = later
+    outcome = on_stack("predict", "--sample-rows", "1")
+    assert outcome.exit_code == 1
+    assert said in outcome.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_logged_prediction_of_an_asynchronous_endpoint_is_asked_for_until_it_is_there(monkeypatch, answers):
+    asked = []
+
+    class Api(PredictionApi):
+        def _ask(self, method, path, document=None, **_):
+            asked.append((method, path))
+            if method == "POST":
+                return 202, {"id": "r", "status": "waiting"}
+            if len(asked) < 3 or not answers:
+                return 202, {"id": "r", "status": "waiting"}
+            return 200, {"predictions": [{"id": "p", "value": 1.0}], "model_version": 3}
+
+    api = Api(SimpleNamespace(poll_s=0.0))
+    if answers:
+        assert api.predict([{}])["predictions"] == [{"id": "p", "value": 1.0}]
+        assert asked == [("POST", "/predict"), ("GET", "/predictions/r"), ("GET", "/predictions/r")]
+    else:
+        monkeypatch.setattr(predictions, "ANSWER_S", 0.0)
+        with pytest.raises(OperationFailed, match="Ask for r later"):
+            api.predict([{}])

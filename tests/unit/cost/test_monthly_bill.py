@@ -107,6 +107,24 @@ def test_a_real_time_endpoint_is_paid_by_the_hour_whatever_it_answers() -> None:
     assert amount(by_option, "endpoint on") == 100
 
 
+def test_an_asynchronous_endpoint_costs_no_hour_while_nobody_asks() -> None:
+    idle_lines = bill(Usage(), EndpointMode="asynchronous").lines
+    assert not [line for line in idle_lines if line.what.startswith("endpoint on")]
+    idle = {mode: bill(Usage(), EndpointMode=mode).usd for mode in ("serverless", "asynchronous")}
+    assert idle["asynchronous"] - idle["serverless"] == pytest.approx(0.3)  # three alarms
+    few = bill(Usage(requests=30), EndpointMode="asynchronous")
+    assert amount(few, "endpoint on ml.m5.large") == 10
+    many = bill(Usage(requests=1e7), EndpointMode="asynchronous")
+    assert amount(many, "endpoint on ml.m5.large") == 730
+    least, most = few.usd_range
+    assert least < few.usd == pytest.approx(most)
+
+
+def test_an_endpoint_that_is_scaled_pays_for_two_alarms() -> None:
+    one, three = (bill(Usage(), EndpointMode="real-time", EndpointMaxInstances=most) for most in ("1", "3"))
+    assert three.usd - one.usd == pytest.approx(0.2)
+
+
 def test_training_costs_what_the_first_instance_type_costs() -> None:
     cheap = bill(PROFILES["workshop"])
     dear = bill(PROFILES["workshop"], TrainingInstanceTypes="ml.m5.4xlarge,ml.m5.large")
