@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "PREDICTIONS_TABLE": "predictions",
     "PREDICTION_RETENTION_DAYS": "90",
     "POWERTOOLS_SERVICE_NAME": "bench",
+    "DATA_BUCKET": "data",
     "UNDELIVERED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/undelivered",
 }
 CODE = {

@@ -893,8 +893,8 @@ def test_an_asynchronous_endpoint_answers_into_the_bucket_under_the_stacks_key()
     done = deploy({"EndpointMode": "asynchronous", **key})
     (request,) = done.requests["CreateEndpointConfig"]
     assert request["AsyncInferenceConfig"]["OutputConfig"] == {
-        "S3OutputPath": "s3://dropforge-data/asynchronous/out",
-        "S3FailurePath": "s3://dropforge-data/asynchronous/failed",
+        "S3OutputPath": "s3://dropforge-data-123456789012/asynchronous/out",
+        "S3FailurePath": "s3://dropforge-data-123456789012/asynchronous/failed",
         "KmsKeyId": key["EncryptionKeyArn"],
     }
 

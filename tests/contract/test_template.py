@@ -78,7 +78,7 @@ def test_a_function_takes_the_values_that_its_parameter_allows():
                 assert list(get_args(kind)) == TEMPLATE["Parameters"][parameter]["AllowedValues"], variable
                 seen.add(parameter)
     responses = {"DriftResponse", "QualityResponse"}
-    assert seen == {"TrainingData", "LabelledPredictions", "WatchBatches"} | responses
+    assert seen == {"TrainingData", "LabelledPredictions", "WatchBatches", "EndpointMode"} | responses
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
