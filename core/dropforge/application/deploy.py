@@ -114,11 +114,11 @@ def plan_deployment(
     try:
         model = _wanted(version, reason, ledger, store, live)
         _verify_artifact(model, store)
+        already_live = live is not None and live.version == model.version and reason != "repair"
+        instances = 1 if already_live else _hold_still(endpoint_name, endpoints, scaling)
     except PermanentError:
         ledger.release(LockName.DEPLOYMENT, token=lease.token)
         raise
-    already_live = live is not None and live.version == model.version and reason != "repair"
-    instances = 1 if already_live else _hold_still(endpoint_name, endpoints, scaling)
     if run_id is not None:
         if already_live:
             ledger.advance_run(run_id, RunStatus.SUCCEEDED, ended_at=iso(now))

@@ -271,13 +271,17 @@ def _queried(request: Mapping[str, Any], key: str) -> Any:
 def _with_tasks(
     original: Callable[..., str], execution_of: Callable[[str], str | None]
 ) -> Callable[..., str]:
-    """An answer to a task token is checked on the state machine that waits for it."""
+    """An answer to a task token is checked on the machine that waits for it, a deletion of alarms on them."""
 
     def extracted(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
         if service == "states" and ".SendTask" in headers.get("x-amz-target", ""):
             execution = execution_of(str(json.loads(body or b"{}").get("taskToken", "")))
             if execution is not None:
                 return execution.replace(":execution:", ":stateMachine:").rpartition(":")[0]
+        if service == "monitoring" and headers.get("x-amz-target", "").endswith(".DeleteAlarms"):
+            # Checked on each alarm; MiniStack knows only operations on a single one.
+            names = json.loads(body or b"{}").get("AlarmNames") or ["*"]
+            return str(original(service, method, path, headers, json.dumps({"AlarmName": names[0]}), *rest))
         return original(service, method, path, headers, body, *rest)
 
     return extracted
