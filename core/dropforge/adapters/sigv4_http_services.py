@@ -18,7 +18,13 @@ from dropforge.adapters.sigv4_http import (
     translated,
 )
 from dropforge.domain.asynchronous import INVOCATION_TIMEOUT_S, REQUEST_TTL_S
-from dropforge.domain.errors import AccessDenied, EndpointMissing, ModelError, ObjectMissing
+from dropforge.domain.errors import (
+    AccessDenied,
+    EndpointMissing,
+    ModelError,
+    ObjectMissing,
+    ServiceUnavailable,
+)
 from dropforge.domain.ports import ObjectRef
 from dropforge.ledger_table.calls import ConditionFailed
 
@@ -125,6 +131,10 @@ class EndpointHttp:
                 raise EndpointMissing(
                     f"The endpoint {endpoint_name} is not there: nobody had asked it for EndpointIdleHours, "
                     "or it is being restored. 'dropforge wake' brings it back."
+                ) from refused
+            if refused.code == "ValidationError" and "async" in str(refused).lower():
+                raise ServiceUnavailable(
+                    f"The endpoint {endpoint_name} is becoming one of another kind, and takes no such request."
                 ) from refused
             raise translated(refused, f"sagemaker:InvokeEndpoint on {endpoint_name}") from refused
 

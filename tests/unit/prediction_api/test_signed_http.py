@@ -265,6 +265,13 @@ def test_an_endpoint_that_is_not_there_has_an_error_of_its_own(server, env):
         EndpointHttp.from_env(env).invoke("my-model", b"{}")
 
 
+def test_an_endpoint_that_is_becoming_another_kind_is_unavailable(server, env):
+    said = json.dumps({"Message": "Endpoint my-model is not an asynchronous endpoint."}).encode()
+    server.answers = [(400, {"x-amzn-ErrorType": "ValidationError"}, said)]
+    with pytest.raises(ServiceUnavailable, match="another kind"):
+        EndpointHttp.from_env(env).submit("my-model", "s3://b/in/r", identifier="r", filename="r.json")
+
+
 def test_a_busy_endpoint_is_unavailable(server):
     server.answers = [(429, {"x-amzn-ErrorType": "ThrottlingException:http://x/"}, b'{"message": "slow"}')]
     with pytest.raises(ServiceUnavailable, match="ThrottlingException: slow"):
