@@ -134,7 +134,7 @@ class EndpointHttp:
                 ) from refused
             if refused.code == "ValidationError" and "async" in str(refused).lower():
                 raise ServiceUnavailable(
-                    f"The endpoint {endpoint_name} is becoming one of another kind, and takes no such request."
+                    f"The endpoint {endpoint_name} is becoming another kind, and takes no such request."
                 ) from refused
             raise translated(refused, f"sagemaker:InvokeEndpoint on {endpoint_name}") from refused
 
