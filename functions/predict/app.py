@@ -92,11 +92,11 @@ def _answer_records(event: dict[str, Any], context: Any, started: float) -> dict
 
 def _log_answer(event: dict[str, Any], context: Any, started: float) -> dict[str, Any]:
     """The model has put an answer into S3: its predictions are logged, whoever may ask for them."""
-    request, told = request_of_output(event), "no request's answer"
-    if request is not None:
-        model, told = _service().models.current(), "answer logged"
+    request, told, service = request_of_output(event), "no request's answer", _service()
+    if request is not None and service.later is not None:
+        model, told = service.models.current(), "answer logged"
         try:
-            _service().later().settle(request, model.live if model else None, is_due=True)
+            service.later().settle(request, model.live if model else None, is_due=True)
         except ModelError as error:
             told = str(error)
     print(json.dumps(_entry(told, context, started, is_error=False) | {"request": request}))

@@ -55,14 +55,14 @@ class PredictionService:
 
     Args:
         clock: a monotonic clock in seconds.
-        later: what asks an asynchronous endpoint, made where there is one.
+        later: what asks an asynchronous endpoint, made where there is one; None where there can't be.
     """
 
     models: LiveModels
     scorer: Scorer
     log: PredictionLog
     clock: Callable[[], float]
-    later: Callable[[], AsynchronousPredictions]
+    later: Callable[[], AsynchronousPredictions] | None = None
 
     def predict(self, instances: Sequence[Any], stamp: RequestStamp) -> dict[str, Any]:
         """Predict 1 to 500 instances, log all of them, and return ids and predictions in the same order.
@@ -77,8 +77,8 @@ class PredictionService:
         if len(instances) > MAXIMUM_INSTANCES:
             raise too_many("instances", len(instances), MAXIMUM_INSTANCES)
         model = self._live_model()
-        if model.live.is_asynchronous:
-            return self._queued(instances, stamp)
+        if model.live.is_asynchronous and self.later is not None:
+            return self._queued(self.later(), instances, stamp)
         model, kept, predictions, latency_ms = self._asked(instances)
         at = iso(datetime.fromtimestamp(stamp.at_ms / 1000, UTC))
         records = [
@@ -145,6 +145,8 @@ class PredictionService:
         """
         record = self.log.get(identifier)
         if record is None:
+            if self.later is None:
+                raise unknown_prediction()
             model = self.models.current()
             answer = self.later().result(identifier, None if model is None else model.live, now)
             record = self.log.get(identifier)
@@ -223,7 +225,9 @@ class PredictionService:
 
     # --- inside ---------------------------------------------------------------------------------------
 
-    def _queued(self, instances: Sequence[Any], stamp: RequestStamp) -> dict[str, Any]:
+    def _queued(
+        self, later: AsynchronousPredictions, instances: Sequence[Any], stamp: RequestStamp
+    ) -> dict[str, Any]:
         model = self._live_model()
         try:
             kept, body = _question(model, instances)
@@ -232,7 +236,7 @@ class PredictionService:
             if newer.live.version == model.live.version:
                 raise _invalid_instances(refusal) from refusal
             return self.predict(instances, stamp)
-        return self.later().ask(model.live, kept, body, at_ms=stamp.at_ms, request=stamp.request_id)
+        return later.ask(model.live, kept, body, at_ms=stamp.at_ms, request=stamp.request_id)
 
     def _live_model(self, *, fresh: bool = False) -> LiveModel:
         model = self.models.current(fresh=fresh)

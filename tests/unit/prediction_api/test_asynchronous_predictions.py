@@ -24,6 +24,7 @@ from tests.fakes.predictions import (
 )
 
 from dropforge.application.predict import PredictionService
+from dropforge.application.predict_asynchronously import AsynchronousPredictions
 from dropforge.application.predict_http import exchange
 from dropforge.application.predict_refusals import Refusal
 from dropforge.domain.asynchronous import (
@@ -95,6 +96,11 @@ class Api:
         return self.call("GET", "/predictions/{id}", now=now, id=identifier)
 
 
+def later_of(api: Api) -> AsynchronousPredictions:
+    assert api.service.later is not None
+    return api.service.later()
+
+
 @pytest.fixture
 def api() -> Api:
     return Api()
@@ -150,7 +156,7 @@ def test_an_event_that_comes_before_what_was_asked_is_noted_comes_again(api: Api
     api.queue.answer(asked["id"])
     del api.queue.objects[f"s3://data/asynchronous/asked/{asked['id']}.json"]
     with pytest.raises(ServiceUnavailable):
-        api.service.later().settle(asked["id"], None, is_due=True)
+        later_of(api).settle(asked["id"], None, is_due=True)
 
 
 def test_other_objects_that_an_endpoint_writes_are_no_answers(
@@ -250,7 +256,7 @@ def test_what_waits_is_answered_after_the_endpoint_became_another(api: Api) -> N
 def test_settling_without_a_live_model_keeps_the_asked_version(api: Api) -> None:
     asked = api.ask(1.0)
     api.queue.answer(asked["id"])
-    answer = api.service.later().settle(asked["id"], None)
+    answer = later_of(api).settle(asked["id"], None)
     assert answer is not None
     assert answer["model_version"] == 1
 
