@@ -5,7 +5,8 @@
 Measured in CPU seconds of one core where the work is computing, so that a busy machine shows little:
 
 - preparation: `prepare_data` on a made-up CSV of 12 mixed columns, in memory;
-- training: ``training/train.py`` on two sizes of that table, of which the slope and the fixed part come;
+- training: ``training/train.py`` on three sizes of the table of ``python -m bench training``, of which the
+  slopes, their errors and the fixed parts come;
 - every function: its mean duration on the local host, in a loop from a drop to predictions and a window.
 
 Without ``--write`` it only prints. What is assumed, with its reason, stands here and is written beside it.
@@ -14,11 +15,9 @@ Without ``--write`` it only prints. What is assumed, with its reason, stands her
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,25 +29,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from tests.unit.preparation.dropping import prepare
-from tests.unit.training.job_folders import job_environment, program_of, write_job
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.environments import ROOT, run
+from bench.training import write_large_job, write_splits
+
 PATH = ROOT / "core" / "dropforge" / "pricing" / "rates.json"
 COMMAND = "python -m bench rates --write"
 WARM_ROWS, PREPARED_ROWS = 20_000, 1_200_000
-# Both above the rows that the selection looks at, so that the slope is that of large tables.
-TRAINED_ROWS = (50_000, 800_000)
+# All are read in pieces and fitted once: the slope is that of large tables.
+TRAINED_MB = (256, 512, 1024)
+MIB_MB = (1 << 20) / 1e6
 SEED = 20261121
 WINDOW_HOURS = 0.01
-
-# A child inherits the peak memory of whoever starts it, so the job is started by a small process.
-LAUNCHER = """
-import json, resource, subprocess, sys
-subprocess.run([sys.executable, sys.argv[1]], check=True)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print()
-print(json.dumps({"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}))
-"""
 
 ASSUMED: Mapping[str, tuple[float, str, str]] = {
     "prepare.block_mb": (16.777216, "MB", "the preparation reads and writes blocks of 16 MiB"),
@@ -99,40 +91,41 @@ def preparation() -> dict[str, tuple[float, str, str]]:
     }
 
 
-def training() -> dict[str, tuple[float, str, str]]:
-    """Seconds of a job that don't depend on the data, and seconds and memory per megabyte of CSV."""
-    from dropforge.domain.contract import Contract  # noqa: PLC0415
-
-    seconds, megabytes, peaks = [], [], []
-    for rows in TRAINED_ROWS:
-        frame = table(rows)
-        first = prepare(frame.head(2000).to_csv(index=False).encode(), key="id")
-        contract: Contract = first.contract
-        buffer = io.StringIO()
-        frame.to_csv(buffer, index=False)
+def training() -> dict[str, tuple[Any, ...]]:
+    """What a job takes whatever its data, and seconds and memory per megabyte of CSV, each with its error."""
+    said, seconds, peaks, rows = [], [], [], 0
+    for megabytes in TRAINED_MB:
         with tempfile.TemporaryDirectory(prefix="dropforge-rates-") as folder:
-            root = write_job(Path(folder), contract, frame)
-            used = json.loads(
-                subprocess.run(
-                    [sys.executable, "-c", LAUNCHER, str(program_of(root))],
-                    env=job_environment(root, {}),
-                    capture_output=True,
-                    check=True,
-                ).stdout.splitlines()[-1]
-            )
-        seconds.append(used["cpu_s"])
-        megabytes.append(len(buffer.getvalue()) / 1e6)
-        peaks.append(used["peak_mb"])
-    slope = (seconds[1] - seconds[0]) / (megabytes[1] - megabytes[0])
-    memory = (peaks[1] - peaks[0]) / (megabytes[1] - megabytes[0])
-    if slope <= 0 or memory <= 0:
+            splits = Path(folder) / "splits"
+            rows = write_splits(splits, megabytes, SEED)
+            root = write_large_job(Path(folder) / "job", splits, ROOT)
+            job = [sys.executable, "-m", "bench.training_job", "run", str(root)]
+            used = run(job, range(os.cpu_count() or 1))
+        seconds.append(used["cpu_seconds"])
+        peaks.append(used["memory_mb"] * MIB_MB)
+        said.append(f"{megabytes * MIB_MB:,.0f} MB ({rows:,} rows of 10 features)")
+        print(f"{said[-1]}: {seconds[-1]:.1f} s of CPU, {peaks[-1]:.0f} MB", file=sys.stderr, flush=True)
+    sizes = [megabytes * MIB_MB for megabytes in TRAINED_MB]
+    per_s, fixed_s, error_s = line_through(sizes, seconds)
+    per_mb, fixed_mb, error_mb = line_through(sizes, peaks)
+    if per_s <= 0 or per_mb <= 0:
         raise RuntimeError(f"Larger data took no more ({seconds} s, {peaks} MB): measure again.")
-    said = f"CPU of train.py on {TRAINED_ROWS[0]:,} and {TRAINED_ROWS[1]:,} rows ({megabytes[1]:.1f} MB)"
+    of = f"of train.py on {', '.join(said)}"
     return {
-        "train.fixed_s": (max(0.0, seconds[0] - slope * megabytes[0]), "s", said),
-        "train.s_per_csv_mb": (slope, "s/MB", said),
-        "train.memory_mb_per_csv_mb": (memory, "MB per MB", f"peak memory of the same jobs: {said[7:]}"),
+        "train.fixed_s": (max(0.0, fixed_s), "s", f"CPU {of}"),
+        "train.s_per_csv_mb": (per_s, "s/MB", f"CPU {of}", error_s),
+        "train.fixed_memory_mb": (max(0.0, fixed_mb), "MB", f"peak memory {of}"),
+        "train.rows_per_csv_mb": (rows / sizes[-1], "rows/MB", f"the largest of {', '.join(said)}"),
+        "train.memory_mb_per_csv_mb": (per_mb, "MB per MB", f"peak memory {of}", error_mb),
     }
+
+
+def line_through(sizes: list[float], found: list[float]) -> tuple[float, float, float]:
+    """Slope and intercept of least squares, and the slope's standard error."""
+    slope, intercept = np.polyfit(sizes, found, 1)
+    left = np.asarray(found) - (slope * np.asarray(sizes) + intercept)
+    error = np.sqrt((left**2).sum() / (len(sizes) - 2) / ((sizes - np.mean(sizes)) ** 2).sum())
+    return float(slope), float(intercept), float(error)
 
 
 def functions() -> dict[str, tuple[float, str, str]]:
@@ -225,8 +218,8 @@ def main(arguments: list[str]) -> int:
     known = json.loads(PATH.read_text(encoding="utf-8"))["rates"] if asked.only else {}
     rates = {
         **known,
-        **{key: _entry(*value, "measured") for key, value in measured.items()},
-        **{key: _entry(*value, "assumed") for key, value in ASSUMED.items()},
+        **{key: _entry(value, "measured") for key, value in measured.items()},
+        **{key: _entry(value, "assumed") for key, value in ASSUMED.items()},
     }
     document = {
         "format": 1,
@@ -243,5 +236,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _entry(value: float, unit: str, why: str, kind: str) -> dict[str, Any]:
-    return {"value": float(f"{value:.4g}"), "unit": unit, "kind": kind, "why": why}
+def _entry(measured: tuple[Any, ...], kind: str) -> dict[str, Any]:
+    value, unit, why, *error = measured
+    entry = {"value": float(f"{value:.4g}"), "unit": unit, "kind": kind, "why": why}
+    return entry | ({"error": float(f"{error[0]:.2g}")} if error else {})

@@ -268,6 +268,16 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()  # it looks through all loaded libraries, which takes a millisecond
 
 
+@contextlib.contextmanager
+def _on_a_matrix() -> Iterator[None]:
+    """Fit with one BLAS thread, since sums over several round differently from machine to machine, and have
+    scikit-learn do without pandas."""
+    from unavailable import unavailable  # noqa: PLC0415 - is there in training, and not in the archive
+
+    with _thread_pools().limit(limits=1, user_api="blas"), unavailable("pandas"):
+        yield
+
+
 def threads_for(matrix: Table) -> contextlib.AbstractContextManager[Any]:
     """Limit boosting (OpenMP) to one thread while it works on a small matrix; see SINGLE_THREADED_CELLS."""
     if matrix.shape[0] * matrix.shape[1] > SINGLE_THREADED_CELLS:
@@ -443,8 +453,7 @@ class _Best(BaseEstimator):
         if peers is not None:
             self._fit_together(X, y, validation, peers)
             return
-        # Sums over several BLAS threads round differently from machine to machine.
-        with _thread_pools().limit(limits=1, user_api="blas"):
+        with _on_a_matrix():
             self._select_and_fit(X, y, validation, groups)
 
     def _select_and_fit(
@@ -490,7 +499,7 @@ class _Best(BaseEstimator):
         if peers is not None:
             self._fit_together(X, y, None, peers, max_iter=self.rounds_)
             return
-        with _thread_pools().limit(limits=1, user_api="blas"):
+        with _on_a_matrix():
             if self.rounds_ is None:
                 chosen = ("linear", self.parameters_["strength"])
                 self.best_ = self._fit_one(chosen, X, y, None)

@@ -100,7 +100,10 @@ def main() -> int:
         from own_libraries import FOLDER, add  # noqa: PLC0415
 
         add(Path(__file__).resolve().parent / FOLDER)
-        from job import train  # noqa: PLC0415
+        from unavailable import unavailable  # noqa: PLC0415
+
+        with unavailable("pandas"):
+            from job import train  # noqa: PLC0415
 
         train(folders, os.environ, work, running, lose)
     except (Exception, SystemExit, KeyboardInterrupt) as error:

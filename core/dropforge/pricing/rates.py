@@ -21,12 +21,17 @@ _FUNCTION = "function."
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One rate. ``why`` says how it was measured, or what an assumed one rests on."""
+    """One rate. ``why`` says how it was measured, or what an assumed one rests on.
+
+    Attributes:
+        error: the standard error of a slope; None where the rate isn't one.
+    """
 
     value: float
     unit: str
     kind: str
     why: str
+    error: float | None = None
 
 
 @dataclass(frozen=True)

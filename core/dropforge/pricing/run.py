@@ -159,7 +159,7 @@ def estimate_run(
             least_share=undisturbed_s / billed_s,
         ),
     )
-    return RunEstimate(mb, instance_type, rates["train.memory_mb_per_csv_mb"] * mb / instances, parts)
+    return RunEstimate(mb, instance_type, training_memory_mb(mb, rates, instances), parts)
 
 
 def object_requests(csv_mb: float, rates: Rates) -> tuple[int, int]:
@@ -172,6 +172,11 @@ def training_seconds(csv_mb: float, rates: Rates, instances: int = 1) -> float:
     """Billed seconds of each instance: its start, what does not depend on the data, and what does."""
     share = TOGETHER / instances if instances > 1 else 1.0
     return rates["train.start_s"] + rates["train.fixed_s"] + share * rates["train.s_per_csv_mb"] * csv_mb
+
+
+def training_memory_mb(csv_mb: float, rates: Rates, instances: int = 1) -> float:
+    """Megabytes that each instance has in memory: libraries and pieces, and what grows with its rows."""
+    return rates["train.fixed_memory_mb"] + rates["train.memory_mb_per_csv_mb"] * csv_mb / instances
 
 
 def billed_training(job_s: float, max_job_s: float, spot_interruptions: int) -> tuple[float, float]:

@@ -9,7 +9,13 @@ from typing import Any, Final
 
 from dropforge.pricing.prices import PriceList
 from dropforge.pricing.rates import LAMBDA_VCPU_MB, Rates
-from dropforge.pricing.run import RunEstimate, estimate_run, training_seconds
+from dropforge.pricing.run import (
+    TRAINING_VOLUME_GB,
+    RunEstimate,
+    estimate_run,
+    training_memory_mb,
+    training_seconds,
+)
 from dropforge_ops.cost.stack_template import StackTemplate
 from dropforge_ops.cost.ways import Ways
 
@@ -29,12 +35,15 @@ INSTANCE_MB: Final = {
     "ml.m5.4xlarge": 65_536,
     "ml.m5.12xlarge": 196_608,
     "ml.m5.24xlarge": 393_216,
+    "ml.r5.24xlarge": 786_432,
     "ml.m4.xlarge": 16_384,
     "ml.c5.large": 4_096,
     "ml.c5.xlarge": 8_192,
     "ml.c5.2xlarge": 16_384,
     "ml.c5.4xlarge": 32_768,
 }
+# Of these the smallest that is large enough is named.
+_GENERAL: Final = ("ml.m5.", "ml.r5.")
 # Of an instance's memory, what the system and the container leave.
 _USABLE: Final = 0.9
 # Staged rows are about as large as the CSV that they came from.
@@ -43,6 +52,8 @@ _SPLITS: Final = 3
 # Of each chunk's own execution: its start and its state.
 _TRANSITIONS_A_CHUNK: Final = 2
 _HOURS: Final = 3600
+# scikit-learn numbers rows in 32 bits, of which it takes one for the sign (1.9, ``splitting.pyx``).
+_MOST_ROWS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -229,17 +240,26 @@ def _training_limits(
 ) -> list[str]:
     found = []
     instances = int(template.number("TrainingInstanceCount"))
-    needed = rates["train.memory_mb_per_csv_mb"] * megabytes / instances
+    needed = training_memory_mb(megabytes, rates, instances)
     each = " on each instance" if instances > 1 else ""
     if instance is None:
         found.append(
             f"Training: about {needed / 1000:,.0f} GB of memory{each}; the largest instance in the list has "
-            f"{max(INSTANCE_MB.values()) / 1024:.0f} GiB. Train on a sample, or bring an image that streams"
+            f"{max(INSTANCE_MB.values()) / 1024:.0f} GiB. Train on a sample, or bring an image of your own"
         )
     elif instance in INSTANCE_MB and needed > INSTANCE_MB[instance] * _USABLE:
         found.append(
             f"Training: about {needed / 1000:,.0f} GB of memory{each}, {instance} has "
             f"{INSTANCE_MB[instance] / 1024:.0f} GiB"
+        )
+    if (rows := rates["train.rows_per_csv_mb"] * megabytes / instances) > _MOST_ROWS:
+        found.append(
+            f"Training: about {rows / 1e9:,.1f} billion rows{each}, if they are short; boosting can number "
+            f"{_MOST_ROWS / 1e9:.1f} billion"
+        )
+    if (parquet_gb := rates["prepare.parquet_mb_per_csv_mb"] * megabytes / 1000) > TRAINING_VOLUME_GB:
+        found.append(
+            f"Training: about {parquet_gb:,.0f} GB of Parquet; a job's volume holds {TRAINING_VOLUME_GB} GB"
         )
     limit = template.number("TrainingMaxRuntimeSeconds")
     seconds = training_seconds(megabytes, rates, instances)
@@ -251,10 +271,10 @@ def _training_limits(
 
 
 def _smallest_instance(megabytes: float, rates: Rates) -> str | None:
-    needed = rates["train.memory_mb_per_csv_mb"] * megabytes
+    needed = training_memory_mb(megabytes, rates)
     fitting = [
         name
         for name, memory in INSTANCE_MB.items()
-        if name.startswith("ml.m5.") and memory * _USABLE >= needed
+        if name.startswith(_GENERAL) and memory * _USABLE >= needed
     ]
     return min(fitting, key=lambda name: INSTANCE_MB[name], default=None)

@@ -13,7 +13,7 @@ from dropforge.domain.errors import RunTooExpensive
 from dropforge.domain.ports import ObjectRef
 from dropforge.pricing.prices import load_prices
 from dropforge.pricing.rates import load_rates
-from dropforge.pricing.run import CostCap, RunEstimate, estimate_run, refuse_above
+from dropforge.pricing.run import CostCap, RunEstimate, estimate_run, refuse_above, training_memory_mb
 from dropforge_ops.cost.scale import INSTANCE_MB, estimate_and_limits, simulate
 from dropforge_ops.cost.stack_template import StackTemplate, read_stack_template
 
@@ -150,7 +150,7 @@ def test_the_limits_that_bite_grow_with_the_data_and_never_vanish() -> None:
 
 def test_an_instance_is_chosen_by_what_training_holds_in_memory() -> None:
     for step in simulate(TEMPLATE, load_prices(), load_rates()):
-        needed = load_rates()["train.memory_mb_per_csv_mb"] * step.gigabytes * 1000
+        needed = training_memory_mb(step.gigabytes * 1000, load_rates())
         if step.instance_type is None:
             assert needed > 0.9 * max(INSTANCE_MB.values())
         else:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dropforge.domain.errors import RunTooExpensive, UnknownPrice
 from dropforge.pricing.prices import PriceList, load_prices
-from dropforge.pricing.rates import Rates, load_rates
+from dropforge.pricing.rates import Rate, Rates, load_rates
 from dropforge.pricing.run import RunEstimate, refuse_above
 from dropforge_ops.cli.invocation import Invocation
 from dropforge_ops.cost.monthly import Bill, monthly_bill
@@ -167,6 +167,13 @@ def scale(
         for step in steps:
             for limit in step.limits:
                 say(out, f"{_gigabytes(step.gigabytes):>7}  {limit}")
+        out.print()
+        memory = _with_error(rates.rates["train.memory_mb_per_csv_mb"])
+        say(
+            out,
+            f"Training takes {memory} MB of memory per MB of CSV: the slope of three sizes up to 1 GB, and "
+            "its standard error; what is larger is extrapolated.",
+        )
         _show_known(prices, rates, out)
 
     invocation.emit(document, show)
@@ -210,7 +217,13 @@ def prices(invocation: Invocation) -> None:
             for key, price in found.prices.items()
         },
         "rates": {
-            key: {"value": rate.value, "unit": rate.unit, "kind": rate.kind, "why": rate.why}
+            key: {
+                "value": rate.value,
+                "error": rate.error,
+                "unit": rate.unit,
+                "kind": rate.kind,
+                "why": rate.why,
+            }
             for key, rate in rates.rates.items()
         },
     }
@@ -232,7 +245,7 @@ def prices(invocation: Invocation) -> None:
         )
         out.print()
         rated = [
-            [key, f"{rate.value:.6g}", rate.unit, rate.kind, rate.why] for key, rate in rates.rates.items()
+            [key, _with_error(rate), rate.unit, rate.kind, rate.why] for key, rate in rates.rates.items()
         ]
         out.print(table(["rate", "value", "unit", "", "how"], rated))
         _show_known(found, rates, out)
@@ -319,6 +332,10 @@ def _show_known(prices: PriceList, rates: Rates, out: Console) -> None:
         f"List prices of {prices.region} as of {prices.as_of}; rates measured on {rates.measured_on} "
         f"({rates.machine}). 'dropforge cost prices' shows both with their sources.",
     )
+
+
+def _with_error(rate: Rate) -> str:
+    return f"{rate.value:.6g}" if rate.error is None else f"{rate.value:.3g} ± {rate.error:.1g}"
 
 
 def _show_bill(bill: Bill, out: Console) -> None:
