@@ -90,7 +90,8 @@ def test_every_instance_is_priced_and_counts_for_the_cap() -> None:
     assert [part.seconds * 4 / 60 for part in training] == [part.quantity for part in training]
     assert one.usd < four.usd < 2 * one.usd
     assert four.seconds < one.seconds
-    assert four.memory_mb == pytest.approx(one.memory_mb / 4)
+    fixed_mb = load_rates()["train.fixed_memory_mb"]
+    assert four.memory_mb - fixed_mb == pytest.approx((one.memory_mb - fixed_mb) / 4)
     cap = CostCap(maximum_usd=(one.usd + four.usd) / 2, instance_type="ml.m5.large")
     drops = [ObjectRef("bucket", "drop.csv", size=10**10)]
     assert cap.refusal(drops) is None
