@@ -13,8 +13,8 @@ from dropforge_ops.stack.dashboard import read_dashboard
 from dropforge_ops.stack.target import Options, Target, resolve
 from tests.workflow.stack import Stack, wait_for
 
-# The one counts runs that nobody decided on for days, the other needs a larger hold-out; the template's own tests
-# hold their metrics to the code.
+# The one counts runs that nobody decided on for days, the other needs a larger hold-out; the template's own
+# tests hold their metrics to the code.
 WITHOUT_DATA = {"ApprovalOverdueAlarm", "EstimateAlarm"}
 
 
