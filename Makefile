@@ -13,8 +13,8 @@ export SAM_CLI_TELEMETRY ?= 0
 SAM := uv tool run --quiet --python $(CURDIR)/$(BIN)/python --from aws-sam-cli==$(SAM_VERSION) sam
 ENV ?= default
 TESTS ?= tests local/tests
-# Much of a test on the local host is waiting: four processes keep two cores busy.
-WORKERS ?= 4
+# Much of a test on the local host is waiting: three processes keep two cores busy. Each may take 5 GB with its host.
+WORKERS ?= 3
 # Of the unit tests those that start no process and train nothing; of these those that search no large spaces.
 UNIT := judging handlers workflow_use_cases contract cost console service_adapters
 

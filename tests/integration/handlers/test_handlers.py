@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[3]
 TEMPLATE = load_template(ROOT / "template.yaml")
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
 TRIGGERS = (
+    "predict_answer",
     "predict_records",
     "s3_object_created",
     "s3_object_created_batch",
@@ -97,8 +98,11 @@ ENVIRONMENT = {
     "QUALITY_RESPONSE": "fallback",
     "RETRAIN_COOLDOWN_HOURS": "6",
     "MAXIMUM_RUN_COST_USD": "0",
+    "ENDPOINT_MODE": "serverless",
+    "ENDPOINT_MAX_INSTANCES": "1",
     "ENDPOINT_IDLE_HOURS": "0",
     "WINDOW_HOURS": "1",
+    "ANSWER_SECONDS": "0",
     "FALSE_ALARM_RATE": "0.01",
     "WINDOWS_TO_ALARM": "2",
     "WINDOWS_CONSIDERED": "3",
