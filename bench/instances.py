@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,9 +22,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
-from bench.environments import ROOT
+from bench.environments import ROOT, in_turn, median
 from bench.record import Result, at_most, kept
-from bench.training import SHARES, write_large_job, write_splits
+from bench.training import SHARES, in_a_line, write_large_job, write_splits
 from dropforge.domain.metrics import Scored
 from dropforge_local.sagemaker.container import SharedNetwork
 
@@ -121,7 +120,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cpu-time", action="store_true", help="compare CPU time: on a busy machine")
     options = parser.parse_args(arguments)
     key = "cpu_seconds" if options.cpu_time else "seconds"
-    found: dict[str, list[dict[str, Any]]] = {ALONE: [], TOGETHER: []}
     with tempfile.TemporaryDirectory(prefix="bench-") as made:
         folder = Path(made)
         rows = write_splits(folder / "splits", options.megabytes, options.seed)
@@ -129,30 +127,19 @@ def main(arguments: list[str]) -> int:
         print(f"{options.megabytes} MB of CSV, {rows:,} rows, one core per instance", flush=True)
         laid = {
             name: lay_out(folder / f"of-{count}", folder / "splits", count)
-            for count, name in enumerate(found, start=1)
+            for count, name in enumerate((ALONE, TOGETHER), start=1)
         }
-        for number in range(options.rounds):
-            for name in list(found)[:: -1 if number % 2 else 1]:
-                one = run(laid[name], options.cores)
-                found[name].append(one)
-                print(
-                    f"  {name:<12} {one['seconds']:7.1f} s  {one['cpu_seconds']:7.1f} s CPU each  "
-                    f"{one['memory_mb']:7.0f} MB each  AUC {one['auc']:.6f}",
-                    flush=True,
-                )
-
-    def median(name: str, what: str) -> float:
-        return statistics.median(one[what] for one in found[name])
+        found = in_turn(laid, options.rounds, lambda name: run(laid[name], options.cores), in_a_line)
 
     goals = (
         ("training time of 2 instances", key, TIME_SHARE),
         ("peak memory of each in MB", "memory_mb", MEMORY_SHARE),
     )
     results = [
-        at_most(name, median(TOGETHER, what), ALONE, median(ALONE, what), limit)
+        at_most(name, median(found, TOGETHER, what), ALONE, median(found, ALONE, what), limit)
         for name, what, limit in goals
     ]
-    ours, theirs = median(TOGETHER, "auc"), median(ALONE, "auc")
+    ours, theirs = median(found, TOGETHER, "auc"), median(found, ALONE, "auc")
     goal, met = f">= one instance's - {LOST_AUC:g}", ours >= theirs - LOST_AUC
     results.append(Result("AUC of 2 instances", ours, ALONE, theirs, ours / theirs, goal, met))
     for result in results:

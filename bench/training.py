@@ -12,7 +12,6 @@ A small job (scikit-learn's breast cancer table) stands beside the release befor
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ import pyarrow.parquet
 from tests.unit.training.job_folders import builtin, write_job
 from tests.workflow.previous_release import unpack_previous_release
 
-from bench.environments import ROOT, run
+from bench.environments import ROOT, Measured, in_turn, median, run
 from bench.record import Result, at_most, kept
 from dropforge.domain.contract import ROW_KEY, Column, Contract
 
@@ -116,23 +115,17 @@ def write_large_job(root: Path, splits: Path, release: Path) -> Path:
     return root
 
 
-def measure(commands: dict[str, list[str]], cores: int, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Run each once per round, in turn, every other round the other way round."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
-    for number in range(rounds):
-        for name in list(commands)[:: -1 if number % 2 else 1]:
-            one = run(commands[name], range(cores))
-            found[name].append(one)
-            print(
-                f"  {name:<26} {one['seconds']:7.1f} s  {one['cpu_seconds']:7.1f} s CPU  "
-                f"{one['memory_mb']:7.0f} MB  AUC {one['auc']:.6f}",
-                flush=True,
-            )
-    return found
+def in_a_line(name: str, one: dict[str, Any]) -> str:
+    """One run in a line."""
+    return (
+        f"{name:<26} {one['seconds']:7.1f} s  {one['cpu_seconds']:7.1f} s CPU  {one['memory_mb']:7.0f} MB  "
+        f"AUC {one['auc']:.6f}"
+    )
 
 
-def median(found: dict[str, list[dict[str, Any]]], name: str, key: str) -> float:
-    return statistics.median(one[key] for one in found[name])
+def measure(commands: dict[str, list[str]], cores: int, rounds: int) -> Measured:
+    """Run each once per round, in turn."""
+    return in_turn(commands, rounds, lambda name: run(commands[name], range(cores)), in_a_line)
 
 
 def main(arguments: list[str]) -> int:

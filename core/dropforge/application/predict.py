@@ -78,8 +78,8 @@ class PredictionService:
             raise too_many("instances", len(instances), MAXIMUM_INSTANCES)
         model = self._live_model()
         if model.live.is_asynchronous and self.later is not None:
-            return self._queued(self.later(), instances, stamp)
-        model, kept, predictions, latency_ms = self._asked(instances)
+            return self._queued(self.later(), model, instances, stamp)
+        model, kept, predictions, latency_ms = self._asked(model, instances)
         at = iso(datetime.fromtimestamp(stamp.at_ms / 1000, UTC))
         records = [
             PredictionRecord(
@@ -117,7 +117,9 @@ class PredictionService:
         if not missing:
             return found
         try:
-            model, kept, predictions, latency_ms = self._asked([instances[each] for each in missing])
+            model, kept, predictions, latency_ms = self._asked(
+                self._live_model(), [instances[each] for each in missing]
+            )
         except Refusal as refusal:
             refusal.names = tuple(missing)
             raise
@@ -226,9 +228,8 @@ class PredictionService:
     # --- inside ---------------------------------------------------------------------------------------
 
     def _queued(
-        self, later: AsynchronousPredictions, instances: Sequence[Any], stamp: RequestStamp
+        self, later: AsynchronousPredictions, model: LiveModel, instances: Sequence[Any], stamp: RequestStamp
     ) -> dict[str, Any]:
-        model = self._live_model()
         try:
             kept, body = _question(model, instances)
         except InvalidInstances as refusal:
@@ -245,14 +246,13 @@ class PredictionService:
         return model
 
     def _asked(
-        self, instances: Sequence[Any]
+        self, model: LiveModel, instances: Sequence[Any]
     ) -> tuple[LiveModel, list[dict[str, Any]], list[dict[str, Any]], float]:
         """The model that answered, what is to be logged of each instance, its prediction, and the time taken.
 
         Raises:
             Refusal: the instances break the contract of the live model, or nothing is live.
         """
-        model = self._live_model()
         started = self.clock()
         try:
             kept, predictions = self._ask(model, instances)

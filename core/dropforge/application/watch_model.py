@@ -329,8 +329,8 @@ def judge_window(
     past = _past(request, live.version, store)
     found: dict[AlarmKind, bool | None] = {
         DRIFT: None if assessment.verdict == NOT_ENOUGH_DATA else assessment.verdict == DRIFTED,
-        QUALITY: quality.verdict == DEGRADED if quality.verdict in (STEADY, DEGRADED) else None,
-        ESTIMATE: estimated.verdict == DEGRADED if estimated.verdict in (STEADY, DEGRADED) else None,
+        QUALITY: _is_degraded(quality.verdict),
+        ESTIMATE: _is_degraded(estimated.verdict),
     }
     probable = {DRIFT: assessment.least_probable, QUALITY: quality.p_value, ESTIMATE: estimated.p_value}
     alarms: dict[AlarmKind, Alarm] = {
@@ -490,6 +490,11 @@ def _quality(
 ) -> Quality:
     rows = 0 if predicted is None else predicted.rows
     return _measured(request, contract, window.outputs, window.outcomes, live.metric, rows, 1)
+
+
+def _is_degraded(verdict: str | None) -> bool | None:
+    """Whether quality is called worse; None where nothing is said."""
+    return verdict == DEGRADED if verdict in (STEADY, DEGRADED) else None
 
 
 def _estimate(
@@ -709,8 +714,7 @@ def _past(request: WatchRequest, version: int, store: ObjectStore) -> dict[Alarm
     for content in contents:
         found = {DRIFT: None if content["verdict"] == NOT_ENOUGH_DATA else content["verdict"] == DRIFTED}
         for kind in (QUALITY, ESTIMATE):
-            verdict = (content.get(kind) or {}).get("verdict")
-            found[kind] = verdict == DEGRADED if verdict in (STEADY, DEGRADED) else None
+            found[kind] = _is_degraded((content.get(kind) or {}).get("verdict"))
         for kind, windows in past.items():
             windows.append(
                 PastWindow(

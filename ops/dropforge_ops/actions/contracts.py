@@ -173,6 +173,9 @@ def drop_again(s3: Any, run: Run, bucket: str) -> list[str]:
 
     Returns:
         The keys. Those that are no drops, or gone, are left out.
+
+    Raises:
+        NotFound: none is left.
     """
     again = []
     for key in _taken(s3, run):
@@ -188,4 +191,6 @@ def drop_again(s3: Any, run: Run, bucket: str) -> list[str]:
         extra = {"MetadataDirective": "REPLACE", "ContentType": head.get("ContentType", "")}
         s3.copy({"Bucket": bucket, "Key": key}, bucket, key, ExtraArgs=extra)
         again.append(key)
+    if not again:
+        raise NotFound(f"The contract is pinned, but of run {run.run_id}'s drops none is left to drop again.")
     return again

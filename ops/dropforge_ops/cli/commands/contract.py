@@ -112,10 +112,6 @@ def accept_contract(
         stored.pin(proposed, pinned)
     target = invocation.target
     dropped = contracts.drop_again(target.client("s3"), found, target.bucket) if again else []
-    if again and not dropped:
-        raise NotFound(
-            f"The contract is pinned, but of run {found.run_id}'s drops none is left to drop again."
-        )
     document: dict[str, Any] = {
         "changed": changed,
         "pinned": proposed.contract.hash,

@@ -14,7 +14,6 @@ from dropforge_ops.console.components.actions import button, confirm
 from dropforge_ops.console.context import Context
 from dropforge_ops.console.pages.deciding import Outcome
 from dropforge_ops.console.reading.run_view import Proposal
-from dropforge_ops.errors import NotFound
 
 _ADMITTED_WITHIN_S = 60.0
 _BAD = (RunStatus.FAILED, RunStatus.STOPPED)
@@ -63,10 +62,7 @@ def _pin_and_drop(context: Context, run: Run, proposal: Proposal) -> list[str]:
     proposed, pinned = contracts.acceptable(stored, run, proposal.hash)
     if pinned is None or pinned.contract.hash != proposed.contract.hash:
         stored.pin(proposed, pinned)
-    dropped = contracts.drop_again(s3, run, target.bucket)
-    if not dropped:
-        raise NotFound("The contract is pinned, but of this run's files none is left to drop again.")
-    return dropped
+    return contracts.drop_again(s3, run, target.bucket)
 
 
 async def _train_again(context: Context, outcome: Outcome, run: Run) -> None:
