@@ -11,7 +11,9 @@ import json
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakSet
 
 from dropforge_local.glue import lambda_preparation
 from dropforge_local.glue.lambda_environments import ExecutionEnvironments
@@ -23,7 +25,25 @@ if TYPE_CHECKING:
     from dropforge_local.settings import HostSettings
 
 _log = logging.getLogger("dropforge.lambda")
+# Lambda ends environments that nobody calls, after a time of its own; MiniStack keeps one of each function.
+_IDLE_S: Final = 120.0
 _peak_memory_mb: contextvars.ContextVar[int] = contextvars.ContextVar("peak_memory_mb", default=0)
+
+
+class Idle(Protocol):
+    """What may have an environment that nobody calls."""
+
+    last_used: float
+
+    def rest(self) -> None:
+        """End the environment, unless it is at work; the next invocation starts another."""
+
+
+def end_idle(workers: Iterable[Idle], now: float, idle_s: float = _IDLE_S) -> None:
+    """End the environments that have had nothing to do for so long."""
+    for worker in list(workers):
+        if now - worker.last_used >= idle_s:
+            worker.rest()
 
 
 def install(settings: HostSettings, installed: Installed) -> None:
@@ -32,6 +52,8 @@ def install(settings: HostSettings, installed: Installed) -> None:
     shared = ExecutionEnvironments(settings)
     reserved = frozenset(lambda_svc._RESERVED_RUNTIME_ENV_VARS)
     emit_metrics = lambda_svc._emit_lambda_metrics
+    reap_surplus = lambda_svc.reap_idle_workers
+    workers: WeakSet[Idle] = WeakSet()
     their_class, their_executor = lambda_runtime._worker_class_for, lambda_svc._execute_function_warm
 
     class PythonWorker:
@@ -43,6 +65,7 @@ def install(settings: HostSettings, installed: Installed) -> None:
             self.last_used = time.time()
             self._lock = threading.Lock()
             self._environment: Environment | None = None
+            workers.add(self)
 
         @property
         def _proc(self) -> Any:
@@ -76,6 +99,14 @@ def install(settings: HostSettings, installed: Installed) -> None:
                 lambda_runtime.execution_credentials(self.config),
                 reserved,
             )
+
+        def rest(self) -> None:
+            # Whoever holds the lock is at work, or ends the environment already.
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._discard_tmpdir()
+                finally:
+                    self._lock.release()
 
         def _discard_tmpdir(self) -> None:
             environment, self._environment = self._environment, None
@@ -119,6 +150,10 @@ def install(settings: HostSettings, installed: Installed) -> None:
             return {"body": outcome.error, "error": True, "function_error": "Unhandled", "log": outcome.log}
         return {"body": json.loads(outcome.payload or "null"), "log": outcome.log}
 
+    def reap_idle_workers() -> None:
+        reap_surplus()
+        end_idle(workers, time.time())
+
     def emit_throttles_only(function_name: str, duration_ms: float, error: bool, throttle: bool) -> None:
         """MiniStack counts invocations over HTTP only; ``execute`` counts each, whoever invoked."""
         if throttle and not duration_ms:  # it reports a throttled HTTP call twice, once with a duration
@@ -131,6 +166,7 @@ def install(settings: HostSettings, installed: Installed) -> None:
     lambda_runtime._worker_class_for = worker_class_for
     lambda_svc._execute_function_warm = execute
     lambda_svc._emit_lambda_metrics = emit_throttles_only
+    lambda_svc.reap_idle_workers = reap_idle_workers
     lambda_svc._probe_peak_memory_mb = probe_peak_memory_mb
     installed.closing.append(shared.close)
     lambda_preparation.install(shared, installed)

@@ -365,6 +365,7 @@ lambda_svc = Seam(
         "invalidate_worker(func_name)",
         "invoke_async_with_retry(func, event)",
         "_probe_peak_memory_mb(func)",
+        "reap_idle_workers()",
         "_restore_state(data)",
     ],
     relies_on=["_acquire_execution_slot"],
